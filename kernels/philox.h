@@ -40,8 +40,8 @@ constexpr uint32_t random_word(const RandomStream& stream, uint64_t index) {
   return random_words(stream, static_cast<uint32_t>(index / 4))[index % 4];
 }
 
-// Uniform in (0, 1): 24 bits, centred in their cells, so that neither 0 nor 1 occurs.
-constexpr float uniform_from_word(uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
+// Uniform in (0, 1): 23 bits, centred in their cells, so that neither 0 nor 1 occurs (24 bits would round up to 1).
+constexpr float uniform_from_word(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f; }
 
 // Uniform integer in [0, bound) without division (bias below 2^-32 * bound).
 constexpr uint32_t below_from_word(uint32_t word, uint32_t bound) {
