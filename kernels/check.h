@@ -1,4 +1,5 @@
-// Errors of the whole framework. Every failure is an exception whose message names the thing, the place and the wrong values.
+// Errors of the whole framework. Every failure is an exception whose message names the thing, the place and the wrong
+// values.
 #pragma once
 
 #include <fmt/format.h>
@@ -16,8 +17,8 @@ class Error : public std::runtime_error {
 }  // namespace noisysgd
 
 // NSGD_CHECK(rows == m, "linear: input has {} rows, expected {}", rows, m) throws noisysgd::Error with that text.
-#define NSGD_CHECK(condition, ...)                                           \
-  do {                                                                       \
-    if (!(condition)) [[unlikely]]                                           \
-      throw ::noisysgd::Error(::fmt::format(__VA_ARGS__));                   \
+#define NSGD_CHECK(condition, ...)                         \
+  do {                                                     \
+    if (!(condition)) [[unlikely]]                         \
+      throw ::noisysgd::Error(::fmt::format(__VA_ARGS__)); \
   } while (false)

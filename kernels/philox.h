@@ -9,12 +9,21 @@
 namespace noisysgd {
 
 // What a stream is for; the fourth counter word. Streams of different purposes never overlap.
-enum class RandomPurpose : uint32_t { initialisation = 1, noise, dropout, shuffle, augmentation, synthetic_data, fisher_labels, test };
+enum class RandomPurpose : uint32_t {
+  initialisation = 1,
+  noise,
+  dropout,
+  shuffle,
+  augmentation,
+  synthetic_data,
+  fisher_labels,
+  test
+};
 
 struct RandomStream {
-  uint64_t seed = 0;       // the key
-  uint32_t step = 0;       // optimizer step or epoch
-  uint32_t tensor = 0;     // which tensor, layer or data set
+  uint64_t seed = 0;    // the key
+  uint32_t step = 0;    // optimizer step or epoch
+  uint32_t tensor = 0;  // which tensor, layer or data set
   RandomPurpose purpose = RandomPurpose::test;
 };
 

@@ -1,0 +1,19 @@
+// Bias gradient of [M,T,K] activations, T positions per sample (1 for a linear layer), and its per-sample second
+// moment.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+// y[m,t,k] += bias[k]
+NSGD_OP(bias_add, void(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y));
+
+// grad_bias[k] += sum_{n,t} grad_y[n,t,k];  if second_moment is not null: second_moment[k] += sum_n (sum_t
+// grad_y[n,t,k])^2
+NSGD_OP(bias_backward, void(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                            float* grad_bias, float* second_moment));
+
+}  // namespace noisysgd::kernels

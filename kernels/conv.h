@@ -1,0 +1,30 @@
+// 2-D convolution (cross-correlation), NHWC activations, KRSC filters.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+struct ConvShape {
+  int64_t batch, height, width, in_channels;          // x [N,H,W,C]
+  int64_t out_channels, kernel_height, kernel_width;  // w [K,R,S,C]
+  int64_t stride_height, stride_width, padding_height, padding_width;
+
+  int64_t out_height() const { return (height + 2 * padding_height - kernel_height) / stride_height + 1; }
+  int64_t out_width() const { return (width + 2 * padding_width - kernel_width) / stride_width + 1; }
+  int64_t positions() const { return out_height() * out_width(); }
+  int64_t weights() const { return out_channels * kernel_height * kernel_width * in_channels; }
+  bool operator==(const ConvShape&) const = default;
+};
+
+NSGD_OP(conv_forward, void(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
+                           const float* bias,  // [K] or null
+                           float* y));         // [N,Ho,Wo,K], overwritten
+NSGD_OP(conv_backward_data, void(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y,
+                                 float* grad_x));  // [N,H,W,C], overwritten
+NSGD_OP(conv_backward_weight, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                   float* grad_weight));  // [K,R,S,C], accumulated
+
+}  // namespace noisysgd::kernels

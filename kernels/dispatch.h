@@ -1,0 +1,48 @@
+// An op is declared once and implemented per backend:
+//
+//   NSGD_OP(relu_forward, void(Queue& queue, int64_t n, const float* x, float* y));
+//
+// declares cpu::relu_forward (defined in a .cpp) and cuda::relu_forward (defined in a .cu) with that signature, and the
+// callable relu_forward(queue, …), which picks by queue.device(). This is the only file that knows which backends are
+// built.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "kernels/check.h"
+#include "kernels/queue.h"
+
+namespace noisysgd::kernels {
+
+#ifdef NSGD_WITH_CUDA
+inline constexpr bool built_with_cuda = true;
+#define NSGD_CUDA_FUNCTION(name) &cuda::name
+#else
+inline constexpr bool built_with_cuda = false;
+#define NSGD_CUDA_FUNCTION(name) nullptr
+#endif
+
+template <auto Cpu, auto Cuda>
+struct Op {
+  template <class... Arguments>
+  auto operator()(Queue& queue, Arguments&&... arguments) const {
+    if constexpr (built_with_cuda) {
+      if (queue.device().backend == Backend::cuda) return Cuda(queue, std::forward<Arguments>(arguments)...);
+    }
+    NSGD_CHECK(queue.device().backend == Backend::cpu, "this build has no CUDA backend (device {})",
+               queue.device().name());
+    return Cpu(queue, std::forward<Arguments>(arguments)...);
+  }
+};
+
+}  // namespace noisysgd::kernels
+
+#define NSGD_OP(name, ...)                \
+  namespace cpu {                         \
+  std::type_identity_t<__VA_ARGS__> name; \
+  }                                       \
+  namespace cuda {                        \
+  std::type_identity_t<__VA_ARGS__> name; \
+  }                                       \
+  inline constexpr Op<&cpu::name, NSGD_CUDA_FUNCTION(name)> name {}

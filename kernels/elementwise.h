@@ -1,0 +1,33 @@
+// Elementwise ops and layout changes.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+#include "kernels/philox.h"
+
+namespace noisysgd::kernels {
+
+NSGD_OP(fill, void(Queue& queue, int64_t n, float value, float* x));
+NSGD_OP(relu_forward, void(Queue& queue, int64_t n, const float* x, float* y));  // y may be x
+NSGD_OP(relu_backward,
+        void(Queue& queue, int64_t n, const float* y, const float* grad_y, float* grad_x));  // grad_x may be grad_y
+NSGD_OP(add, void(Queue& queue, int64_t n, const float* x, float* y));                       // y += x
+
+// y = x * keep/(1-probability). Element i of the whole batch is kept by word offset+i of the stream, so a mask does not
+// depend on micro-batching. Backward is the same call on the gradient. In place allowed.
+NSGD_OP(dropout, void(Queue& queue, int64_t n, float probability, const RandomStream& stream, uint64_t offset,
+                      const float* x, float* y));
+
+// y[n,c,t] = x[n,t,c] and back: [N,H,W,C] -> PyTorch's flatten order [N,C*H*W].
+NSGD_OP(nhwc_to_nchw, void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
+NSGD_OP(nchw_to_nhwc, void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
+
+// Option-A shortcut: y[n,i,j,:] = x[n,i*stride,j*stride,:] followed by zeros up to out_channels.
+NSGD_OP(pad_channels_forward, void(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
+                                   int64_t stride, int64_t out_channels, const float* x, float* y));
+NSGD_OP(pad_channels_backward,
+        void(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels, int64_t stride,
+             int64_t out_channels, const float* grad_y, float* grad_x));  // overwritten
+
+}  // namespace noisysgd::kernels

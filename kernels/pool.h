@@ -1,0 +1,33 @@
+// Max and average pooling, NHWC. Average pooling divides by the whole window, padding included (PyTorch's default).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+struct PoolShape {
+  int64_t batch, height, width, channels;
+  int64_t kernel, stride, padding;  // square windows; padding <= kernel/2
+
+  int64_t out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+  int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+};
+
+// index: position within the window (r*kernel+s) of the maximum, the first one on ties, for backward; null in
+// inference.
+NSGD_OP(max_pool_forward,
+        void(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index));  // [N,Ho,Wo,C]
+NSGD_OP(max_pool_backward, void(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y,
+                                float* grad_x));  // overwritten
+NSGD_OP(average_pool_forward, void(Queue& queue, const PoolShape& shape, const float* x, float* y));
+NSGD_OP(average_pool_backward,
+        void(Queue& queue, const PoolShape& shape, const float* grad_y, float* grad_x));  // overwritten
+// Mean over all positions: x [N,T,C] -> y [N,C]
+NSGD_OP(global_average_pool_forward,
+        void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
+NSGD_OP(global_average_pool_backward,
+        void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* grad_y, float* grad_x));
+
+}  // namespace noisysgd::kernels
