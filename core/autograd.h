@@ -1,0 +1,72 @@
+// Tape autograd. Layers compute values eagerly and record one node each, whose closure owns what its backward needs;
+// backward walks the tape in reverse, and a node with parameters adds its gradient and whatever statistics were asked
+// for in the same kernel. A value is freed as soon as no closure and no caller holds it, a gradient as soon as its node
+// has run.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <vector>
+
+#include "core/statistics.h"
+#include "core/tensor.h"
+
+namespace noisysgd {
+
+// A value on the tape. `id` is -1 for values through which no gradient flows.
+struct Variable {
+  Tensor value;
+  int id = -1;
+  bool needs_gradient() const { return id >= 0; }
+};
+
+class BackwardPass;
+
+class Tape {
+ public:
+  // Called once with the gradient of the node's output (which it may overwrite); gives gradients to the node's inputs
+  // by BackwardPass::add_gradient and to parameters by += on their sums.
+  using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
+
+  // An input whose gradient is wanted: gradient(variable) after backward.
+  Variable leaf(Tensor value);
+  // The result of an op. Every op that has parameters, or an input that needs a gradient, is recorded.
+  Variable record(Tensor value, Backward backward);
+
+  struct BackwardOptions {
+    Statistics statistics;
+    bool retain = false;  // keep the closures, so that backward can run again with another seed
+  };
+  // Walks back from `output`, whose gradient is `seed`.
+  void backward(Context& context, const Variable& output, Tensor seed, const BackwardOptions& options);
+
+  // Gradient that reached a leaf; undefined if none did.
+  const Tensor& gradient(const Variable& variable) const;
+  void clear();
+
+ private:
+  friend class BackwardPass;
+  struct Node {
+    Backward backward;  // empty for a leaf
+    Tensor gradient;
+    Shape shape;
+  };
+  std::vector<Node> nodes_;
+};
+
+class BackwardPass {
+ public:
+  BackwardPass(Context& context, Tape& tape, const Statistics& statistics)
+      : context(context), statistics(statistics), tape_(tape) {}
+
+  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored.
+  void add_gradient(int id, Tensor gradient);
+
+  Context& context;
+  const Statistics& statistics;
+
+ private:
+  Tape& tape_;
+};
+
+}  // namespace noisysgd

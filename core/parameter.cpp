@@ -1,0 +1,103 @@
+#include "core/parameter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "kernels/random.h"
+
+namespace noisysgd {
+
+namespace {
+
+constexpr int64_t alignment = 16;  // floats: one cache line, so that vector loads of one tensor never touch the next
+
+// exported [K,C,T] <-> internal [K,T,C], T = R*S
+template <class Copy>
+void for_each_filter_element(const Shape& krsc, Copy copy) {
+  const int64_t filters = krsc[0], taps = krsc[1] * krsc[2], channels = krsc[3];
+  for (int64_t k = 0; k < filters; ++k)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t c = 0; c < channels; ++c) copy((k * taps + t) * channels + c, (k * channels + c) * taps + t);
+}
+
+}  // namespace
+
+Shape Parameter::exported_shape() const {
+  return layout == ParameterLayout::krsc ? Shape{shape[0], shape[3], shape[1], shape[2]} : shape;
+}
+
+ParameterArena::ParameterArena(Context& context, std::vector<Parameter*> parameters, bool second_moment)
+    : context_(context), parameters_(std::move(parameters)) {
+  std::set<std::string> names;
+  for (Parameter* parameter : parameters_) {
+    NSGD_CHECK(names.insert(parameter->name).second, "two parameters are named '{}'", parameter->name);
+    parameter->index = static_cast<uint32_t>(offsets_.size());
+    offsets_.push_back(padded_);
+    elements_ += parameter->shape.elements();
+    padded_ += (parameter->shape.elements() + alignment - 1) / alignment * alignment;
+  }
+  value_ = zeros(context_, {padded_});
+  gradient_sum_ = zeros(context_, {padded_});
+  velocity_ = zeros(context_, {padded_});
+  bind(&Parameter::value, value_);
+  bind(&Parameter::gradient_sum, gradient_sum_);
+  bind(&Parameter::velocity, velocity_);
+  if (second_moment) require_second_moment();
+}
+
+void ParameterArena::bind(Tensor Parameter::*member, const Tensor& block) {
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    parameters_[i]->*member = block.view(offsets_[i], parameters_[i]->shape);
+}
+
+void ParameterArena::require_second_moment() {
+  if (has_second_moment()) return;
+  second_moment_ = zeros(context_, {padded_});
+  bind(&Parameter::second_moment, second_moment_);
+}
+
+void ParameterArena::initialise(uint64_t seed) {
+  zero_sums();
+  fill(context_, velocity_, 0.0f);
+  for (Parameter* parameter : parameters_) {
+    if (parameter->initialisation != Initialisation::he_normal) {
+      fill(context_, parameter->value, parameter->initialisation == Initialisation::ones ? 1.0f : 0.0f);
+      continue;
+    }
+    const RandomStream stream{seed, 0, parameter->index, RandomPurpose::initialisation};
+    const float deviation = std::sqrt(2.0f / static_cast<float>(parameter->fan_in));
+    kernels::random_normal(context_.queue, parameter->value.elements(), 0.0f, deviation, stream,
+                           parameter->value.f32());
+  }
+}
+
+void ParameterArena::zero_sums() {
+  fill(context_, gradient_sum_, 0.0f);
+  if (has_second_moment()) fill(context_, second_moment_, 0.0f);
+}
+
+void bind_buffers(Context& context, const std::vector<Buffer*>& buffers) {
+  for (Buffer* buffer : buffers) {
+    buffer->value = Tensor(context, buffer->shape);
+    fill(context, buffer->value, buffer->initial);
+  }
+}
+
+void to_exported_layout(const Parameter& parameter, const float* internal, float* exported) {
+  if (parameter.layout == ParameterLayout::same) {
+    std::copy_n(internal, parameter.shape.elements(), exported);
+  } else {
+    for_each_filter_element(parameter.shape, [&](int64_t krsc, int64_t oihw) { exported[oihw] = internal[krsc]; });
+  }
+}
+
+void from_exported_layout(const Parameter& parameter, const float* exported, float* internal) {
+  if (parameter.layout == ParameterLayout::same) {
+    std::copy_n(exported, parameter.shape.elements(), internal);
+  } else {
+    for_each_filter_element(parameter.shape, [&](int64_t krsc, int64_t oihw) { internal[krsc] = exported[oihw]; });
+  }
+}
+
+}  // namespace noisysgd

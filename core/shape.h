@@ -1,0 +1,47 @@
+// The extents of a tensor, outermost first. Activations are [N,H,W,C] or [N,F]; filters are [K,R,S,C].
+#pragma once
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace noisysgd {
+
+class Shape {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> extents) : extents_(extents) {}
+  explicit Shape(std::vector<int64_t> extents) : extents_(std::move(extents)) {}
+
+  int rank() const { return static_cast<int>(extents_.size()); }
+  int64_t operator[](int axis) const { return extents_[static_cast<size_t>(axis < 0 ? axis + rank() : axis)]; }
+  int64_t elements() const {
+    return std::accumulate(extents_.begin(), extents_.end(), int64_t{1}, std::multiplies<>());
+  }
+  const std::vector<int64_t>& extents() const { return extents_; }
+  bool operator==(const Shape&) const = default;
+
+  // [n, *this]: the shape of a batch of n of these.
+  Shape batched(int64_t n) const {
+    std::vector<int64_t> extents{n};
+    extents.insert(extents.end(), extents_.begin(), extents_.end());
+    return Shape(std::move(extents));
+  }
+  Shape sample() const { return Shape(std::vector<int64_t>(extents_.begin() + 1, extents_.end())); }
+
+  // As PyTorch orders it: [H,W,C] -> [C,H,W] for the shape of one image; others as they are.
+  Shape channels_first() const { return rank() == 3 ? Shape{extents_[2], extents_[0], extents_[1]} : *this; }
+
+  std::string text() const { return fmt::format("[{}]", fmt::join(extents_, ",")); }
+
+ private:
+  std::vector<int64_t> extents_;
+};
+
+}  // namespace noisysgd

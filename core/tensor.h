@@ -1,0 +1,80 @@
+// A dense, contiguous, reference-counted array on one device. Copies share storage; nothing is copied behind the user's
+// back.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <type_traits>
+
+#include "core/allocator.h"
+#include "core/shape.h"
+#include "kernels/check.h"
+#include "kernels/queue.h"
+
+namespace noisysgd {
+
+enum class DType : uint8_t { f32, i32, u8 };
+
+constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
+constexpr const char* name_of(DType dtype) { return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : "u8"; }
+template <class T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>);
+  return DType::u8;
+}
+
+// Where tensors live and where their ops run: one per training run.
+struct Context {
+  explicit Context(Device device = {}, int threads = 0) : queue(device, threads), allocator(device) {}
+  kernels::Queue queue;
+  Allocator allocator;
+};
+
+class Tensor {
+ public:
+  Tensor() = default;
+  Tensor(Context& context, Shape shape, DType dtype = DType::f32)  // uninitialised
+      : storage_(context.allocator.allocate(static_cast<size_t>(shape.elements()) * size_of(dtype))),
+        shape_(std::move(shape)),
+        dtype_(dtype) {}
+
+  const Shape& shape() const { return shape_; }
+  DType dtype() const { return dtype_; }
+  int64_t elements() const { return shape_.elements(); }
+  bool defined() const { return shape_.rank() > 0; }
+  // True if no other tensor or view shares the storage, so that an op may write its result over it.
+  bool sole_owner() const { return storage_.use_count() == 1; }
+
+  template <class T>
+  T* data() const {
+    NSGD_CHECK(dtype_ == dtype_of<T>(), "tensor {} holds {}, read as {}", shape_.text(), name_of(dtype_),
+               name_of(dtype_of<T>()));
+    return reinterpret_cast<T*>(static_cast<char*>(storage_.get()) + offset_);
+  }
+  float* f32() const { return data<float>(); }
+  template <class T>
+  std::span<T> span() const {
+    return {data<T>(), static_cast<size_t>(elements())};
+  }
+
+  // The same elements under another shape.
+  Tensor reshape(Shape shape) const;
+  // Elements [offset, offset + shape.elements()) of the flattened tensor, sharing storage.
+  Tensor view(int64_t offset, Shape shape) const;
+  // Samples [begin, end) of the first axis, sharing storage.
+  Tensor rows(int64_t begin, int64_t end) const;
+
+ private:
+  std::shared_ptr<void> storage_;
+  size_t offset_ = 0;  // bytes
+  Shape shape_;
+  DType dtype_ = DType::f32;
+};
+
+Tensor zeros(Context& context, Shape shape);
+void fill(Context& context, const Tensor& tensor, float value);
+
+}  // namespace noisysgd

@@ -1,0 +1,34 @@
+// Layers without parameters that keep the shape: ReLU and dropout.
+#pragma once
+
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+// y = max(x, 0), over x's own memory where nothing else holds it. Saves y.
+class Relu : public Layer {
+ public:
+  Relu(std::string name, const Shape& input) : Layer(std::move(name), input, input) {}
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+};
+
+// y = x mask / (1 - probability) in training, the identity otherwise. The mask is a function of seed, step, layer and
+// the sample's place in the batch, so it is drawn again in backward instead of being saved.
+class Dropout : public Layer {
+ public:
+  // stream: distinguishes the masks of several dropout layers.
+  Dropout(std::string name, const Shape& input, float probability, uint32_t stream)
+      : Layer(std::move(name), input, input), probability_(probability), stream_(stream) {}
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+
+  float probability_;
+  uint32_t stream_;
+};
+
+}  // namespace noisysgd

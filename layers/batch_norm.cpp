@@ -1,0 +1,64 @@
+#include "layers/batch_norm.h"
+
+#include "kernels/batch_norm.h"
+
+namespace noisysgd {
+
+BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOptions& options)
+    : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
+  gamma_ = {name + ".weight", {channels_}, Initialisation::ones};
+  beta_ = {name + ".bias", {channels_}, Initialisation::zeros};
+  running_mean_ = {name + ".running_mean", {channels_}, 0.0f, {}};
+  running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};
+}
+
+Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
+  if (!pass.training) return normalise_by_running_statistics(pass, std::move(x));
+
+  const int64_t samples = x.value.shape()[0];
+  const int64_t group = std::min(samples, options_.ghost_size.value_or(samples));
+  NSGD_CHECK(samples % group == 0, "batch_norm '{}': {} samples are not a multiple of the ghost size {}", name(),
+             samples, group);
+  NSGD_CHECK(group * positions_ > 1, "batch_norm '{}': one value per channel has no variance; use a larger batch",
+             name());
+  const kernels::BatchNormShape shape{samples, positions_, channels_, group};
+
+  Tensor mean(pass.context, {shape.groups(), channels_}), inverse_std(pass.context, {shape.groups(), channels_});
+  Tensor y(pass.context, x.value.shape());
+  kernels::batch_norm_forward(pass.context.queue, shape, options_.epsilon, options_.momentum, x.value.f32(),
+                              gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
+                              running_variance_.value.f32(), mean.f32(), inverse_std.f32(), y.f32());
+
+  return pass.record(
+      std::move(y), [this, shape, x = std::move(x), mean, inverse_std](BackwardPass& backward, const Tensor& grad_y) {
+        const bool squares = backward.statistics.second_moment != SecondMoment::none;
+        Tensor grad_x = grad_y.sole_owner() ? grad_y : Tensor(backward.context, grad_y.shape());
+        kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
+                                     inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(),
+                                     beta_.gradient_sum.f32(), squares ? gamma_.second_moment.f32() : nullptr,
+                                     squares ? beta_.second_moment.f32() : nullptr, grad_x.f32());
+        backward.add_gradient(x.id, std::move(grad_x));
+      });
+}
+
+Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x) {
+  NSGD_CHECK(!pass.tape, "batch_norm '{}': gradients through running statistics are not defined; use training mode",
+             name());
+  Tensor y = x.value.sole_owner() ? x.value : Tensor(pass.context, x.value.shape());
+  kernels::batch_norm_inference(pass.context.queue, x.value.elements() / channels_, channels_, options_.epsilon,
+                                x.value.f32(), gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
+                                running_variance_.value.f32(), y.f32());
+  return {std::move(y)};
+}
+
+std::string BatchNorm::describe(Graph& graph, const std::string& input) const {
+  GraphNode node{name(), "batch_norm", {input}, output_shape()};
+  node.attributes = {
+      {"channels", channels_}, {"epsilon", options_.epsilon}, {"momentum", options_.momentum}, {"ghost_size", nullptr}};
+  if (options_.ghost_size) node.attributes["ghost_size"] = *options_.ghost_size;
+  node.parameters = {&gamma_, &beta_};
+  node.flops = 4 * output_shape().elements();
+  return graph.add(std::move(node));
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,117 @@
+#include "layers/composite.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/elementwise.h"
+
+namespace noisysgd {
+
+namespace {
+
+template <class T>
+void append(std::vector<T>& to, std::vector<T> from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+// The smallest batch unit that every group size divides; 0 if there is none.
+int64_t common_ghost_size(int64_t a, int64_t b) { return a == 0 ? b : b == 0 ? a : std::lcm(a, b); }
+
+Shape last_output(const Shape& input, const LayerList& layers) {
+  return layers.empty() ? input : layers.back()->output_shape();
+}
+
+}  // namespace
+
+Sequential::Sequential(std::string name, const Shape& input, LayerList layers)
+    : Layer(std::move(name), input, last_output(input, layers)), layers_(std::move(layers)) {
+  Shape shape = input;
+  for (const auto& layer : layers_) {
+    NSGD_CHECK(layer->input_shape() == shape, "sequential '{}': layer '{}' takes {}, but {} arrives", this->name(),
+               layer->name(), layer->input_shape().text(), shape.text());
+    shape = layer->output_shape();
+  }
+}
+
+std::vector<Parameter*> Sequential::parameters() {
+  std::vector<Parameter*> all;
+  for (const auto& layer : layers_) append(all, layer->parameters());
+  return all;
+}
+
+std::vector<Buffer*> Sequential::buffers() {
+  std::vector<Buffer*> all;
+  for (const auto& layer : layers_) append(all, layer->buffers());
+  return all;
+}
+
+int64_t Sequential::ghost_size() const {
+  int64_t size = 0;
+  for (const auto& layer : layers_) size = common_ghost_size(size, layer->ghost_size());
+  return size;
+}
+
+bool Sequential::couples_samples() const {
+  return std::any_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer->couples_samples(); });
+}
+
+Variable Sequential::forward_impl(const Forward& pass, Variable x) {
+  for (const auto& layer : layers_) x = layer->forward(pass, std::move(x));
+  return x;
+}
+
+std::string Sequential::describe(Graph& graph, const std::string& input) const {
+  std::string node = input;
+  for (const auto& layer : layers_) node = layer->describe(graph, node);
+  return node;
+}
+
+Residual::Residual(std::string name, std::unique_ptr<Sequential> body, std::unique_ptr<Sequential> shortcut)
+    : Layer(std::move(name), body->input_shape(), body->output_shape()),
+      body_(std::move(body)),
+      shortcut_(std::move(shortcut)) {
+  NSGD_CHECK(shortcut_->output_shape() == output_shape(), "residual '{}': the body gives {}, the shortcut {}",
+             this->name(), output_shape().text(), shortcut_->output_shape().text());
+}
+
+std::vector<Parameter*> Residual::parameters() {
+  std::vector<Parameter*> all = body_->parameters();
+  append(all, shortcut_->parameters());
+  return all;
+}
+
+std::vector<Buffer*> Residual::buffers() {
+  std::vector<Buffer*> all = body_->buffers();
+  append(all, shortcut_->buffers());
+  return all;
+}
+
+int64_t Residual::ghost_size() const { return common_ghost_size(body_->ghost_size(), shortcut_->ghost_size()); }
+bool Residual::couples_samples() const { return body_->couples_samples() || shortcut_->couples_samples(); }
+
+Variable Residual::forward_impl(const Forward& pass, Variable x) {
+  Variable sum = body_->forward(pass, x);
+  Variable shortcut = shortcut_->forward(pass, std::move(x));
+  // The body's result is nobody's input but ours, unless its last layer saved it for backward (a ReLU does).
+  if (!sum.value.sole_owner()) {
+    Tensor copy = zeros(pass.context, sum.value.shape());
+    kernels::add(pass.context.queue, copy.elements(), sum.value.f32(), copy.f32());
+    sum.value = std::move(copy);
+  }
+  kernels::add(pass.context.queue, sum.value.elements(), shortcut.value.f32(), sum.value.f32());
+  return pass.record(std::move(sum.value),
+                     [body = sum.id, shortcut = shortcut.id](BackwardPass& backward, Tensor grad_y) {
+                       backward.add_gradient(shortcut, grad_y);
+                       backward.add_gradient(body, std::move(grad_y));
+                     });
+}
+
+std::string Residual::describe(Graph& graph, const std::string& input) const {
+  GraphNode node{name() + ".add", "add", {}, output_shape()};
+  node.inputs.push_back(body_->describe(graph, input));
+  node.inputs.push_back(shortcut_->describe(graph, input));
+  node.flops = output_shape().elements();
+  return graph.add(std::move(node));
+}
+
+}  // namespace noisysgd

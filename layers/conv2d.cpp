@@ -1,0 +1,106 @@
+#include "layers/conv2d.h"
+
+#include "kernels/bias.h"
+#include "kernels/conv_second_moment.h"
+
+namespace noisysgd {
+
+namespace {
+
+kernels::ConvShape conv_shape(const std::string& name, const Shape& input, const Conv2dOptions& options) {
+  NSGD_CHECK(input.rank() == 3, "conv2d '{}': input {} is not an image [H,W,C]", name, input.text());
+  const kernels::ConvShape shape{1,
+                                 input[0],
+                                 input[1],
+                                 input[2],
+                                 options.out_channels,
+                                 options.kernel[0],
+                                 options.kernel[1],
+                                 options.stride[0],
+                                 options.stride[1],
+                                 options.padding[0],
+                                 options.padding[1]};
+  const bool fits = shape.height + 2 * shape.padding_height >= shape.kernel_height &&
+                    shape.width + 2 * shape.padding_width >= shape.kernel_width;
+  NSGD_CHECK(fits, "conv2d '{}': a {}x{} kernel does not fit an input of {}x{} with padding {},{}", name,
+             shape.kernel_height, shape.kernel_width, shape.height, shape.width, shape.padding_height,
+             shape.padding_width);
+  return shape;
+}
+
+Shape conv_output(const std::string& name, const Shape& input, const Conv2dOptions& options) {
+  const kernels::ConvShape shape = conv_shape(name, input, options);
+  return {shape.out_height(), shape.out_width(), shape.out_channels};
+}
+
+}  // namespace
+
+Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& options)
+    : Layer(name, input, conv_output(name, input, options)),
+      options_(options),
+      shape_(conv_shape(name, input, options)) {
+  const int64_t fan_in = shape_.weights() / shape_.out_channels;
+  weight_ = {name + ".weight",
+             {shape_.out_channels, shape_.kernel_height, shape_.kernel_width, shape_.in_channels},
+             Initialisation::he_normal,
+             fan_in,
+             ParameterLayout::krsc};
+  bias_ = {name + ".bias", {shape_.out_channels}};
+}
+
+std::vector<Parameter*> Conv2d::parameters() {
+  if (options_.bias) return {&weight_, &bias_};
+  return {&weight_};
+}
+
+Variable Conv2d::forward_impl(const Forward& pass, Variable x) {
+  kernels::ConvShape shape = shape_;
+  shape.batch = x.value.shape()[0];
+  Tensor y(pass.context, output_shape().batched(shape.batch));
+  kernels::conv_forward(pass.context.queue, shape, x.value.f32(), weight_.value.f32(),
+                        options_.bias ? bias_.value.f32() : nullptr, y.f32());
+
+  return pass.record(std::move(y), [this, shape, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
+    backward_parameters(backward, shape, x.value, grad_y);
+    if (x.needs_gradient()) {
+      Tensor grad_x(backward.context, x.value.shape());
+      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_y.f32(), grad_x.f32());
+      backward.add_gradient(x.id, std::move(grad_x));
+    }
+  });
+}
+
+void Conv2d::backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x,
+                                 const Tensor& grad_y) {
+  auto& queue = pass.context.queue;
+  float* gradient = weight_.gradient_sum.f32();
+  const SecondMoment kind = pass.statistics.second_moment;
+  switch (kind) {
+    case SecondMoment::none:
+      kernels::conv_backward_weight(queue, shape, x.f32(), grad_y.f32(), gradient);
+      break;
+    case SecondMoment::exact:
+      kernels::conv_second_moment_exact(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
+      break;
+    case SecondMoment::spatial:
+    case SecondMoment::spatial_mean:  // divided by the number of positions where sums become F: optim/fisher.h
+      kernels::conv_second_moment_spatial(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
+      break;
+  }
+  if (options_.bias)
+    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
+                           bias_.gradient_sum.f32(), kind == SecondMoment::none ? nullptr : bias_.second_moment.f32());
+}
+
+std::string Conv2d::describe(Graph& graph, const std::string& input) const {
+  GraphNode node{name(), "conv2d", {input}, output_shape()};
+  node.attributes = {{"in_channels", shape_.in_channels}, {"out_channels", shape_.out_channels},
+                     {"kernel", options_.kernel},         {"stride", options_.stride},
+                     {"padding", options_.padding},       {"bias", options_.bias}};
+  node.parameters = {&weight_};
+  if (options_.bias) node.parameters.push_back(&bias_);
+  node.flops = 2 * shape_.weights() * shape_.positions();
+  return graph.add(std::move(node));
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,34 @@
+// 2-D convolution, x [N,H,W,C] -> y [N,Ho,Wo,K], W [K,R,S,C]. Saves x. Its diag(F) comes out of the same sweep as the
+// weight gradient (kernels/conv_second_moment.h), exact or spatial.
+#pragma once
+
+#include <array>
+
+#include "kernels/conv.h"
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+struct Conv2dOptions {
+  int64_t out_channels = 0;
+  std::array<int64_t, 2> kernel{3, 3}, stride{1, 1}, padding{0, 0};  // height, width
+  bool bias = true;
+};
+
+class Conv2d : public Layer {
+ public:
+  Conv2d(std::string name, const Shape& input, const Conv2dOptions& options);
+
+  std::vector<Parameter*> parameters() override;
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+  void backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x, const Tensor& grad_y);
+
+  Conv2dOptions options_;
+  kernels::ConvShape shape_;  // of one sample
+  Parameter weight_, bias_;
+};
+
+}  // namespace noisysgd

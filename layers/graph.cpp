@@ -1,0 +1,50 @@
+#include "layers/graph.h"
+
+#include <algorithm>
+
+#include "core/text_table.h"
+
+namespace noisysgd {
+
+std::string Graph::add(GraphNode node) {
+  const bool taken = node.name == "input" ||
+                     std::any_of(nodes.begin(), nodes.end(), [&](const GraphNode& n) { return n.name == node.name; });
+  NSGD_CHECK(!taken, "two nodes of the network are named '{}'", node.name);
+  nodes.push_back(std::move(node));
+  return nodes.back().name;
+}
+
+nlohmann::ordered_json Graph::json() const {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const GraphNode& node : nodes) {
+    nlohmann::ordered_json parameters = nlohmann::ordered_json::array();
+    for (const Parameter* parameter : node.parameters)
+      parameters.push_back({{"name", parameter->name}, {"shape", parameter->exported_shape().extents()}});
+    nlohmann::ordered_json entry{{"name", node.name},
+                                 {"type", node.type},
+                                 {"inputs", node.inputs},
+                                 {"output", node.output.channels_first().extents()}};
+    entry.update(node.attributes);
+    entry["parameters"] = std::move(parameters);
+    list.push_back(std::move(entry));
+  }
+  return {{"input", input.channels_first().extents()}, {"classes", classes}, {"nodes", std::move(list)}};
+}
+
+std::string Graph::text() const {
+  TextTable table({"name", "type", "output", "parameters", "MFLOP"});
+  int64_t parameters = 0, flops = 0;
+  for (const GraphNode& node : nodes) {
+    int64_t count = 0;
+    for (const Parameter* parameter : node.parameters) count += parameter->shape.elements();
+    parameters += count;
+    flops += node.flops;
+    table.add_row({node.name, node.type, node.output.channels_first().text(), fmt::format("{}", count),
+                   fmt::format("{:.3f}", static_cast<double>(node.flops) * 1e-6)});
+  }
+  table.add_row(
+      {"total", "", "", fmt::format("{}", parameters), fmt::format("{:.3f}", static_cast<double>(flops) * 1e-6)});
+  return table.text();
+}
+
+}  // namespace noisysgd

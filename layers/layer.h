@@ -1,0 +1,64 @@
+// The interface of every layer: forward records one tape node that owns what backward needs; shapes are those of one
+// sample, [H,W,C] for images and [features] for vectors.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/autograd.h"
+#include "core/parameter.h"
+#include "layers/graph.h"
+
+namespace noisysgd {
+
+// One forward pass over a batch or micro-batch.
+struct Forward {
+  Context& context;
+  Tape* tape = nullptr;  // null: inference, nothing is recorded
+  bool training = false;
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
+  // Called with every layer's name and output when set; used to name the first layer that shows a NaN.
+  std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
+
+  // Records `backward` if there is a tape; otherwise the value stands alone.
+  Variable record(Tensor value, Tape::Backward backward) const {
+    return tape ? tape->record(std::move(value), std::move(backward)) : Variable{std::move(value)};
+  }
+};
+
+class Layer {
+ public:
+  Layer(std::string name, Shape input, Shape output)
+      : name_(std::move(name)), input_(std::move(input)), output_(std::move(output)) {}
+  virtual ~Layer() = default;
+
+  const std::string& name() const { return name_; }
+  const Shape& input_shape() const { return input_; }
+  const Shape& output_shape() const { return output_; }
+
+  // Checks the input's shape, then computes. Pass x by move where it is not needed again: an op may then reuse its
+  // memory.
+  Variable forward(const Forward& pass, Variable x);
+
+  virtual std::vector<Parameter*> parameters() { return {}; }
+  virtual std::vector<Buffer*> buffers() { return {}; }
+  // Samples of a ghost group, if this layer normalises over groups: batches are cut to multiples of it.
+  virtual int64_t ghost_size() const { return 0; }
+  // True if samples of a batch influence each other.
+  virtual bool couples_samples() const { return false; }
+
+  // Appends this layer's nodes to the graph; `input` names the node that feeds it. Returns the name of its output node.
+  virtual std::string describe(Graph& graph, const std::string& input) const = 0;
+
+ private:
+  virtual Variable forward_impl(const Forward& pass, Variable x) = 0;
+
+  std::string name_;
+  Shape input_, output_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,63 @@
+#include "layers/linear.h"
+
+#include "kernels/bias.h"
+#include "kernels/gemm.h"
+
+namespace noisysgd {
+
+using kernels::Transpose;
+
+Linear::Linear(std::string name, const Shape& input, const LinearOptions& options)
+    : Layer(std::move(name), input, Shape{options.out_features}), options_(options) {
+  NSGD_CHECK(input.rank() == 1, "linear '{}': input {} is not a vector; put a flatten before it", this->name(),
+             input.text());
+  weight_ = {this->name() + ".weight", {options.out_features, input[0]}, Initialisation::he_normal, input[0]};
+  bias_ = {this->name() + ".bias", {options.out_features}};
+}
+
+std::vector<Parameter*> Linear::parameters() {
+  if (options_.bias) return {&weight_, &bias_};
+  return {&weight_};
+}
+
+Variable Linear::forward_impl(const Forward& pass, Variable x) {
+  const int64_t samples = x.value.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
+  Tensor y(pass.context, {samples, outputs});
+  auto& queue = pass.context.queue;
+  kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1.0f, x.value.f32(),
+                weight_.value.f32(), 0.0f, y.f32());
+  if (options_.bias) kernels::bias_add(queue, samples, outputs, bias_.value.f32(), y.f32());
+
+  return pass.record(std::move(y),
+                     [this, samples, inputs, outputs, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
+                       auto& q = backward.context.queue;
+                       const bool squares = backward.statistics.second_moment != SecondMoment::none;
+                       if (backward.statistics.gradient)
+                         kernels::gemm(q, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad_y.f32(),
+                                       x.value.f32(), 1.0f, weight_.gradient_sum.f32());
+                       if (squares)
+                         kernels::linear_second_moment(q, samples, outputs, inputs, x.value.f32(), grad_y.f32(),
+                                                       weight_.second_moment.f32());
+                       if (options_.bias)
+                         kernels::bias_backward(q, samples, 1, outputs, grad_y.f32(), bias_.gradient_sum.f32(),
+                                                squares ? bias_.second_moment.f32() : nullptr);
+                       if (x.needs_gradient()) {
+                         Tensor grad_x(backward.context, {samples, inputs});
+                         kernels::gemm(q, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_y.f32(),
+                                       weight_.value.f32(), 0.0f, grad_x.f32());
+                         backward.add_gradient(x.id, std::move(grad_x));
+                       }
+                     });
+}
+
+std::string Linear::describe(Graph& graph, const std::string& input) const {
+  GraphNode node{name(), "linear", {input}, output_shape()};
+  node.attributes = {
+      {"in_features", input_shape()[0]}, {"out_features", options_.out_features}, {"bias", options_.bias}};
+  node.parameters = {&weight_};
+  if (options_.bias) node.parameters.push_back(&bias_);
+  node.flops = 2 * weight_.shape.elements();
+  return graph.add(std::move(node));
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,28 @@
+// y = x W^T + b for x [N,in_features], W [out_features,in_features]. Saves x. diag(F) exactly, as one product of
+// squares.
+#pragma once
+
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+struct LinearOptions {
+  int64_t out_features = 0;
+  bool bias = true;
+};
+
+class Linear : public Layer {
+ public:
+  Linear(std::string name, const Shape& input, const LinearOptions& options);
+
+  std::vector<Parameter*> parameters() override;
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+
+  LinearOptions options_;
+  Parameter weight_, bias_;
+};
+
+}  // namespace noisysgd

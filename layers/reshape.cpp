@@ -1,0 +1,53 @@
+#include "layers/reshape.h"
+
+#include "kernels/elementwise.h"
+
+namespace noisysgd {
+
+Variable Flatten::forward_impl(const Forward& pass, Variable x) {
+  const Shape input = x.value.shape();
+  const int64_t samples = input[0], channels = input[-1], positions = input_shape().elements() / channels;
+  const Shape output{samples, input_shape().elements()};
+  const bool same_order = positions == 1 || channels == 1;
+  Tensor y = same_order ? x.value.reshape(output) : Tensor(pass.context, output);
+  if (!same_order) kernels::nhwc_to_nchw(pass.context.queue, samples, positions, channels, x.value.f32(), y.f32());
+  return pass.record(std::move(y), [=, id = x.id](BackwardPass& backward, const Tensor& grad_y) {
+    Tensor grad_x = same_order ? grad_y.reshape(input) : Tensor(backward.context, input);
+    if (!same_order)
+      kernels::nchw_to_nhwc(backward.context.queue, samples, positions, channels, grad_y.f32(), grad_x.f32());
+    backward.add_gradient(id, std::move(grad_x));
+  });
+}
+
+std::string Flatten::describe(Graph& graph, const std::string& input) const {
+  return graph.add({name(), "flatten", {input}, output_shape()});
+}
+
+PadChannels::PadChannels(std::string name, const Shape& input, int64_t stride, int64_t channels)
+    : Layer(name, input, Shape{(input[0] - 1) / stride + 1, (input[1] - 1) / stride + 1, channels}),
+      stride_(stride),
+      channels_(channels) {
+  NSGD_CHECK(input.rank() == 3 && channels >= input[2], "pad_channels '{}': input {} cannot be padded to {} channels",
+             name, input.text(), channels);
+}
+
+Variable PadChannels::forward_impl(const Forward& pass, Variable x) {
+  const int64_t samples = x.value.shape()[0];
+  Tensor y(pass.context, output_shape().batched(samples));
+  const Shape& in = input_shape();
+  kernels::pad_channels_forward(pass.context.queue, samples, in[0], in[1], in[2], stride_, channels_, x.value.f32(),
+                                y.f32());
+  return pass.record(std::move(y), [this, samples, id = x.id](BackwardPass& backward, const Tensor& grad_y) {
+    const Shape& in = input_shape();
+    Tensor grad_x(backward.context, in.batched(samples));
+    kernels::pad_channels_backward(backward.context.queue, samples, in[0], in[1], in[2], stride_, channels_,
+                                   grad_y.f32(), grad_x.f32());
+    backward.add_gradient(id, std::move(grad_x));
+  });
+}
+
+std::string PadChannels::describe(Graph& graph, const std::string& input) const {
+  return graph.add({name(), "pad_channels", {input}, output_shape(), {{"stride", stride_}, {"channels", channels_}}});
+}
+
+}  // namespace noisysgd

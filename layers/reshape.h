@@ -1,0 +1,30 @@
+// Layers that move data: flatten, and the option-A shortcut of residual networks.
+#pragma once
+
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+// [N,H,W,C] -> [N,C*H*W] in PyTorch's order (channels outermost), so that the weights of the linear layer behind it
+// mean the same there.
+class Flatten : public Layer {
+ public:
+  Flatten(std::string name, const Shape& input) : Layer(std::move(name), input, Shape{input.elements()}) {}
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+};
+
+// y[i,j,:] = x[i*stride, j*stride, :] followed by zero channels up to `channels` (He et al. 2016, option A).
+class PadChannels : public Layer {
+ public:
+  PadChannels(std::string name, const Shape& input, int64_t stride, int64_t channels);
+  std::string describe(Graph& graph, const std::string& input) const override;
+
+ private:
+  Variable forward_impl(const Forward& pass, Variable x) override;
+  int64_t stride_, channels_;
+};
+
+}  // namespace noisysgd
