@@ -57,6 +57,11 @@ void ParameterArena::require_second_moment() {
   bind(&Parameter::second_moment, second_moment_);
 }
 
+void ParameterArena::discard_gradients(bool discard) {
+  if (discard && !discarded_.defined()) discarded_ = zeros(context_, {padded_});
+  bind(&Parameter::gradient_sum, discard ? discarded_ : gradient_sum_);
+}
+
 void ParameterArena::initialise(uint64_t seed) {
   zero_sums();
   fill(context_, velocity_, 0.0f);

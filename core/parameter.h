@@ -25,13 +25,14 @@ struct Parameter {
   Initialisation initialisation = Initialisation::zeros;
   int64_t fan_in = 1;  // he_normal: N(0, 2/fan_in)
   ParameterLayout layout = ParameterLayout::same;
+  int64_t positions = 1;  // output positions that share this weight: the T of the spatial estimators
 
   // Filled by ParameterArena. Sums over the samples seen since the last zero_sums.
-  Tensor value;
-  Tensor gradient_sum;   // sum_n g_n
-  Tensor second_moment;  // sum_n g_n^2; undefined unless the arena was made with one
-  Tensor velocity;       // momentum buffer
-  uint32_t index = 0;    // position in the arena: the tensor word of its random streams
+  Tensor value{};
+  Tensor gradient_sum{};   // sum_n g_n
+  Tensor second_moment{};  // sum_n g_n^2; undefined unless the arena was made with one
+  Tensor velocity{};       // momentum buffer
+  uint32_t index = 0;      // position in the arena: the tensor word of its random streams
 
   Shape exported_shape() const;  // PyTorch's
 };
@@ -41,7 +42,7 @@ struct Buffer {
   std::string name;
   Shape shape;
   float initial = 0;
-  Tensor value;  // filled by bind_buffers
+  Tensor value{};  // filled by bind_buffers
 };
 
 // Allocates the buffers with their initial values.
@@ -58,6 +59,10 @@ class ParameterArena {
   // Allocates the second-moment block if it is not there yet.
   void require_second_moment();
 
+  // Makes backward passes add their gradients to a scratch block instead (true) or to the gradient sums again (false):
+  // a pass that is run for its statistics alone leaves the gradient untouched.
+  void discard_gradients(bool discard);
+
   // Values as a function of the seed and each parameter's index; velocities and sums zero.
   void initialise(uint64_t seed);
   void zero_sums();
@@ -69,7 +74,7 @@ class ParameterArena {
   std::vector<Parameter*> parameters_;
   std::vector<int64_t> offsets_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, second_moment_, velocity_;
+  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_;
 };
 
 // Copies between memory order and PyTorch's (float arrays of parameter.shape.elements() elements).

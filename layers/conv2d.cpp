@@ -45,6 +45,7 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
              Initialisation::he_normal,
              fan_in,
              ParameterLayout::krsc};
+  weight_.positions = shape_.positions();
   bias_ = {name + ".bias", {shape_.out_channels}};
 }
 

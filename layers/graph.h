@@ -16,7 +16,7 @@ struct GraphNode {
   std::vector<std::string> inputs;  // node names, or "input"
   Shape output;                     // of one sample, as here: [H,W,C] or [features]
   nlohmann::ordered_json attributes = nlohmann::ordered_json::object();
-  std::vector<const Parameter*> parameters;
+  std::vector<const Parameter*> parameters = {};
   int64_t flops = 0;  // of one sample's forward pass, a multiply-add counted as two
 };
 

@@ -32,9 +32,8 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
                      [this, samples, inputs, outputs, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
                        auto& q = backward.context.queue;
                        const bool squares = backward.statistics.second_moment != SecondMoment::none;
-                       if (backward.statistics.gradient)
-                         kernels::gemm(q, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad_y.f32(),
-                                       x.value.f32(), 1.0f, weight_.gradient_sum.f32());
+                       kernels::gemm(q, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad_y.f32(),
+                                     x.value.f32(), 1.0f, weight_.gradient_sum.f32());
                        if (squares)
                          kernels::linear_second_moment(q, samples, outputs, inputs, x.value.f32(), grad_y.f32(),
                                                        weight_.second_moment.f32());
