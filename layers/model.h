@@ -1,0 +1,69 @@
+// A network with its loss: what an optimizer trains. Owns the layers and binds their parameters into one arena.
+#pragma once
+
+#include <memory>
+
+#include "kernels/softmax_cross_entropy.h"
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+struct Batch {
+  Tensor images;          // [M,H,W,C], as the network sees them
+  Tensor labels;          // [M] i32
+  Tensor sample_weights;  // [M] or undefined: all 1
+
+  int64_t size() const { return images.shape()[0]; }
+  Batch rows(int64_t begin, int64_t end) const;
+};
+
+// Beside the gradient pass over the given labels, or instead of their second moment: where the Fisher statistics come
+// from.
+enum class FisherLabels { data, sampled };
+
+struct AccumulateOptions {
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  int64_t sample_offset = 0;  // of this micro-batch in its batch
+  Statistics statistics;
+  FisherLabels fisher_labels =
+      FisherLabels::data;  // sampled: statistics from labels drawn from the prediction, one more backward
+  Tensor sampled_labels;   // [M] i32, written if defined and labels are sampled
+  Tensor logits;           // [M,K], written if defined
+};
+
+class Model {
+ public:
+  Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing = 0);
+
+  // Forward and backward: adds sum_n w_n grad l_n and the statistics to the parameters' sums. Returns the sums of
+  // losses.
+  kernels::LossSums accumulate(const Batch& batch, const AccumulateOptions& options);
+
+  // Inference: running statistics, no dropout.
+  Tensor logits(const Tensor& images);
+  kernels::LossSums evaluate(const Batch& batch);
+
+  // Name of the first layer whose output holds a NaN or Inf for this batch in training mode; empty if none does.
+  std::string first_nonfinite_layer(const Batch& batch, uint64_t seed, uint32_t step);
+
+  // The largest number of samples not above `samples` that ghost groups divide: the incomplete last group is dropped.
+  int64_t usable_samples(int64_t samples) const;
+
+  Graph graph() const;
+  ParameterArena& arena() { return arena_; }
+  const std::vector<Parameter*>& parameters() const { return arena_.parameters(); }
+  const std::vector<Buffer*>& buffers() const { return buffers_; }
+  Layer& network() { return *network_; }
+  int64_t classes() const { return classes_; }
+
+ private:
+  Context& context_;
+  std::unique_ptr<Layer> network_;
+  int64_t classes_;
+  float label_smoothing_;
+  std::vector<Buffer*> buffers_;
+  ParameterArena arena_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,27 @@
+// The published networks as C++ functions; the registry offers each under its JSON type.
+#pragma once
+
+#include <vector>
+
+#include "layers/builder.h"
+
+namespace noisysgd {
+
+struct MlpOptions {
+  std::vector<int64_t> hidden{512, 512};
+  float dropout = 0.0f;  // after each hidden layer
+};
+
+// flatten, then linear and ReLU per hidden layer, then a linear classifier.
+std::unique_ptr<Layer> mlp(const Shape& input, int64_t classes, const MlpOptions& options = {});
+
+struct LenetOptions {
+  std::vector<int64_t> channels{20, 50};
+  int64_t hidden = 500;
+};
+
+// LeCun et al. 1998 in its usual modern form: [5x5 convolution, ReLU, 2x2 max pooling] twice, one hidden layer, a
+// linear classifier.
+std::unique_ptr<Layer> lenet(const Shape& input, int64_t classes, const LenetOptions& options = {});
+
+}  // namespace noisysgd

@@ -1,0 +1,157 @@
+#include "layers/registry.h"
+
+#include "layers/activation.h"
+#include "layers/batch_norm.h"
+#include "layers/builder.h"
+#include "layers/conv2d.h"
+#include "layers/linear.h"
+#include "layers/models.h"
+#include "layers/pool.h"
+#include "layers/reshape.h"
+
+namespace noisysgd {
+
+namespace {
+
+using LayerPointer = std::unique_ptr<Layer>;
+
+// Layers under `key`, one after the other. Stops at the first that cannot be built: the shapes behind it are unknown.
+std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_view key, const std::string& scope,
+                                       const LayerContext& at) {
+  NetworkBuilder net(scope, at.input);
+  for (const ConfigReader& entry : json.objects(key)) {
+    const std::string type = entry.choice("type", at.registry.types());
+    const std::string name = entry.string("name", "");
+    const std::string default_name = net.next_name(at.registry.name_prefix(type));
+    LayerPointer layer = at.registry.build(
+        entry, {at.registry, name.empty() ? default_name : scope + name, net.shape(), at.classes, at.ghost_size});
+    if (!layer) return nullptr;
+    net.append(std::move(layer));
+  }
+  return net.build();
+}
+
+LayerPointer build_residual(const ConfigReader& json, const LayerContext& at) {
+  auto body = build_list(json, "body", at.name + ".", at);
+  auto shortcut = build_list(json, "shortcut", at.name + ".shortcut.", at);  // absent: the identity
+  if (!body || !shortcut) return nullptr;
+  return std::make_unique<Residual>(at.name, std::move(body), std::move(shortcut));
+}
+
+LayerPointer build_sequential(const ConfigReader& json, const LayerContext& at) {
+  return build_list(json, "layers", at.name.empty() ? "" : at.name + ".", at);
+}
+
+LayerPointer build_conv2d(const ConfigReader& json, const LayerContext& at) {
+  Conv2dOptions options;
+  options.out_channels = json.integer("out_channels", {.at_least = 1});
+  options.kernel = json.integer_pair("kernel", {.at_least = 1});
+  options.stride = json.integer_pair("stride", {.default_value = 1, .at_least = 1});
+  options.padding = json.integer_pair("padding", {.default_value = 0, .at_least = 0});
+  options.bias = json.boolean("bias", true);
+  return std::make_unique<Conv2d>(at.name, at.input, options);
+}
+
+LayerPointer build_linear(const ConfigReader& json, const LayerContext& at) {
+  LinearOptions options;
+  options.out_features = json.integer("out_features", {.default_value = at.classes, .at_least = 1});
+  options.bias = json.boolean("bias", true);
+  return std::make_unique<Linear>(at.name, at.input, options);
+}
+
+LayerPointer build_batch_norm(const ConfigReader& json, const LayerContext& at) {
+  BatchNormOptions options;
+  options.ghost_size = json.has("ghost_size") ? json.optional_integer("ghost_size", {.at_least = 1}) : at.ghost_size;
+  options.epsilon = static_cast<float>(json.number("epsilon", {.default_value = 1e-5, .above = 0}));
+  options.momentum = static_cast<float>(json.number("momentum", {.default_value = 0.1, .at_least = 0, .at_most = 1}));
+  return std::make_unique<BatchNorm>(at.name, at.input, options);
+}
+
+LayerPointer build_dropout(const ConfigReader& json, const LayerContext& at) {
+  const double probability = json.number("probability", {.default_value = 0.5, .at_least = 0, .below = 1});
+  return std::make_unique<Dropout>(at.name, at.input, static_cast<float>(probability), stream_of(at.name));
+}
+
+template <class Pool>
+LayerPointer build_pool(const ConfigReader& json, const LayerContext& at) {
+  PoolOptions options;
+  options.kernel =
+      json.integer("kernel", {.default_value = 2, .at_least = 1, .at_most = 15});  // a maximum's place is one byte
+  options.stride = json.integer("stride", {.default_value = options.kernel, .at_least = 1});
+  options.padding = json.integer("padding", {.default_value = 0, .at_least = 0});
+  return std::make_unique<Pool>(at.name, at.input, options);
+}
+
+template <class LayerType>
+LayerPointer build_plain(const ConfigReader&, const LayerContext& at) {
+  return std::make_unique<LayerType>(at.name, at.input);
+}
+
+LayerPointer build_pad_channels(const ConfigReader& json, const LayerContext& at) {
+  const int64_t stride = json.integer("stride", {.default_value = 1, .at_least = 1});
+  const int64_t channels = json.integer("channels", {.at_least = 1});
+  return std::make_unique<PadChannels>(at.name, at.input, stride, channels);
+}
+
+LayerPointer build_mlp(const ConfigReader& json, const LayerContext& at) {
+  MlpOptions options;
+  options.hidden = json.integers("hidden", {.default_value = options.hidden, .each = {.at_least = 1}});
+  options.dropout = static_cast<float>(json.number("dropout", {.default_value = 0, .at_least = 0, .below = 1}));
+  return mlp(at.input, at.classes, options);
+}
+
+LayerPointer build_lenet(const ConfigReader& json, const LayerContext& at) {
+  LenetOptions options;
+  options.channels = json.integers("channels", {.default_value = options.channels, .each = {.at_least = 1}});
+  options.hidden = json.integer("hidden", {.default_value = options.hidden, .at_least = 1});
+  return lenet(at.input, at.classes, options);
+}
+
+}  // namespace
+
+LayerRegistry LayerRegistry::builtin() {
+  LayerRegistry registry;
+  registry.add("linear", build_linear);
+  registry.add("conv2d", build_conv2d, "conv");
+  registry.add("batch_norm", build_batch_norm, "bn");
+  registry.add("relu", build_plain<Relu>);
+  registry.add("dropout", build_dropout);
+  registry.add("flatten", build_plain<Flatten>);
+  registry.add("max_pool", build_pool<MaxPool>, "pool");
+  registry.add("average_pool", build_pool<AveragePool>, "pool");
+  registry.add("global_average_pool", build_plain<GlobalAveragePool>, "pool");
+  registry.add("pad_channels", build_pad_channels, "pad");
+  registry.add("sequential", build_sequential);
+  registry.add("residual", build_residual, "block");
+  registry.add("mlp", build_mlp);
+  registry.add("lenet", build_lenet);
+  return registry;
+}
+
+void LayerRegistry::add(std::string type, LayerBuilder builder, std::string name_prefix) {
+  if (name_prefix.empty()) name_prefix = type;
+  const bool is_new = entries_.emplace(type, Entry{std::move(builder), std::move(name_prefix)}).second;
+  NSGD_CHECK(is_new, "a layer of type '{}' is registered already", type);
+}
+
+std::vector<std::string> LayerRegistry::types() const {
+  std::vector<std::string> names;
+  for (const auto& [type, entry] : entries_) names.push_back(type);
+  return names;
+}
+
+const std::string& LayerRegistry::name_prefix(const std::string& type) const { return entries_.at(type).name_prefix; }
+
+std::unique_ptr<Layer> LayerRegistry::build(const ConfigReader& json, const LayerContext& at) const {
+  const std::string type = json.choice("type", types());
+  try {
+    return entries_.at(type).builder(json, at);
+  } catch (const ConfigError&) {
+    throw;
+  } catch (const Error& error) {  // shapes that do not fit
+    json.error("type", error.what());
+    return nullptr;
+  }
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,61 @@
+// JSON type -> layer. A user's own layer is one call of `add` on the registry that the program hands to its
+// configuration:
+//
+//   registry.add("swish", [](const ConfigReader& json, const LayerContext& at) { return
+//   std::make_unique<Swish>(at.name, at.input); });
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "layers/layer.h"
+
+namespace noisysgd {
+
+class LayerRegistry;
+
+// Where in the network a layer is being built.
+struct LayerContext {
+  const LayerRegistry& registry;
+  std::string name;
+  Shape input;                        // of one sample: [H,W,C] or [features]
+  int64_t classes = 0;                // of the data set
+  std::optional<int64_t> ghost_size;  // batch.ghost_size: the default of every batch_norm
+};
+
+using LayerBuilder = std::function<std::unique_ptr<Layer>(const ConfigReader& json, const LayerContext& at)>;
+
+class LayerRegistry {
+ public:
+  // All layers and models of this library.
+  static LayerRegistry builtin();
+
+  // name_prefix: default names are prefix1, prefix2, …; the type itself if empty.
+  void add(std::string type, LayerBuilder builder, std::string name_prefix = "");
+  std::vector<std::string> types() const;
+  const std::string& name_prefix(const std::string& type) const;
+
+  // Builds {"type": …, …}. Bad values are noted in the reader; null if nothing could be built.
+  std::unique_ptr<Layer> build(const ConfigReader& json, const LayerContext& at) const;
+
+ private:
+  struct Entry {
+    LayerBuilder builder;
+    std::string name_prefix;
+  };
+  std::map<std::string, Entry> entries_;
+};
+
+// The third Philox word of a layer's random stream: FNV-1a of its name, so that it does not depend on the other layers.
+constexpr uint32_t stream_of(std::string_view name) {
+  uint32_t hash = 2166136261u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  return hash;
+}
+
+}  // namespace noisysgd
