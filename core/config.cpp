@@ -1,0 +1,425 @@
+#include "core/config.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/file.h"
+#include "core/suggest.h"
+
+namespace noisysgd {
+namespace config_detail {
+
+// What a reader asked for under one key: a value, or nodes that write themselves into the effective document.
+struct Member {
+  std::string key;
+  Json value = {};
+  std::vector<std::unique_ptr<Node>> children = {};
+  bool is_list = false;
+};
+
+struct Node {
+  std::string path;
+  const Json* input;    // the object in the document; null when it is absent
+  bool faulty = false;  // something else stands in the object's place: its keys cannot be missed
+  bool open = false;    // its "type" is wrong, so its other keys cannot be judged
+  std::vector<Member> members = {};
+};
+
+struct State {
+  std::string origin;
+  Json document;
+  std::vector<std::string> problems;
+  Node root;
+
+  void report(const std::string& path, std::string_view message) {
+    std::string problem = fmt::format("{}: {}", path, message);
+    if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(std::move(problem));
+  }
+};
+
+}  // namespace config_detail
+
+namespace {
+
+using config_detail::Member;
+using config_detail::Node;
+using config_detail::State;
+
+Member* find_member(const Node& node, std::string_view key) {
+  const auto found =
+      std::find_if(node.members.begin(), node.members.end(), [&](const Member& member) { return member.key == key; });
+  return found == node.members.end() ? nullptr : const_cast<Member*>(&*found);
+}
+
+// `text "abc"`, `1.5`, `a list of 3`, …: what stands in the document, shortly.
+std::string describe(const Json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return fmt::format("a list of {}", value.size());
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() > 60) {
+    std::size_t end = 57;
+    while ((static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a UTF-8 sequence
+    text = text.substr(0, end) + "…";
+  }
+  return value.is_string() ? "text " + text : text;
+}
+
+template <class T>
+struct Checked {
+  std::optional<T> value = {};
+  std::string problem = {};
+};
+
+Checked<double> check_number(const Json& json, const NumberRule& rule) {
+  if (!json.is_number()) return {.problem = "expected a number, got " + describe(json)};
+  const double value = json.get<double>();
+  if (value < rule.at_least) return {.problem = fmt::format("must be at least {}, got {}", rule.at_least, value)};
+  if (value <= rule.above) return {.problem = fmt::format("must be above {}, got {}", rule.above, value)};
+  if (value > rule.at_most) return {.problem = fmt::format("must be at most {}, got {}", rule.at_most, value)};
+  if (value >= rule.below) return {.problem = fmt::format("must be below {}, got {}", rule.below, value)};
+  return {.value = value};
+}
+
+Checked<std::int64_t> check_integer(const Json& json, const IntegerRule& rule) {
+  if (!json.is_number_integer()) return {.problem = "expected an integer, got " + describe(json)};
+  // The parser keeps numbers from 2^63 on as unsigned.
+  const bool too_large = json.is_number_unsigned() && json.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
+  const std::int64_t value = too_large ? 0 : json.get<std::int64_t>();
+  if (too_large || value > rule.at_most)
+    return {.problem = fmt::format("must be at most {}, got {}", rule.at_most, json.dump())};
+  if (value < rule.at_least) return {.problem = fmt::format("must be at least {}, got {}", rule.at_least, value)};
+  return {.value = value};
+}
+
+Checked<bool> check_boolean(const Json& json) {
+  if (!json.is_boolean()) return {.problem = "expected true or false, got " + describe(json)};
+  return {.value = json.get<bool>()};
+}
+
+Checked<std::string> check_string(const Json& json) {
+  if (!json.is_string()) return {.problem = "expected a text, got " + describe(json)};
+  return {.value = json.get<std::string>()};
+}
+
+// Values to go on with after a problem; they only have to satisfy the rule.
+double some_number(const NumberRule& rule) {
+  const double low = std::max(rule.at_least, std::nextafter(rule.above, std::numeric_limits<double>::infinity()));
+  const double high = std::min(rule.at_most, std::nextafter(rule.below, -std::numeric_limits<double>::infinity()));
+  return std::max(low, std::min(1.0, high));
+}
+
+std::int64_t some_integer(const IntegerRule& rule) {
+  return std::max(rule.at_least, std::min<std::int64_t>(1, rule.at_most));
+}
+
+std::string length_problem(std::size_t size, const LengthRule& rule) {
+  if (size >= rule.at_least && size <= rule.at_most) return {};
+  const auto entries = [](std::size_t n) { return fmt::format("{} {}", n, n == 1 ? "entry" : "entries"); };
+  if (rule.at_least == rule.at_most) return fmt::format("must have {}, has {}", entries(rule.at_least), size);
+  return size < rule.at_least ? fmt::format("must have at least {}, has {}", entries(rule.at_least), size)
+                              : fmt::format("must have at most {}, has {}", entries(rule.at_most), size);
+}
+
+bool is_comment(std::string_view key) { return key == "comment" || key.starts_with("$comment"); }
+
+void report_unknown_keys(const Node& node, State& state) {
+  if (node.input != nullptr) {
+    std::vector<std::string> known;
+    for (const Member& member : node.members) known.push_back(member.key);
+    for (const auto& [key, value] : node.input->items()) {
+      if (find_member(node, key) != nullptr) continue;
+      const std::string path = json_member_path(node.path, key);
+      if (is_comment(key)) {
+        if (!value.is_string()) state.report(path, "a comment must be a text, got " + describe(value));
+      } else if (!node.open) {
+        state.report(path, "unknown key" + suggestion(key, known));
+      }
+    }
+  }
+  for (const Member& member : node.members) {
+    for (const auto& child : member.children) report_unknown_keys(*child, state);
+  }
+}
+
+Json effective_document(const Node& node) {
+  Json result = Json::object();
+  for (const Member& member : node.members) {
+    if (member.is_list) {
+      Json list = Json::array();
+      for (const auto& child : member.children) list.push_back(effective_document(*child));
+      result[member.key] = std::move(list);
+    } else {
+      result[member.key] = member.children.empty() ? member.value : effective_document(*member.children.front());
+    }
+  }
+  return result;
+}
+
+std::string list_problems(std::string_view origin, const std::vector<std::string>& problems) {
+  std::string message = fmt::format("{}: {} problem{}", origin, problems.size(), problems.size() == 1 ? "" : "s");
+  for (const std::string& problem : problems) message += "\n  " + problem;
+  return message;
+}
+
+}  // namespace
+
+ConfigError::ConfigError(std::string_view origin, std::vector<std::string> problems)
+    : Error(list_problems(origin, problems)), problems_(std::move(problems)) {}
+
+Config::Config(Json document, std::string origin)
+    : state_(std::make_shared<State>(State{
+          .origin = std::move(origin), .document = std::move(document), .problems = {}, .root = {"$", nullptr}})) {
+  if (state_->document.is_object()) {
+    state_->root.input = &state_->document;
+  } else {
+    state_->root.faulty = true;
+    state_->report("$", "expected an object, got " + describe(state_->document));
+  }
+}
+
+ConfigReader Config::root() const { return {state_, &state_->root}; }
+
+bool Config::has_problems() const { return !state_->problems.empty(); }
+
+Json Config::finish() const {
+  report_unknown_keys(state_->root, *state_);
+  if (has_problems()) throw ConfigError(state_->origin, state_->problems);
+  return effective_document(state_->root);
+}
+
+const Json* ConfigReader::ask(std::string_view key) const {
+  if (find_member(*node_, key) == nullptr) node_->members.push_back({.key = std::string(key)});
+  if (node_->input == nullptr) return nullptr;
+  const auto found = node_->input->find(std::string(key));
+  return found == node_->input->end() ? nullptr : &*found;
+}
+
+void ConfigReader::record(std::string_view key, Json value) const { find_member(*node_, key)->value = std::move(value); }
+
+void ConfigReader::error(std::string_view key, std::string_view message) const {
+  if (key == "type") node_->open = true;
+  state_->report(path_of(key), message);
+}
+
+void ConfigReader::missing(std::string_view key, std::string_view expected) const {
+  if (!node_->faulty) error(key, fmt::format("missing: {} is required", expected));
+}
+
+template <class T, class Check>
+T ConfigReader::read(std::string_view key, const std::optional<T>& default_value, T fallback,
+                     std::string_view expected, Check check) const {
+  const Json* json = ask(key);
+  if (json == nullptr) {
+    if (!default_value) missing(key, expected);
+    if (default_value) record(key, *default_value);
+    return default_value.value_or(std::move(fallback));
+  }
+  Checked<T> checked = check(*json);
+  if (checked.value) {
+    record(key, *json);
+    return std::move(*checked.value);
+  }
+  error(key, checked.problem);
+  return default_value.value_or(std::move(fallback));
+}
+
+template <class T, class Check>
+std::vector<T> ConfigReader::read_list(std::string_view key, const std::optional<std::vector<T>>& default_value,
+                                       const LengthRule& length, T fallback, std::string_view expected,
+                                       Check check) const {
+  const Json* json = ask(key);
+  if (json == nullptr && default_value) {
+    record(key, *default_value);
+    return *default_value;
+  }
+  std::vector<T> values;
+  if (json == nullptr) {
+    missing(key, expected);
+  } else if (!json->is_array()) {
+    error(key, fmt::format("expected {}, got {}", expected, describe(*json)));
+  } else {
+    record(key, *json);
+    if (const std::string problem = length_problem(json->size(), length); !problem.empty()) error(key, problem);
+    for (std::size_t i = 0; i < json->size(); ++i) {
+      Checked<T> checked = check((*json)[i]);
+      if (!checked.value) state_->report(json_element_path(path_of(key), i), checked.problem);
+      values.push_back(checked.value.value_or(fallback));
+    }
+    if (values.size() > length.at_most) values.resize(length.at_most);
+  }
+  while (values.size() < length.at_least) values.push_back(fallback);
+  return values;
+}
+
+double ConfigReader::number(std::string_view key, const NumberRule& rule) const {
+  return read<double>(key, rule.default_value, some_number(rule), "a number",
+                      [&](const Json& json) { return check_number(json, rule); });
+}
+
+std::int64_t ConfigReader::integer(std::string_view key, const IntegerRule& rule) const {
+  return read<std::int64_t>(key, rule.default_value, some_integer(rule), "an integer",
+                            [&](const Json& json) { return check_integer(json, rule); });
+}
+
+bool ConfigReader::boolean(std::string_view key, std::optional<bool> default_value) const {
+  return read<bool>(key, default_value, false, "true or false", check_boolean);
+}
+
+std::string ConfigReader::string(std::string_view key, std::optional<std::string> default_value) const {
+  return read<std::string>(key, default_value, "", "a text", check_string);
+}
+
+std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::string>& names,
+                                 std::optional<std::size_t> default_index) const {
+  NSGD_CHECK(!names.empty(), "{}: no choices", path_of(key));
+  const std::size_t fallback = default_index.value_or(0);
+  const Json* json = ask(key);
+  if (json == nullptr) {
+    if (default_index) {
+      record(key, names[*default_index]);
+    } else {
+      missing(key, "one of " + quoted_list(names));
+    }
+    return fallback;
+  }
+  if (!json->is_string()) {
+    error(key, fmt::format("expected one of {}, got {}", quoted_list(names), describe(*json)));
+    return fallback;
+  }
+  const auto found = std::find(names.begin(), names.end(), json->get_ref<const std::string&>());
+  if (found == names.end()) {
+    const std::string nearest = nearest_name(json->get_ref<const std::string&>(), names);
+    const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
+    error(key, fmt::format("expected one of {}, got {}{}", quoted_list(names), describe(*json), hint));
+    return fallback;
+  }
+  record(key, *json);
+  return static_cast<std::size_t>(found - names.begin());
+}
+
+std::string ConfigReader::choice(std::string_view key, const std::vector<std::string>& names,
+                                 std::optional<std::string> default_value) const {
+  std::optional<std::size_t> default_index;
+  if (default_value) {
+    const auto found = std::find(names.begin(), names.end(), *default_value);
+    NSGD_CHECK(found != names.end(), "{}: the default \"{}\" is not among the choices", path_of(key), *default_value);
+    default_index = static_cast<std::size_t>(found - names.begin());
+  }
+  return names[choose(key, names, default_index)];
+}
+
+std::optional<double> ConfigReader::optional_number(std::string_view key, const NumberRule& rule) const {
+  const Json* json = ask(key);
+  if (json == nullptr ? !rule.default_value : json->is_null()) return std::nullopt;
+  return number(key, rule);
+}
+
+std::optional<std::int64_t> ConfigReader::optional_integer(std::string_view key, const IntegerRule& rule) const {
+  const Json* json = ask(key);
+  if (json == nullptr ? !rule.default_value : json->is_null()) return std::nullopt;
+  return integer(key, rule);
+}
+
+std::optional<std::string> ConfigReader::optional_string(std::string_view key) const {
+  const Json* json = ask(key);
+  if (json == nullptr || json->is_null()) return std::nullopt;
+  return string(key);
+}
+
+std::vector<double> ConfigReader::numbers(std::string_view key, const NumberListRule& rule) const {
+  return read_list<double>(key, rule.default_value, rule.length, some_number(rule.each), "a list of numbers",
+                           [&](const Json& json) { return check_number(json, rule.each); });
+}
+
+std::vector<std::int64_t> ConfigReader::integers(std::string_view key, const IntegerListRule& rule) const {
+  return read_list<std::int64_t>(key, rule.default_value, rule.length, some_integer(rule.each), "a list of integers",
+                                 [&](const Json& json) { return check_integer(json, rule.each); });
+}
+
+std::vector<std::string> ConfigReader::strings(std::string_view key, const StringListRule& rule) const {
+  return read_list<std::string>(key, rule.default_value, rule.length, "", "a list of texts", check_string);
+}
+
+std::array<std::int64_t, 2> ConfigReader::integer_pair(std::string_view key, const IntegerRule& rule) const {
+  const Json* json = ask(key);
+  if (json == nullptr || !json->is_array()) {
+    const std::int64_t both = integer(key, rule);
+    return {both, both};
+  }
+  const auto pair = integers(key, {.length = {.at_least = 2, .at_most = 2}, .each = rule});
+  return {pair[0], pair[1]};
+}
+
+ConfigReader ConfigReader::object(std::string_view key) const {
+  const Json* json = ask(key);
+  Member& member = *find_member(*node_, key);
+  if (member.children.empty()) {
+    auto child = std::make_unique<Node>(Node{.path = path_of(key), .input = json, .faulty = node_->faulty});
+    if (json != nullptr && !json->is_object()) {
+      error(key, "expected an object, got " + describe(*json));
+      child->input = nullptr;
+      child->faulty = true;
+    }
+    member.children.push_back(std::move(child));
+  }
+  return {state_, member.children.front().get()};
+}
+
+std::optional<ConfigReader> ConfigReader::optional_object(std::string_view key) const {
+  const Json* json = ask(key);
+  if (json == nullptr || json->is_null()) return std::nullopt;
+  return object(key);
+}
+
+std::vector<ConfigReader> ConfigReader::objects(std::string_view key, const LengthRule& length) const {
+  const Json* json = ask(key);
+  Member& member = *find_member(*node_, key);
+  if (!member.is_list) {
+    member.is_list = true;
+    if (json == nullptr) {
+      if (length.at_least > 0) missing(key, "a list of objects");
+    } else if (!json->is_array()) {
+      error(key, "expected a list of objects, got " + describe(*json));
+    } else {
+      if (const std::string problem = length_problem(json->size(), length); !problem.empty()) error(key, problem);
+      for (std::size_t i = 0; i < json->size(); ++i) {
+        const Json& element = (*json)[i];
+        const std::string path = json_element_path(path_of(key), i);
+        if (!element.is_object()) state_->report(path, "expected an object, got " + describe(element));
+        const bool usable = element.is_object();
+        member.children.push_back(
+            std::make_unique<Node>(Node{.path = path, .input = usable ? &element : nullptr, .faulty = !usable}));
+      }
+    }
+  }
+  std::vector<ConfigReader> readers;
+  for (const auto& child : member.children) readers.push_back(ConfigReader(state_, child.get()));
+  return readers;
+}
+
+Json ConfigReader::any(std::string_view key, Json default_value) const {
+  const Json* json = ask(key);
+  Json value = json == nullptr ? std::move(default_value) : *json;
+  record(key, value);
+  return value;
+}
+
+bool ConfigReader::has(std::string_view key) const {
+  return node_->input != nullptr && node_->input->contains(std::string(key));
+}
+
+const std::string& ConfigReader::path() const { return node_->path; }
+
+std::string ConfigReader::path_of(std::string_view key) const { return json_member_path(node_->path, key); }
+
+Json parse_config(std::string_view text, std::string_view origin) {
+  try {
+    return parse_json(text, origin);
+  } catch (const Error& error) {
+    throw ConfigError(error.what());
+  }
+}
+
+Json parse_config_file(const std::string& path) { return parse_config(read_file(path), path); }
+
+}  // namespace noisysgd

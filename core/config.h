@@ -1,0 +1,171 @@
+// Strict JSON configuration: what is read is checked, what nobody reads is an error, all errors come in one message.
+//
+//   Config config(parse_config_file("experiment.json"), "experiment.json");
+//   const ConfigReader optimizer = config.root().object("optimizer");
+//   const double momentum = optimizer.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1});
+//   const Json effective = config.finish();  // throws ConfigError, or returns the document with every default filled in
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json.h"
+#include "kernels/check.h"
+
+namespace noisysgd {
+
+// Every problem of a configuration, one per line with its JSON path.
+class ConfigError : public Error {
+ public:
+  ConfigError(std::string_view origin, std::vector<std::string> problems);
+  explicit ConfigError(const std::string& message) : Error(message), problems_{message} {}
+  const std::vector<std::string>& problems() const { return problems_; }
+
+ private:
+  std::vector<std::string> problems_;
+};
+
+// Rules of values. Without default_value the key is required.
+struct NumberRule {
+  std::optional<double> default_value = {};
+  double at_least = -std::numeric_limits<double>::infinity();
+  double above = -std::numeric_limits<double>::infinity();
+  double at_most = std::numeric_limits<double>::infinity();
+  double below = std::numeric_limits<double>::infinity();
+};
+struct IntegerRule {
+  std::optional<std::int64_t> default_value = {};
+  std::int64_t at_least = std::numeric_limits<std::int64_t>::min();
+  std::int64_t at_most = std::numeric_limits<std::int64_t>::max();
+};
+struct LengthRule {
+  std::size_t at_least = 0;
+  std::size_t at_most = std::numeric_limits<std::size_t>::max();
+};
+struct NumberListRule {
+  std::optional<std::vector<double>> default_value = {};
+  LengthRule length = {};
+  NumberRule each = {};
+};
+struct IntegerListRule {
+  std::optional<std::vector<std::int64_t>> default_value = {};
+  LengthRule length = {};
+  IntegerRule each = {};
+};
+struct StringListRule {
+  std::optional<std::vector<std::string>> default_value = {};
+  LengthRule length = {};
+};
+
+namespace config_detail {
+struct Node;
+struct State;
+}  // namespace config_detail
+
+// A view of one object of the document. A getter never throws for what the user wrote: it notes the problem and returns the
+// default, or some value that satisfies the rule, so that reading goes on. Cheap to copy; keeps the document alive.
+class ConfigReader {
+ public:
+  double number(std::string_view key, const NumberRule& rule = {}) const;
+  std::int64_t integer(std::string_view key, const IntegerRule& rule = {}) const;
+  bool boolean(std::string_view key, std::optional<bool> default_value = {}) const;
+  std::string string(std::string_view key, std::optional<std::string> default_value = {}) const;
+
+  // One of some names; the second form maps them to the values of an enumeration.
+  std::string choice(std::string_view key, const std::vector<std::string>& names,
+                     std::optional<std::string> default_value = {}) const;
+  template <class T>
+  T choice(std::string_view key, std::initializer_list<std::pair<const char*, T>> choices,
+           std::optional<T> default_value = {}) const;
+
+  // null and (without default_value) absence mean none.
+  std::optional<double> optional_number(std::string_view key, const NumberRule& rule = {}) const;
+  std::optional<std::int64_t> optional_integer(std::string_view key, const IntegerRule& rule = {}) const;
+  std::optional<std::string> optional_string(std::string_view key) const;
+
+  std::vector<double> numbers(std::string_view key, const NumberListRule& rule = {}) const;
+  std::vector<std::int64_t> integers(std::string_view key, const IntegerListRule& rule = {}) const;
+  std::vector<std::string> strings(std::string_view key, const StringListRule& rule = {}) const;
+  std::array<std::int64_t, 2> integer_pair(std::string_view key, const IntegerRule& rule = {}) const;  // 3 or [3, 5]
+
+  ConfigReader object(std::string_view key) const;  // absent: an empty object, so that its defaults apply
+  std::optional<ConfigReader> optional_object(std::string_view key) const;                  // absent or null: none
+  std::vector<ConfigReader> objects(std::string_view key, const LengthRule& length = {}) const;  // absent: empty list
+  Json any(std::string_view key, Json default_value = nullptr) const;  // as it stands, unchecked
+
+  bool has(std::string_view key) const;  // written in the document, null included; does not count as reading it
+  const std::string& path() const;       // "$.optimizer.noise"
+  std::string path_of(std::string_view key) const;
+  void error(std::string_view key, std::string_view message) const;  // a problem that only the caller can see
+
+ private:
+  friend class Config;
+  using Node = config_detail::Node;
+  using State = config_detail::State;
+
+  ConfigReader(std::shared_ptr<State> state, Node* node) : state_(std::move(state)), node_(node) {}
+
+  const Json* ask(std::string_view key) const;  // null when absent
+  void record(std::string_view key, Json value) const;
+  void missing(std::string_view key, std::string_view expected) const;
+  std::size_t choose(std::string_view key, const std::vector<std::string>& names,
+                     std::optional<std::size_t> default_index) const;
+  template <class T, class Check>
+  T read(std::string_view key, const std::optional<T>& default_value, T fallback, std::string_view expected,
+         Check check) const;
+  template <class T, class Check>
+  std::vector<T> read_list(std::string_view key, const std::optional<std::vector<T>>& default_value,
+                           const LengthRule& length, T fallback, std::string_view expected, Check check) const;
+
+  std::shared_ptr<State> state_;
+  Node* node_;
+};
+
+// A document being read, with the problems found so far and the effective document; shared by all its readers.
+class Config {
+ public:
+  explicit Config(Json document, std::string origin = "configuration");
+
+  ConfigReader root() const;
+  bool has_problems() const;  // found so far; unknown keys are found by finish()
+  // Throws ConfigError with all problems, among them every key that nobody asked for in the objects that were visited
+  // (texts under "comment" or "$comment…" are free). Returns what was read, in the order it was read.
+  Json finish() const;
+
+ private:
+  std::shared_ptr<config_detail::State> state_;
+};
+
+Json parse_config(std::string_view text, std::string_view origin);  // ConfigError: syntax, duplicate keys
+Json parse_config_file(const std::string& path);
+
+// RFC 7386 merge patch (null removes, objects merge, all else replaces), except that an object whose "type" changes is
+// replaced whole: the keys of the old type mean nothing to the new one.
+Json merge_config(const Json& base, const Json& patch);
+
+// "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text otherwise.
+// Missing objects on the way are made; lists are never extended.
+void apply_override(Json& document, std::string_view assignment);
+
+template <class T>
+T ConfigReader::choice(std::string_view key, std::initializer_list<std::pair<const char*, T>> choices,
+                       std::optional<T> default_value) const {
+  std::vector<std::string> names;
+  std::optional<std::size_t> default_index;
+  for (const auto& [name, value] : choices) {
+    if (default_value == value && !default_index) default_index = names.size();
+    names.emplace_back(name);
+  }
+  NSGD_CHECK(!default_value || default_index, "{}: the default is not among the choices", path_of(key));
+  return choices.begin()[choose(key, names, default_index)].second;
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,125 @@
+// Changing a configuration before it is read: regimes (merge_config) and --set (apply_override).
+#include <algorithm>
+#include <charconv>
+
+#include "core/config.h"
+
+namespace noisysgd {
+namespace {
+
+// One step of a path: a key, or the index of a list entry written [3].
+struct Step {
+  std::string key;
+  bool bracketed;
+};
+
+// The index that a step means in a list; "3" counts as well as "[3]".
+std::optional<std::size_t> as_index(const Step& step) {
+  std::size_t index = 0;
+  const char* end = step.key.data() + step.key.size();
+  const auto [stop, error] = std::from_chars(step.key.data(), end, index);
+  return error == std::errc() && stop == end ? std::optional(index) : std::nullopt;
+}
+
+std::vector<Step> split_path(std::string_view path, std::string_view assignment) {
+  const auto check = [&](bool good) {
+    if (!good) throw ConfigError(fmt::format("override \"{}\": malformed path \"{}\"", assignment, path));
+  };
+  std::string_view rest = path;
+  if (rest.starts_with("$.")) rest.remove_prefix(2);  // as error messages write it
+  check(!rest.empty());
+  std::vector<Step> steps;
+  bool key_follows = true;
+  while (key_follows || !rest.empty()) {
+    if (key_follows) {
+      const std::string_view key = rest.substr(0, rest.find_first_of(".["));
+      check(!key.empty());
+      steps.push_back({std::string(key), false});
+      rest.remove_prefix(key.size());
+      key_follows = false;
+    } else if (rest.front() == '.') {
+      rest.remove_prefix(1);
+      key_follows = true;
+    } else {
+      const std::size_t end = rest.find(']');
+      check(rest.front() == '[' && end != std::string_view::npos);
+      steps.push_back({std::string(rest.substr(1, end - 1)), true});
+      check(as_index(steps.back()).has_value());
+      rest.remove_prefix(end + 1);
+    }
+  }
+  return steps;
+}
+
+Json parse_value(std::string_view text, std::string_view assignment) {
+  try {
+    return parse_json(text, "value");
+  } catch (const Error& error) {
+    // A bare word is a text; a broken list, object or quoted text is a slip of the hand.
+    const bool bare = text.empty() || std::string_view("{[\"").find(text.front()) == std::string_view::npos;
+    if (bare) return std::string(text);
+    throw ConfigError(fmt::format("override \"{}\": {}", assignment, error.what()));
+  }
+}
+
+}  // namespace
+
+Json merge_config(const Json& base, const Json& patch) {
+  if (!patch.is_object()) return patch;
+  Json result = base.is_object() ? base : Json::object();
+  if (result.contains("type") && patch.contains("type") && result["type"] != patch["type"]) result = Json::object();
+  for (const auto& [key, value] : patch.items()) {
+    if (value.is_null()) {
+      result.erase(key);
+    } else {
+      result[key] = merge_config(result.contains(key) ? result[key] : Json(), value);
+    }
+  }
+  return result;
+}
+
+void apply_override(Json& document, std::string_view assignment) {
+  const std::size_t equals = assignment.find('=');
+  if (equals == std::string_view::npos)
+    throw ConfigError(fmt::format("override \"{}\": expected PATH=VALUE", assignment));
+  const std::vector<Step> steps = split_path(assignment.substr(0, equals), assignment);
+  Json value = parse_value(assignment.substr(equals + 1), assignment);
+
+  Json* place = &document;
+  Json created;  // the part of the path that does not exist yet grows here: a failure must not change the document
+  Json* attach_to = nullptr;
+  std::string attach_key;
+  std::string path = "$";
+  for (const Step& step : steps) {
+    const auto fail = [&](std::string_view problem) {
+      throw ConfigError(fmt::format("override \"{}\": {}: {}", assignment, path, problem));
+    };
+    if (place->is_array()) {
+      const auto index = as_index(step);
+      if (!index) fail(fmt::format("is a list; expected an index, got \"{}\"", step.key));
+      if (*index >= place->size()) fail(fmt::format("has {} entries; there is no [{}]", place->size(), *index));
+      path = json_element_path(path, *index);
+      place = &(*place)[*index];
+    } else {
+      if (!place->is_object()) fail(fmt::format("is neither an object nor a list but {}", place->dump()));
+      if (step.bracketed) fail(fmt::format("is an object, not a list; there is no [{}]", step.key));
+      path = json_member_path(path, step.key);
+      if (place->contains(step.key)) {
+        place = &(*place)[step.key];
+      } else {
+        if (attach_to == nullptr) {
+          attach_to = place;
+          attach_key = step.key;
+          created = Json::object();
+          place = &created;
+        } else {
+          place = &((*place)[step.key] = Json::object());
+        }
+      }
+    }
+  }
+  *place = std::move(value);
+  if (attach_to != nullptr) (*attach_to)[attach_key] = std::move(created);
+}
+
+}  // namespace noisysgd

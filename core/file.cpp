@@ -1,0 +1,187 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace noisysgd {
+namespace {
+
+constexpr std::size_t largest_transfer = std::size_t{1} << 30;  // Linux moves at most 2 GiB per call
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void fail_to(std::string_view verb, const std::filesystem::path& path, int error) {
+  throw Error(fmt::format("cannot {} {}: {}", verb, path.string(), reason(error)));
+}
+
+int open_retrying(const std::filesystem::path& path, int flags, mode_t mode = 0) {
+  int file;
+  do {
+    file = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  } while (file < 0 && errno == EINTR);
+  return file;
+}
+
+// 0, or the error number. A short write is continued, so that the reason for it (a full disk) comes out.
+int write_all(int file, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), std::min(bytes.size(), largest_transfer));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+int sync_folder(const std::filesystem::path& folder) {
+  const FileDescriptor file(open_retrying(folder, O_RDONLY | O_DIRECTORY));
+  if (!file.is_open()) return errno;
+  // Some network file systems have no fsync for folders and say EINVAL; there a rename is durable by itself.
+  return ::fsync(file.get()) == 0 || errno == EINVAL ? 0 : errno;
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+// Renaming onto a device would replace it (as root, even /dev/null), and onto a link would cut it off from its target.
+std::filesystem::path resolve_target(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::path target = path;
+  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
+    target = std::filesystem::weakly_canonical(path, error);
+    if (error) fail_to("write", path, error.value());
+  }
+  const auto status = std::filesystem::status(target, error);
+  NSGD_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+             "cannot write {}: it exists and is not a regular file", path.string());
+  return target;
+}
+
+}  // namespace
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  if (this != &other) {
+    close();
+    value_ = std::exchange(other.value_, -1);
+  }
+  return *this;
+}
+
+FileDescriptor::~FileDescriptor() { close(); }
+
+int FileDescriptor::close() {
+  const int value = std::exchange(value_, -1);
+  return value < 0 ? 0 : ::close(value);
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), target_(resolve_target(path)) {
+  const std::filesystem::path temporary = target_.string() + ".tmp";
+  file_ = FileDescriptor(open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0666));
+  if (!file_.is_open()) fail(errno);
+  temporary_ = temporary;
+}
+
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail(int error) const { fail_to("write", path_, error); }
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  if (const int error = write_all(file_.get(), bytes)) fail(error);
+}
+
+void AtomicFile::commit() {
+  if (::fsync(file_.get()) != 0) fail(errno);
+  if (file_.close() != 0) fail(errno);
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
+  temporary_.clear();
+  if (const int error = sync_folder(folder_of(target_))) fail(error);
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  const FileDescriptor file(open_retrying(path, O_RDONLY));
+  if (!file.is_open()) fail_to("read", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail_to("read", path, errno);
+
+  std::string bytes;
+  std::size_t filled = 0;
+  // One byte more than the size: the read that would fill it finds the end instead. Pipes, of size 0, grow by doubling.
+  bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
+  while (true) {
+    if (filled == bytes.size()) bytes.resize(std::max<std::size_t>(2 * bytes.size(), 4096));
+    const ssize_t got = ::read(file.get(), bytes.data() + filled, std::min(bytes.size() - filled, largest_transfer));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_to("read", path, errno);
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+AppendFile::AppendFile(const std::filesystem::path& path, std::uint64_t keep)
+    : path_(path), file_(open_retrying(path, O_WRONLY | O_CREAT | O_APPEND, 0666)), size_(keep) {
+  if (!file_.is_open()) fail_to("write", path, errno);
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) fail_to("write", path, errno);
+  if (!S_ISREG(status.st_mode)) return;  // a pipe or a device has nothing to cut off
+  NSGD_CHECK(static_cast<std::uint64_t>(status.st_size) >= keep,
+             "cannot continue {}: it has {} bytes, fewer than the {} to keep", path.string(), status.st_size, keep);
+  if (::ftruncate(file_.get(), static_cast<off_t>(keep)) != 0) fail_to("write", path, errno);
+}
+
+void AppendFile::append(std::string_view bytes) {
+  if (const int error = write_all(file_.get(), std::as_bytes(std::span(bytes)))) {
+    // Half a record would spoil the file for its readers; on a device, which cannot be cut, nothing was kept anyway.
+    [[maybe_unused]] const int undone = ::ftruncate(file_.get(), static_cast<off_t>(size_));
+    fail_to("write", path_, error);
+  }
+  size_ += bytes.size();
+}
+
+void AppendFile::sync() {
+  if (::fsync(file_.get()) != 0 && errno != EINVAL) fail_to("write", path_, errno);  // EINVAL: a pipe or a device
+}
+
+RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
+    : path_(path), file_(open_retrying(path, O_RDONLY)), size_(0) {
+  if (!file_.is_open()) fail_to("read", path, errno);
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) fail_to("read", path, errno);
+  NSGD_CHECK(S_ISREG(status.st_mode), "cannot read {}: not a regular file", path.string());
+  size_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+void RandomAccessFile::read(std::uint64_t offset, std::span<std::byte> destination) const {
+  while (!destination.empty()) {
+    const ssize_t got = ::pread(file_.get(), destination.data(), std::min(destination.size(), largest_transfer),
+                                static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_to("read", path_, errno);
+    NSGD_CHECK(got > 0, "cannot read {}: it ends at byte {}, {} bytes before the end of what was asked", path_.string(),
+               offset, destination.size());
+    destination = destination.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+}
+
+}  // namespace noisysgd

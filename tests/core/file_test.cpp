@@ -1,0 +1,186 @@
+#include "core/file.h"
+
+#include <sys/stat.h>
+
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "kernels/check.h"
+#include "tests/catch.h"
+#include "tests/hostile_disk.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::size_t entries(const fs::path& folder) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+}  // namespace
+
+TEST_CASE("a file written atomically reads back, replaces the old one and leaves nothing else") {
+  const TemporaryFolder folder;
+  const std::string bytes = std::string("a\0b\n", 4) + std::string(100'000, 'x');
+  write_file_atomically(folder / "f", "old");
+  CHECK(read_file(folder / "f") == "old");
+  write_file_atomically(folder / "f", bytes);
+  CHECK(read_file(folder / "f") == bytes);
+  write_file_atomically(folder / "f", "");
+  CHECK(read_file(folder / "f").empty());
+  CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("an atomic file not committed leaves the previous file and no temporary") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "f", "old");
+  {
+    AtomicFile file(folder / "f");
+    file.write("new");
+    CHECK(read_file(folder / "f") == "old");
+    CHECK(entries(folder.path()) == 2);
+  }
+  CHECK(read_file(folder / "f") == "old");
+  CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("a temporary that a killed process left is overwritten and cleaned up") {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "f.tmp") << std::string(1000, 'z');
+  write_file_atomically(folder / "f", "short");
+  CHECK(read_file(folder / "f") == "short");
+  CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("a full disk leaves the previous file, no temporary, and an error with path and reason") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "f", "old");
+  std::string message;
+  {
+    const FileSizeLimit limit(4096);
+    message = error_of([&] { write_file_atomically(folder / "f", std::string(10'000, 'x')); });
+  }
+  CHECK(message == "cannot write " + (folder / "f").string() + ": File too large");
+  CHECK(read_file(folder / "f") == "old");
+  CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("a folder that may not be written gives one error with path and reason") {
+  const TemporaryFolder folder;
+  const fs::path inner = folder / "inner";
+  fs::permissions(folder.path(), fs::perms::owner_all | fs::perms::others_exec | fs::perms::others_read);
+  fs::create_directory(inner);
+  write_file_atomically(inner / "f", "old");
+  std::string message;
+  {
+    const ReadOnlyFolder read_only(inner);
+    message = error_of([&] { write_file_atomically(inner / "f", "new"); });
+  }
+  CHECK(message == "cannot write " + (inner / "f").string() + ": Permission denied");
+  CHECK(read_file(inner / "f") == "old");
+  CHECK(entries(inner) == 1);
+}
+
+TEST_CASE("a missing folder, a folder as target, a device as target are refused") {
+  const TemporaryFolder folder;
+  CHECK(contains(error_of([&] { write_file_atomically(folder / "no/f", "x"); }), "No such file or directory"));
+  CHECK(contains(error_of([&] { write_file_atomically(folder.path(), "x"); }), "is not a regular file"));
+  CHECK(contains(error_of([&] { write_file_atomically("/dev/null", "x"); }), "is not a regular file"));
+  CHECK(fs::is_character_file("/dev/null"));
+  CHECK(contains(error_of([&] { read_file(folder / "no"); }), "cannot read " + (folder / "no").string() + ": No such"));
+  CHECK(contains(error_of([&] { read_file(folder.path()); }), "Is a directory"));
+}
+
+TEST_CASE("a symbolic link is followed, not replaced") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "real");
+  fs::create_symlink("real/f", folder / "link");
+  write_file_atomically(folder / "link", "first");  // dangling until now
+  write_file_atomically(folder / "link", "second");
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(read_file(folder / "real/f") == "second");
+  CHECK(entries(folder / "real") == 1);
+}
+
+TEST_CASE("a pipe of unknown size is read to its end") {
+  const TemporaryFolder folder;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  const std::string bytes(50'000, 'p');
+  std::thread writer([&] { std::ofstream(folder / "pipe") << bytes; });
+  const std::string got = read_file(folder / "pipe");
+  writer.join();
+  CHECK(got == bytes);
+}
+
+TEST_CASE("an append file grows, is cut to what is kept, and refuses to keep more than there is") {
+  const TemporaryFolder folder;
+  {
+    AppendFile file(folder / "log");
+    file.append("first\n");
+    CHECK(file.size() == 6);
+    file.append("second\n");
+    CHECK(read_file(folder / "log") == "first\nsecond\n");  // visible at once
+    file.sync();
+  }
+  {
+    AppendFile file(folder / "log", 6);
+    CHECK(read_file(folder / "log") == "first\n");
+    file.append("third\n");
+    CHECK(file.size() == 12);
+  }
+  CHECK(read_file(folder / "log") == "first\nthird\n");
+  const std::string message = error_of([&] { AppendFile file(folder / "log", 13); });
+  CHECK(contains(message, "it has 12 bytes, fewer than the 13 to keep"));
+  CHECK(read_file(folder / "log") == "first\nthird\n");
+  AppendFile(folder / "log");
+  CHECK(read_file(folder / "log").empty());
+}
+
+TEST_CASE("a record that does not fit is undone whole") {
+  const TemporaryFolder folder;
+  AppendFile file(folder / "log");
+  file.append(std::string(100, 'a'));
+  std::string message;
+  {
+    const FileSizeLimit limit(150);
+    message = error_of([&] { file.append(std::string(100, 'b')); });
+  }
+  CHECK(message == "cannot write " + (folder / "log").string() + ": File too large");
+  CHECK(read_file(folder / "log") == std::string(100, 'a'));
+  CHECK(file.size() == 100);
+  file.append("c");  // room again
+  CHECK(read_file(folder / "log") == std::string(100, 'a') + "c");
+}
+
+TEST_CASE("appending to a full device says so") {
+  AppendFile file("/dev/full");
+  CHECK(error_of([&] { file.append("x"); }) == "cannot write /dev/full: No space left on device");
+}
+
+TEST_CASE("random access reads what is there and refuses what is not") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "f", "0123456789");
+  const RandomAccessFile file(folder / "f");
+  CHECK(file.size() == 10);
+  std::string got(4, '?');
+  file.read(3, std::as_writable_bytes(std::span(got)));
+  CHECK(got == "3456");
+  file.read(10, {});
+  CHECK(contains(error_of([&] { file.read(8, std::as_writable_bytes(std::span(got))); }), "ends at byte 10"));
+  CHECK(contains(error_of([&] { RandomAccessFile(folder.path()); }), "not a regular file"));
+}

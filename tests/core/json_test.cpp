@@ -1,0 +1,109 @@
+#include "core/json.h"
+
+#include <rapidcheck.h>
+
+#include "core/suggest.h"
+#include "kernels/check.h"
+#include "tests/catch.h"
+
+using namespace noisysgd;
+
+namespace {
+
+std::string error_of(const std::string& text) {
+  try {
+    parse_json(text, "f.json");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
+
+rc::Gen<Json> arbitrary_json(int depth) {
+  const auto scalar = rc::gen::oneOf(
+      rc::gen::map(rc::gen::arbitrary<std::int64_t>(), [](auto v) { return Json(v); }),
+      rc::gen::map(rc::gen::arbitrary<std::uint64_t>(), [](auto v) { return Json(v); }),
+      rc::gen::map(rc::gen::arbitrary<double>(), [](auto v) { return Json(std::isfinite(v) ? v : 0.5); }),
+      rc::gen::map(rc::gen::arbitrary<bool>(), [](auto v) { return Json(v); }),
+      rc::gen::map(rc::gen::string<std::string>(), [](const std::string& v) {
+        std::string ascii;
+        for (const char c : v) ascii += static_cast<char>(c & 0x7F);
+        return Json(ascii);
+      }),
+      rc::gen::just(Json()));
+  if (depth == 0) return scalar;
+  const auto list = rc::gen::map(rc::gen::container<std::vector<Json>>(arbitrary_json(depth - 1)),
+                                 [](const std::vector<Json>& v) { return Json(v); });
+  const auto object = rc::gen::map(rc::gen::container<std::vector<Json>>(arbitrary_json(depth - 1)), [](const auto& v) {
+    Json result = Json::object();
+    for (std::size_t i = v.size(); i-- > 0;) result["key " + std::to_string(i)] = v[i];  // not in sorted order
+    return result;
+  });
+  return rc::gen::oneOf(scalar, list, object);
+}
+
+}  // namespace
+
+TEST_CASE("parse_json agrees with the library's own reader, key order included") {
+  CHECK(rc::check([] {
+    const Json json = *arbitrary_json(3);
+    const std::string text = json.dump();
+    RC_ASSERT(parse_json(text, "f").dump() == Json::parse(text).dump());
+    RC_ASSERT(parse_json(json.dump(2), "f").dump() == text);
+  }));
+  CHECK(parse_json(R"({"b": 1, "a": [true, null, -2, 1.5, "x"], "c": {}})", "f").dump() ==
+        R"({"b":1,"a":[true,null,-2,1.5,"x"],"c":{}})");
+}
+
+TEST_CASE("a syntax error names line and column") {
+  CHECK(starts_with(error_of("{\n  \"a\": 1,\n  \"b\": x\n}"), "f.json:3:8: syntax error"));
+  CHECK(starts_with(error_of("["), "f.json:1:2: syntax error"));
+  CHECK(starts_with(error_of(""), "f.json:1:1: "));
+  CHECK(starts_with(error_of("{}\n{}"), "f.json:2:1: "));
+  CHECK(starts_with(error_of("{\"a\": 01}"), "f.json:1:8: "));
+  CHECK(starts_with(error_of("[1e999]"), "f.json:1:6: number overflow"));
+  CHECK(starts_with(error_of("[NaN]"), "f.json:1:2: "));
+  CHECK(starts_with(error_of("[1,]"), "f.json:1:4: "));
+  CHECK(starts_with(error_of("[\"\xff\"]"), "f.json:1:3: "));
+  CHECK(error_of("[1] // no").find("exception") == std::string::npos);
+}
+
+TEST_CASE("all duplicate keys are reported, each once, with their paths") {
+  const std::string message = error_of(R"({
+    "a": 1, "a": 2, "a": 3,
+    "layers": [{"k": 1}, {"k": 1, "x": {"odd key": 1, "odd key": {"y": 1, "y": 2}}, "k": 2}],
+    "b": {"a": 1}
+  })");
+  CHECK(message ==
+        "f.json: 4 duplicate keys\n"
+        "  $.a: duplicate key\n"
+        "  $.layers[1].x[\"odd key\"]: duplicate key\n"
+        "  $.layers[1].x[\"odd key\"].y: duplicate key\n"
+        "  $.layers[1].k: duplicate key");
+}
+
+TEST_CASE("nesting is limited, so that hostile input cannot exhaust the stack") {
+  CHECK(error_of(std::string(256, '[') + std::string(256, ']')) == "no error");
+  CHECK(error_of(std::string(257, '[') + std::string(257, ']')).find("nested deeper") != std::string::npos);
+  CHECK(error_of(std::string(5'000'000, '[')).find("nested deeper") != std::string::npos);
+}
+
+TEST_CASE("the nearest name is found, and only a near one") {
+  const std::vector<std::string> known = {"learning_rate", "momentum", "weight_decay", "batch", "seed"};
+  CHECK(nearest_name("learing_rate", known) == "learning_rate");
+  CHECK(nearest_name("learningRate", known) == "learning_rate");
+  CHECK(nearest_name("Learning-Rate", known) == "learning_rate");
+  CHECK(nearest_name("momentmu", known) == "momentum");
+  CHECK(nearest_name("wieght_deacy", known) == "weight_decay");
+  CHECK(nearest_name("sede", known) == "seed");
+  CHECK(nearest_name("batchs", known) == "batch");
+  CHECK(nearest_name("epochs", known) == "");
+  CHECK(nearest_name("x", known) == "");
+  CHECK(nearest_name("", known) == "");
+  CHECK(nearest_name("b", std::vector<std::string>{"a"}) == "");
+  CHECK(suggestion("sed", known) == "; did you mean \"seed\"?");
+  CHECK(suggestion("zzz", std::vector<std::string>{"a", "b"}) == "; known: \"a\", \"b\"");
+  CHECK(suggestion("zzz", {}) == "");
+}
