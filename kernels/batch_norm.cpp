@@ -1,0 +1,324 @@
+#include "kernels/batch_norm.h"
+
+#include <cmath>
+
+#include "kernels/channel_rows.h"
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+#include "kernels/target_clones.h"
+
+// A ghost group is cut into blocks that fit the L1 cache. Each block gives its mean and its sum of squared deviations
+// from that mean (two passes, the second from cache), and blocks are merged in double precision, in a fixed order, by
+//   mean = mean_a + d n_b/(n_a+n_b),  m2 = m2_a + m2_b + d^2 n_a n_b/(n_a+n_b),  d = mean_b - mean_a
+// (Chan, Golub, LeVeque 1983): as accurate as two passes over the whole group, for one pass over memory. Blocks also
+// keep every thread busy when there are fewer groups than threads.
+namespace noisysgd::kernels::cpu {
+namespace {
+
+// sum_deviation[j] += x - mean[j],  sum_squares[j] += (x - mean[j])^2 over the rows of column j
+NSGD_TARGET_CLONES void deviations(const float* x, int64_t rows, int64_t width, const float* mean, float* sum_deviation,
+                                   float* sum_squares) {
+  for (int64_t first = 0; first < width; first += tile_columns) {
+    if (width - first >= tile_columns) {
+      float sums[tile_columns] = {}, squares[tile_columns] = {};
+      for (int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+        for (int64_t j = 0; j < tile_columns; ++j) {
+          const float deviation = x[row * width + first + j] - mean[first + j];
+          sums[j] += deviation;
+          squares[j] += deviation * deviation;
+        }
+      }
+      for (int64_t j = 0; j < tile_columns; ++j) {
+        sum_deviation[first + j] += sums[j];
+        sum_squares[first + j] += squares[j];
+      }
+    } else {
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t j = first; j < width; ++j) {
+          const float deviation = x[row * width + j] - mean[j];
+          sum_deviation[j] += deviation;
+          sum_squares[j] += deviation * deviation;
+        }
+    }
+  }
+}
+
+// y = (x - mean) scale + shift
+NSGD_TARGET_CLONES void normalise(const float* x, int64_t n, int64_t width, const float* mean, const float* scale,
+                                  const float* shift, float* y) {
+  for (int64_t i = 0; i < n; i += width) {
+    const int64_t count = std::min(width, n - i);
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) y[i + j] = (x[i + j] - mean[j]) * scale[j] + shift[j];
+  }
+}
+
+// sum_grad[j] += grad_y,  sum_product[j] += grad_y (x - mean[j])
+NSGD_TARGET_CLONES void gradient_sums(const float* x, const float* grad_y, int64_t rows, int64_t width,
+                                      const float* mean, float* sum_grad, float* sum_product) {
+  for (int64_t first = 0; first < width; first += tile_columns) {
+    if (width - first >= tile_columns) {
+      float sums[tile_columns] = {}, products[tile_columns] = {};
+      for (int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+        for (int64_t j = 0; j < tile_columns; ++j) {
+          const int64_t i = row * width + first + j;
+          sums[j] += grad_y[i];
+          products[j] += grad_y[i] * (x[i] - mean[first + j]);
+        }
+      }
+      for (int64_t j = 0; j < tile_columns; ++j) {
+        sum_grad[first + j] += sums[j];
+        sum_product[first + j] += products[j];
+      }
+    } else {
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t j = first; j < width; ++j) {
+          sum_grad[j] += grad_y[row * width + j];
+          sum_product[j] += grad_y[row * width + j] * (x[row * width + j] - mean[j]);
+        }
+    }
+  }
+}
+
+// grad_x = scale (grad_y - offset - (x - mean) slope)
+NSGD_TARGET_CLONES void input_gradient(const float* x, const float* grad_y, int64_t n, int64_t width, const float* mean,
+                                       const float* scale, const float* offset, const float* slope, float* grad_x) {
+  for (int64_t i = 0; i < n; i += width) {
+    const int64_t count = std::min(width, n - i);
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j)
+      grad_x[i + j] = scale[j] * (grad_y[i + j] - offset[j] - (x[i + j] - mean[j]) * slope[j]);
+  }
+}
+
+// Calls kernel(first element, rows, row width) for the wide rows of n elements, then for the incomplete last one.
+template <class Kernel>
+void over_wide_rows(int64_t n, int64_t width, const Kernel& kernel) {
+  const int64_t rows = n / width;
+  for (int64_t row = 0; row < rows; row += 256)  // short partial sums: see sum_wide_rows
+    kernel(row * width, std::min<int64_t>(256, rows - row), width);
+  if (rows * width < n) kernel(rows * width, int64_t{1}, n - rows * width);
+}
+
+void check(const BatchNormShape& s) {
+  NSGD_CHECK(s.samples >= 0 && s.positions > 0 && s.channels > 0 && s.group > 0 && s.samples % s.group == 0,
+             "batch norm: {} samples of {} positions and {} channels do not divide into groups of {}", s.samples,
+             s.positions, s.channels, s.group);
+}
+
+// Blocks of whole rows (forward) or whole samples (backward) of one group, numbered over all groups.
+struct Blocks {
+  int64_t per_group, units_per_group;
+
+  Blocks(int64_t units, int64_t elements_per_unit)
+      : per_group(std::clamp<int64_t>(units * elements_per_unit / 8192, 1, units)), units_per_group(units) {}
+
+  int64_t first(int64_t block) const {  // first unit of the block, counted over all groups
+    return block / per_group * units_per_group + units_per_group * (block % per_group) / per_group;
+  }
+  int64_t last(int64_t block) const {
+    return block / per_group * units_per_group + units_per_group * (block % per_group + 1) / per_group;
+  }
+};
+
+}  // namespace
+
+void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
+                        const float* gamma, const float* beta, float* running_mean, float* running_variance,
+                        float* mean, float* inverse_std, float* y) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
+  NSGD_CHECK(rows > 1, "batch norm: a group of {} sample with 1 position has no variance", shape.group);
+  const int64_t width = std::min(wide_row(channels), rows * channels);
+  const Blocks blocks(rows, channels);
+  const int64_t count = groups * blocks.per_group, work = shape.samples * shape.positions * channels;
+
+  ScratchLayout layout;
+  const auto block_mean = layout.add<double>(count * channels);  // [groups,blocks,C]
+  const auto block_m2 = layout.add<double>(count * channels);    // [groups,blocks,C]
+  const auto variances = layout.add<float>(groups * channels);   // [groups,C], unbiased
+  const auto wide = layout.add<float>(groups * 3 * width);       // [groups,3,W]: mean, scale, shift
+  const auto thread_wide = layout.add<float>(queue.threads() * (3 * width + channels));
+  void* scratch = queue.workspace(layout.bytes());
+
+  parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
+    const float* x_block = x + blocks.first(block) * channels;
+    const int64_t block_rows = blocks.last(block) - blocks.first(block), n = block_rows * channels;
+    float* wide_mean = thread_wide.in(scratch) + thread * (3 * width + channels);
+    float *sums = wide_mean + width, *squares = sums + width, *narrow = squares + width;
+    double* mean_out = block_mean.in(scratch) + block * channels;
+    double* m2_out = block_m2.in(scratch) + block * channels;
+
+    std::fill_n(sums, width, 0.0f);
+    sum_wide_rows(x_block, n, width, sums);
+    std::fill_n(narrow, channels, 0.0f);
+    fold_channels(sums, channels, width, narrow);
+    for (int64_t c = 0; c < channels; ++c) narrow[c] /= static_cast<float>(block_rows);
+    repeat_channels(narrow, channels, width, wide_mean);
+
+    std::fill_n(sums, 2 * width, 0.0f);
+    over_wide_rows(n, width, [&](int64_t first, int64_t wide_rows, int64_t row_width) {
+      deviations(x_block + first, wide_rows, row_width, wide_mean, sums, squares);
+    });
+    std::fill_n(mean_out, channels, 0.0);
+    std::fill_n(m2_out, channels, 0.0);
+    fold_channels(sums, channels, width, mean_out);
+    fold_channels(squares, channels, width, m2_out);
+    for (int64_t c = 0; c < channels; ++c) {  // the second pass also corrects the rounding of the first one's mean
+      const double correction = mean_out[c] / static_cast<double>(block_rows);
+      m2_out[c] = std::max(0.0, m2_out[c] - correction * mean_out[c]);
+      mean_out[c] = narrow[c] + correction;
+    }
+  });
+
+  parallel_blocks(queue, groups, count * channels * 8, [&](int64_t group, int64_t) {
+    double* group_mean = block_mean.in(scratch) + group * blocks.per_group * channels;  // merged into the first block
+    double* group_m2 = block_m2.in(scratch) + group * blocks.per_group * channels;
+    double merged_rows = static_cast<double>(blocks.last(0));
+    for (int64_t b = 1; b < blocks.per_group; ++b) {
+      const auto block_rows = static_cast<double>(blocks.last(b) - blocks.first(b));
+      const double weight = block_rows / (merged_rows + block_rows);
+      for (int64_t c = 0; c < channels; ++c) {
+        const double difference = group_mean[b * channels + c] - group_mean[c];
+        group_mean[c] += difference * weight;
+        group_m2[c] += group_m2[b * channels + c] + difference * difference * merged_rows * weight;
+      }
+      merged_rows += block_rows;
+    }
+    float* group_wide = wide.in(scratch) + group * 3 * width;
+    for (int64_t c = 0; c < channels; ++c) {
+      const auto center = static_cast<float>(group_mean[c]);
+      const auto inverse = static_cast<float>(1.0 / std::sqrt(group_m2[c] / static_cast<double>(rows) + epsilon));
+      mean[group * channels + c] = center;
+      inverse_std[group * channels + c] = inverse;
+      variances.in(scratch)[group * channels + c] = static_cast<float>(group_m2[c] / static_cast<double>(rows - 1));
+      for (int64_t j = c; j < width; j += channels) {
+        group_wide[j] = center;
+        group_wide[width + j] = gamma[c] * inverse;
+        group_wide[2 * width + j] = beta[c];
+      }
+    }
+  });
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t c = 0; c < channels; ++c) {
+      running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean[group * channels + c];
+      running_variance[c] =
+          (1 - momentum) * running_variance[c] + momentum * variances.in(scratch)[group * channels + c];
+    }
+
+  parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
+    const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
+    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 3 * width;
+    normalise(x + first, last - first, width, group_wide, group_wide + width, group_wide + 2 * width, y + first);
+  });
+}
+
+void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
+                          const float* gamma, const float* beta, const float* running_mean,
+                          const float* running_variance, float* y) {
+  if (rows == 0 || channels == 0) return;
+  const int64_t width = wide_row(channels), rows_per_wide = width / channels;
+  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * 3 * width));  // mean, scale, shift
+  for (int64_t j = 0; j < width; ++j) {
+    const int64_t c = j % channels;
+    wide[j] = running_mean[c];
+    wide[width + j] = static_cast<float>(gamma[c] / std::sqrt(double{running_variance[c]} + epsilon));
+    wide[2 * width + j] = beta[c];
+  }
+  const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
+  parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
+    normalise(x + begin * width, std::min(end * width, rows * channels) - begin * width, width, wide, wide + width,
+              wide + 2 * width, y + begin * width);
+  });
+}
+
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
+                         const float* mean, const float* inverse_std, const float* grad_y, float* grad_gamma,
+                         float* grad_beta, float* gamma_second_moment, float* beta_second_moment, float* grad_x) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const int64_t channels = shape.channels, groups = shape.groups(), sample_size = shape.positions * channels;
+  const int64_t width = std::min(wide_row(channels), sample_size);
+  const Blocks blocks(shape.group, sample_size);
+  const int64_t count = groups * blocks.per_group, work = shape.samples * sample_size;
+
+  // Sums over one sample are formed in float, sums over samples of them and of their squares in double.
+  enum { sum_grad, sum_product, squared_grad, squared_product, sums_per_channel };
+  ScratchLayout layout;
+  const auto block_sums = layout.add<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
+  const auto wide = layout.add<float>(groups * 4 * width);                          // mean, scale, offset, slope
+  const auto thread_wide = layout.add<float>(queue.threads() * 2 * (width + channels));
+  void* scratch = queue.workspace(layout.bytes());
+  for (int64_t group = 0; group < groups; ++group)
+    repeat_channels(mean + group * channels, channels, width, wide.in(scratch) + group * 4 * width);
+
+  parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
+    const float* wide_mean = wide.in(scratch) + block / blocks.per_group * 4 * width;
+    double* sums = block_sums.in(scratch) + block * sums_per_channel * channels;
+    float* wide_sums = thread_wide.in(scratch) + thread * 2 * (width + channels);
+    float *wide_products = wide_sums + width, *grad = wide_products + width, *product = grad + channels;
+    std::fill_n(sums, sums_per_channel * channels, 0.0);
+    for (int64_t n = blocks.first(block); n < blocks.last(block); ++n) {
+      std::fill_n(wide_sums, 2 * (width + channels), 0.0f);
+      over_wide_rows(sample_size, width, [&](int64_t first, int64_t wide_rows, int64_t row_width) {
+        gradient_sums(x + n * sample_size + first, grad_y + n * sample_size + first, wide_rows, row_width, wide_mean,
+                      wide_sums, wide_products);
+      });
+      fold_channels(wide_sums, channels, width, grad);
+      fold_channels(wide_products, channels, width, product);
+      for (int64_t c = 0; c < channels; ++c) {
+        sums[sum_grad * channels + c] += grad[c];
+        sums[sum_product * channels + c] += product[c];
+        sums[squared_grad * channels + c] += double{grad[c]} * grad[c];
+        sums[squared_product * channels + c] += double{product[c]} * product[c];
+      }
+    }
+  });
+
+  // Blocks into groups (in place, into the group's first block) and groups into the parameters' gradients.
+  const double inverse_rows = 1.0 / static_cast<double>(shape.group * shape.positions);
+  parallel_blocks(queue, groups, count * channels * 8, [&](int64_t group, int64_t) {
+    double* sums = block_sums.in(scratch) + group * blocks.per_group * sums_per_channel * channels;
+    for (int64_t b = 1; b < blocks.per_group; ++b)
+      for (int64_t i = 0; i < sums_per_channel * channels; ++i) sums[i] += sums[b * sums_per_channel * channels + i];
+    float* group_wide = wide.in(scratch) + group * 4 * width;
+    for (int64_t c = 0; c < channels; ++c) {
+      const double inverse = inverse_std[group * channels + c];
+      sums[sum_product * channels + c] *= inverse;  // sum of grad_y xhat
+      sums[squared_product * channels + c] *= inverse * inverse;
+      const auto scale = static_cast<float>(gamma[c] * inverse);
+      const auto offset = static_cast<float>(sums[sum_grad * channels + c] * inverse_rows);
+      const auto slope = static_cast<float>(sums[sum_product * channels + c] * inverse_rows * inverse);
+      for (int64_t j = c; j < width; j += channels) {
+        group_wide[width + j] = scale;
+        group_wide[2 * width + j] = offset;
+        group_wide[3 * width + j] = slope;
+      }
+    }
+  });
+  const int64_t group_stride = blocks.per_group * sums_per_channel * channels;
+  const auto accumulate = [&](int sum, float* target) {
+    for (int64_t c = 0; c < channels; ++c) {
+      double total = 0;
+      for (int64_t group = 0; group < groups; ++group)
+        total += block_sums.in(scratch)[group * group_stride + sum * channels + c];
+      target[c] += static_cast<float>(total);
+    }
+  };
+  accumulate(sum_product, grad_gamma);
+  accumulate(sum_grad, grad_beta);
+  if (gamma_second_moment) accumulate(squared_product, gamma_second_moment);
+  if (beta_second_moment) accumulate(squared_grad, beta_second_moment);
+
+  parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
+    const int64_t first = blocks.first(block) * sample_size, last = blocks.last(block) * sample_size;
+    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 4 * width;
+    input_gradient(x + first, grad_y + first, last - first, width, group_wide, group_wide + width,
+                   group_wide + 2 * width, group_wide + 3 * width, grad_x + first);
+  });
+}
+
+}  // namespace noisysgd::kernels::cpu

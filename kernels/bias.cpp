@@ -1,0 +1,67 @@
+#include "kernels/bias.h"
+
+#include "kernels/channel_rows.h"
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+#include "kernels/target_clones.h"
+
+namespace noisysgd::kernels::cpu {
+namespace {
+
+NSGD_TARGET_CLONES void add_repeated(const float* wide_bias, int64_t width, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; i += width) {
+    const int64_t count = std::min(width, n - i);
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) y[i + j] += wide_bias[j];
+  }
+}
+
+}  // namespace
+
+void bias_add(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y) {
+  if (rows == 0 || channels == 0) return;
+  const int64_t width = wide_row(channels), rows_per_wide = width / channels;
+  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * width));
+  repeat_channels(bias, channels, width, wide);
+  const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
+  parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
+    add_repeated(wide, width, std::min(end * width, rows * channels) - begin * width, y + begin * width);
+  });
+}
+
+void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                   float* grad_bias, float* second_moment) {
+  if (samples == 0 || positions == 0 || channels == 0) return;
+  const int64_t width = std::min(wide_row(channels), positions * channels);
+  const int64_t blocks = std::min<int64_t>(samples, 64), moments = second_moment ? 2 : 1;
+  ScratchLayout layout;
+  const auto block_sums = layout.add<double>(blocks * moments * channels);  // [blocks,moments,C]
+  const auto thread_sums = layout.add<float>(queue.threads() * (width + channels));
+  void* scratch = queue.workspace(layout.bytes());
+  parallel_blocks(queue, blocks, samples * positions * channels, [&](int64_t block, int64_t thread) {
+    double* sums = block_sums.in(scratch) + block * moments * channels;
+    float* wide = thread_sums.in(scratch) + thread * (width + channels);
+    float* sample_sum = wide + width;
+    std::fill_n(sums, moments * channels, 0.0);
+    for (int64_t n = samples * block / blocks; n < samples * (block + 1) / blocks; ++n) {
+      std::fill_n(wide, width + channels, 0.0f);
+      sum_wide_rows(grad_y + n * positions * channels, positions * channels, width, wide);
+      fold_channels(wide, channels, width, sample_sum);
+      for (int64_t c = 0; c < channels; ++c) sums[c] += sample_sum[c];
+      if (second_moment)
+        for (int64_t c = 0; c < channels; ++c) sums[channels + c] += double{sample_sum[c]} * sample_sum[c];
+    }
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0, squares = 0;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const double* sums = block_sums.in(scratch) + block * moments * channels;
+      sum += sums[c];
+      if (second_moment) squares += sums[channels + c];
+    }
+    grad_bias[c] += static_cast<float>(sum);
+    if (second_moment) second_moment[c] += static_cast<float>(squares);
+  }
+}
+
+}  // namespace noisysgd::kernels::cpu

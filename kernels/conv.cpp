@@ -1,0 +1,238 @@
+#include "kernels/conv.h"
+
+#include <cstddef>
+#include <unordered_map>
+
+#include "kernels/onednn.h"
+#include "kernels/parallel.h"
+
+namespace noisysgd::kernels::cpu {
+namespace {
+
+using dnnl::memory;
+
+enum class ConvKind : int64_t { forward = 1, forward_bias, backward_data, backward_weight };
+
+constexpr size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+void check(const ConvShape& s) {
+  NSGD_CHECK(
+      s.batch >= 0 && s.in_channels > 0 && s.out_channels > 0 && s.kernel_height > 0 && s.kernel_width > 0 &&
+          s.stride_height > 0 && s.stride_width > 0 && s.padding_height >= 0 && s.padding_width >= 0,
+      "conv: batch {}, channels {} -> {}, kernel {}x{}, stride {}x{}, padding {}x{}: channels, kernel and stride "
+      "must be positive",
+      s.batch, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height, s.stride_width,
+      s.padding_height, s.padding_width);
+  NSGD_CHECK(s.height + 2 * s.padding_height >= s.kernel_height && s.width + 2 * s.padding_width >= s.kernel_width,
+             "conv: a {}x{} kernel does not fit a {}x{} image with padding {}x{}", s.kernel_height, s.kernel_width,
+             s.height, s.width, s.padding_height, s.padding_width);
+}
+
+// Layouts: activations are fixed to ours (nhwc), the filter's is the library's choice.
+struct Descriptors {
+  memory::desc x, weight, bias, y, our_weight;
+  memory::dims stride, padding;
+
+  explicit Descriptors(const ConvShape& s)
+      : x({s.batch, s.in_channels, s.height, s.width}, memory::data_type::f32, memory::format_tag::nhwc),
+        weight({s.out_channels, s.in_channels, s.kernel_height, s.kernel_width}, memory::data_type::f32,
+               memory::format_tag::any),
+        bias({s.out_channels}, memory::data_type::f32, memory::format_tag::a),
+        y({s.batch, s.out_channels, s.out_height(), s.out_width()}, memory::data_type::f32, memory::format_tag::nhwc),
+        our_weight(weight.dims(), memory::data_type::f32, memory::format_tag::ohwi),
+        stride{s.stride_height, s.stride_width},
+        padding{s.padding_height, s.padding_width} {}
+};
+
+constexpr auto direct = dnnl::algorithm::convolution_direct;
+
+dnnl::primitive_attr user_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+// oneDNN 3 merged operation descriptors into primitive descriptors; these three functions are all that differs.
+dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const Descriptors& d, bool bias,
+                                                           const dnnl::primitive_attr& attributes) {
+  const memory::desc bias_desc = bias ? d.bias : memory::desc();
+  constexpr auto kind = dnnl::prop_kind::forward_training;
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, kind, direct, d.x, d.weight, bias_desc, d.y, d.stride, d.padding, d.padding, attributes};
+#else
+  return {{kind, direct, d.x, d.weight, bias_desc, d.y, d.stride, d.padding, d.padding}, attributes, engine};
+#endif
+}
+
+dnnl::convolution_backward_data::primitive_desc describe_backward_data(const dnnl::engine& engine, const Descriptors& d,
+                                                                       const dnnl::primitive_attr& attributes) {
+  const auto hint = describe_forward(engine, d, false, attributes);
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, direct, d.x, d.weight, d.y, d.stride, d.padding, d.padding, hint, attributes};
+#else
+  return {{direct, d.x, d.weight, d.y, d.stride, d.padding, d.padding}, attributes, engine, hint};
+#endif
+}
+
+dnnl::convolution_backward_weights::primitive_desc describe_backward_weight(const dnnl::engine& engine,
+                                                                            const Descriptors& d,
+                                                                            const dnnl::primitive_attr& attributes) {
+  const auto hint = describe_forward(engine, d, false, attributes);
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, direct, d.x, d.weight, d.y, d.stride, d.padding, d.padding, hint, attributes};
+#else
+  return {{direct, d.x, d.weight, d.y, d.stride, d.padding, d.padding}, attributes, engine, hint};
+#endif
+}
+
+// A convolution and the reorder of its filter between our layout and the library's, with memory objects whose pointers
+// are set anew in each call. Scratch is one piece of the queue's workspace: the filter in the library's layout, then
+// the scratchpads of both primitives.
+class PreparedConv : public OnednnState::Prepared {
+ public:
+  PreparedConv(const dnnl::engine& engine, ConvKind kind, const ConvShape& shape) {
+    const Descriptors d(shape);
+    const bool with_bias = kind == ConvKind::forward_bias;
+    const dnnl::primitive_attr attributes = user_scratchpad();
+    if (kind == ConvKind::backward_data) {
+      const auto desc = describe_backward_data(engine, d, attributes);
+      convolution_ = dnnl::convolution_backward_data(desc);
+      allocate(engine, d, desc.weights_desc(), desc.scratchpad_desc());
+      arguments_ = {{DNNL_ARG_DIFF_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}};
+    } else if (kind == ConvKind::backward_weight) {
+      const auto desc = describe_backward_weight(engine, d, attributes);
+      convolution_ = dnnl::convolution_backward_weights(desc);
+      allocate(engine, d, desc.diff_weights_desc(), desc.scratchpad_desc());
+      arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}};
+    } else {
+      const auto desc = describe_forward(engine, d, with_bias, attributes);
+      convolution_ = dnnl::convolution_forward(desc);
+      allocate(engine, d, desc.weights_desc(), desc.scratchpad_desc());
+      arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DST, y_}};
+      if (with_bias) {
+        bias_ = memory(d.bias, engine, DNNL_MEMORY_NONE);
+        arguments_.emplace(DNNL_ARG_BIAS, bias_);
+      }
+    }
+    arguments_.emplace(DNNL_ARG_SCRATCHPAD, scratchpad_);
+    if (kind == ConvKind::backward_weight) {
+      // The library overwrites, we accumulate: always through a reorder that adds.
+      dnnl::primitive_attr accumulate = attributes;
+      dnnl::post_ops sum;
+      sum.append_sum(1.0f);
+      accumulate.set_post_ops(sum);
+      prepare_reorder(dnnl::reorder::primitive_desc(filter_, our_filter_, accumulate), engine);
+    } else if (filter_.get_desc() != our_filter_.get_desc()) {
+      prepare_reorder(dnnl::reorder::primitive_desc(our_filter_, filter_, attributes), engine);
+    }
+  }
+
+  void run_forward(Queue& queue, const float* x, const float* weight, const float* bias, float* y) {
+    bind(queue, x, weight, y);
+    if (bias) bias_.set_data_handle(const_cast<float*>(bias));
+    execute_reorder(queue, our_filter_, filter_);
+    execute(queue);
+  }
+
+  void run_backward_data(Queue& queue, const float* weight, const float* grad_y, float* grad_x) {
+    bind(queue, grad_x, weight, grad_y);
+    execute_reorder(queue, our_filter_, filter_);
+    execute(queue);
+  }
+
+  void run_backward_weight(Queue& queue, const float* x, const float* grad_y, float* grad_weight) {
+    bind(queue, x, grad_weight, grad_y);
+    execute(queue);
+    execute_reorder(queue, filter_, our_filter_);
+  }
+
+ private:
+  void allocate(const dnnl::engine& engine, const Descriptors& d, const memory::desc& filter,
+                const memory::desc& scratchpad) {
+    x_ = memory(d.x, engine, DNNL_MEMORY_NONE);
+    y_ = memory(d.y, engine, DNNL_MEMORY_NONE);
+    our_filter_ = memory(d.our_weight, engine, DNNL_MEMORY_NONE);
+    filter_ = memory(filter, engine, DNNL_MEMORY_NONE);
+    scratchpad_ = memory(scratchpad, engine, DNNL_MEMORY_NONE);
+    workspace_bytes_ = aligned(scratchpad.get_size());
+  }
+
+  void prepare_reorder(const dnnl::reorder::primitive_desc& desc, const dnnl::engine& engine) {
+    reorder_ = dnnl::reorder(desc);
+    reorder_scratchpad_ = memory(desc.scratchpad_desc(), engine, DNNL_MEMORY_NONE);
+    reorder_scratchpad_offset_ = workspace_bytes_;
+    filter_offset_ = reorder_scratchpad_offset_ + aligned(desc.scratchpad_desc().get_size());
+    workspace_bytes_ = filter_offset_ + aligned(filter_.get_desc().get_size());
+  }
+
+  void bind(Queue& queue, const float* x, const float* filter, const float* y) {
+    auto* scratch = static_cast<std::byte*>(queue.workspace(workspace_bytes_));
+    x_.set_data_handle(const_cast<float*>(x));
+    y_.set_data_handle(const_cast<float*>(y));
+    our_filter_.set_data_handle(const_cast<float*>(filter));
+    filter_.set_data_handle(reorder_ ? static_cast<void*>(scratch + filter_offset_) : const_cast<float*>(filter));
+    scratchpad_.set_data_handle(scratch);
+    if (reorder_) reorder_scratchpad_.set_data_handle(scratch + reorder_scratchpad_offset_);
+  }
+
+  void execute(Queue& queue) {
+    convolution_.execute(queue.onednn().stream(), arguments_);
+    queue.onednn().stream().wait();
+  }
+
+  void execute_reorder(Queue& queue, const memory& from, const memory& to) {
+    if (!reorder_) return;
+    reorder_.execute(queue.onednn().stream(),
+                     {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, reorder_scratchpad_}});
+    queue.onednn().stream().wait();
+  }
+
+  dnnl::primitive convolution_, reorder_;
+  memory x_, y_, bias_, our_filter_, filter_, scratchpad_, reorder_scratchpad_;
+  std::unordered_map<int, memory> arguments_;  // shares its memory objects with the members above
+  size_t reorder_scratchpad_offset_ = 0, filter_offset_ = 0, workspace_bytes_ = 0;
+};
+
+PreparedConv& prepared(Queue& queue, ConvKind kind, const ConvShape& s) {
+  const OnednnState::Key key = {static_cast<int64_t>(kind),
+                                s.batch,
+                                s.height,
+                                s.width,
+                                s.in_channels,
+                                s.out_channels,
+                                s.kernel_height,
+                                s.kernel_width,
+                                s.stride_height,
+                                s.stride_width,
+                                s.padding_height,
+                                s.padding_width};
+  OnednnState& state = queue.onednn();
+  return state.prepared<PreparedConv>(key, [&] { return std::make_unique<PreparedConv>(state.engine(), kind, s); });
+}
+
+}  // namespace
+
+void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, const float* bias,
+                  float* y) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const LibraryThreads threads(queue);
+  prepared(queue, bias ? ConvKind::forward_bias : ConvKind::forward, shape).run_forward(queue, x, weight, bias, y);
+}
+
+void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const LibraryThreads threads(queue);
+  prepared(queue, ConvKind::backward_data, shape).run_backward_data(queue, weight, grad_y, grad_x);
+}
+
+void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                          float* grad_weight) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const LibraryThreads threads(queue);
+  prepared(queue, ConvKind::backward_weight, shape).run_backward_weight(queue, x, grad_y, grad_weight);
+}
+
+}  // namespace noisysgd::kernels::cpu

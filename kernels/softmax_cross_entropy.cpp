@@ -1,0 +1,93 @@
+#include "kernels/softmax_cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+
+namespace noisysgd::kernels::cpu {
+namespace {
+
+struct RowLoss {
+  double loss;
+  bool correct;
+};
+
+// One row: loss, and if grad is not null: grad = weight (softmax(z) - q).
+RowLoss row_loss(const float* z, int64_t classes, int32_t label, float weight, float smoothing, float* grad) {
+  const float* maximum = std::max_element(z, z + classes);
+  const float shift = *maximum;
+  const bool correct = maximum - z == label;
+  double sum = 0, shifted_sum = 0;  // of exp(z - max) and of z - max
+  for (int64_t k = 0; k < classes; ++k) {
+    sum += std::exp(z[k] - shift);
+    shifted_sum += z[k] - shift;
+  }
+  const double log_sum = std::log(sum), share = smoothing / static_cast<double>(classes);
+  // -sum_k q_k log p_k with log p_k = z_k - max - log_sum and sum_k q_k = 1
+  double loss = log_sum - (1.0 - smoothing) * (z[label] - shift);
+  if (smoothing != 0) loss -= share * shifted_sum;  // not 0 * shifted_sum: a logit of -inf is a valid p = 0
+  if (grad) {
+    const auto inverse = static_cast<float>(1.0 / sum);
+    const auto off_label = static_cast<float>(share), on_label = static_cast<float>(share + 1.0 - smoothing);
+    for (int64_t k = 0; k < classes; ++k) {
+      const float probability = std::exp(z[k] - shift) * inverse;
+      grad[k] = weight * (probability - (k == label ? on_label : off_label));
+    }
+  }
+  return {loss, correct};
+}
+
+}  // namespace
+
+void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
+                           const float* sample_weights, float label_smoothing, float* grad_logits, float* sample_losses,
+                           LossSums* sums) {
+  if (samples == 0) return;
+  NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
+  for (int64_t n = 0; n < samples; ++n)
+    NSGD_CHECK(labels[n] >= 0 && labels[n] < classes, "softmax cross-entropy: sample {} has label {}, expected 0..{}",
+               n, labels[n], classes - 1);
+  ScratchLayout layout;
+  const auto row_losses = layout.add<RowLoss>(samples);
+  RowLoss* rows = row_losses.in(queue.workspace(layout.bytes()));
+  parallel_ranges(queue, samples, std::max<int64_t>(1, 4096 / classes), [&](int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+      rows[n] = row_loss(logits + n * classes, classes, labels[n], sample_weights ? sample_weights[n] : 1.0f,
+                         label_smoothing, grad_logits ? grad_logits + n * classes : nullptr);
+      if (sample_losses) sample_losses[n] = static_cast<float>(rows[n].loss);
+    }
+  });
+  for (int64_t n = 0; n < samples; ++n) {  // in the order of the samples, whatever the thread count
+    sums->loss += rows[n].loss;
+    sums->weighted_loss += sample_weights ? sample_weights[n] * rows[n].loss : rows[n].loss;
+    sums->correct += rows[n].correct;
+  }
+}
+
+void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,
+                   uint64_t offset, int32_t* labels) {
+  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes", classes);
+  parallel_ranges(queue, samples, std::max<int64_t>(1, 4096 / classes), [&](int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+      const float* z = logits + n * classes;
+      const float shift = *std::max_element(z, z + classes);
+      double sum = 0;
+      for (int64_t k = 0; k < classes; ++k) sum += std::exp(double{z[k]} - shift);
+      // The first class whose cumulative probability exceeds u.
+      const double threshold = uniform_from_word(random_word(stream, offset + static_cast<uint64_t>(n))) * sum;
+      double cumulative = 0;
+      int64_t label = 0, last_possible = 0;
+      for (; label < classes; ++label) {
+        const double mass = std::exp(double{z[label]} - shift);
+        cumulative += mass;
+        if (mass > 0) last_possible = label;
+        if (cumulative > threshold) break;
+      }
+      labels[n] = static_cast<int32_t>(label < classes ? label : last_possible);
+    }
+  });
+}
+
+}  // namespace noisysgd::kernels::cpu
