@@ -1,0 +1,202 @@
+// noisysgd-data: fetches, verifies and shows data sets.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/contact_sheet.h"
+#include "data/download.h"
+#include "data/normalize.h"
+#include "data/registry.h"
+#include "data/sources.h"
+#include "kernels/check.h"
+
+namespace {
+
+using namespace noisysgd;
+namespace fs = std::filesystem;
+
+struct Arguments {
+  std::string name;
+  fs::path root = "datasets";
+  std::vector<std::string> mirrors;
+  fs::path output;
+  std::string split = "train";
+  int columns = 10, rows = 10, scale = 3;
+  DatasetOptions dataset;
+};
+
+const Source& known_source(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& source : all_sources()) names.push_back(source.name);
+  const Source* source = find_source(name);
+  NSGD_CHECK(source != nullptr, "\"{}\" cannot be fetched; known data sets are {}", name, fmt::join(names, ", "));
+  return *source;
+}
+
+void show_progress(const std::string& file, int64_t done, int64_t total) {
+  const double megabytes = static_cast<double>(done) / 1e6;
+  if (total > 0) {
+    fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB, {} %", file, megabytes, static_cast<double>(total) / 1e6,
+               100 * done / total);
+  } else {
+    fmt::print(stderr, "\r\033[K{}: {:.1f} MB", file, megabytes);
+  }
+  std::fflush(stderr);
+}
+
+void run_fetch(const Arguments& arguments) {
+  const Source& source = known_source(arguments.name);
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  FetchOptions options;
+  options.mirrors = arguments.mirrors;
+  if (terminal) options.progress = show_progress;
+  options.note = [terminal](const std::string& line) {
+    fmt::print(stderr, "{}{}\n", terminal ? "\r\033[K" : "", line);
+  };
+  fetch(source, arguments.root, options);
+  fmt::print("{} is in {}\n", source.title, (arguments.root / source.folder).string());
+}
+
+// Size and hash of every published file that is there; false if one differs.
+bool verify_files(const Source& source, const fs::path& root) {
+  bool right = true;
+  const auto report = [&](const fs::path& path, const std::optional<std::string>& difference, const char* what) {
+    fmt::print("{}: {}\n", path.string(), difference ? "WRONG: " + *difference : what);
+    right = right && !difference;
+  };
+  for (const auto& file : source.files) {
+    if (file.archive) continue;  // removed after unpacking
+    const fs::path in_folder = root / source.folder / file.name, in_root = root / file.name;
+    const fs::path path = fs::exists(in_folder) || !fs::exists(in_root) ? in_folder : in_root;
+    const fs::path plain = fs::path(path).replace_extension();
+    const fs::path& found = fs::exists(path) || !fs::exists(plain) ? path : plain;
+    report(found, find_difference(file, found), "size and SHA-256 as published");
+  }
+  for (const auto& file : source.unpacked) {
+    std::error_code error;
+    const auto size = fs::file_size(root / file.path, error);
+    std::optional<std::string> difference;
+    if (error) {
+      difference = error.message();
+    } else if (size != static_cast<uintmax_t>(file.size)) {
+      difference = fmt::format("{} bytes, expected {}", size, file.size);
+    }
+    report(root / file.path, difference, "size as published (the hash is checked on the archive, when it is fetched)");
+  }
+  return right;
+}
+
+void describe(const Dataset& dataset) {
+  const auto statistics = channel_statistics(dataset);
+  std::vector<int64_t> per_class(static_cast<size_t>(dataset.classes));
+  for (const int32_t label : dataset.labels) ++per_class[static_cast<size_t>(label)];
+  const auto [fewest, most] = std::minmax_element(per_class.begin(), per_class.end());
+  fmt::print("{}: {} images of {}×{}×{} (height × width × channels), {} classes of {} to {} images\n", dataset.name,
+             dataset.count, dataset.height, dataset.width, dataset.channels, dataset.classes, *fewest, *most);
+  fmt::print("  mean {:.5f}, standard deviation {:.5f}\n", fmt::join(statistics.mean, " "),
+             fmt::join(statistics.standard_deviation, " "));
+}
+
+void run_verify(Arguments arguments) {
+  const Source* source = find_source(arguments.name);
+  const bool right = source == nullptr || verify_files(*source, arguments.root);
+  arguments.dataset.type = arguments.name;
+  arguments.dataset.root = arguments.root;
+  const DatasetPair pair = load_dataset(arguments.dataset);
+  describe(pair.train);
+  describe(pair.test);
+  const auto& names = pair.train.class_names;
+  fmt::print("  classes: {}{}\n",
+             fmt::join(names.begin(), names.begin() + std::min<int64_t>(20, pair.train.classes), ", "),
+             names.size() > 20 ? ", …" : "");
+  NSGD_CHECK(right, "{}: files differ from the published ones (listed above)", arguments.name);
+}
+
+void run_preview(Arguments arguments) {
+  arguments.dataset.type = arguments.name;
+  arguments.dataset.root = arguments.root;
+  const int64_t shown = int64_t{arguments.columns} * arguments.rows;
+  if (arguments.name == "synthetic") {
+    arguments.dataset.synthetic.train_count = arguments.dataset.synthetic.test_count = shown;
+  } else if (arguments.name == "image_folder") {
+    arguments.dataset.train_limit = 0;
+  }
+  const DatasetPair pair = load_dataset(arguments.dataset);
+  write_contact_sheet(arguments.split == "train" ? pair.train : pair.test, arguments.columns, arguments.rows,
+                      arguments.scale, arguments.output);
+  fmt::print("{}\n", arguments.output.string());
+}
+
+void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vector<std::string>& names) {
+  command.add_option("NAME", arguments.name, "Data set")->required()->check(CLI::IsMember(names));
+  command.add_option("--root", arguments.root, "Folder that holds the data sets")->capture_default_str();
+}
+
+void add_reading_options(CLI::App& command, Arguments& arguments) {
+  auto& dataset = arguments.dataset;
+  command.add_option("--height", dataset.height, "image_folder: resize to this height");
+  command.add_option("--width", dataset.width, "image_folder: resize to this width");
+  command.add_option("--channels", dataset.channels, "image_folder: 1 grey, 3 colour");
+  command.add_flag("--colour", dataset.synthetic.colour, "synthetic: 32×32 colour instead of 28×28 grey");
+  command.add_option("--difficulty", dataset.synthetic.difficulty, "synthetic: 0 (clean) to 1 (scrawl)")
+      ->capture_default_str();
+  command.add_option("--seed", dataset.synthetic.seed, "synthetic: another seed draws other images")
+      ->capture_default_str();
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Fetches, verifies and shows the data sets of NoisySGD", "noisysgd-data"};
+  app.set_version_flag("--version", NSGD_VERSION);
+  app.require_subcommand(1);
+  Arguments arguments;
+  std::vector<std::string> fetchable;
+  for (const auto& source : all_sources()) fetchable.push_back(source.name);
+
+  CLI::App& fetch_command = *app.add_subcommand("fetch", "Download a data set, resuming and checking SHA-256");
+  add_dataset_options(fetch_command, arguments, fetchable);
+  fetch_command.add_option("--mirror", arguments.mirrors, "Folder address to try before the published mirrors");
+
+  CLI::App& verify_command = *app.add_subcommand("verify", "Check every file, load the data set, print what it holds");
+  add_dataset_options(verify_command, arguments, dataset_types());
+  add_reading_options(verify_command, arguments);
+
+  CLI::App& preview_command = *app.add_subcommand("preview", "Write the first images as one PNG picture");
+  add_dataset_options(preview_command, arguments, dataset_types());
+  add_reading_options(preview_command, arguments);
+  preview_command.add_option("--output", arguments.output, "PNG file to write")->required();
+  preview_command.add_option("--split", arguments.split, "train or test")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"train", "test"}));
+  preview_command.add_option("--columns", arguments.columns, "Images per row")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  preview_command.add_option("--rows", arguments.rows, "Rows")->capture_default_str()->check(CLI::Range(1, 100));
+  preview_command.add_option("--scale", arguments.scale, "Enlargement")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 16));
+
+  CLI11_PARSE(app, argc, argv);
+  if (fetch_command.parsed()) run_fetch(arguments);
+  if (verify_command.parsed()) run_verify(arguments);
+  if (preview_command.parsed()) run_preview(arguments);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "noisysgd-data: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,91 @@
+#include "data/archive.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "data/file.h"
+#include "kernels/check.h"
+
+namespace noisysgd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kBlock = 512;
+
+std::string text_field(std::span<const uint8_t> header, size_t offset, size_t length) {
+  const auto* begin = reinterpret_cast<const char*>(header.data() + offset);
+  return {begin, strnlen(begin, length)};
+}
+
+std::optional<uint64_t> octal_field(std::span<const uint8_t> header, size_t offset, size_t length) {
+  std::string digits = text_field(header, offset, length);
+  digits.erase(std::remove(digits.begin(), digits.end(), ' '), digits.end());
+  uint64_t value = 0;
+  for (const char digit : digits) {
+    if (digit < '0' || digit > '7') return std::nullopt;
+    value = value * 8 + static_cast<uint64_t>(digit - '0');
+  }
+  return value;
+}
+
+bool checksum_matches(std::span<const uint8_t> header) {
+  constexpr size_t kOffset = 148, kLength = 8;  // counted as if they were spaces
+  uint64_t sum = 0;
+  for (size_t i = 0; i < kBlock; ++i) sum += i >= kOffset && i < kOffset + kLength ? ' ' : header[i];
+  return octal_field(header, kOffset, kLength) == sum;
+}
+
+std::string member_name(std::span<const uint8_t> header) {
+  const std::string name = text_field(header, 0, 100);
+  const bool ustar = text_field(header, 257, 5) == "ustar";
+  const std::string prefix = ustar && header[262] == 0 ? text_field(header, 345, 155) : "";
+  return prefix.empty() ? name : prefix + "/" + name;
+}
+
+fs::path safe_path(const fs::path& destination, const std::string& name, const fs::path& archive) {
+  const fs::path relative = fs::path(name).lexically_normal();
+  NSGD_CHECK(!relative.empty() && relative.is_relative() && *relative.begin() != "..",
+             "{}: member \"{}\" would be written outside {}", archive.string(), name, destination.string());
+  return destination / relative;
+}
+
+}  // namespace
+
+std::vector<fs::path> unpack_tar_gz(const fs::path& archive, const fs::path& destination) {
+  const auto bytes = read_maybe_gzip(archive);
+  const std::span<const uint8_t> all(bytes);
+  std::vector<fs::path> written;
+  for (size_t at = 0;;) {
+    NSGD_CHECK(at + kBlock <= all.size(), "{}: the archive ends at byte {} without its end mark", archive.string(),
+               all.size());
+    const auto header = all.subspan(at, kBlock);
+    if (std::all_of(header.begin(), header.end(), [](uint8_t byte) { return byte == 0; })) return written;
+    NSGD_CHECK(checksum_matches(header), "{}: the header at byte {} has a wrong checksum", archive.string(), at);
+    const std::string name = member_name(header);
+    const auto size = octal_field(header, 124, 12);
+    NSGD_CHECK(size && *size <= all.size() - at - kBlock, "{}: member \"{}\" is truncated", archive.string(), name);
+    const char type = static_cast<char>(header[156]);
+    if (type == '0' || type == 0) {
+      const fs::path path = safe_path(destination, name, archive);
+      fs::path partial = path;
+      partial += ".part";
+      fs::create_directories(path.parent_path());
+      write_file(partial, all.subspan(at + kBlock, *size));
+      fs::rename(partial, path);
+      written.push_back(path);
+    } else if (type == '5') {
+      fs::create_directories(safe_path(destination, name, archive));
+    } else {
+      // 'x' and 'g' only annotate the members; anything else would be left out silently.
+      NSGD_CHECK(type == 'x' || type == 'g', "{}: member \"{}\" has type '{}', expected a file or a folder",
+                 archive.string(), name, type);
+    }
+    at += kBlock + (*size + kBlock - 1) / kBlock * kBlock;
+  }
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,27 @@
+// Folders of images, ROOT/train/CLASS/*.png and ROOT/test/CLASS/* (also jpg, jpeg, bmp, tga, pgm, ppm), in sorted
+// order. The classes are the folders of train; test may lack some, but not add any. All images have one size, unless
+// height and width are given: then others are resized bilinearly. Errors name the file: unreadable or corrupt images,
+// sizes that differ, unknown or empty classes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "data/dataset.h"
+
+namespace noisysgd {
+
+struct ImageFolderOptions {
+  int64_t height = 0, width = 0;  // both or neither
+  int64_t channels = 0;           // 1 grey, 3 colour, 0: 1 if every training image is grey, else 3
+  // Keep this many images, spread evenly over the classes; 0 keeps all.
+  int64_t train_limit = 0, test_limit = 0;
+};
+
+DatasetPair load_image_folder(const std::filesystem::path& root, const ImageFolderOptions& options);
+
+// Bilinear sampling at pixel centres, edges repeated: [H,W,C] -> [height,width,C].
+std::vector<uint8_t> resize_bilinear(const uint8_t* image, int64_t H, int64_t W, int64_t C, int64_t height,
+                                     int64_t width);
+
+}  // namespace noisysgd

@@ -1,0 +1,162 @@
+#include "data/registry.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "data/cifar.h"
+#include "data/idx.h"
+#include "data/image_folder.h"
+#include "data/sources.h"
+#include "kernels/check.h"
+
+namespace noisysgd {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Collects every file of a data set before any is read, so that one message can name all that are missing.
+class FileFinder {
+ public:
+  FileFinder(const DatasetOptions& options, std::vector<std::string> folders) : options_(options) {
+    for (const auto& folder : folders) places_.push_back(options.root / folder);
+    places_.push_back(options.root);
+  }
+
+  // The first spelling that exists in the first place that has one; empty (and remembered as missing) otherwise.
+  fs::path find(const std::vector<std::string>& spellings) {
+    for (const auto& place : places_)
+      for (const auto& spelling : spellings)
+        if (fs::exists(place / spelling)) return place / spelling;
+    missing_.push_back(fmt::format("{}", fmt::join(spellings, " or ")));
+    return {};
+  }
+
+  fs::path find_optional(const std::string& name) {
+    for (const auto& place : places_)
+      if (fs::exists(place / name)) return place / name;
+    return {};
+  }
+
+  void throw_if_missing() const {
+    if (missing_.empty()) return;
+    std::string text = fmt::format("{}: missing {}; looked in", options_.type, fmt::join(missing_, ", "));
+    for (const auto& place : places_) text += fmt::format(" {}", place.string());
+    if (find_source(options_.type))
+      text += fmt::format(". To download: noisysgd-data fetch {} --root {}", options_.type,
+                          options_.root.empty() ? "." : options_.root.string());
+    throw Error(text);
+  }
+
+ private:
+  const DatasetOptions& options_;
+  std::vector<fs::path> places_;
+  std::vector<std::string> missing_;
+};
+
+void keep_first(Dataset& dataset, int64_t limit, const char* key) {
+  NSGD_CHECK(limit >= 0 && limit <= dataset.count, "{}: {} is {}, expected 0 (all) to {}", dataset.name, key, limit,
+             dataset.count);
+  if (limit == 0) return;
+  dataset.count = limit;
+  dataset.images.resize(static_cast<size_t>(limit * dataset.image_size()));
+  dataset.images.shrink_to_fit();
+  dataset.labels.resize(static_cast<size_t>(limit));
+}
+
+DatasetPair load_idx_pair(const DatasetOptions& options, std::vector<std::string> folders, int64_t classes,
+                          const std::vector<std::string>& class_names) {
+  FileFinder finder(options, std::move(folders));
+  const auto find = [&](const std::string& stem, const std::string& kind) {
+    // Some copies write a dot before "idx".
+    const std::string dash = stem + "-" + kind, dot = stem + "." + kind;
+    return finder.find({dash + ".gz", dash, dot + ".gz", dot});
+  };
+  const auto train_images = find("train-images", "idx3-ubyte"), train_labels = find("train-labels", "idx1-ubyte");
+  const auto test_images = find("t10k-images", "idx3-ubyte"), test_labels = find("t10k-labels", "idx1-ubyte");
+  finder.throw_if_missing();
+  DatasetPair pair;
+  pair.train = load_idx(train_images, train_labels, classes);
+  pair.test = load_idx(test_images, test_labels, pair.train.classes);
+  NSGD_CHECK(pair.train.image_size() == pair.test.image_size() && pair.train.height == pair.test.height &&
+                 pair.train.channels == pair.test.channels,
+             "{} holds images of {}×{}×{} (height × width × channels), but {} of {}×{}×{}", train_images.string(),
+             pair.train.height, pair.train.width, pair.train.channels, test_images.string(), pair.test.height,
+             pair.test.width, pair.test.channels);
+  if (!class_names.empty()) pair.train.class_names = pair.test.class_names = class_names;
+  return pair;
+}
+
+DatasetPair load_mnist(const DatasetOptions& options) { return load_idx_pair(options, {"mnist", "MNIST/raw"}, 10, {}); }
+
+DatasetPair load_fashion_mnist(const DatasetOptions& options) {
+  return load_idx_pair(
+      options, {"fashion-mnist", "fashion_mnist", "FashionMNIST/raw"}, 10,
+      {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"});
+}
+
+DatasetPair load_any_idx(const DatasetOptions& options) { return load_idx_pair(options, {}, 0, {}); }
+
+DatasetPair load_cifar_pair(const DatasetOptions& options, CifarVersion version) {
+  const bool ten = version == CifarVersion::cifar10;
+  FileFinder finder(options,
+                    ten ? std::vector<std::string>{"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"}
+                        : std::vector<std::string>{"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"});
+  std::vector<fs::path> train, test;
+  if (ten) {
+    for (int batch = 1; batch <= 5; ++batch) train.push_back(finder.find({fmt::format("data_batch_{}.bin", batch)}));
+    test.push_back(finder.find({"test_batch.bin"}));
+  } else {
+    train.push_back(finder.find({"train.bin"}));
+    test.push_back(finder.find({"test.bin"}));
+  }
+  finder.throw_if_missing();
+  DatasetPair pair{load_cifar(version, train), load_cifar(version, test)};
+  const auto names = finder.find_optional(ten ? "batches.meta.txt" : "fine_label_names.txt");
+  if (!names.empty()) pair.train.class_names = pair.test.class_names = read_class_names(names, pair.train.classes);
+  return pair;
+}
+
+DatasetPair load_cifar10(const DatasetOptions& options) { return load_cifar_pair(options, CifarVersion::cifar10); }
+DatasetPair load_cifar100(const DatasetOptions& options) { return load_cifar_pair(options, CifarVersion::cifar100); }
+
+DatasetPair load_folder(const DatasetOptions& options) {
+  return load_image_folder(options.root,
+                           {options.height, options.width, options.channels, options.train_limit, options.test_limit});
+}
+
+DatasetPair load_synthetic(const DatasetOptions& options) { return make_synthetic(options.synthetic); }
+
+using Loader = DatasetPair (*)(const DatasetOptions&);
+
+constexpr std::pair<const char*, Loader> kLoaders[]{
+    {"cifar10", load_cifar10},     {"cifar100", load_cifar100},   {"fashion_mnist", load_fashion_mnist},
+    {"idx", load_any_idx},         {"image_folder", load_folder}, {"mnist", load_mnist},
+    {"synthetic", load_synthetic},
+};
+
+}  // namespace
+
+std::vector<std::string> dataset_types() {
+  std::vector<std::string> types;
+  for (const auto& [type, loader] : kLoaders) types.emplace_back(type);
+  return types;
+}
+
+DatasetPair load_dataset(const DatasetOptions& options) {
+  for (const auto& [type, loader] : kLoaders) {
+    if (options.type != type) continue;
+    DatasetPair pair = loader(options);
+    pair.train.name = options.type + " training images";
+    pair.test.name = options.type + " test images";
+    if (options.type != "image_folder") {  // which has chosen while listing its files
+      keep_first(pair.train, options.train_limit, "train_limit");
+      keep_first(pair.test, options.test_limit, "test_limit");
+    }
+    return pair;
+  }
+  throw Error(
+      fmt::format("unknown data set type \"{}\", expected one of {}", options.type, fmt::join(dataset_types(), ", ")));
+}
+
+}  // namespace noisysgd

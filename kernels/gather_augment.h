@@ -1,0 +1,20 @@
+// Batch assembly: picks images by index, augments them and normalises each channel, out = (pixel/255 - mean) ·
+// inverse_std. Padding is black (pixel 0) before normalisation. Overwrites out. Throws Error for an index outside [0,
+// N).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/augment.h"
+
+namespace noisysgd::kernels::cpu {
+
+void gather_augment(const uint8_t* images,   // [N,H,W,C]
+                    const int32_t* indices,  // [M]
+                    int64_t N, int64_t M, int64_t H, int64_t W, int64_t C,
+                    const float* mean,         // [C], on the [0,1] scale
+                    const float* inverse_std,  // [C]
+                    const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+                    float* out);  // [M,H,W,C]
+
+}  // namespace noisysgd::kernels::cpu

@@ -1,0 +1,157 @@
+#include "data/idx.h"
+
+#include <rapidcheck.h>
+#include <unistd.h>
+
+#include <numeric>
+
+#include "data/file.h"
+#include "tests/data/scratch.h"
+
+using namespace noisysgd;
+using namespace noisysgd::testing;
+
+TEST_CASE("IDX images and labels, plain and compressed") {
+  const ScratchFolder folder;
+  const Bytes pixels = noise_bytes(5 * 4 * 3);
+  const Bytes labels{3, 0, 9, 9, 1};
+  put(folder / "images", idx_bytes({5, 4, 3}, pixels));
+  put(folder / "labels", idx_bytes({5}, labels));
+  put_gzip(folder / "images.gz", idx_bytes({5, 4, 3}, pixels));
+  put_gzip(folder / "labels.gz", idx_bytes({5}, labels));
+  for (const std::string suffix : {"", ".gz"}) {
+    const Dataset dataset = load_idx(folder / ("images" + suffix), folder / ("labels" + suffix), 10);
+    CHECK(dataset.count == 5);
+    CHECK(dataset.height == 4);
+    CHECK(dataset.width == 3);
+    CHECK(dataset.channels == 1);
+    CHECK(dataset.classes == 10);
+    CHECK(dataset.images == pixels);
+    CHECK(dataset.labels == std::vector<int32_t>{3, 0, 9, 9, 1});
+    CHECK(dataset.class_names.size() == 10);
+  }
+}
+
+TEST_CASE("IDX colour images and a number of classes taken from the labels") {
+  const ScratchFolder folder;
+  const Bytes pixels = noise_bytes(2 * 3 * 4 * 3);
+  put(folder / "images", idx_bytes({2, 3, 4, 3}, pixels));
+  put(folder / "labels", idx_bytes({2}, {46, 0}));
+  const Dataset dataset = load_idx(folder / "images", folder / "labels");
+  CHECK(dataset.channels == 3);
+  CHECK(dataset.classes == 47);
+  CHECK(dataset.images == pixels);
+}
+
+TEST_CASE("the content decides whether a file is compressed, not its name; members may follow each other") {
+  const ScratchFolder folder;
+  put(folder / "plain.gz", idx_bytes({3}, {1, 2, 3}));
+  CHECK(read_idx(folder / "plain.gz").values == Bytes{1, 2, 3});
+  const Bytes all = idx_bytes({300}, noise_bytes(300));
+  put_gzip(folder / "first", Bytes(all.begin(), all.begin() + 100));
+  put_gzip(folder / "second", Bytes(all.begin() + 100, all.end()));
+  Bytes both = get(folder / "first");
+  append(both, get(folder / "second"));
+  put(folder / "both", both);
+  CHECK(read_idx(folder / "both").values == noise_bytes(300));
+}
+
+TEST_CASE("any array survives compression at any level") {
+  const ScratchFolder folder;
+  CHECK(rc::check("round trip", [&] {
+    const auto count = *rc::gen::inRange<size_t>(1, 20000);
+    Bytes values = noise_bytes(count, *rc::gen::inRange<uint32_t>(0, 1000));
+    if (*rc::gen::arbitrary<bool>()) values.assign(count, 0);  // compresses a thousandfold
+    const std::string mode = "wb" + std::to_string(*rc::gen::inRange(0, 10));
+    put_gzip(folder / "array", idx_bytes({static_cast<uint32_t>(count)}, values), mode.c_str());
+    RC_ASSERT(read_idx(folder / "array").values == values);
+  }));
+}
+
+TEST_CASE("data that inflates far beyond the first guess") {
+  const ScratchFolder folder;
+  const Bytes zeros(5000000, 0);
+  put_gzip(folder / "zeros", zeros);
+  CHECK(read_maybe_gzip(folder / "zeros") == zeros);
+}
+
+TEST_CASE("bad IDX files are refused by name and value") {
+  const ScratchFolder folder;
+  const auto message = [&](const Bytes& bytes) {
+    put(folder / "file", bytes);
+    return error_of([&] { read_idx(folder / "file"); });
+  };
+  const std::string path = (folder / "file").string();
+  Bytes bad = idx_bytes({2, 2}, {1, 2, 3, 4});
+
+  check_mentions(message({}), {path, "empty"});
+  check_mentions(message({0, 0, 8}), {path, "3 bytes"});
+  check_mentions(message({0x89, 'P', 'N', 'G', 1, 2}), {path, "not an IDX file", "89 50"});
+  check_mentions(message(idx_bytes({2}, {1, 2}, 0x0d)), {path, "type 0x0d", "0x08"});
+  check_mentions(message({0, 0, 8, 0}), {path, "0 dimensions"});
+  check_mentions(message({0, 0, 8, 9, 0, 0}), {path, "9 dimensions"});
+  check_mentions(message({0, 0, 8, 3, 0, 0, 0, 1}), {path, "truncated in the header", "8 bytes", "16"});
+  check_mentions(message(idx_bytes({2, 0}, {})), {path, "dimension 1 is 0"});
+  check_mentions(message(Bytes(bad.begin(), bad.end() - 1)), {path, "truncated", "[2, 2]", "needs 4", "has 3"});
+  bad.push_back(5);
+  check_mentions(message(bad), {path, "1 unexpected bytes", "[2, 2]"});
+  // A product of 2^64 must not wrap to something small.
+  check_mentions(message(idx_bytes({0x80000000, 0x80000000, 4}, {1, 2})), {path, "truncated"});
+}
+
+TEST_CASE("bad gzip data is refused") {
+  const ScratchFolder folder;
+  put_gzip(folder / "whole", idx_bytes({5000}, noise_bytes(5000)));
+  const Bytes whole = get(folder / "whole");
+  put(folder / "cut", Bytes(whole.begin(), whole.end() - 20));
+  check_mentions(error_of([&] { read_idx(folder / "cut"); }), {"cut", "truncated"});
+  put(folder / "no-trailer", Bytes(whole.begin(), whole.end() - 4));
+  check_mentions(error_of([&] { read_idx(folder / "no-trailer"); }), {"no-trailer", "truncated"});
+  Bytes flipped = whole;
+  flipped[flipped.size() - 6] ^= 1;  // the checksum
+  put(folder / "flipped", flipped);
+  check_mentions(error_of([&] { read_idx(folder / "flipped"); }), {"flipped", "corrupt gzip"});
+  Bytes garbage = whole;
+  append(garbage, {1, 2, 3, 4});
+  put(folder / "garbage", garbage);
+  check_mentions(error_of([&] { read_idx(folder / "garbage"); }), {"garbage", "corrupt gzip"});
+}
+
+TEST_CASE("every truncation of a file is refused") {
+  const ScratchFolder folder;
+  put_gzip(folder / "gz", idx_bytes({40}, noise_bytes(40)));
+  for (const Bytes& whole : {idx_bytes({3, 2}, noise_bytes(6)), get(folder / "gz")})
+    for (size_t length = 0; length < whole.size(); ++length) {
+      put(folder / "cut", Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(length)));
+      REQUIRE_THROWS_AS(read_idx(folder / "cut"), Error);
+    }
+}
+
+TEST_CASE("images and labels that do not belong together") {
+  const ScratchFolder folder;
+  put(folder / "images", idx_bytes({3, 2, 2}, noise_bytes(12)));
+  put(folder / "labels", idx_bytes({3}, {0, 10, 2}));
+  put(folder / "few", idx_bytes({2}, {0, 1}));
+  check_mentions(error_of([&] { load_idx(folder / "images", folder / "few"); }), {"3 images", "few", "2 labels"});
+  check_mentions(error_of([&] { load_idx(folder / "images", folder / "labels", 10); }),
+                 {"labels", "label 10 of image 1", "0 to 9"});
+  check_mentions(error_of([&] { load_idx(folder / "labels", folder / "labels"); }), {"1 dimensions", "for images"});
+  check_mentions(error_of([&] { load_idx(folder / "images", folder / "images"); }), {"3 dimensions", "for labels"});
+}
+
+TEST_CASE("files that cannot be read") {
+  const ScratchFolder folder;
+  check_mentions(error_of([&] { read_idx(folder / "absent"); }), {(folder / "absent").string(), "No such file"});
+  check_mentions(error_of([&] { read_idx(folder.path()); }), {folder.path().string(), "not a regular file"});
+  if (geteuid() != 0) {  // root may read everything
+    put(folder / "secret", idx_bytes({1}, {0}));
+    std::filesystem::permissions(folder / "secret", std::filesystem::perms::none);
+    check_mentions(error_of([&] { read_idx(folder / "secret"); }), {"secret", "Permission denied"});
+  }
+}
+
+TEST_CASE("a full disk is reported") {
+  if (!std::filesystem::exists("/dev/full")) FAIL("this test needs /dev/full");
+  check_mentions(error_of([] { write_file("/dev/full", noise_bytes(100)); }), {"/dev/full", "No space left"});
+  check_mentions(error_of([] { write_file("/nonexistent/file", noise_bytes(1)); }), {"/nonexistent/file"});
+}

@@ -1,0 +1,190 @@
+#include "data/image_folder.h"
+
+#include <stb_image_write.h>
+
+#include <cmath>
+
+#include "data/contact_sheet.h"
+#include "tests/data/scratch.h"
+
+using namespace noisysgd;
+using namespace noisysgd::testing;
+namespace fs = std::filesystem;
+
+namespace {
+
+void put_png(const fs::path& path, int height, int width, int channels, const Bytes& pixels) {
+  fs::create_directories(path.parent_path());
+  REQUIRE(stbi_write_png(path.c_str(), width, height, channels, pixels.data(), width * channels) != 0);
+}
+
+// Two classes, three training and two test images of 4×5.
+void put_small_set(const fs::path& root, int channels) {
+  const auto size = static_cast<size_t>(4 * 5 * channels);
+  put_png(root / "train/dog/b.png", 4, 5, channels, noise_bytes(size, 2));
+  put_png(root / "train/dog/a.PNG", 4, 5, channels, noise_bytes(size, 1));
+  put_png(root / "train/ant/z.png", 4, 5, channels, noise_bytes(size, 3));
+  put_png(root / "test/dog/q.png", 4, 5, channels, noise_bytes(size, 4));
+  put_png(root / "test/ant/q.png", 4, 5, channels, noise_bytes(size, 5));
+  put(root / "train/dog/README.txt", std::string("not an image"));
+  put(root / "train/dog/.hidden.png", std::string("not an image"));
+}
+
+Bytes joined(const std::vector<Bytes>& parts) {
+  Bytes all;
+  for (const auto& part : parts) append(all, part);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("image folders are read in sorted order, grey or colour") {
+  for (const int channels : {1, 3}) {
+    const ScratchFolder folder;
+    put_small_set(folder.path(), channels);
+    const auto [train, test] = load_image_folder(folder.path(), {});
+    const auto size = static_cast<size_t>(20 * channels);
+    CHECK(train.count == 3);
+    CHECK(train.height == 4);
+    CHECK(train.width == 5);
+    CHECK(train.channels == channels);
+    CHECK(train.classes == 2);
+    CHECK(train.class_names == std::vector<std::string>{"ant", "dog"});
+    CHECK(train.labels == std::vector<int32_t>{0, 1, 1});
+    CHECK(train.images == joined({noise_bytes(size, 3), noise_bytes(size, 1), noise_bytes(size, 2)}));
+    CHECK(test.labels == std::vector<int32_t>{0, 1});
+    CHECK(test.images == joined({noise_bytes(size, 5), noise_bytes(size, 4)}));
+    CHECK(test.class_names == train.class_names);
+  }
+}
+
+TEST_CASE("one colour image makes the set colour; grey ones repeat their channel; transparency is dropped") {
+  const ScratchFolder folder;
+  put_small_set(folder.path(), 1);
+  const Bytes colour = noise_bytes(60, 9), transparent = noise_bytes(80, 10);
+  put_png(folder / "train/ant/colour.png", 4, 5, 3, colour);
+  put_png(folder / "train/ant/transparent.png", 4, 5, 4, transparent);
+  const auto [train, test] = load_image_folder(folder.path(), {});
+  REQUIRE(train.channels == 3);
+  REQUIRE(test.channels == 3);
+  for (size_t p = 0; p < 20; ++p)
+    for (size_t c = 0; c < 3; ++c) {
+      CHECK(train.images[p * 3 + c] == colour[p * 3 + c]);
+      CHECK(train.images[60 + p * 3 + c] == transparent[p * 4 + c]);
+      CHECK(train.images[120 + p * 3 + c] == noise_bytes(20, 3)[p]);
+      CHECK(test.images[p * 3 + c] == noise_bytes(20, 5)[p]);
+    }
+}
+
+TEST_CASE("the number of channels can be asked for") {
+  const ScratchFolder folder;
+  put_small_set(folder.path(), 3);
+  ImageFolderOptions options;
+  options.channels = 1;
+  CHECK(load_image_folder(folder.path(), options).train.channels == 1);
+  put_small_set(folder.path(), 1);
+  options.channels = 3;
+  CHECK(load_image_folder(folder.path(), options).train.channels == 3);
+  options.channels = 2;
+  check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"channels is 2"});
+}
+
+TEST_CASE("images of another size are refused, or resized when a size is given") {
+  const ScratchFolder folder;
+  put_small_set(folder.path(), 1);
+  const Bytes large = noise_bytes(8 * 10, 20);
+  put_png(folder / "test/ant/large.png", 8, 10, 1, large);
+  check_mentions(error_of([&] { load_image_folder(folder.path(), {}); }),
+                 {(folder / "test/ant/large.png").string(), "8×10", "4×5", "give height and width"});
+  ImageFolderOptions options;
+  options.height = 4, options.width = 5;
+  const Dataset test = load_image_folder(folder.path(), options).test;
+  REQUIRE(test.count == 3);
+  const Bytes expected = resize_bilinear(large.data(), 8, 10, 1, 4, 5);
+  CHECK(Bytes(test.image(0).begin(), test.image(0).end()) == expected);
+  options.width = 0;
+  check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"height is 4", "width is 0"});
+}
+
+TEST_CASE("bilinear resizing: identity, halving, constant and ramp") {
+  const Bytes image = noise_bytes(6 * 8 * 3, 1);
+  CHECK(resize_bilinear(image.data(), 6, 8, 3, 6, 8) == image);
+  // Halving samples midway between 2×2 pixels: their mean.
+  const Bytes half = resize_bilinear(image.data(), 6, 8, 3, 3, 4);
+  for (size_t y = 0; y < 3; ++y)
+    for (size_t x = 0; x < 4; ++x)
+      for (size_t c = 0; c < 3; ++c) {
+        double sum = 0;
+        for (size_t dy = 0; dy < 2; ++dy)
+          for (size_t dx = 0; dx < 2; ++dx) sum += image[((2 * y + dy) * 8 + 2 * x + dx) * 3 + c];
+        CHECK(half[(y * 4 + x) * 3 + c] == std::lround(sum / 4));
+      }
+  CHECK(resize_bilinear(Bytes(12, 77).data(), 3, 4, 1, 7, 5) == Bytes(35, 77));
+  const Bytes ramp{0, 90, 180};
+  CHECK(resize_bilinear(ramp.data(), 1, 3, 1, 1, 6) == Bytes{0, 23, 68, 113, 158, 180});
+}
+
+TEST_CASE("limits take images of all classes") {
+  const ScratchFolder folder;
+  for (const char* name : {"a", "b", "c", "d"})
+    for (int i = 0; i < 5; ++i)
+      for (const char* split : {"train", "test"})
+        put_png(folder.path() / split / name / (std::to_string(i) + ".png"), 2, 2, 1, noise_bytes(4));
+  ImageFolderOptions options;
+  options.train_limit = 8;
+  options.test_limit = 4;
+  const auto [train, test] = load_image_folder(folder.path(), options);
+  CHECK(train.labels == std::vector<int32_t>{0, 0, 1, 1, 2, 2, 3, 3});
+  CHECK(test.labels == std::vector<int32_t>{0, 1, 2, 3});
+  options.train_limit = 21;
+  check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"train", "21", "20"});
+}
+
+TEST_CASE("bad folders and images are refused by name") {
+  const ScratchFolder folder;
+  const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };
+  check_mentions(message(), {(folder / "train").string(), "not a folder"});
+  fs::create_directories(folder / "train");
+  check_mentions(message(), {(folder / "train").string(), "no class folders"});
+  put_small_set(folder.path(), 1);
+  fs::create_directories(folder / "train/zebra");
+  check_mentions(message(), {(folder / "train/zebra").string(), "no images"});
+  fs::remove(folder / "train/zebra");
+  put_png(folder / "test/cow/a.png", 4, 5, 1, noise_bytes(20));
+  check_mentions(message(), {(folder / "test/cow").string(), "cow", "training classes"});
+  fs::remove_all(folder / "test/cow");
+  put(folder / "train/ant/bad.png", std::string("no picture at all"));
+  check_mentions(message(), {(folder / "train/ant/bad.png").string(), "cannot be decoded"});
+  put(folder / "train/ant/bad.png", Bytes{});
+  check_mentions(message(), {(folder / "train/ant/bad.png").string(), "empty"});
+  Bytes cut = get(folder / "train/dog/b.png");
+  cut.resize(cut.size() / 2);
+  put(folder / "train/ant/bad.png", cut);
+  check_mentions(message(), {(folder / "train/ant/bad.png").string(), "cannot be decoded"});
+}
+
+TEST_CASE("a contact sheet can be read back pixel by pixel") {
+  const ScratchFolder folder;
+  put_small_set(folder / "set", 3);
+  const Dataset set = load_image_folder(folder / "set", {}).train;
+  write_contact_sheet(set, 2, 2, 2, folder / "sheet.png");
+  fs::create_directories(folder / "sheets/train/one");
+  fs::create_directories(folder / "sheets/test/one");
+  fs::copy(folder / "sheet.png", folder / "sheets/train/one/sheet.png");
+  fs::copy(folder / "sheet.png", folder / "sheets/test/one/sheet.png");
+  const Dataset sheet = load_image_folder(folder / "sheets", {}).train;
+  REQUIRE(sheet.height == 2 * (4 * 2 + 1) + 1);
+  REQUIRE(sheet.width == 2 * (5 * 2 + 1) + 1);
+  for (int64_t y = 0; y < sheet.height; ++y)
+    for (int64_t x = 0; x < sheet.width; ++x)
+      for (int64_t c = 0; c < 3; ++c) {
+        const int64_t row = y / 9, column = x / 11, inside_y = y % 9 - 1, inside_x = x % 11 - 1;
+        const int64_t index = row * 2 + column;
+        const bool line = inside_y < 0 || inside_x < 0 || index >= 3 || row > 1 || column > 1;
+        const uint8_t expected =
+            line ? 128 : set.image(index)[static_cast<size_t>(((inside_y / 2) * 5 + inside_x / 2) * 3 + c)];
+        REQUIRE(sheet.images[static_cast<size_t>((y * sheet.width + x) * 3 + c)] == expected);
+      }
+  check_mentions(error_of([&] { write_contact_sheet(set, 1, 1, 1, folder / "absent/sheet.png"); }), {"absent"});
+  check_mentions(error_of([&] { write_contact_sheet(set, 0, 1, 1, folder / "sheet.png"); }), {"0 columns"});
+}

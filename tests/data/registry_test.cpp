@@ -1,0 +1,142 @@
+#include "data/registry.h"
+
+#include "tests/data/scratch.h"
+
+using namespace noisysgd;
+using namespace noisysgd::testing;
+namespace fs = std::filesystem;
+
+namespace {
+
+void put_idx_set(const fs::path& folder, bool compressed, char separator = '-', uint8_t last_label = 9) {
+  const auto write = [&](const std::string& stem, const std::string& kind, const Bytes& bytes) {
+    const std::string name = stem + separator + kind;
+    compressed ? put_gzip(folder / (name + ".gz"), bytes) : put(folder / name, bytes);
+  };
+  write("train-images", "idx3-ubyte", idx_bytes({3, 2, 2}, noise_bytes(12, 1)));
+  write("train-labels", "idx1-ubyte", idx_bytes({3}, {0, 1, last_label}));
+  write("t10k-images", "idx3-ubyte", idx_bytes({2, 2, 2}, noise_bytes(8, 2)));
+  write("t10k-labels", "idx1-ubyte", idx_bytes({2}, {1, 0}));
+}
+
+DatasetOptions options_for(const std::string& type, const fs::path& root) {
+  DatasetOptions options;
+  options.type = type;
+  options.root = root;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("MNIST is found in the root or its own folder, plain or compressed, in both spellings") {
+  for (const std::string place : {"", "mnist", "MNIST/raw"})
+    for (const bool compressed : {false, true})
+      for (const char separator : {'-', '.'}) {
+        const ScratchFolder folder;
+        put_idx_set(folder / place, compressed, separator);
+        const auto [train, test] = load_dataset(options_for("mnist", folder.path()));
+        CHECK(train.images == noise_bytes(12, 1));
+        CHECK(test.images == noise_bytes(8, 2));
+        CHECK(train.classes == 10);
+        CHECK(test.labels == std::vector<int32_t>{1, 0});
+      }
+}
+
+TEST_CASE("the data set's own folder goes before the root") {
+  const ScratchFolder folder;
+  put_idx_set(folder.path(), false);
+  put_idx_set(folder / "fashion-mnist", false);
+  put(folder / "fashion-mnist/train-labels-idx1-ubyte", idx_bytes({3}, {5, 6, 7}));
+  const Dataset fashion = load_dataset(options_for("fashion_mnist", folder.path())).train;
+  CHECK(fashion.labels == std::vector<int32_t>{5, 6, 7});
+  CHECK(fashion.class_names.at(9) == "Ankle boot");
+  CHECK(load_dataset(options_for("mnist", folder.path())).train.labels == std::vector<int32_t>{0, 1, 9});
+}
+
+TEST_CASE("any IDX files: classes come from the training labels, and test labels must be among them") {
+  const ScratchFolder folder;
+  put_idx_set(folder.path(), false, '-', 30);
+  CHECK(load_dataset(options_for("idx", folder.path())).test.classes == 31);
+  put(folder / "t10k-labels-idx1-ubyte", idx_bytes({2}, {1, 31}));
+  check_mentions(error_of([&] { load_dataset(options_for("idx", folder.path())); }), {"t10k-labels", "label 31"});
+  put_idx_set(folder.path(), false, '-', 10);
+  check_mentions(error_of([&] { load_dataset(options_for("mnist", folder.path())); }), {"train-labels", "label 10"});
+}
+
+TEST_CASE("training and test images must have one shape") {
+  const ScratchFolder folder;
+  put_idx_set(folder.path(), false);
+  put(folder / "t10k-images-idx3-ubyte", idx_bytes({2, 4, 1}, noise_bytes(8)));
+  check_mentions(error_of([&] { load_dataset(options_for("mnist", folder.path())); }),
+                 {"2×2×1", "4×1×1", "t10k-images"});
+}
+
+TEST_CASE("CIFAR with and without class names") {
+  const ScratchFolder folder;
+  const auto record = [](Bytes label, uint32_t seed) {
+    append(label, noise_bytes(3072, seed));
+    return label;
+  };
+  for (uint8_t batch = 1; batch <= 5; ++batch)
+    put(folder / ("cifar-10-batches-bin/data_batch_" + std::to_string(batch) + ".bin"), record({batch}, batch));
+  put(folder / "cifar-10-batches-bin/test_batch.bin", record({7}, 9));
+  const auto ten = options_for("cifar10", folder.path());
+  CHECK(load_dataset(ten).train.labels == std::vector<int32_t>{1, 2, 3, 4, 5});
+  CHECK(load_dataset(ten).test.class_names.at(3) == "3");
+  put(folder / "cifar-10-batches-bin/batches.meta.txt", std::string("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n"));
+  CHECK(load_dataset(ten).test.class_names.at(3) == "d");
+
+  put(folder / "cifar100/train.bin", record({1, 98}, 1));
+  put(folder / "cifar100/test.bin", record({1, 97}, 1));
+  const auto [train, test] = load_dataset(options_for("cifar100", folder.path()));
+  CHECK(train.labels == std::vector<int32_t>{98});
+  CHECK(test.labels == std::vector<int32_t>{97});
+  CHECK(train.classes == 100);
+}
+
+TEST_CASE("missing files are named all at once, with the places and the command") {
+  const ScratchFolder folder;
+  put_idx_set(folder / "mnist", true);
+  fs::remove(folder / "mnist/train-labels-idx1-ubyte.gz");
+  fs::remove(folder / "mnist/t10k-images-idx3-ubyte.gz");
+  const std::string message = error_of([&] { load_dataset(options_for("mnist", folder.path())); });
+  check_mentions(message, {"train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", (folder / "mnist").string(),
+                           "noisysgd-data fetch mnist --root " + folder.path().string()});
+  CHECK(message.find("train-images") == std::string::npos);
+  check_mentions(error_of([&] { load_dataset(options_for("cifar10", folder.path())); }),
+                 {"data_batch_1.bin", "data_batch_5.bin", "test_batch.bin", "cifar-10-batches-bin", "fetch cifar10"});
+  const std::string idx = error_of([&] { load_dataset(options_for("idx", folder / "nowhere")); });
+  check_mentions(idx, {"idx: missing train-images-idx3-ubyte.gz", (folder / "nowhere").string()});
+  CHECK(idx.find("fetch") == std::string::npos);
+}
+
+TEST_CASE("limits keep the first images and cannot exceed what exists") {
+  const ScratchFolder folder;
+  put_idx_set(folder.path(), false);
+  auto options = options_for("mnist", folder.path());
+  options.train_limit = 2;
+  options.test_limit = 1;
+  const auto [train, test] = load_dataset(options);
+  const Bytes all = noise_bytes(12, 1);
+  CHECK(train.count == 2);
+  CHECK(train.images == Bytes(all.begin(), all.begin() + 8));
+  CHECK(train.labels == std::vector<int32_t>{0, 1});
+  CHECK(test.count == 1);
+  options.train_limit = 4;
+  check_mentions(error_of([&] { load_dataset(options); }), {"mnist training images", "train_limit is 4", "3"});
+  options.train_limit = -1;
+  check_mentions(error_of([&] { load_dataset(options); }), {"train_limit is -1"});
+}
+
+TEST_CASE("synthetic data need no files; unknown types are refused with the known ones") {
+  DatasetOptions options;
+  options.synthetic.train_count = 20;
+  options.synthetic.test_count = 10;
+  options.train_limit = 15;
+  const auto [train, test] = load_dataset(options);
+  CHECK(train.count == 15);
+  CHECK(test.count == 10);
+  options.type = "imagenet";
+  check_mentions(error_of([&] { load_dataset(options); }), {"\"imagenet\"", "cifar10", "mnist", "synthetic"});
+  CHECK(dataset_types().size() == 7);
+}
