@@ -1,0 +1,24 @@
+// eps = sigma xi: covariance sigma^2 I for a given sigma. No cost beyond the draw.
+#pragma once
+
+#include "optim/noise/noise.h"
+
+namespace noisysgd {
+
+class IsotropicNoise : public NoiseStructure {
+ public:
+  explicit IsotropicNoise(double sigma) : variance_(static_cast<float>(sigma * sigma)) {}
+
+  static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
+    return std::make_unique<IsotropicNoise>(json.number("sigma", {.at_least = 0}));
+  }
+
+  void prepare(const NoiseStep&, std::span<kernels::SgdSegment> segments) override {
+    for (kernels::SgdSegment& segment : segments) segment.noise.constant = variance_;
+  }
+
+ private:
+  float variance_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,60 @@
+#include "optim/sgd.h"
+
+namespace noisysgd {
+
+SgdOptions read_sgd(const ConfigReader& json) {
+  SgdOptions options;
+  json.choice("type", {"sgd"}, "sgd");
+  options.learning_rate = json.number("learning_rate", {.default_value = 0.1, .above = 0});
+  options.momentum = json.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1});
+  options.weight_decay = json.number("weight_decay", {.default_value = 0, .at_least = 0});
+  options.nesterov = json.boolean("nesterov", false);
+  if (options.nesterov && options.momentum == 0) json.error("nesterov", "needs a momentum above 0");
+  return options;
+}
+
+std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
+  std::vector<kernels::SgdSegment> segments;
+  segments.reserve(parameters.size());
+  for (const Parameter* parameter : parameters) {
+    kernels::SgdSegment segment;
+    segment.n = parameter->value.elements();
+    segment.value = parameter->value.f32();
+    segment.velocity = parameter->velocity.f32();
+    segment.gradient_sum = parameter->gradient_sum.f32();
+    segment.second_moment = parameter->second_moment.defined() ? parameter->second_moment.f32() : nullptr;
+    segment.weight_decay = static_cast<float>(options_.weight_decay);
+    segment.tensor = parameter->index;
+    segments.push_back(segment);
+  }
+  if (step.noise) noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step}, segments);
+  return segments;
+}
+
+kernels::SgdHyperparameters Sgd::hyperparameters(const SgdStep& step) const {
+  kernels::SgdHyperparameters h;
+  h.learning_rate = static_cast<float>(step.learning_rate);
+  h.momentum = static_cast<float>(options_.momentum);
+  h.inverse_batch = static_cast<float>(1.0 / static_cast<double>(step.batch));
+  h.nesterov = options_.nesterov;
+  h.noise_after_momentum = noise_.options().after_momentum;
+  h.seed = step.seed;
+  h.step = step.step;
+  return h;
+}
+
+void Sgd::step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms) {
+  const std::vector<kernels::SgdSegment> all = segments(parameters, step);
+  kernels::sgd_step(context_.queue, all, hyperparameters(step), norms);
+}
+
+std::vector<Tensor> Sgd::draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step) {
+  std::vector<Tensor> draws;
+  for (const kernels::SgdSegment& segment : segments(parameters, step)) {
+    draws.emplace_back(context_, parameters[draws.size()]->shape);
+    kernels::draw_noise(context_.queue, segment, hyperparameters(step), draws.back().f32());
+  }
+  return draws;
+}
+
+}  // namespace noisysgd
