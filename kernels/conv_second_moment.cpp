@@ -1,0 +1,25 @@
+#include "kernels/conv_second_moment.h"
+
+#include "kernels/simd/ops.h"
+
+namespace noisysgd::kernels::cpu {
+
+void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                              float* grad_weight, float* second_moment) {
+  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::exact, x, grad_y, grad_weight,
+                             second_moment);
+}
+
+void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                float* grad_weight, float* second_moment) {
+  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::spatial, x, grad_y, grad_weight,
+                             second_moment);
+}
+
+void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                 float* grad_weight) {
+  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::none, x, grad_y, grad_weight,
+                             nullptr);
+}
+
+}  // namespace noisysgd::kernels::cpu

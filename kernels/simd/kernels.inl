@@ -1,0 +1,18 @@
+// All vectorised kernels of one instruction set. Included once per translation unit, after NSGD_VECTOR_BYTES is
+// defined.
+#pragma once
+
+#include "kernels/simd/conv_tile.inl"
+#include "kernels/simd/random.inl"
+#include "kernels/simd/sgd_piece.inl"
+
+namespace noisysgd::kernels::simd {
+namespace {
+
+constexpr SimdKernels kernel_table(const char* name) {
+  return {name,      lanes,  tile_channels, tile_vectors, run_conv_tile, pack_patches,
+          sgd_piece, normal, uniform,       random_words, square};
+}
+
+}  // namespace
+}  // namespace noisysgd::kernels::simd

@@ -1,0 +1,31 @@
+// The ops that are built on the vectorised kernels, with the instruction set as an argument, so that tests can run
+// every one. The public ops (conv_second_moment.h, sgd_step.h, random.h) pass simd_kernels().
+#pragma once
+
+#include <span>
+
+#include "kernels/conv.h"
+#include "kernels/philox.h"
+#include "kernels/sgd_step.h"
+#include "kernels/simd/simd_kernels.h"
+
+namespace noisysgd::kernels::simd {
+
+enum class SecondMoment { none, exact, spatial };
+
+// grad_weight [K,R,S,C] += sum_n G_n and second_moment += the chosen statistic (null for none). The result does not
+// depend on the number of threads: the order of every sum is a function of the shape.
+void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
+                          const float* x, const float* grad_y, float* grad_weight, float* second_moment);
+
+void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
+              const SgdHyperparameters& hyperparameters, SgdNorms* norms);
+void draw_noise(Queue& queue, const SimdKernels& kernels, const SgdSegment& segment,
+                const SgdHyperparameters& hyperparameters, float* noise);
+
+void random_normal(Queue& queue, const SimdKernels& kernels, int64_t n, float mean, float standard_deviation,
+                   const RandomStream& stream, float* x);
+void random_uniform(Queue& queue, const SimdKernels& kernels, int64_t n, float low, float high,
+                    const RandomStream& stream, float* x);
+
+}  // namespace noisysgd::kernels::simd
