@@ -1,7 +1,8 @@
 // A pseudo-random permutation of [0, n) without a buffer: position -> index in O(1), a function of (seed, epoch,
-// position). Ten rounds of a balanced Feistel network with Philox round keys permute the smallest 4^b >= n; positions
-// that land outside [0, n) walk along their cycle until inside (Black & Rogaway, "Ciphers with arbitrary finite
-// domains", 2002).
+// position). Ten rounds of a balanced Feistel network with Philox round keys permute the smallest 4^b >= n (b >= 4:
+// smaller networks cannot reach all orders equally); positions that land outside [0, n) walk along their cycle until
+// inside (Black & Rogaway, "Ciphers with arbitrary finite domains", 2002): fewer than four steps are expected, 256/n
+// for tiny n.
 #pragma once
 
 #include <array>
@@ -21,7 +22,7 @@ class Shuffle {
 
   constexpr int64_t size() const { return static_cast<int64_t>(n_); }
 
-  // The index at `position`, 0 <= position < n <= 2^62; fewer than four steps are expected.
+  // The index at `position`, 0 <= position < n <= 2^62.
   constexpr int64_t operator()(int64_t position) const {
     auto value = static_cast<uint64_t>(position);
     do value = permute_domain(value);
@@ -53,7 +54,7 @@ class Shuffle {
   }
 
   uint64_t n_;
-  uint32_t half_bits_ = 1;
+  uint32_t half_bits_ = 4;
   std::array<uint32_t, 2 * kRounds> keys_{};
 };
 
