@@ -52,8 +52,8 @@ void gather_image(const uint8_t* image, int64_t H, int64_t W, int64_t any_channe
 
 }  // namespace
 
-void gather_augment(const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H, int64_t W,
-                    int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
+void gather_augment(Queue& queue, const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H,
+                    int64_t W, int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
                     uint64_t seed, uint32_t epoch, float* out) {
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   for (int64_t m = 0; m < M; ++m)
@@ -66,7 +66,7 @@ void gather_augment(const uint8_t* images, const int32_t* indices, int64_t N, in
   }
   const auto gather = C == 1 ? gather_image<1> : C == 3 ? gather_image<3> : gather_image<0>;
   const int64_t image_size = H * W * C;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(queue.threads())
   for (int64_t m = 0; m < M; ++m) {
     const auto decision = decide_augmentation(options, seed, epoch, static_cast<uint32_t>(indices[m]));
     gather(images + indices[m] * image_size, H, W, C, normalisation, options, decision, out + m * image_size);

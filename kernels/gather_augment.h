@@ -6,15 +6,17 @@
 #include <cstdint>
 
 #include "kernels/augment.h"
+#include "kernels/dispatch.h"
 
-namespace noisysgd::kernels::cpu {
+namespace noisysgd::kernels {
 
-void gather_augment(const uint8_t* images,   // [N,H,W,C]
-                    const int32_t* indices,  // [M]
-                    int64_t N, int64_t M, int64_t H, int64_t W, int64_t C,
-                    const float* mean,         // [C], on the [0,1] scale
-                    const float* inverse_std,  // [C]
-                    const AugmentOptions& options, uint64_t seed, uint32_t epoch,
-                    float* out);  // [M,H,W,C]
+NSGD_OP(gather_augment, void(Queue& queue,
+                             const uint8_t* images,   // [N,H,W,C]
+                             const int32_t* indices,  // [M]
+                             int64_t N, int64_t M, int64_t H, int64_t W, int64_t C,
+                             const float* mean,         // [C], on the [0,1] scale
+                             const float* inverse_std,  // [C]
+                             const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+                             float* out));  // [M,H,W,C]
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace noisysgd::kernels

@@ -62,6 +62,12 @@ Noise Noise::read(const ConfigReader& json, const NoiseRegistry& registry) {
   return noise;
 }
 
+Noise Noise::none() {
+  Noise noise;
+  noise.structure_ = std::make_shared<NoNoise>();
+  return noise;
+}
+
 bool Noise::applies_to(std::string_view parameter) const {
   return std::any_of(options_.parameters.begin(), options_.parameters.end(),
                      [&](const std::string& glob) { return matches(glob, parameter); });

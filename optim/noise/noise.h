@@ -70,6 +70,8 @@ class Noise {
   // Reads {"type": …, shared options, the structure's own}.
   static Noise read(const ConfigReader& json, const NoiseRegistry& registry);
 
+  static Noise none();
+
   const NoiseOptions& options() const { return options_; }
   bool active() const { return options_.type != "none"; }
   bool needs_second_moment() const { return structure_->needs_second_moment(); }
@@ -83,7 +85,7 @@ class Noise {
 
  private:
   NoiseOptions options_;
-  std::unique_ptr<NoiseStructure> structure_;
+  std::shared_ptr<NoiseStructure> structure_;
 };
 
 }  // namespace noisysgd

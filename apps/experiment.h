@@ -1,0 +1,75 @@
+// An experiment as configured: what one regime trains on, with which network, optimizer and noise. Strict: every
+// problem of the document is reported at once with its JSON path.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "data/registry.h"
+#include "kernels/augment.h"
+#include "layers/model.h"
+#include "layers/registry.h"
+#include "optim/noise/noise.h"
+#include "optim/schedule.h"
+#include "optim/sgd.h"
+
+namespace noisysgd {
+
+// What a program can add to the framework: its own layers and noise structures.
+struct Extensions {
+  LayerRegistry layers = LayerRegistry::builtin();
+  NoiseRegistry noises = NoiseRegistry::builtin();
+};
+
+struct DataOptions {
+  DatasetOptions dataset;
+  kernels::AugmentOptions augment;
+  // Per channel on the [0,1] scale; empty: mean and standard deviation of the training images.
+  std::vector<double> mean, standard_deviation;
+};
+
+struct BatchOptions {
+  int64_t size = 128;
+  std::optional<int64_t> micro;       // samples per forward and backward pass; none: the whole batch
+  std::optional<int64_t> ghost_size;  // default of every batch_norm
+  bool drop_last = false;             // leave out the incomplete last batch of an epoch
+};
+
+// One regime: the base document with the regime's patch merged over it.
+struct Regime {
+  std::string name;
+  Json effective;  // with every default filled in; rebuilds the regime
+  DataOptions data;
+  BatchOptions batch;
+  int64_t epochs = 10;
+  SgdOptions sgd;
+  ScheduleOptions schedule;
+  FisherOptions fisher;
+  Noise noise = Noise::none();
+  float label_smoothing = 0;
+  int64_t evaluation_batch = 1000;
+  int64_t log_every_steps = 10;
+  int64_t checkpoint_every_epochs = 1;
+
+  // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
+  std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
+};
+
+struct Experiment {
+  std::string name;
+  std::string device = "auto";
+  int threads = 0;
+  std::vector<uint64_t> seeds;
+  std::vector<Regime> regimes;
+  Json document;  // as given, with overrides applied
+};
+
+// Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems.
+Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions);
+Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
+                                const Extensions& extensions);
+
+}  // namespace noisysgd
