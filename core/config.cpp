@@ -83,7 +83,8 @@ Checked<double> check_number(const Json& json, const NumberRule& rule) {
 Checked<std::int64_t> check_integer(const Json& json, const IntegerRule& rule) {
   if (!json.is_number_integer()) return {.problem = "expected an integer, got " + describe(json)};
   // The parser keeps numbers from 2^63 on as unsigned.
-  const bool too_large = json.is_number_unsigned() && json.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
+  const bool too_large =
+      json.is_number_unsigned() && json.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
   const std::int64_t value = too_large ? 0 : json.get<std::int64_t>();
   if (too_large || value > rule.at_most)
     return {.problem = fmt::format("must be at most {}, got {}", rule.at_most, json.dump())};
@@ -194,7 +195,9 @@ const Json* ConfigReader::ask(std::string_view key) const {
   return found == node_->input->end() ? nullptr : &*found;
 }
 
-void ConfigReader::record(std::string_view key, Json value) const { find_member(*node_, key)->value = std::move(value); }
+void ConfigReader::record(std::string_view key, Json value) const {
+  find_member(*node_, key)->value = std::move(value);
+}
 
 void ConfigReader::error(std::string_view key, std::string_view message) const {
   if (key == "type") node_->open = true;
@@ -206,8 +209,8 @@ void ConfigReader::missing(std::string_view key, std::string_view expected) cons
 }
 
 template <class T, class Check>
-T ConfigReader::read(std::string_view key, const std::optional<T>& default_value, T fallback,
-                     std::string_view expected, Check check) const {
+T ConfigReader::read(std::string_view key, const std::optional<T>& default_value, T fallback, std::string_view expected,
+                     Check check) const {
   const Json* json = ask(key);
   if (json == nullptr) {
     if (!default_value) missing(key, expected);

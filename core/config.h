@@ -3,7 +3,8 @@
 //   Config config(parse_config_file("experiment.json"), "experiment.json");
 //   const ConfigReader optimizer = config.root().object("optimizer");
 //   const double momentum = optimizer.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1});
-//   const Json effective = config.finish();  // throws ConfigError, or returns the document with every default filled in
+//   const Json effective = config.finish();  // throws ConfigError, or returns the document with every default filled
+//   in
 #pragma once
 
 #include <array>
@@ -70,8 +71,8 @@ struct Node;
 struct State;
 }  // namespace config_detail
 
-// A view of one object of the document. A getter never throws for what the user wrote: it notes the problem and returns the
-// default, or some value that satisfies the rule, so that reading goes on. Cheap to copy; keeps the document alive.
+// A view of one object of the document. A getter never throws for what the user wrote: it notes the problem and returns
+// the default, or some value that satisfies the rule, so that reading goes on. Cheap to copy; keeps the document alive.
 class ConfigReader {
  public:
   double number(std::string_view key, const NumberRule& rule = {}) const;
@@ -97,7 +98,7 @@ class ConfigReader {
   std::array<std::int64_t, 2> integer_pair(std::string_view key, const IntegerRule& rule = {}) const;  // 3 or [3, 5]
 
   ConfigReader object(std::string_view key) const;  // absent: an empty object, so that its defaults apply
-  std::optional<ConfigReader> optional_object(std::string_view key) const;                  // absent or null: none
+  std::optional<ConfigReader> optional_object(std::string_view key) const;                       // absent or null: none
   std::vector<ConfigReader> objects(std::string_view key, const LengthRule& length = {}) const;  // absent: empty list
   Json any(std::string_view key, Json default_value = nullptr) const;  // as it stands, unchecked
 
@@ -151,8 +152,8 @@ Json parse_config_file(const std::string& path);
 // replaced whole: the keys of the old type mean nothing to the new one.
 Json merge_config(const Json& base, const Json& patch);
 
-// "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text otherwise.
-// Missing objects on the way are made; lists are never extended.
+// "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text
+// otherwise. Missing objects on the way are made; lists are never extended.
 void apply_override(Json& document, std::string_view assignment);
 
 template <class T>

@@ -56,9 +56,10 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 std::filesystem::path resolve_target(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::path target = path;
-  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
-    target = std::filesystem::weakly_canonical(path, error);
-    if (error) fail_to("write", path, error.value());
+  // Link by link, as the last one may point to a file that does not exist yet. The kernel, too, gives up after 40.
+  for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, error)); ++links) {
+    if (links == 40) fail_to("write", path, ELOOP);
+    target = folder_of(target) / std::filesystem::read_symlink(target, error);
   }
   const auto status = std::filesystem::status(target, error);
   NSGD_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),

@@ -27,9 +27,10 @@ class FileDescriptor {
   int value_;
 };
 
-// A file that appears under its name only when complete: NAME.tmp in the same folder, fsync, rename, fsync of the folder.
-// Until commit() the previous file is untouched; without it the temporary disappears with this object. A temporary that a
-// killed process left behind is overwritten by the next writer. A symbolic link is followed, never replaced.
+// A file that appears under its name only when complete: NAME.tmp in the same folder, fsync, rename, fsync of the
+// folder. Until commit() the previous file is untouched; without it the temporary disappears with this object. A
+// temporary that a killed process left behind is overwritten by the next writer. A symbolic link is followed, never
+// replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

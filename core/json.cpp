@@ -65,7 +65,8 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     for (const std::string& path : duplicates_) {
       if (reported.insert(path).second) message += fmt::format("\n  {}: duplicate key", path);
     }
-    throw Error(fmt::format("{}: {} duplicate key{}{}", origin_, reported.size(), reported.size() == 1 ? "" : "s", message));
+    throw Error(
+        fmt::format("{}: {} duplicate key{}{}", origin_, reported.size(), reported.size() == 1 ? "" : "s", message));
   }
 
  private:

@@ -54,7 +54,8 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 std::string suggestion(std::string_view name, std::span<const std::string> known) {
   if (known.empty()) return "";
   const std::string nearest = nearest_name(name, known);
-  return nearest.empty() ? fmt::format("; known: {}", quoted_list(known)) : fmt::format("; did you mean \"{}\"?", nearest);
+  return nearest.empty() ? fmt::format("; known: {}", quoted_list(known))
+                         : fmt::format("; did you mean \"{}\"?", nearest);
 }
 
 std::string quoted_list(std::span<const std::string> names) {

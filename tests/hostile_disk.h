@@ -10,8 +10,8 @@
 
 namespace noisysgd::test {
 
-// While it lives, no file of this process can grow beyond `bytes`: writes stop short and then fail with EFBIG, as they do
-// with ENOSPC on a full disk.
+// While it lives, no file of this process can grow beyond `bytes`: writes stop short and then fail with EFBIG, as they
+// do with ENOSPC on a full disk.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(std::size_t bytes) : previous_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
@@ -37,7 +37,8 @@ class ReadOnlyFolder {
  public:
   explicit ReadOnlyFolder(std::filesystem::path folder) : folder_(std::move(folder)), user_(::geteuid()) {
     using std::filesystem::perms;
-    std::filesystem::permissions(folder_, perms::owner_read | perms::owner_exec | perms::others_read | perms::others_exec);
+    std::filesystem::permissions(folder_,
+                                 perms::owner_read | perms::owner_exec | perms::others_read | perms::others_exec);
     if (user_ == 0 && ::seteuid(65534) != 0) throw std::runtime_error("seteuid");
   }
   ReadOnlyFolder(const ReadOnlyFolder&) = delete;

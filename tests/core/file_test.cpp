@@ -115,6 +115,8 @@ TEST_CASE("a symbolic link is followed, not replaced") {
   CHECK(fs::is_symlink(folder / "link"));
   CHECK(read_file(folder / "real/f") == "second");
   CHECK(entries(folder / "real") == 1);
+  fs::create_symlink("loop", folder / "loop");
+  CHECK(contains(error_of([&] { write_file_atomically(folder / "loop", "x"); }), "Too many levels of symbolic links"));
 }
 
 TEST_CASE("a pipe of unknown size is read to its end") {

@@ -27,11 +27,12 @@ rc::Gen<Json> arbitrary_json(int depth) {
       rc::gen::map(rc::gen::arbitrary<std::uint64_t>(), [](auto v) { return Json(v); }),
       rc::gen::map(rc::gen::arbitrary<double>(), [](auto v) { return Json(std::isfinite(v) ? v : 0.5); }),
       rc::gen::map(rc::gen::arbitrary<bool>(), [](auto v) { return Json(v); }),
-      rc::gen::map(rc::gen::string<std::string>(), [](const std::string& v) {
-        std::string ascii;
-        for (const char c : v) ascii += static_cast<char>(c & 0x7F);
-        return Json(ascii);
-      }),
+      rc::gen::map(rc::gen::string<std::string>(),
+                   [](const std::string& v) {
+                     std::string ascii;
+                     for (const char c : v) ascii += static_cast<char>(c & 0x7F);
+                     return Json(ascii);
+                   }),
       rc::gen::just(Json()));
   if (depth == 0) return scalar;
   const auto list = rc::gen::map(rc::gen::container<std::vector<Json>>(arbitrary_json(depth - 1)),

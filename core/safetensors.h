@@ -1,0 +1,97 @@
+// The safetensors format: 8 bytes header length (little endian), JSON header, data. Reads and writes raw bytes with a
+// type and a shape; knows nothing of Tensor. Both stream: no second copy of the data is made. Every malformed,
+// truncated or inconsistent file is an Error naming file, tensor and values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <vector>
+
+#include "core/file.h"
+#include "kernels/check.h"
+
+namespace noisysgd {
+
+enum class StoredType : std::uint8_t { f32, f64, i32, i64, u8 };
+
+std::size_t size_of(StoredType type);
+std::string_view name_of(StoredType type);  // "F32", as in the header
+
+template <class T>
+constexpr StoredType stored_type_of() {
+  if constexpr (std::is_same_v<T, float>) return StoredType::f32;
+  if constexpr (std::is_same_v<T, double>) return StoredType::f64;
+  if constexpr (std::is_same_v<T, std::int32_t>) return StoredType::i32;
+  if constexpr (std::is_same_v<T, std::int64_t>) return StoredType::i64;
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, std::int32_t> ||
+                    std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::uint8_t>,
+                "safetensors: float, double, int32_t, int64_t or uint8_t");
+  return StoredType::u8;
+}
+
+using StoredShape = std::vector<std::int64_t>;
+using StoredMetadata = std::map<std::string, std::string>;
+
+// A tensor to write; the bytes belong to the caller.
+struct StoredTensor {
+  std::string name;
+  StoredType type;
+  StoredShape shape;  // empty: a scalar
+  std::span<const std::byte> bytes;
+};
+
+template <class T>
+StoredTensor stored_tensor(std::string name, StoredShape shape, std::span<const T> values) {
+  return {std::move(name), stored_type_of<T>(), std::move(shape), std::as_bytes(values)};
+}
+
+// Atomic (core/file.h). The header keeps the given order; the data lie by falling element size, so that each is
+// aligned.
+void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
+                       const StoredMetadata& metadata = {});
+
+// An open file whose header has been checked whole: sizes, offsets, types, names.
+class SafetensorsFile {
+ public:
+  struct Entry {
+    std::string name;
+    StoredType type;
+    StoredShape shape;
+    std::uint64_t begin;  // within the data
+    std::uint64_t bytes;
+  };
+
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::vector<Entry>& entries() const { return entries_; }  // in the order of the header
+  const StoredMetadata& metadata() const { return metadata_; }
+  bool contains(std::string_view name) const { return index_.contains(std::string(name)); }
+  const Entry& entry(std::string_view name) const;  // an Error with the nearest name when there is none
+
+  // The destination must have the tensor's type, shape and size.
+  void read(std::string_view name, StoredType type, const StoredShape& shape, std::span<std::byte> destination) const;
+
+  template <class T>
+  std::vector<T> values(std::string_view name) const {
+    const Entry& found = entry(name);
+    std::vector<T> result(static_cast<std::size_t>(found.bytes / size_of(found.type)));
+    read(name, stored_type_of<T>(), found.shape, std::as_writable_bytes(std::span(result)));
+    return result;
+  }
+
+ private:
+  RandomAccessFile file_;
+  std::uint64_t data_begin_ = 0;
+  std::vector<Entry> entries_;
+  std::unordered_map<std::string, std::size_t> index_;
+  StoredMetadata metadata_;
+};
+
+}  // namespace noisysgd

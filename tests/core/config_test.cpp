@@ -1,0 +1,329 @@
+#include "core/config.h"
+
+#include <rapidcheck.h>
+
+#include <functional>
+
+#include "core/file.h"
+#include "tests/catch.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+
+namespace {
+
+Config config_of(const std::string& text) { return Config(parse_config(text, "test.json"), "test.json"); }
+
+std::vector<std::string> problems_of(const Config& config) {
+  try {
+    config.finish();
+  } catch (const ConfigError& error) {
+    return error.problems();
+  }
+  return {};
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+using Problems = std::vector<std::string>;
+enum class Kind { empirical, exact };
+
+}  // namespace
+
+TEST_CASE("values are read and the effective document has every default, in the order of reading") {
+  const Config config = config_of(R"({
+    "comment": "free", "noise": {"sigma": 2, "$comment why": "because"}, "steps": 7,
+    "layers": [{"type": "conv", "kernel": [3, 5]}, {"type": "relu"}], "resume": null, "names": ["x"], "verbose": true,
+    "rates": [1, 0.5]})");
+  const ConfigReader root = config.root();
+  CHECK(root.integer("steps", {.at_least = 1}) == 7);
+  CHECK(root.number("learning_rate", {.default_value = 0.1, .above = 0}) == 0.1);
+  CHECK(root.boolean("verbose", false));
+  CHECK_FALSE(root.boolean("quiet", false));
+  CHECK(root.string("name", "run") == "run");
+  CHECK(root.strings("names") == std::vector<std::string>{"x"});
+  CHECK(root.numbers("rates") == std::vector<double>{1, 0.5});
+  CHECK(root.integers("milestones", {.default_value = std::vector<std::int64_t>{}}).empty());
+  CHECK_FALSE(root.optional_string("resume"));
+  CHECK_FALSE(root.optional_integer("limit"));
+  CHECK(root.optional_number("clip", {.default_value = 1.5}) == 1.5);
+  const ConfigReader noise = root.object("noise");
+  CHECK(noise.path() == "$.noise");
+  CHECK(noise.number("sigma") == 2);
+  CHECK(noise.choice<Kind>("kind", {{"empirical", Kind::empirical}, {"true", Kind::exact}}, Kind::exact) ==
+        Kind::exact);
+  const ConfigReader absent = root.object("schedule");
+  CHECK(absent.choice("type", {"constant", "cosine"}, "cosine") == "cosine");
+  CHECK_FALSE(root.optional_object("data"));
+  const auto layers = root.objects("layers");
+  REQUIRE(layers.size() == 2);
+  CHECK(layers[1].path() == "$.layers[1]");
+  CHECK(layers[0].string("type") == "conv");
+  CHECK(layers[0].integer_pair("kernel") == std::array<std::int64_t, 2>{3, 5});
+  CHECK(layers[0].integer_pair("stride", {.default_value = 2}) == std::array<std::int64_t, 2>{2, 2});
+  CHECK(layers[1].string("type") == "relu");
+  CHECK(root.any("expect", {{"accuracy", 0.9}})["accuracy"] == 0.9);
+
+  const Json effective = config.finish();
+  CHECK(effective.dump() ==
+        R"({"steps":7,"learning_rate":0.1,"verbose":true,"quiet":false,"name":"run","names":["x"],"rates":[1,0.5],)"
+        R"("milestones":[],"resume":null,"limit":null,"clip":1.5,"noise":{"sigma":2,"kind":"true"},)"
+        R"("schedule":{"type":"cosine"},"data":null,"layers":[{"type":"conv","kernel":[3,5],"stride":2},)"
+        R"({"type":"relu"}],"expect":{"accuracy":0.9}})");
+}
+
+TEST_CASE("the effective document is a fixed point: reading it again gives itself") {
+  const auto read = [](const Json& document) {
+    const Config config(document);
+    const ConfigReader root = config.root();
+    root.number("rate", {.default_value = 0.1});
+    root.optional_number("clip");
+    root.object("noise").choice("type", {"none", "isotropic"}, "none");
+    root.object("noise").number("sigma", {.default_value = 1.0});
+    root.objects("layers");
+    root.integer_pair("kernel", {.default_value = 3});
+    root.integers("list", {.default_value = std::vector<std::int64_t>{1, 2}});
+    return config.finish();
+  };
+  const Json once = read(Json::object());
+  CHECK(once.size() == 6);
+  CHECK(read(once) == once);
+}
+
+TEST_CASE("all problems of all kinds come in one message with their paths") {
+  const Config config = config_of(R"({
+    "learing_rate": 0.1, "momentum": 1.0, "epochs": "ten", "batch": 0, "nesterov": 1, "name": 5,
+    "noise": {"type": "isotropc", "sigma": 1},
+    "data": {"rot": "/x", "train": true},
+    "model": [], "layers": [{"channels": 1.5}, 7, {"chanels": 3}],
+    "milestones": [30, -1, "x"], "comment": 3, "betas": [0.5]})");
+  const ConfigReader root = config.root();
+  CHECK(root.number("learning_rate", {.above = 0}) > 0);
+  CHECK(root.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1}) == 0.9);
+  CHECK(root.integer("epochs", {.at_least = 5, .at_most = 9}) >= 5);
+  CHECK(root.integer("batch", {.at_least = 1}) >= 1);
+  root.boolean("nesterov", false);
+  root.string("name");
+  root.object("noise").choice("type", {"none", "isotropic"}, "none");
+  root.object("data").string("root");
+  root.object("data").boolean("train", true);
+  root.object("model").string("required_but_unjudgeable");
+  for (const ConfigReader& layer : root.objects("layers")) CHECK(layer.integer("channels") >= 1);
+  CHECK(root.integers("milestones", {.each = {.at_least = 1}}).size() == 3);
+  CHECK(root.numbers("betas", {.length = {.at_least = 2, .at_most = 2}}).size() == 2);
+  root.error("batch", "does not fit the data set");
+  CHECK(config.has_problems());
+  CHECK(problems_of(config) ==
+        Problems{
+            "$.learning_rate: missing: a number is required",
+            "$.momentum: must be below 1, got 1",
+            "$.epochs: expected an integer, got text \"ten\"",
+            "$.batch: must be at least 1, got 0",
+            "$.nesterov: expected true or false, got 1",
+            "$.name: expected a text, got 5",
+            "$.noise.type: expected one of \"none\", \"isotropic\", got text \"isotropc\"; did you mean \"isotropic\"?",
+            "$.data.root: missing: a text is required",
+            "$.model: expected an object, got a list of 0",
+            "$.layers[1]: expected an object, got 7",
+            "$.layers[0].channels: expected an integer, got 1.5",
+            "$.layers[2].channels: missing: an integer is required",
+            "$.milestones[1]: must be at least 1, got -1",
+            "$.milestones[2]: expected an integer, got text \"x\"",
+            "$.betas: must have 2 entries, has 1",
+            "$.batch: does not fit the data set",
+            "$.learing_rate: unknown key; did you mean \"learning_rate\"?",
+            "$.comment: a comment must be a text, got 3",
+            "$.data.rot: unknown key; did you mean \"root\"?",
+            "$.layers[2].chanels: unknown key; did you mean \"channels\"?",
+        });
+  CHECK(error_of([&] { config.finish(); }).rfind("test.json: 20 problems\n  $.learning_rate: missing", 0) == 0);
+}
+
+TEST_CASE("bounds are inclusive or exclusive as they say") {
+  const auto accepts = [](double value, const NumberRule& rule) {
+    const Config config(Json{{"x", value}});
+    config.root().number("x", rule);
+    return !config.has_problems();
+  };
+  CHECK(accepts(0, {.at_least = 0}));
+  CHECK_FALSE(accepts(-1e-300, {.at_least = 0}));
+  CHECK_FALSE(accepts(0, {.above = 0}));
+  CHECK(accepts(1e-300, {.above = 0}));
+  CHECK(accepts(1, {.at_most = 1}));
+  CHECK_FALSE(accepts(1.0000001, {.at_most = 1}));
+  CHECK_FALSE(accepts(1, {.below = 1}));
+  CHECK(accepts(0.9999, {.below = 1}));
+}
+
+TEST_CASE("integers are exact and never wrap") {
+  const auto problem = [](const std::string& value) {
+    const Config config = config_of("{\"x\": " + value + "}");
+    config.root().integer("x");
+    const Problems found = problems_of(config);
+    return found.empty() ? "" : found.front();
+  };
+  CHECK(problem("9223372036854775807").empty());
+  CHECK(problem("-9223372036854775808").empty());
+  CHECK(problem("9223372036854775808") == "$.x: must be at most 9223372036854775807, got 9223372036854775808");
+  CHECK(problem("1e3") == "$.x: expected an integer, got 1000.0");
+  CHECK(problem("true") == "$.x: expected an integer, got true");
+  CHECK(problem("null") == "$.x: expected an integer, got null");
+  CHECK(config_of(R"({"x": 9223372036854775807})").root().integer("x") == std::numeric_limits<std::int64_t>::max());
+}
+
+TEST_CASE("a faulty key still gives a value that satisfies its rule") {
+  CHECK(rc::check([] {
+    const double low = *rc::gen::map(rc::gen::inRange(-1000, 1000), [](int v) { return v / 7.0; });
+    const double width = *rc::gen::map(rc::gen::inRange(1, 1000), [](int v) { return v / 3.0; });
+    const Config config(Json{{"x", "wrong"}});
+    const double open = config.root().number("x", {.above = low, .below = low + width});
+    RC_ASSERT(open > low && open < low + width);
+    const double closed = config.root().number("x", {.at_least = low, .at_most = low + width});
+    RC_ASSERT(closed >= low && closed <= low + width);
+    const auto least = *rc::gen::inRange<std::int64_t>(-100, 100);
+    const auto most = least + *rc::gen::inRange<std::int64_t>(0, 100);
+    const std::int64_t integer = config.root().integer("x", {.at_least = least, .at_most = most});
+    RC_ASSERT(integer >= least && integer <= most);
+  }));
+}
+
+TEST_CASE("a wrong type leaves the other keys of its object unjudged, but not those of other objects") {
+  const Config config =
+      config_of(R"({"layers": [{"type": "conv3d", "kernel": 3}, {"kernel": 3}, {"type": "relu", "k": 1}]})");
+  for (const ConfigReader& layer : config.root().objects("layers")) {
+    if (layer.string("type") == "conv3d") layer.error("type", "unknown layer");
+  }
+  CHECK(problems_of(config) == Problems{"$.layers[0].type: unknown layer",
+                                        "$.layers[1].type: missing: a text is required",
+                                        "$.layers[2].k: unknown key; known: \"type\""});
+}
+
+TEST_CASE("keys asked for twice are reported and recorded once; an unread object is an unknown key") {
+  const Config config = config_of(R"({"a": "x", "b": {"c": 1}, "d": {"e": 1}})");
+  config.root().integer("a");
+  config.root().integer("a");
+  config.root().object("b").integer("c");
+  config.root().object("b").integer("f", {.default_value = 1});
+  CHECK(config.root().has("d"));
+  CHECK(problems_of(config) ==
+        Problems{"$.a: expected an integer, got text \"x\"", "$.d: unknown key; known: \"a\", \"b\""});
+}
+
+TEST_CASE("a document that is no object, null objects, missing lists") {
+  const Config list(Json::array(), "f");
+  list.root().integer("needed");
+  CHECK(problems_of(list) == Problems{"$: expected an object, got a list of 0"});
+  const Config config = config_of(R"({"a": null, "b": null, "c": {}})");
+  config.root().object("a");
+  config.root().optional_object("b");
+  CHECK(config.root().objects("layers", {.at_least = 1}).empty());
+  CHECK(config.root().objects("c").empty());
+  CHECK(problems_of(config) == Problems{"$.a: expected an object, got null",
+                                        "$.layers: missing: a list of objects is required",
+                                        "$.c: expected a list of objects, got an object"});
+}
+
+TEST_CASE("a reader outlives its configuration") {
+  std::optional<ConfigReader> reader;
+  {
+    const Config config = config_of(R"({"a": {"b": 4}})");
+    reader = config.root().object("a");
+  }
+  CHECK(reader->integer("b") == 4);
+}
+
+TEST_CASE("a default outside the choices is an error of the program") {
+  const Config config = config_of("{}");
+  CHECK_THROWS_AS(config.root().choice("a", {"x"}, "y"), Error);
+}
+
+TEST_CASE("configuration files: syntax errors and duplicates are ConfigErrors") {
+  const test::TemporaryFolder folder;
+  const std::string path = (folder / "c.json").string();
+  write_file_atomically(path, "{\"a\": 1,\n \"a\": 2}");
+  CHECK(error_of([&] { parse_config_file(path); }) == path + ": 1 duplicate key\n  $.a: duplicate key");
+  write_file_atomically(path, "{\"a\": 1,\n}");
+  CHECK(error_of([&] { parse_config_file(path); }).rfind(path + ":2:1: syntax error", 0) == 0);
+  write_file_atomically(path, "{\"a\": 1}");
+  CHECK(parse_config_file(path)["a"] == 1);
+  CHECK_THROWS_AS(parse_config_file(path + "x"), Error);
+}
+
+TEST_CASE("merge_config follows the examples of RFC 7386, appendix A") {
+  const auto merged = [](const char* base, const char* patch) {
+    return merge_config(Json::parse(base), Json::parse(patch)).dump();
+  };
+  CHECK(merged(R"({"a":"b"})", R"({"a":"c"})") == R"({"a":"c"})");
+  CHECK(merged(R"({"a":"b"})", R"({"b":"c"})") == R"({"a":"b","b":"c"})");
+  CHECK(merged(R"({"a":"b"})", R"({"a":null})") == "{}");
+  CHECK(merged(R"({"a":"b","b":"c"})", R"({"a":null})") == R"({"b":"c"})");
+  CHECK(merged(R"({"a":["b"]})", R"({"a":"c"})") == R"({"a":"c"})");
+  CHECK(merged(R"({"a":"c"})", R"({"a":["b"]})") == R"({"a":["b"]})");
+  CHECK(merged(R"({"a":{"b":"c"}})", R"({"a":{"b":"d","c":null}})") == R"({"a":{"b":"d"}})");
+  CHECK(merged(R"({"a":[{"b":"c"}]})", R"({"a":[1]})") == R"({"a":[1]})");
+  CHECK(merged(R"(["a","b"])", R"(["c","d"])") == R"(["c","d"])");
+  CHECK(merged(R"({"a":"b"})", R"(["c"])") == R"(["c"])");
+  CHECK(merged(R"({"a":"foo"})", "null") == "null");
+  CHECK(merged(R"({"e":null})", R"({"a":1})") == R"({"e":null,"a":1})");
+  CHECK(merged(R"([1,2])", R"({"a":"b","c":null})") == R"({"a":"b"})");
+  CHECK(merged("{}", R"({"a":{"bb":{"ccc":null}}})") == R"({"a":{"bb":{}}})");
+}
+
+TEST_CASE("merge_config replaces an object whose type changes, and only that") {
+  const Json base =
+      Json::parse(R"({"lr": 1, "noise": {"type": "diagonal", "kind": "true", "sub": {"type": "a", "x": 1}}})");
+  CHECK(merge_config(base, Json::parse(R"({"noise": {"type": "isotropic", "sigma": 1, "y": null}})")).dump() ==
+        R"({"lr":1,"noise":{"type":"isotropic","sigma":1}})");
+  CHECK(merge_config(base, Json::parse(R"({"noise": {"type": "diagonal", "sigma": 1}})"))["noise"].size() == 4);
+  CHECK(merge_config(base, Json::parse(R"({"noise": {"sub": {"type": "b"}}})"))["noise"].dump() ==
+        R"({"type":"diagonal","kind":"true","sub":{"type":"b"}})");
+  CHECK(merge_config(base, Json::parse(R"({"noise": {"type": null}})"))["noise"].dump() == "{}");
+  CHECK(merge_config(Json::parse(R"({"sigma": 1})"), Json::parse(R"({"type": "x"})")).size() == 2);
+}
+
+TEST_CASE("apply_override sets one value, parsed as JSON where it is JSON") {
+  const auto after = [](const char* document, const char* assignment) {
+    Json json = Json::parse(document);
+    apply_override(json, assignment);
+    return json.dump();
+  };
+  CHECK(after(R"({"a":{"b":1}})", "a.b=2.5") == R"({"a":{"b":2.5}})");
+  CHECK(after("{}", "a.b.c=true") == R"({"a":{"b":{"c":true}}})");
+  CHECK(after("{}", "$.a=[1,\"x\"]") == R"({"a":[1,"x"]})");
+  CHECK(after("{}", "name=LB+Diag") == R"({"name":"LB+Diag"})");
+  CHECK(after("{}", "url=http://x?a=b") == R"({"url":"http://x?a=b"})");
+  CHECK(after("{}", "a=") == R"({"a":""})");
+  CHECK(after("{}", "a=\"1\"") == R"({"a":"1"})");
+  CHECK(after(R"({"a":1})", "a=null") == R"({"a":null})");
+  CHECK(after(R"({"r":[{"n":1},{"n":2}]})", "r[1].n=3") == R"({"r":[{"n":1},{"n":3}]})");
+  CHECK(after(R"({"r":[{"n":1},{"n":2}]})", "r.0.n=3") == R"({"r":[{"n":3},{"n":2}]})");
+  CHECK(after(R"({"r":[[1,2],[3]]})", "r[0][1]=9") == R"({"r":[[1,9],[3]]})");
+  CHECK(after(R"({"a":{"b":1}})", "a=5") == R"({"a":5})");
+}
+
+TEST_CASE("a malformed override is refused and changes nothing") {
+  const Json before = Json::parse(R"({"a": 1, "list": [1, 2], "o": {}})");
+  Json json = before;
+  const auto problem = [&](const char* assignment) { return error_of([&] { apply_override(json, assignment); }); };
+  CHECK(problem("a") == "override \"a\": expected PATH=VALUE");
+  for (const char* malformed : {"=1", ".a=1", "a.=1", "a..b=1", "list[=1", "list[]=1", "list[x]=1", "list[0]x=1",
+                                "list[-1]=1", "[0]=1", "$.=1", "list[99999999999999999999]=1"}) {
+    CAPTURE(malformed);
+    CHECK(problem(malformed).find("malformed path") != std::string::npos);
+  }
+  CHECK(problem("a.b=1") == "override \"a.b=1\": $.a: is neither an object nor a list but 1");
+  CHECK(problem("list[2]=1") == "override \"list[2]=1\": $.list: has 2 entries; there is no [2]");
+  CHECK(problem("list.x=1") == "override \"list.x=1\": $.list: is a list; expected an index, got \"x\"");
+  CHECK(problem("o[0]=1") == "override \"o[0]=1\": $.o: is an object, not a list; there is no [0]");
+  CHECK(problem("new.b[0]=1").find("is an object, not a list") != std::string::npos);
+  CHECK(problem("a={\"x\": 1").find("syntax error") != std::string::npos);
+  CHECK(problem("a={\"x\": 1, \"x\": 2}").find("duplicate key") != std::string::npos);
+  CHECK(json == before);
+}
