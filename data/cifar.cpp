@@ -49,7 +49,7 @@ Dataset load_cifar(CifarVersion version, const std::vector<std::filesystem::path
 }
 
 std::vector<std::string> read_class_names(const std::filesystem::path& path, int64_t classes) {
-  const auto bytes = read_file(path);
+  const auto bytes = read_bytes(path);
   std::istringstream text(std::string(bytes.begin(), bytes.end()));
   std::vector<std::string> names;
   for (std::string line; std::getline(text, line);) {

@@ -153,7 +153,7 @@ bool is_unpacked(const Source& source, const fs::path& root) {
 std::optional<std::string> find_difference(const SourceFile& file, const fs::path& path) {
   std::vector<uint8_t> bytes;
   try {
-    bytes = file.archive ? read_file(path) : read_maybe_gzip(path);
+    bytes = file.archive ? read_bytes(path) : read_maybe_gzip(path);
   } catch (const Error& error) {
     return error.what();
   }

@@ -1,37 +1,14 @@
 #include "data/file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <utility>
 
+#include "core/file.h"
 #include "kernels/check.h"
 
 namespace noisysgd {
 namespace {
-
-class FileDescriptor {
- public:
-  FileDescriptor(const std::filesystem::path& path, int flags)
-      : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
-    NSGD_CHECK(descriptor_ >= 0, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
-  }
-  ~FileDescriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return descriptor_; }
-  int release() { return std::exchange(descriptor_, -1); }
-
- private:
-  int descriptor_;
-};
 
 struct Inflater {
   z_stream stream{};
@@ -86,41 +63,24 @@ std::vector<uint8_t> gunzip(std::span<const uint8_t> compressed, const std::file
 
 }  // namespace
 
-std::vector<uint8_t> read_file(const std::filesystem::path& path) {
-  const FileDescriptor file(path, O_RDONLY);
-  struct stat status {};
-  NSGD_CHECK(::fstat(file.get(), &status) == 0, "{}: cannot be examined: {}", path.string(), std::strerror(errno));
-  NSGD_CHECK(S_ISREG(status.st_mode), "{}: is not a regular file", path.string());
-  std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t got = ::read(file.get(), bytes.data() + done, bytes.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    NSGD_CHECK(got > 0, "{}: reading stopped at byte {} of {}: {}", path.string(), done, bytes.size(),
-               got < 0 ? std::strerror(errno) : "the file became shorter");
-    done += static_cast<size_t>(got);
-  }
+std::vector<uint8_t> read_bytes(const std::filesystem::path& path) {
+  const RandomAccessFile file(path);
+  std::vector<uint8_t> bytes(file.size());
+  file.read(0, std::as_writable_bytes(std::span(bytes)));
   return bytes;
 }
 
 std::vector<uint8_t> read_maybe_gzip(const std::filesystem::path& path) {
-  auto bytes = read_file(path);
+  auto bytes = read_bytes(path);
   NSGD_CHECK(!bytes.empty(), "{}: the file is empty", path.string());
   if (bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b) return gunzip(bytes, path);
   return bytes;
 }
 
 void write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
-  FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC);
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    NSGD_CHECK(put > 0, "{}: writing stopped at byte {} of {}: {}", path.string(), done, bytes.size(),
-               std::strerror(errno));
-    done += static_cast<size_t>(put);
-  }
-  NSGD_CHECK(::close(file.release()) == 0, "{}: cannot be closed: {}", path.string(), std::strerror(errno));
+  AtomicFile file(path);
+  file.write(std::as_bytes(bytes));
+  file.commit();
 }
 
 }  // namespace noisysgd

@@ -72,7 +72,7 @@ struct DecodedImage {
 };
 
 DecodedImage decode(const fs::path& path, int64_t wanted_channels) {
-  const auto bytes = read_file(path);
+  const auto bytes = read_bytes(path);
   NSGD_CHECK(!bytes.empty(), "{}: the file is empty", path.string());
   int width = 0, height = 0, present = 0;
   if (wanted_channels == 0) {

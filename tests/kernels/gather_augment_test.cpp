@@ -35,7 +35,8 @@ struct Batch {
 
   std::vector<float> gather(const AugmentOptions& options, uint64_t seed, uint32_t epoch) const {
     std::vector<float> out(static_cast<size_t>(M * H * W * C), std::numeric_limits<float>::quiet_NaN());
-    cpu::gather_augment(images.data(), indices.data(), N, M, H, W, C, mean.data(), inverse_std.data(), options, seed,
+    Queue queue;
+    gather_augment(queue, images.data(), indices.data(), N, M, H, W, C, mean.data(), inverse_std.data(), options, seed,
                         epoch, out.data());
     return out;
   }
