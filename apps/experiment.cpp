@@ -38,7 +38,8 @@ DataOptions read_data(const ConfigReader& json) {
     set.channels = json.integer("channels", {.default_value = 0, .at_least = 0, .at_most = 3});
   }
   const ConfigReader augment = json.object("augment");
-  data.augment.padding = static_cast<int32_t>(augment.integer("crop_padding", {.default_value = 0, .at_least = 0, .at_most = 64}));
+  data.augment.padding =
+      static_cast<int32_t>(augment.integer("crop_padding", {.default_value = 0, .at_least = 0, .at_most = 64}));
   data.augment.flip = augment.boolean("flip", false);
   if (const auto normalize = json.optional_object("normalize")) {
     data.mean = normalize->numbers("mean");

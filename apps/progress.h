@@ -1,0 +1,41 @@
+// What a person sees while a run trains: one live line on a terminal, plain lines elsewhere, nothing when quiet.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace noisysgd {
+
+struct ProgressState {
+  int64_t epoch = 0, epochs = 0;  // epoch: from 0
+  int64_t step = 0, steps = 0;    // done, of the whole run
+  double loss = 0, accuracy = 0;  // of the epoch so far
+  double samples_per_second = 0;
+  double seconds_left = 0;  // of this run
+};
+
+class Progress {
+ public:
+  enum class Mode { live, lines, quiet };
+  static Mode choose(bool quiet);  // live if standard output is a terminal
+
+  Progress(Mode mode, std::string title) : mode_(mode), title_(std::move(title)) {}
+
+  void step(const ProgressState& state);  // redraws the live line at most ten times a second
+  // A finished epoch: a line for those who do not watch a terminal.
+  void epoch(const ProgressState& state, double test_loss, double test_accuracy);
+  void line(const std::string& text);  // above the live line
+
+ private:
+  void clear();
+
+  Mode mode_;
+  std::string title_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point last_{};
+};
+
+std::string format_duration(double seconds);  // "42s", "3m07s", "2h05m"
+
+}  // namespace noisysgd

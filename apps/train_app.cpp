@@ -1,0 +1,123 @@
+#include "apps/train_app.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "apps/interrupt.h"
+#include "apps/suite.h"
+#include "core/file.h"
+
+namespace noisysgd {
+
+namespace {
+
+struct Arguments {
+  std::string config;
+  std::vector<std::string> assignments;
+  std::string device, output, describe;
+  int threads = -1;
+  bool resume = false, dry_run = false, quiet = false;
+};
+
+// runs/NAME, or with a number behind it the first that is free; the last that is not, to resume.
+std::filesystem::path default_folder(const std::string& name, bool resume) {
+  const std::filesystem::path base = std::filesystem::path("runs") / name;
+  std::filesystem::path folder = base, last = base;
+  for (int number = 2; std::filesystem::exists(folder); ++number) {
+    last = folder;
+    folder = base.string() + fmt::format("-{}", number);
+  }
+  return resume ? last : folder;
+}
+
+std::filesystem::path output_folder(const Arguments& arguments, const Experiment& experiment) {
+  if (arguments.output.empty()) return default_folder(experiment.name, arguments.resume);
+  const std::filesystem::path folder = arguments.output;
+  const bool holds_run = std::filesystem::exists(folder / "experiment.json");
+  NSGD_CHECK(arguments.resume || !holds_run,
+             "{}: holds a run already; --resume continues it, another --output keeps it", folder.string());
+  return folder;
+}
+
+void describe(Context& context, const Experiment& experiment, const Extensions& extensions, bool as_json) {
+  DataCache data;
+  const Regime& regime = experiment.regimes.front();
+  const Graph graph = make_model(context, regime, *data.get(regime), extensions).graph();
+  fmt::print("{}\n", as_json ? graph.json().dump(2) : graph.text());
+}
+
+void show_plan(Context& context, const Experiment& experiment, const Extensions& extensions) {
+  DataCache data;
+  for (const Regime& regime : experiment.regimes) {
+    const auto loaded = data.get(regime);
+    Model model = make_model(context, regime, *loaded, extensions);
+    const int64_t steps = steps_per_epoch(regime.batch, loaded->sets.train.count) * regime.epochs;
+    fmt::print("{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps of {}, {} with {} noise\n",
+               regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
+               loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, steps,
+               regime.batch.size, regime.noise.steps_with_noise(steps), regime.noise.options().type);
+  }
+}
+
+int run(const Arguments& arguments, const Extensions& extensions) {
+  const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
+  const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
+  Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
+  if (!arguments.describe.empty()) {
+    describe(context, experiment, extensions, arguments.describe == "json");
+    return 0;
+  }
+  if (arguments.dry_run) {
+    show_plan(context, experiment, extensions);
+    return 0;
+  }
+  const std::filesystem::path folder = output_folder(arguments, experiment);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  NSGD_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
+  write_file_atomically(folder / "experiment.json", experiment.document.dump(2) + "\n");
+  const Progress::Mode progress = Progress::choose(arguments.quiet);
+  if (progress != Progress::Mode::quiet)
+    fmt::print("{}: {} regime{} × {} seed{} on {}, {} thread{}, into {}\n", experiment.name, experiment.regimes.size(),
+               experiment.regimes.size() > 1 ? "s" : "", experiment.seeds.size(),
+               experiment.seeds.size() > 1 ? "s" : "", device.name(), context.queue.threads(),
+               context.queue.threads() > 1 ? "s" : "", folder.string());
+  const RunOutcome outcome = train_all(context, {experiment, extensions, folder, progress});
+  return outcome == RunOutcome::interrupted ? 128 + interrupt_signal() : 0;
+}
+
+}  // namespace
+
+Device parse_device(const std::string& text) {
+  if (text == "auto" || text == "cpu") return {};
+  NSGD_CHECK(text == "cuda" || text.starts_with("cuda:"), "device \"{}\": expected auto, cpu, cuda or cuda:N", text);
+  throw Error("device \"" + text + "\": this build has no CUDA backend; --device cpu runs on the processor");
+}
+
+int train_main(int argc, char** argv, const Extensions& extensions) {
+  CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
+  Arguments arguments;
+  app.add_option("CONFIG", arguments.config, "JSON configuration")->required();
+  app.add_option("--set", arguments.assignments,
+                 "path=value: overrides one value of the configuration; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
+  app.add_option("--threads", arguments.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
+  app.add_option("--output", arguments.output, "folder of the run (default: runs/NAME)");
+  app.add_flag("--resume", arguments.resume, "continue an interrupted run, bit for bit");
+  app.add_flag("--describe{text}", arguments.describe, "print the table of layers and stop; --describe=json: the graph")
+      ->check(CLI::IsMember({"text", "json"}));
+  app.add_flag("--dry-run", arguments.dry_run, "check the configuration and the data, print the plan and stop");
+  app.add_flag("--quiet", arguments.quiet, "print errors only");
+  app.set_version_flag("--version", NSGD_VERSION);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return run(arguments, extensions);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "noisysgd-train: {}\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace noisysgd

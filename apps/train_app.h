@@ -1,0 +1,20 @@
+// The program noisysgd-train, for executables that add their own layers and noise structures:
+//
+//   int main(int argc, char** argv) {
+//     noisysgd::Extensions extensions;
+//     extensions.layers.add("swish", …);
+//     return noisysgd::train_main(argc, argv, extensions);
+//   }
+#pragma once
+
+#include "apps/experiment.h"
+
+namespace noisysgd {
+
+// Exit status: 0 done, 1 an error (one line on standard error), 130 or 143 interrupted with a checkpoint written.
+int train_main(int argc, char** argv, const Extensions& extensions = {});
+
+// "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device this build or machine does not have.
+Device parse_device(const std::string& text);
+
+}  // namespace noisysgd

@@ -1,0 +1,337 @@
+#include "apps/trainer.h"
+
+#include <unistd.h>
+
+#include <cmath>
+
+#include "apps/checkpoint.h"
+#include "apps/interrupt.h"
+#include "core/file.h"
+#include "core/metrics_log.h"
+#include "core/tensorboard.h"
+
+namespace noisysgd {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Sums of a metric over some steps.
+struct Meter {
+  double loss = 0;
+  int64_t correct = 0, samples = 0;
+
+  void add(const kernels::LossSums& sums, int64_t count) {
+    loss += sums.loss;
+    correct += sums.correct;
+    samples += count;
+  }
+  double mean_loss() const { return samples ? loss / static_cast<double>(samples) : 0; }
+  double accuracy() const { return samples ? static_cast<double>(correct) / static_cast<double>(samples) : 0; }
+  Json json() const { return {{"loss", loss}, {"correct", correct}, {"samples", samples}}; }
+  static Meter from(const Json& json) { return {json.at("loss"), json.at("correct"), json.at("samples")}; }
+};
+
+// All that a checkpoint must say beside the tensors.
+struct TrainingState {
+  int64_t step = 0;     // steps done
+  Meter epoch, window;  // since the start of the epoch, since the last log line
+  Meter last_epoch;     // the latest whole epoch
+  double test_loss = 0, test_accuracy = 0, best_accuracy = 0;
+  int64_t best_epoch = 0;
+  double seconds = 0;  // spent so far, over all sittings
+  uint64_t metrics_bytes = 0;
+  std::string events_file;
+  uint64_t events_bytes = 0;
+
+  Json json() const {
+    return {{"step", step},
+            {"epoch_sums", epoch.json()},
+            {"window_sums", window.json()},
+            {"last_epoch_sums", last_epoch.json()},
+            {"test_loss", test_loss},
+            {"test_accuracy", test_accuracy},
+            {"best_accuracy", best_accuracy},
+            {"best_epoch", best_epoch},
+            {"seconds", seconds},
+            {"metrics_bytes", metrics_bytes},
+            {"events_file", events_file},
+            {"events_bytes", events_bytes}};
+  }
+  static TrainingState from(const Json& json) {
+    TrainingState state;
+    state.step = json.at("step");
+    state.epoch = Meter::from(json.at("epoch_sums"));
+    state.window = Meter::from(json.at("window_sums"));
+    state.last_epoch = Meter::from(json.at("last_epoch_sums"));
+    state.test_loss = json.at("test_loss");
+    state.test_accuracy = json.at("test_accuracy");
+    state.best_accuracy = json.at("best_accuracy");
+    state.best_epoch = json.at("best_epoch");
+    state.seconds = json.at("seconds");
+    state.metrics_bytes = json.at("metrics_bytes");
+    state.events_file = json.at("events_file");
+    state.events_bytes = json.at("events_bytes");
+    return state;
+  }
+};
+
+class Run {
+ public:
+  Run(Context& context, const TrainingData& data, const RunRequest& request)
+      : context_(context),
+        request_(request),
+        regime_(request.regime),
+        model_(make_model(context, regime_, data, request.extensions)),
+        train_(context, data.sets.train, data.normalisation, regime_.data.augment),
+        test_(context, data.sets.test, data.normalisation),
+        sgd_(context, regime_.sgd, regime_.fisher, regime_.noise),
+        steps_per_epoch_(steps_per_epoch(regime_.batch, train_.count())),
+        total_steps_(steps_per_epoch_ * regime_.epochs),
+        noisy_steps_(regime_.noise.steps_with_noise(total_steps_)),
+        progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
+                                                         : fmt::format("{} seed {}", regime_.name, request.seed)) {
+    if (regime_.noise.needs_second_moment() && noisy_steps_ > 0) model_.arena().require_second_moment();
+    context_.allocator.reset_peak();
+    open_folder();
+  }
+
+  RunOutcome run() {
+    const InterruptGuard guard;
+    started_ = Clock::now();
+    seconds_before_ = state_.seconds;
+    first_step_ = state_.step;
+    window_started_ = started_;
+    while (state_.step < total_steps_) {
+      train_step();
+      const bool epoch_ends = state_.step % steps_per_epoch_ == 0;
+      if (epoch_ends) end_epoch();
+      const int64_t epochs_done = state_.step / steps_per_epoch_;
+      const bool due =
+          epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
+      if (due || interrupt_signal()) save();
+      if (interrupt_signal()) {
+        progress_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
+                                   state_.step, total_steps_));
+        return RunOutcome::interrupted;
+      }
+    }
+    write_summary();
+    return RunOutcome::finished;
+  }
+
+ private:
+  std::filesystem::path checkpoint_path() const { return request_.folder / "checkpoint.safetensors"; }
+  Json identity() const { return {{"regime", regime_.name}, {"seed", request_.seed}, {"config", regime_.effective}}; }
+
+  void open_folder() {
+    std::error_code error;
+    std::filesystem::create_directories(request_.folder, error);
+    NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
+    const std::filesystem::path config_path = request_.folder / "config.json";
+    if (std::filesystem::exists(checkpoint_path())) {
+      const Json before = parse_json(read_file(config_path), config_path.string());
+      NSGD_CHECK(before == identity(), "{}: was written by another configuration or seed; use another --output",
+                 config_path.string());
+      state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_));
+    } else {
+      model_.arena().initialise(request_.seed);
+      write_file_atomically(config_path, identity().dump(2) + "\n");
+    }
+    metrics_.emplace(request_.folder / "metrics.jsonl", state_.metrics_bytes);
+    if (state_.events_file.empty()) {
+      remove_stale_events();
+      state_.events_file = new_events_path(request_.folder).filename().string();
+    }
+    events_.emplace(request_.folder / state_.events_file, state_.events_bytes);
+  }
+
+  // Of a run that was killed before its first checkpoint.
+  void remove_stale_events() const {
+    for (const auto& entry : std::filesystem::directory_iterator(request_.folder))
+      if (entry.path().filename().string().starts_with("events.out.tfevents.")) std::filesystem::remove(entry.path());
+  }
+
+  void train_step() {
+    const int64_t epoch = state_.step / steps_per_epoch_, begin = state_.step % steps_per_epoch_ * regime_.batch.size;
+    const int64_t samples = model_.usable_samples(std::min(regime_.batch.size, train_.count() - begin));
+    const bool noise = state_.step < noisy_steps_;
+    const auto step = static_cast<uint32_t>(state_.step);
+
+    model_.arena().zero_sums();
+    AccumulateOptions options;
+    options.seed = request_.seed;
+    options.step = step;
+    options.statistics = sgd_.statistics(noise);
+    options.fisher_labels = regime_.fisher.labels;
+    kernels::LossSums sums;
+    const int64_t micro = regime_.batch.micro.value_or(samples);
+    for (int64_t offset = 0; offset < samples; offset += micro) {
+      const Batch batch = train_.shuffled(begin + offset, begin + std::min(samples, offset + micro), request_.seed,
+                                          static_cast<uint32_t>(epoch));
+      options.sample_offset = offset;
+      const kernels::LossSums part = model_.accumulate(batch, options);
+      sums.loss += part.loss;
+      sums.correct += part.correct;
+      if (!std::isfinite(part.loss)) stop_at_nonfinite_loss(batch);
+    }
+
+    learning_rate_ = regime_.sgd.learning_rate * schedule_factor(regime_.schedule, state_.step, steps_per_epoch_,
+                                                                 static_cast<double>(regime_.epochs));
+    const bool log = (state_.step + 1) % regime_.log_every_steps == 0;
+    kernels::SgdNorms norms;
+    sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise}, log ? &norms : nullptr);
+
+    ++state_.step;
+    state_.epoch.add(sums, samples);
+    state_.window.add(sums, samples);
+    if (log) log_step(epoch, norms);
+    progress_.step(progress_state(epoch));
+  }
+
+  [[noreturn]] void stop_at_nonfinite_loss(const Batch& batch) {
+    const std::string layer = model_.first_nonfinite_layer(batch, request_.seed, static_cast<uint32_t>(state_.step));
+    throw Error(
+        fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
+                    "longer warm-up may help",
+                    request_.folder.string(), state_.step + 1, state_.step / steps_per_epoch_ + 1,
+                    layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
+  }
+
+  void log_step(int64_t epoch, const kernels::SgdNorms& norms) {
+    const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
+    const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
+    metrics_->write({{"step", state_.step},
+                     {"epoch", epoch + 1},
+                     {"split", "train"},
+                     {"loss", state_.window.mean_loss()},
+                     {"accuracy", state_.window.accuracy()},
+                     {"learning_rate", learning_rate_},
+                     {"gradient_norm", gradient_norm},
+                     {"noise_norm", noise_norm},
+                     {"samples_per_second", rate}});
+    events_->write(state_.step, std::vector<Scalar>{{"train/loss", state_.window.mean_loss()},
+                                                    {"train/accuracy", state_.window.accuracy()},
+                                                    {"train/learning_rate", learning_rate_},
+                                                    {"train/gradient_norm", gradient_norm},
+                                                    {"train/noise_norm", noise_norm}});
+    state_.window = {};
+    window_started_ = Clock::now();
+  }
+
+  void end_epoch() {
+    const int64_t epoch = state_.step / steps_per_epoch_ - 1;
+    Meter test;
+    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch) {
+      const int64_t end = std::min(test_.count(), begin + regime_.evaluation_batch);
+      test.add(model_.evaluate(test_.ordered(begin, end)), end - begin);
+    }
+    state_.test_loss = test.mean_loss();
+    state_.test_accuracy = test.accuracy();
+    if (test.accuracy() > state_.best_accuracy) {
+      state_.best_accuracy = test.accuracy();
+      state_.best_epoch = epoch + 1;
+    }
+    metrics_->write({{"step", state_.step},
+                     {"epoch", epoch + 1},
+                     {"split", "test"},
+                     {"loss", test.mean_loss()},
+                     {"accuracy", test.accuracy()},
+                     {"train_loss", state_.epoch.mean_loss()},
+                     {"train_accuracy", state_.epoch.accuracy()}});
+    events_->write(state_.step,
+                   std::vector<Scalar>{{"test/loss", test.mean_loss()}, {"test/accuracy", test.accuracy()}});
+    progress_.epoch(progress_state(epoch), test.mean_loss(), test.accuracy());
+    state_.last_epoch = state_.epoch;
+    state_.epoch = {};
+  }
+
+  ProgressState progress_state(int64_t epoch) const {
+    const double seconds = seconds_since(started_);
+    const int64_t done = state_.step - first_step_;
+    const double per_step = done > 0 ? seconds / static_cast<double>(done) : 0;
+    return {epoch,
+            regime_.epochs,
+            state_.step,
+            total_steps_,
+            state_.epoch.mean_loss(),
+            state_.epoch.accuracy(),
+            per_step > 0 ? static_cast<double>(regime_.batch.size) / per_step : 0,
+            per_step * static_cast<double>(total_steps_ - state_.step)};
+  }
+
+  void save() {
+    state_.seconds = seconds_before_ + seconds_since(started_);
+    metrics_->sync();
+    events_->sync();
+    state_.metrics_bytes = metrics_->size();
+    state_.events_bytes = events_->size();
+    save_checkpoint(checkpoint_path(), model_, state_.json());
+  }
+
+  void write_summary() {
+    const Json summary{{"regime", regime_.name},
+                       {"seed", request_.seed},
+                       {"epochs", regime_.epochs},
+                       {"steps", total_steps_},
+                       {"test_accuracy", state_.test_accuracy},
+                       {"test_loss", state_.test_loss},
+                       {"best_test_accuracy", state_.best_accuracy},
+                       {"best_epoch", state_.best_epoch},
+                       {"train_loss", state_.last_epoch.mean_loss()},
+                       {"train_accuracy", state_.last_epoch.accuracy()},
+                       {"seconds", state_.seconds},
+                       {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
+                       {"device", context_.queue.device().name()},
+                       {"threads", context_.queue.threads()},
+                       {"version", NSGD_VERSION}};
+    write_file_atomically(request_.folder / "summary.json", summary.dump(2) + "\n");
+  }
+
+  Context& context_;
+  const RunRequest& request_;
+  const Regime& regime_;
+  Model model_;
+  Loader train_, test_;
+  Sgd sgd_;
+  const int64_t steps_per_epoch_, total_steps_, noisy_steps_;
+  Progress progress_;
+  TrainingState state_;
+  std::optional<MetricsLog> metrics_;
+  std::optional<TensorBoardLog> events_;
+  double learning_rate_ = 0, seconds_before_ = 0;
+  int64_t first_step_ = 0;  // of this sitting
+  Clock::time_point started_, window_started_;
+};
+
+}  // namespace
+
+int64_t steps_per_epoch(const BatchOptions& batch, int64_t samples) {
+  const int64_t steps = batch.drop_last ? samples / batch.size : (samples + batch.size - 1) / batch.size;
+  NSGD_CHECK(steps > 0, "batch.drop_last: {} training images make no batch of {}", samples, batch.size);
+  return steps;
+}
+
+Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
+  auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
+  const int64_t ghost = network->ghost_size();
+  if (regime.batch.micro && network->couples_samples())
+    NSGD_CHECK(ghost > 0 && *regime.batch.micro % ghost == 0,
+               "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
+               *regime.batch.micro,
+               ghost > 0 ? fmt::format("are no multiple of the ghost size {}", ghost)
+                         : "would change what it normalises over");
+  Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
+  if (regime.noise.active()) regime.noise.check_globs(model.parameters());
+  return model;
+}
+
+RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request) {
+  return Run(context, data, request).run();
+}
+
+bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / "summary.json"); }
+
+}  // namespace noisysgd

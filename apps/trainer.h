@@ -1,0 +1,40 @@
+// One training run: a regime with one seed in one folder. Everything random is a function of (seed, step, index), so a
+// run that is interrupted and resumed gives the same bits as one that was not.
+//
+// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, summary.json.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "apps/experiment.h"
+#include "apps/progress.h"
+#include "apps/training_data.h"
+
+namespace noisysgd {
+
+struct RunRequest {
+  const Regime& regime;
+  const Extensions& extensions;
+  uint64_t seed = 1;
+  std::filesystem::path folder;
+  Progress::Mode progress = Progress::Mode::lines;
+};
+
+enum class RunOutcome { finished, interrupted };
+
+// Trains to the end, or to the end of a step after SIGINT or SIGTERM (a checkpoint is then on disk). A folder with a
+// checkpoint is continued; it must have been made by the same effective configuration and seed. Throws Error naming
+// step and layer if the loss is not finite; the last good checkpoint stays.
+RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
+
+// True if `folder` holds the summary of a finished run.
+bool is_finished(const std::filesystem::path& folder);
+
+// Steps of an epoch over `samples` training images.
+int64_t steps_per_epoch(const BatchOptions& batch, int64_t samples);
+
+// Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
+Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
+
+}  // namespace noisysgd
