@@ -268,7 +268,7 @@ bool ConfigReader::boolean(std::string_view key, std::optional<bool> default_val
   return read<bool>(key, default_value, false, "true or false", check_boolean);
 }
 
-std::string ConfigReader::string(std::string_view key, std::optional<std::string> default_value) const {
+std::string ConfigReader::string(std::string_view key, const std::optional<std::string>& default_value) const {
   return read<std::string>(key, default_value, "", "a text", check_string);
 }
 
@@ -301,7 +301,7 @@ std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::st
 }
 
 std::string ConfigReader::choice(std::string_view key, const std::vector<std::string>& names,
-                                 std::optional<std::string> default_value) const {
+                                 const std::optional<std::string>& default_value) const {
   std::optional<std::size_t> default_index;
   if (default_value) {
     const auto found = std::find(names.begin(), names.end(), *default_value);
@@ -400,9 +400,9 @@ std::vector<ConfigReader> ConfigReader::objects(std::string_view key, const Leng
   return readers;
 }
 
-Json ConfigReader::any(std::string_view key, Json default_value) const {
+Json ConfigReader::any(std::string_view key, const Json& default_value) const {
   const Json* json = ask(key);
-  Json value = json == nullptr ? std::move(default_value) : *json;
+  const Json& value = json == nullptr ? default_value : *json;
   record(key, value);
   return value;
 }

@@ -78,11 +78,11 @@ class ConfigReader {
   double number(std::string_view key, const NumberRule& rule = {}) const;
   std::int64_t integer(std::string_view key, const IntegerRule& rule = {}) const;
   bool boolean(std::string_view key, std::optional<bool> default_value = {}) const;
-  std::string string(std::string_view key, std::optional<std::string> default_value = {}) const;
+  std::string string(std::string_view key, const std::optional<std::string>& default_value = {}) const;
 
   // One of some names; the second form maps them to the values of an enumeration.
   std::string choice(std::string_view key, const std::vector<std::string>& names,
-                     std::optional<std::string> default_value = {}) const;
+                     const std::optional<std::string>& default_value = {}) const;
   template <class T>
   T choice(std::string_view key, std::initializer_list<std::pair<const char*, T>> choices,
            std::optional<T> default_value = {}) const;
@@ -100,7 +100,7 @@ class ConfigReader {
   ConfigReader object(std::string_view key) const;  // absent: an empty object, so that its defaults apply
   std::optional<ConfigReader> optional_object(std::string_view key) const;                       // absent or null: none
   std::vector<ConfigReader> objects(std::string_view key, const LengthRule& length = {}) const;  // absent: empty list
-  Json any(std::string_view key, Json default_value = nullptr) const;  // as it stands, unchecked
+  Json any(std::string_view key, const Json& default_value = nullptr) const;  // as it stands, unchecked
 
   bool has(std::string_view key) const;  // written in the document, null included; does not count as reading it
   const std::string& path() const;       // "$.optimizer.noise"

@@ -117,6 +117,7 @@ StoredMetadata parse_metadata(const Json& json) {
 // The tensors must tile the data: no gap, no overlap, nothing left over.
 void check_tiling(const std::vector<SafetensorsFile::Entry>& entries, std::uint64_t data_bytes) {
   std::vector<const SafetensorsFile::Entry*> by_place;
+  by_place.reserve(entries.size());
   for (const auto& entry : entries) by_place.push_back(&entry);
   std::sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) {
     return std::pair(a->begin, a->bytes) < std::pair(b->begin, b->bytes);  // empty tensors before what they touch
