@@ -1,0 +1,58 @@
+#include "kernels/bias.h"
+
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/random_tensor.h"
+#include "tests/reference/reference.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+
+TEST_CASE("bias_add adds the channel's bias to every row") {
+  Queue queue({}, 2);
+  for (const int64_t rows : {0, 1, 31, 33, 1025})
+    for (const int64_t channels : {1, 3, 10, 16, 31, 32, 33, 100, 1025}) {
+      CAPTURE(rows, channels);
+      const std::vector<float> bias = random_tensor(channels, 1), before = random_tensor(rows * channels, 2);
+      std::vector<float> y = before;
+      bias_add(queue, rows, channels, bias.data(), y.data());
+      std::vector<double> expected = to_double(before);
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += bias[i % channels];
+      CHECK(compare(y, expected) == "");
+    }
+}
+
+TEST_CASE("bias gradient and its second moment, accumulated, whatever the thread count") {
+  Queue one({}, 1), three({}, 3);
+  struct Shape {
+    int64_t samples, positions, channels;
+  };
+  for (const Shape s : {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {3, 1025, 16}, {2, 5, 100},
+                        {1025, 4, 32}, {130, 64, 5}, {2, 20000, 1}}) {
+    for (const float offset : {0.0f, 100.0f}) {
+      CAPTURE(s.samples, s.positions, s.channels, offset);
+      const std::vector<float> grad_y = random_tensor(s.samples * s.positions * s.channels, 1, offset),
+                               before = random_tensor(2 * s.channels, 2);
+      reference::Moments expected =
+          reference::bias_moments(s.samples, s.positions, s.channels, to_double(grad_y));
+      std::vector<float> gradient(before.begin(), before.begin() + s.channels),
+          moment(before.begin() + s.channels, before.end());
+      for (int64_t c = 0; c < s.channels; ++c) {
+        expected.sum[c] += gradient[c];
+        expected.sum_of_squares[c] += moment[c];
+      }
+      std::vector<float> gradient_alone = gradient, gradient_three = gradient, moment_three = moment;
+      bias_backward(one, s.samples, s.positions, s.channels, grad_y.data(), gradient.data(), moment.data());
+      bias_backward(one, s.samples, s.positions, s.channels, grad_y.data(), gradient_alone.data(), nullptr);
+      bias_backward(three, s.samples, s.positions, s.channels, grad_y.data(), gradient_three.data(),
+                    moment_three.data());
+      const Tolerance tolerance{.terms = static_cast<double>(s.samples * s.positions)};
+      CHECK(compare(gradient, expected.sum, tolerance) == "");
+      CHECK(compare(moment, expected.sum_of_squares, tolerance) == "");
+      CHECK(gradient_alone == gradient);
+      CHECK(gradient_three == gradient);
+      CHECK(moment_three == moment);
+    }
+  }
+}

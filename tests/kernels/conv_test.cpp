@@ -1,0 +1,138 @@
+#include "kernels/conv.h"
+
+#include <rapidcheck.h>
+
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/gradcheck.h"
+#include "tests/random_tensor.h"
+#include "tests/reference/reference.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+
+namespace {
+
+// batch, height, width, in_channels, out_channels, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
+const std::vector<ConvShape> shapes = {
+    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},     // the smallest
+    {2, 7, 7, 1, 20, 5, 5, 1, 1, 0, 0},    // LeNet's first layer
+    {2, 6, 6, 20, 5, 5, 5, 1, 1, 2, 2},    // and second
+    {3, 8, 6, 3, 16, 3, 3, 1, 1, 1, 1},    // ResNet
+    {2, 8, 8, 16, 32, 3, 3, 2, 2, 1, 1},   // padding with stride 2
+    {2, 7, 9, 5, 3, 3, 3, 2, 2, 1, 1},     // odd sizes: the last rows are not used
+    {2, 8, 8, 16, 32, 1, 1, 2, 2, 0, 0},   // projection shortcut
+    {4, 5, 5, 32, 33, 1, 1, 1, 1, 0, 0},   // pointwise
+    {2, 6, 9, 3, 5, 2, 4, 1, 2, 1, 3},     // nothing square
+    {2, 5, 7, 5, 1, 1, 3, 3, 1, 0, 1},     // one output channel
+    {1, 11, 11, 3, 31, 7, 7, 4, 4, 3, 3},  // AlexNet-like
+    {33, 4, 4, 31, 8, 4, 4, 1, 1, 0, 0},   // the kernel covers the image: T = 1
+    {1, 9, 9, 8, 16, 3, 3, 3, 3, 0, 0},    // stride = kernel
+};
+
+int64_t input_size(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
+int64_t output_size(const ConvShape& s) { return s.batch * s.positions() * s.out_channels; }
+
+std::string describe(const ConvShape& s) {
+  return fmt::format("x [{},{},{},{}] k [{},{},{}] stride {}x{} padding {}x{}", s.batch, s.height, s.width,
+                     s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height, s.stride_width,
+                     s.padding_height, s.padding_width);
+}
+
+double taps(const ConvShape& s) { return static_cast<double>(s.kernel_height * s.kernel_width * s.in_channels); }
+
+std::string check_forward(Queue& queue, const ConvShape& s, bool with_bias) {
+  const std::vector<float> x = random_tensor(input_size(s), 1), weight = random_tensor(s.weights(), 2),
+                           bias = random_tensor(with_bias ? s.out_channels : 0, 3);
+  std::vector<float> y = nan_tensor(output_size(s));
+  conv_forward(queue, s, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data());
+  return compare(y, reference::conv_forward(s, to_double(x), to_double(weight), to_double(bias)), {.terms = taps(s)});
+}
+
+// Convolution is linear in x and in the weight, so the gradient of <cotangent, conv> is the value of that linear form at
+// the unit vectors; central differences give it exactly, whatever the step.
+std::string check_backward_data(Queue& queue, const ConvShape& s) {
+  const std::vector<float> weight = random_tensor(s.weights(), 2), cotangent = random_tensor(output_size(s), 4);
+  std::vector<float> grad_x = nan_tensor(input_size(s));
+  conv_backward_data(queue, s, weight.data(), cotangent.data(), grad_x.data());
+  const auto form = [&](const std::vector<double>& x) {
+    return dot(reference::conv_forward(s, x, to_double(weight), {}), to_double(cotangent));
+  };
+  const double terms = static_cast<double>(s.kernel_height * s.kernel_width * s.out_channels);
+  return compare(grad_x, central_differences(form, std::vector<double>(input_size(s)), 1.0), {.terms = terms});
+}
+
+std::string check_backward_weight(Queue& queue, const ConvShape& s) {
+  const std::vector<float> x = random_tensor(input_size(s), 1), cotangent = random_tensor(output_size(s), 4),
+                           before = random_tensor(s.weights(), 5);
+  std::vector<float> grad_weight = before;
+  conv_backward_weight(queue, s, x.data(), cotangent.data(), grad_weight.data());
+  const auto form = [&](const std::vector<double>& weight) {
+    return dot(reference::conv_forward(s, to_double(x), weight, {}), to_double(cotangent));
+  };
+  std::vector<double> expected = central_differences(form, std::vector<double>(s.weights()), 1.0);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
+  return compare(grad_weight, expected, {.terms = static_cast<double>(s.batch * s.positions())});
+}
+
+}  // namespace
+
+TEST_CASE("convolution forward, data and weight gradients") {
+  Queue queue({}, 2);
+  for (const ConvShape& s : shapes) {
+    INFO(describe(s));
+    CHECK(check_forward(queue, s, false) == "");
+    CHECK(check_forward(queue, s, true) == "");
+    if (s.weights() * output_size(s) < 20'000'000) CHECK(check_backward_weight(queue, s) == "");
+    if (input_size(s) * output_size(s) < 20'000'000) CHECK(check_backward_data(queue, s) == "");
+  }
+}
+
+TEST_CASE("convolutions of random shapes") {
+  Queue queue({}, 2);
+  CHECK(rc::check("forward and both gradients agree with the reference", [&] {
+    ConvShape s;
+    s.batch = *rc::gen::inRange<int64_t>(1, 4);
+    s.in_channels = *rc::gen::element<int64_t>(1, 2, 3, 5, 8, 16, 20);
+    s.out_channels = *rc::gen::element<int64_t>(1, 3, 5, 8, 16, 20);
+    s.kernel_height = *rc::gen::inRange<int64_t>(1, 5);
+    s.kernel_width = *rc::gen::inRange<int64_t>(1, 5);
+    s.stride_height = *rc::gen::inRange<int64_t>(1, 4);
+    s.stride_width = *rc::gen::inRange<int64_t>(1, 4);
+    s.padding_height = *rc::gen::inRange<int64_t>(0, s.kernel_height);
+    s.padding_width = *rc::gen::inRange<int64_t>(0, s.kernel_width);
+    s.height = std::max<int64_t>(1, s.kernel_height - 2 * s.padding_height) + *rc::gen::inRange<int64_t>(0, 6);
+    s.width = std::max<int64_t>(1, s.kernel_width - 2 * s.padding_width) + *rc::gen::inRange<int64_t>(0, 6);
+    RC_LOG() << describe(s);
+    RC_ASSERT(check_forward(queue, s, *rc::gen::arbitrary<bool>()) == "");
+    RC_ASSERT(check_backward_data(queue, s) == "");
+    RC_ASSERT(check_backward_weight(queue, s) == "");
+  }));
+}
+
+TEST_CASE("a prepared convolution reads the pointers of each call") {
+  Queue queue({}, 2);
+  const ConvShape s{2, 6, 6, 16, 16, 3, 3, 1, 1, 1, 1};
+  for (uint32_t round = 0; round < 3; ++round) {
+    const std::vector<float> x = random_tensor(input_size(s), 10 + round), w = random_tensor(s.weights(), 20 + round);
+    std::vector<float> y = nan_tensor(output_size(s));
+    conv_forward(queue, s, x.data(), w.data(), nullptr, y.data());
+    CHECK(compare(y, reference::conv_forward(s, to_double(x), to_double(w), {}), {.terms = taps(s)}) == "");
+  }
+}
+
+TEST_CASE("an empty batch computes nothing, an impossible shape is named") {
+  Queue queue({}, 1);
+  std::vector<float> weight(9, 1.0f), gradient(9, 7.0f);
+  const ConvShape empty{0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0};
+  conv_forward(queue, empty, nullptr, weight.data(), nullptr, nullptr);
+  conv_backward_data(queue, empty, weight.data(), nullptr, nullptr);
+  conv_backward_weight(queue, empty, nullptr, nullptr, gradient.data());
+  CHECK(gradient == std::vector<float>(9, 7.0f));
+  const ConvShape too_small{1, 2, 2, 1, 1, 3, 3, 2, 2, 0, 0};
+  CHECK_THROWS_WITH(conv_forward(queue, too_small, nullptr, weight.data(), nullptr, nullptr),
+                    Catch::Matchers::Contains("3x3") && Catch::Matchers::Contains("2x2"));
+  const ConvShape no_stride{1, 4, 4, 1, 1, 3, 3, 0, 1, 0, 0};
+  CHECK_THROWS_AS(conv_backward_data(queue, no_stride, weight.data(), nullptr, nullptr), Error);
+}
