@@ -21,19 +21,6 @@ std::string_view name(Isa isa) {
   return "unknown";
 }
 
-Isa choose() {
-  if (const char* forced = std::getenv("NSGD_ISA"); forced && *forced) {
-    for (Isa isa : all_isas) {
-      if (name(isa) != forced) continue;
-      NSGD_CHECK(supported(isa), "NSGD_ISA={}: this processor or build has no {}", forced, forced);
-      return isa;
-    }
-    throw Error(fmt::format("NSGD_ISA={}: unknown, expected portable, avx2 or avx512", forced));
-  }
-  if (supported(Isa::avx512)) return Isa::avx512;
-  return supported(Isa::avx2) ? Isa::avx2 : Isa::portable;
-}
-
 }  // namespace
 
 bool supported(Isa isa) {
@@ -52,6 +39,19 @@ bool supported(Isa isa) {
   }
 }
 
+Isa choose_isa(const char* forced) {
+  if (forced && *forced) {
+    for (Isa isa : all_isas) {
+      if (name(isa) != forced) continue;
+      NSGD_CHECK(supported(isa), "NSGD_ISA={}: this processor or build has none of these instructions", forced);
+      return isa;
+    }
+    throw Error(fmt::format("NSGD_ISA={}: unknown, expected portable, avx2 or avx512", forced));
+  }
+  if (supported(Isa::avx512)) return Isa::avx512;
+  return supported(Isa::avx2) ? Isa::avx2 : Isa::portable;
+}
+
 const SimdKernels& simd_kernels(Isa isa) {
   NSGD_CHECK(supported(isa), "this processor or build has no {} instructions", name(isa));
 #ifdef NSGD_X86_64
@@ -62,7 +62,7 @@ const SimdKernels& simd_kernels(Isa isa) {
 }
 
 const SimdKernels& simd_kernels() {
-  static const SimdKernels& chosen = simd_kernels(choose());
+  static const SimdKernels& chosen = simd_kernels(choose_isa(std::getenv("NSGD_ISA")));
   return chosen;
 }
 

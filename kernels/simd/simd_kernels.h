@@ -79,8 +79,9 @@ enum class Isa { portable, avx2, avx512 };
 inline constexpr Isa all_isas[] = {Isa::portable, Isa::avx2, Isa::avx512};
 
 bool supported(Isa isa);
+Isa choose_isa(const char* name);  // null or empty: the best one
 const SimdKernels& simd_kernels(Isa isa);
-const SimdKernels& simd_kernels();
+const SimdKernels& simd_kernels();  // choose_isa(NSGD_ISA), decided once
 
 // Defined by portable.cpp, avx2.cpp and avx512.cpp, the latter two on x86-64 only.
 extern const SimdKernels portable_kernels, avx2_kernels, avx512_kernels;

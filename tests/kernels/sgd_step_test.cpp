@@ -1,0 +1,293 @@
+#include "kernels/sgd_step.h"
+
+#include "kernels/simd/ops.h"
+#include "tests/kernels/simd_fixture.h"
+#include "tests/random_tensor.h"
+#include "tests/reference/normal_reference.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+
+namespace {
+
+struct Options {
+  bool velocity = true, nesterov = false, after = false, explicit_noise = false;
+  float weight_decay = 0;
+  NoiseCoefficients noise;
+};
+
+struct State {
+  std::vector<float> value, velocity, gradient_sum, second_moment, explicit_noise;
+
+  State(int64_t n, uint32_t tensor)
+      : value(random_tensor(n, 10 * tensor)),
+        velocity(random_tensor(n, 10 * tensor + 1)),
+        gradient_sum(random_tensor(n, 10 * tensor + 2, 0, 50)),
+        second_moment(random_tensor(n, 10 * tensor + 3, 2, 2)),
+        explicit_noise(random_tensor(n, 10 * tensor + 4)) {
+    // Where Q and S^2 nearly cancel, the root magnifies their rounding: keep the variance clearly positive or negative.
+    for (size_t i = 0; i < value.size(); ++i)
+      if (std::fabs(0.4f * second_moment[i] - 0.001f * gradient_sum[i] * gradient_sum[i]) < 0.02f)
+        second_moment[i] += 0.1f;
+  }
+};
+
+SgdHyperparameters hyperparameters(const Options& options) {
+  return {.learning_rate = 0.1f,
+          .momentum = options.velocity ? 0.9f : 0.0f,
+          .inverse_batch = 1.0f / 64,
+          .nesterov = options.nesterov,
+          .noise_after_momentum = options.after,
+          .seed = 0xFEDCBA9876543210,
+          .step = 7};
+}
+
+SgdSegment segment(const Options& options, uint32_t tensor, int64_t n, float* value, float* velocity,
+                   const State& state) {
+  return {.n = n,
+          .value = value,
+          .velocity = options.velocity ? velocity : nullptr,
+          .gradient_sum = state.gradient_sum.data(),
+          .second_moment = options.noise.second_moment != 0 ? state.second_moment.data() : nullptr,
+          .explicit_noise = options.explicit_noise ? state.explicit_noise.data() : nullptr,
+          .noise = options.noise,
+          .weight_decay = options.weight_decay,
+          .tensor = tensor};
+}
+
+struct Reference {
+  std::vector<double> value, velocity, noise;
+  double gradient_squared = 0, noise_squared = 0;
+};
+
+// The formulas of the header in fp64.
+Reference reference_step(const Options& options, const State& state, uint32_t tensor) {
+  const SgdHyperparameters h = hyperparameters(options);
+  const RandomStream stream{h.seed, h.step, tensor, RandomPurpose::noise};
+  const double mu = h.momentum, alpha = h.learning_rate, lambda = options.weight_decay;
+  Reference result;
+  for (size_t i = 0; i < state.value.size(); ++i) {
+    const double sum = state.gradient_sum[i], gradient = sum / 64, theta = state.value[i];
+    double variance = options.noise.constant + options.noise.gradient_sum * sum * sum;
+    if (options.noise.second_moment != 0) variance += options.noise.second_moment * state.second_moment[i];
+    double noise = options.noise.any() ? std::sqrt(std::max(0.0, variance)) * normal_reference(stream, i).value : 0;
+    if (options.explicit_noise) noise += state.explicit_noise[i];
+    const double before = options.after ? 0 : noise, after = options.after ? noise : 0;
+    const double velocity = (options.velocity ? mu * state.velocity[i] : 0) + gradient + before + lambda * theta;
+    const double update = options.nesterov ? gradient + before + lambda * theta + mu * velocity : velocity;
+    result.value.push_back(theta - alpha * (update + after));
+    result.velocity.push_back(options.velocity ? velocity : state.velocity[i]);
+    result.noise.push_back(noise);
+    result.gradient_squared += gradient * gradient;
+    result.noise_squared += noise * noise;
+  }
+  return result;
+}
+
+std::vector<Options> all_options() {
+  std::vector<Options> result;
+  for (bool velocity : {false, true})
+    for (bool nesterov : {false, true})
+      for (bool after : {false, true})
+        for (bool explicit_noise : {false, true})
+          for (float weight_decay : {0.0f, 0.01f})
+            for (NoiseCoefficients noise :
+                 {NoiseCoefficients{}, NoiseCoefficients{.constant = 0.5f}, NoiseCoefficients{.second_moment = 0.3f},
+                  NoiseCoefficients{.second_moment = 0.4f, .gradient_sum = -0.001f},
+                  NoiseCoefficients{.gradient_sum = 0.01f}})
+              result.push_back({velocity, nesterov, after, explicit_noise, weight_decay, noise});
+  return result;
+}
+
+std::string describe(const Options& o, int64_t n) {
+  return fmt::format("n {} velocity {} nesterov {} after {} explicit {} decay {} noise {} {} {}: ", n, o.velocity,
+                     o.nesterov, o.after, o.explicit_noise, o.weight_decay, o.noise.constant, o.noise.second_moment,
+                     o.noise.gradient_sum);
+}
+
+struct Outcome {
+  std::vector<float> value, velocity;
+  SgdNorms norms;
+};
+
+Outcome step(const simd::SimdKernels& kernels, int threads, const Options& options, const State& state, uint32_t tensor,
+             bool with_norms = false) {
+  Queue queue({}, threads);
+  Guarded value(state.value), velocity(state.velocity);
+  const auto n = static_cast<int64_t>(state.value.size());
+  const SgdSegment one = segment(options, tensor, n, value.data(), velocity.data(), state);
+  Outcome outcome;
+  simd::sgd_step(queue, kernels, {&one, 1}, hyperparameters(options), with_norms ? &outcome.norms : nullptr);
+  CHECK((value.intact() && velocity.intact()));
+  outcome.value = value.values();
+  outcome.velocity = velocity.values();
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("the fused step follows its formula for every option") {
+  for (const Options& options : all_options())
+    for (int64_t n : {1, 31, 32, 33, 1025}) {
+      const State state(n, 5);
+      const Reference reference = reference_step(options, state, 5);
+      for (simd::Isa isa : supported_isas()) {
+        const Outcome outcome = step(simd::simd_kernels(isa), 1, options, state, 5);
+        INFO(describe(options, n) << simd::simd_kernels(isa).name);
+        CHECK(compare(outcome.value, reference.value, {.terms = 16}) == "");
+        CHECK(compare(outcome.velocity, reference.velocity, {.terms = 16}) == "");
+        if (!options.velocity) CHECK(outcome.velocity == state.velocity);
+      }
+    }
+}
+
+TEST_CASE("the step has the same bits on every instruction set and thread count, with norms and without") {
+  const int64_t n = 40003;  // several pieces and a tail
+  const State state(n, 2);
+  for (const Options& options : {Options{}, Options{.noise = {.constant = 0.1f, .second_moment = 0.3f}},
+                                 Options{.nesterov = true, .explicit_noise = true, .noise = {.gradient_sum = 1}}}) {
+    const Outcome expected = step(simd::simd_kernels(simd::Isa::portable), 1, options, state, 2);
+    for (simd::Isa isa : supported_isas()) {
+      SgdNorms first;
+      for (int threads : {1, 2, 3})
+        for (bool with_norms : {false, true}) {
+          const Outcome outcome = step(simd::simd_kernels(isa), threads, options, state, 2, with_norms);
+          CHECK(outcome.value == expected.value);
+          CHECK(outcome.velocity == expected.velocity);
+          if (!with_norms) continue;
+          if (threads == 1) first = outcome.norms;
+          CHECK(outcome.norms.gradient_squared == first.gradient_squared);
+          CHECK(outcome.norms.noise_squared == first.noise_squared);
+        }
+    }
+  }
+}
+
+TEST_CASE("norms are those of the mean gradient and of the noise, and accumulate over segments") {
+  const Options options{.explicit_noise = true, .noise = {.constant = 0.1f, .second_moment = 0.3f}};
+  for (simd::Isa isa : supported_isas()) {
+    Queue queue({}, 2);
+    SgdNorms norms{.gradient_squared = 1000, .noise_squared = 2000};
+    double gradient_squared = 1000, noise_squared = 2000;
+    std::vector<State> states;
+    std::vector<SgdSegment> segments;
+    const int64_t sizes[] = {0, 1, 31, 17000, 33, 40000};
+    for (uint32_t i = 0; i < std::size(sizes); ++i) states.emplace_back(sizes[i], i);
+    for (uint32_t i = 0; i < std::size(sizes); ++i) {
+      const Reference reference = reference_step(options, states[i], i);
+      gradient_squared += reference.gradient_squared;
+      noise_squared += reference.noise_squared;
+      segments.push_back(segment(options, i, sizes[i], states[i].value.data(), states[i].velocity.data(), states[i]));
+    }
+    std::vector<Reference> references;
+    for (uint32_t i = 0; i < std::size(sizes); ++i) references.push_back(reference_step(options, states[i], i));
+    simd::sgd_step(queue, simd::simd_kernels(isa), segments, hyperparameters(options), &norms);
+    CHECK(norms.gradient_squared == Approx(gradient_squared).epsilon(1e-6));
+    CHECK(norms.noise_squared == Approx(noise_squared).epsilon(1e-6));
+    for (size_t i = 0; i < std::size(sizes); ++i)
+      CHECK(compare(states[i].value, references[i].value, {.terms = 16}) == "");
+  }
+}
+
+TEST_CASE("draw_noise returns what the step adds") {
+  for (const Options& options : all_options()) {
+    if (!options.noise.any() && !options.explicit_noise) continue;
+    const State state(1025, 4);
+    const Reference reference = reference_step(options, state, 4);
+    for (simd::Isa isa : supported_isas())
+      for (int threads : {1, 3}) {
+        Queue queue({}, threads);
+        Guarded noise(nan_tensor(1025));
+        const SgdSegment one = segment(options, 4, 1025, nullptr, nullptr, state);
+        simd::draw_noise(queue, simd::simd_kernels(isa), one, hyperparameters(options), noise.data());
+        INFO(describe(options, 1025));
+        CHECK(noise.intact());
+        CHECK(compare(noise.values(), reference.noise, {.terms = 16}) == "");
+      }
+  }
+}
+
+TEST_CASE("noise has mean zero and the variance of its formula in every coordinate") {
+  const int64_t n = 70;
+  const int steps = 4000;
+  const Options options{.noise = {.constant = 0.2f, .second_moment = 0.3f, .gradient_sum = -0.0002f}};
+  const State state(n, 6);
+  std::vector<double> sum(n), squares(n), neighbours(n);
+  std::vector<float> noise(n), previous(n);
+  Queue queue({}, 1);
+  SgdHyperparameters h = hyperparameters(options);
+  for (int t = 0; t < steps; ++t) {
+    h.step = static_cast<uint32_t>(t);
+    draw_noise(queue, segment(options, 6, n, nullptr, nullptr, state), h, noise.data());
+    for (int64_t i = 0; i < n; ++i) {
+      sum[i] += noise[i];
+      squares[i] += static_cast<double>(noise[i]) * noise[i];
+      neighbours[i] += static_cast<double>(noise[i]) * previous[i];
+    }
+    previous = noise;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const double s = state.gradient_sum[i];
+    const double variance = std::max(0.0, 0.2 + 0.3 * state.second_moment[i] - 0.0002 * s * s);
+    const double error = 5 / std::sqrt(static_cast<double>(steps)) * variance + 1e-6;
+    INFO("coordinate " << i);
+    CHECK(std::fabs(sum[i] / steps) <= 5 * std::sqrt(variance / steps));
+    CHECK(std::fabs(squares[i] / steps - variance) <= error * std::sqrt(2.0));
+    CHECK(std::fabs(neighbours[i] / steps) <= error);
+  }
+}
+
+TEST_CASE("noise depends on seed, step and tensor") {
+  const Options options{.noise = {.constant = 1}};
+  const State state(40, 1);
+  Queue queue({}, 1);
+  const auto draw = [&](uint64_t seed, uint32_t step, uint32_t tensor) {
+    SgdHyperparameters h = hyperparameters(options);
+    h.seed = seed;
+    h.step = step;
+    std::vector<float> noise(40);
+    draw_noise(queue, segment(options, tensor, 40, nullptr, nullptr, state), h, noise.data());
+    return noise;
+  };
+  const std::vector<float> noise = draw(1, 2, 3);
+  CHECK(noise == draw(1, 2, 3));
+  CHECK(noise != draw(2, 2, 3));
+  CHECK(noise != draw(uint64_t{1} << 32 | 1, 2, 3));
+  CHECK(noise != draw(1, 3, 3));
+  CHECK(noise != draw(1, 2, 4));
+}
+
+TEST_CASE("NaN in a gradient or a second moment is not swallowed by the clamp") {
+  const Options options{.noise = {.constant = 0.1f, .second_moment = 0.3f}};
+  for (simd::Isa isa : supported_isas()) {
+    State state(100, 1);
+    state.second_moment[50] = NAN;
+    state.gradient_sum[99] = NAN;
+    const Outcome outcome = step(simd::simd_kernels(isa), 1, options, state, 1);
+    for (size_t i = 0; i < 100; ++i) CHECK(std::isnan(outcome.value[i]) == (i == 50 || i == 99));
+  }
+}
+
+TEST_CASE("a segment that lacks what its noise or momentum needs is an error") {
+  Queue queue({}, 1);
+  const State state(4, 1);
+  std::vector<float> value(4), noise(4);
+  const Options options{.velocity = false, .noise = {}};
+  SgdSegment one = segment(options, 1, 4, value.data(), nullptr, state);
+  SgdHyperparameters h = hyperparameters(options);
+  CHECK_NOTHROW(sgd_step(queue, std::span(&one, 1), h, nullptr));
+  one.noise.second_moment = 1;
+  CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
+  CHECK_THROWS_AS(draw_noise(queue, one, h, noise.data()), Error);
+  one.noise.second_moment = 0;
+  h.momentum = 0.9f;
+  CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
+  h.momentum = 0;
+  one.gradient_sum = nullptr;
+  CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
+  one.noise.constant = 1;
+  CHECK_NOTHROW(draw_noise(queue, one, h, noise.data()));
+  one.noise.gradient_sum = 1;
+  CHECK_THROWS_AS(draw_noise(queue, one, h, noise.data()), Error);
+}

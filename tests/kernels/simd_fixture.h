@@ -1,0 +1,47 @@
+// What tests of the vectorised kernels share: every instruction set of this processor, several thread counts, buffers
+// with guards around them, and the bound that the project promises.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/simd/simd_kernels.h"
+#include "tests/catch.h"
+#include "tests/compare.h"
+
+namespace noisysgd::test {
+
+inline std::vector<kernels::simd::Isa> supported_isas() {
+  std::vector<kernels::simd::Isa> result;
+  for (kernels::simd::Isa isa : kernels::simd::all_isas)
+    if (kernels::simd::supported(isa)) result.push_back(isa);
+  return result;
+}
+
+// compare() with exactly this bound instead of one derived from the number of terms.
+inline Tolerance within(double bound) { return {.condition = bound / (4 * std::numeric_limits<float>::epsilon())}; }
+
+// Data between guards: NaN before and behind, so that a read beyond the end shows in the result and a write is found.
+class Guarded {
+ public:
+  explicit Guarded(const std::vector<float>& data) : size_(data.size()), buffer_(data.size() + 2 * guard, nan_) {
+    std::copy(data.begin(), data.end(), buffer_.begin() + guard);
+  }
+  float* data() { return buffer_.data() + guard; }
+  std::vector<float> values() const { return {buffer_.begin() + guard, buffer_.end() - guard}; }
+  bool intact() const {
+    for (size_t i = 0; i < guard; ++i)
+      if (!std::isnan(buffer_[i]) || !std::isnan(buffer_[guard + size_ + i])) return false;
+    return true;
+  }
+
+ private:
+  static constexpr size_t guard = 64;
+  static constexpr float nan_ = std::numeric_limits<float>::quiet_NaN();
+  size_t size_;
+  std::vector<float> buffer_;
+};
+
+}  // namespace noisysgd::test

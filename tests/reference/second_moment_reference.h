@@ -1,0 +1,46 @@
+// Weight gradients sample by sample, in fp64 and straight from the formula: G_n[k,r,s,c] = sum_t grad_y[n,t,k]
+// x[n,t+(r,s),c], their sum and the sum of their squares (exact), or the sum of squared products (spatial).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/conv.h"
+
+namespace noisysgd::test {
+
+struct SecondMomentReference {
+  std::vector<double> sum, exact, spatial;  // [K,R,S,C]
+};
+
+inline SecondMomentReference second_moment_reference(const kernels::ConvShape& s, const std::vector<float>& x,
+                                                     const std::vector<float>& grad_y) {
+  const size_t weights = static_cast<size_t>(s.weights());
+  SecondMomentReference result{std::vector<double>(weights), std::vector<double>(weights),
+                               std::vector<double>(weights)};
+  for (int64_t n = 0; n < s.batch; ++n) {
+    size_t weight = 0;
+    for (int64_t k = 0; k < s.out_channels; ++k)
+      for (int64_t r = 0; r < s.kernel_height; ++r)
+        for (int64_t q = 0; q < s.kernel_width; ++q)
+          for (int64_t c = 0; c < s.in_channels; ++c, ++weight) {
+            double gradient = 0;
+            for (int64_t i = 0; i < s.out_height(); ++i)
+              for (int64_t j = 0; j < s.out_width(); ++j) {
+                const int64_t h = i * s.stride_height + r - s.padding_height;
+                const int64_t w = j * s.stride_width + q - s.padding_width;
+                if (h < 0 || h >= s.height || w < 0 || w >= s.width) continue;
+                const double product = static_cast<double>(x[((n * s.height + h) * s.width + w) * s.in_channels + c]) *
+                                       grad_y[((n * s.out_height() + i) * s.out_width() + j) * s.out_channels + k];
+                gradient += product;
+                result.spatial[weight] += product * product;
+              }
+            result.sum[weight] += gradient;
+            result.exact[weight] += gradient * gradient;
+          }
+  }
+  return result;
+}
+
+}  // namespace noisysgd::test
