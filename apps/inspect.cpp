@@ -1,0 +1,227 @@
+#include "apps/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+
+#include "core/safetensors.h"
+#include "core/suggest.h"
+#include "core/text_table.h"
+#include "data/loader.h"
+#include "kernels/elementwise.h"
+
+namespace noisysgd {
+
+namespace {
+
+const Regime& find_regime(const Experiment& experiment, const std::string& name) {
+  if (name.empty()) return experiment.regimes.front();
+  std::vector<std::string> names;
+  for (const Regime& regime : experiment.regimes) {
+    if (regime.name == name) return regime;
+    names.push_back(regime.name);
+  }
+  throw Error(fmt::format("no regime is named \"{}\"{}", name, suggestion(name, names)));
+}
+
+// The values of a checkpoint under the names of this network; what else it holds (momentum) is not needed here.
+void load_checkpoint(Model& model, const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  for (const Parameter* parameter : model.parameters()) {
+    std::vector<float> exported(static_cast<size_t>(parameter->shape.elements()));
+    file.read(parameter->name, StoredType::f32, parameter->exported_shape().extents(),
+              std::as_writable_bytes(std::span(exported)));
+    from_exported_layout(*parameter, exported.data(), parameter->value.f32());
+  }
+  for (const Buffer* buffer : model.buffers())
+    file.read(buffer->name, StoredType::f32, buffer->shape.extents(),
+              std::as_writable_bytes(buffer->value.span<float>()));
+}
+
+// Forward and backward over the batch as one training step does them, micro-batch by micro-batch.
+struct Pass {
+  kernels::LossSums sums;
+  Tensor logits;         // [M,K]
+  Tensor fisher_labels;  // [M] i32
+};
+
+Pass accumulate(Context& context, Model& model, const Regime& regime, const Batch& batch, uint64_t seed) {
+  const int64_t samples = batch.size(), micro = std::min(samples, regime.batch.micro.value_or(samples));
+  Pass pass{{}, Tensor(context, {samples, model.classes()}), Tensor(context, {samples}, DType::i32)};
+  model.arena().require_second_moment();
+  model.arena().zero_sums();
+  for (int64_t begin = 0; begin < samples; begin += micro) {
+    const int64_t end = std::min(samples, begin + micro);
+    AccumulateOptions options;
+    options.seed = seed;
+    options.sample_offset = begin;
+    options.statistics = {regime.fisher.conv};
+    options.fisher_labels = regime.fisher.labels;
+    options.sampled_labels = pass.fisher_labels.rows(begin, end);
+    options.logits = pass.logits.rows(begin, end);
+    const kernels::LossSums sums = model.accumulate(batch.rows(begin, end), options);
+    pass.sums.loss += sums.loss;
+    pass.sums.weighted_loss += sums.weighted_loss;
+    pass.sums.correct += sums.correct;
+  }
+  return pass;
+}
+
+// An option is at its default if the noise reads the same without it.
+bool is_default(const Json& noise, const std::string& key, const NoiseRegistry& registry) {
+  Json without = noise;
+  without.erase(key);
+  Config config(without, "noise");
+  try {
+    Noise::read(config.root(), registry);
+    return config.finish() == noise;
+  } catch (const ConfigError&) {
+    return false;  // required
+  }
+}
+
+std::string plain_text(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+StoredMetadata describe(const Regime& regime, const Extensions& extensions, const Model& model, int64_t samples,
+                        uint64_t seed) {
+  StoredMetadata metadata{{"version", NSGD_VERSION},
+                          {"seed", std::to_string(seed)},
+                          {"regime", regime.name},
+                          {"graph", model.graph().json().dump()},
+                          {"fisher.conv", std::string(name_of(regime.fisher.conv))},
+                          {"fisher.kind", std::string(regime.fisher.kind())},
+                          {"fisher.centered", regime.fisher.centered ? "true" : "false"},
+                          {"fisher.batch_norm", "activation"}};
+  const Json& noise = regime.effective.at("noise");
+  for (const auto& [key, value] : noise.items()) {
+    const bool always = key == "type" || key == "small_batch" || key == "sigma";
+    if (always || !is_default(noise, key, extensions.noises)) metadata["noise." + key] = plain_text(value);
+  }
+  if (noise.contains("large_batch") && noise.at("large_batch").is_null())
+    metadata["noise.large_batch"] = std::to_string(samples);  // absent: the size of each batch
+  return metadata;
+}
+
+// The file being put together: owns what has to be converted until it is written.
+class Export {
+ public:
+  template <class T>
+  void add(std::string name, StoredShape shape, std::span<const T> values) {
+    auto& bytes = owned_.emplace_back(reinterpret_cast<const std::byte*>(values.data()),
+                                      reinterpret_cast<const std::byte*>(values.data() + values.size()));
+    tensors_.push_back({std::move(name), stored_type_of<T>(), std::move(shape), bytes});
+  }
+  // values: in the parameter's memory order
+  void add(const std::string& prefix, const Parameter& parameter, const float* values) {
+    std::vector<float> exported(static_cast<size_t>(parameter.shape.elements()));
+    to_exported_layout(parameter, values, exported.data());
+    add<float>(prefix + parameter.name, parameter.exported_shape().extents(), exported);
+  }
+  void add_labels(std::string name, const Tensor& labels) {
+    const auto values = labels.span<int32_t>();
+    const std::vector<int64_t> wide(values.begin(), values.end());  // PyTorch's type of class indices
+    add<int64_t>(std::move(name), labels.shape().extents(), wide);
+  }
+  void write(const std::filesystem::path& path, const StoredMetadata& metadata) const {
+    write_safetensors(path, tensors_, metadata);
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> owned_;
+  std::vector<StoredTensor> tensors_;
+};
+
+void add_images(Context& context, Export& file, const Tensor& images) {
+  const Shape& nhwc = images.shape();
+  const Shape nchw{nhwc[0], nhwc[3], nhwc[1], nhwc[2]};
+  const Tensor exported(context, nchw);
+  kernels::nhwc_to_nchw(context.queue, nhwc[0], nhwc[1] * nhwc[2], nhwc[3], images.f32(), exported.f32());
+  file.add<float>("input.images", nchw.extents(), exported.span<float>());
+}
+
+std::string norm_text(const float* values, int64_t n) {
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(values[i]) * values[i];
+  return fmt::format("{:.6g}", std::sqrt(squares));
+}
+
+}  // namespace
+
+std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options) {
+  NSGD_CHECK(experiment.device == "auto" || experiment.device == "cpu",
+             "device \"{}\" is not part of this build; use cpu", experiment.device);
+  const Regime& regime = find_regime(experiment, options.regime);
+  const uint64_t seed = options.seed.value_or(experiment.seeds.front());
+  std::string notes;
+
+  Context context({}, experiment.threads);
+  const Dataset train = load_dataset(regime.data.dataset).train;
+  const ChannelStatistics statistics = regime.data.mean.empty()
+                                           ? channel_statistics(train)
+                                           : ChannelStatistics{regime.data.mean, regime.data.standard_deviation};
+  const Loader loader(context, train, statistics, regime.data.augment);
+  Model model(context, regime.build_network(extensions, loader.image_shape(), train.classes), train.classes,
+              regime.label_smoothing);
+  regime.noise.check_globs(model.parameters());
+  model.arena().initialise(seed);
+  if (options.checkpoint) load_checkpoint(model, *options.checkpoint);
+
+  const int64_t wanted = options.batch.value_or(regime.batch.size);
+  NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,
+             loader.count());
+  const int64_t samples = model.usable_samples(wanted);
+  if (samples < wanted)
+    notes += fmt::format("note: {} of {} samples are used, a multiple of the ghost size\n", samples, wanted);
+
+  const Batch batch = loader.shuffled(0, samples, seed, 0);
+  const Pass pass = accumulate(context, model, regime, batch, seed);
+
+  Export file;
+  add_images(context, file, batch.images);
+  file.add_labels("input.labels", batch.labels);
+  file.add<float>("logits", pass.logits.shape().extents(), pass.logits.span<float>());
+  const auto loss = static_cast<float>(pass.sums.loss / static_cast<double>(samples));
+  file.add<float>("loss", {}, {&loss, 1});
+  if (regime.fisher.labels == FisherLabels::sampled) file.add_labels("fisher.labels", pass.fisher_labels);
+
+  TextTable table({"parameter", "shape", "|value|", "|gradient|", "trace of F"});
+  const float inverse = 1.0f / static_cast<float>(samples);
+  for (const Parameter* parameter : model.parameters()) {
+    const int64_t n = parameter->shape.elements();
+    std::vector<float> gradient(static_cast<size_t>(n)), diagonal(static_cast<size_t>(n));
+    std::transform(parameter->gradient_sum.f32(), parameter->gradient_sum.f32() + n, gradient.begin(),
+                   [&](float sum) { return sum * inverse; });
+    fisher_diagonal(regime.fisher, *parameter, samples, diagonal.data());
+    file.add("param.", *parameter, parameter->value.f32());
+    file.add("grad.", *parameter, gradient.data());
+    file.add("fisher_diag.", *parameter, diagonal.data());
+    double trace = 0;
+    for (const float d : diagonal) trace += d;
+    table.add_row({parameter->name, parameter->exported_shape().text(), norm_text(parameter->value.f32(), n),
+                   norm_text(gradient.data(), n), fmt::format("{:.6g}", trace)});
+  }
+
+  Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);
+  for (int64_t draw = 0; draw < options.noise_draws; ++draw) {
+    SgdStep step{regime.sgd.learning_rate, samples, seed, static_cast<uint32_t>(draw), true};
+    const std::vector<Tensor> noise = sgd.draw_noise(model.parameters(), step);
+    for (size_t i = 0; i < noise.size(); ++i)
+      file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], noise[i].f32());
+  }
+
+  const StoredMetadata metadata = describe(regime, extensions, model, samples, seed);
+  file.write(options.output, metadata);
+
+  std::string summary = notes;
+  summary += fmt::format("{}, regime {}, seed {}: {} samples of {}\n", experiment.name,
+                         regime.name.empty() ? "(only one)" : regime.name, seed, samples, train.name);
+  summary += fmt::format("loss {:.6f}, accuracy {:.2f} %\n\n", loss,
+                         100.0 * static_cast<double>(pass.sums.correct) / static_cast<double>(samples));
+  summary += table.text();
+  summary += fmt::format("\nfisher: {}, {}{}; noise: {}, {} draws\n{}\n", metadata.at("fisher.conv"),
+                         metadata.at("fisher.kind"), regime.fisher.centered ? ", centered" : "",
+                         metadata.at("noise.type"), options.noise_draws, options.output.string());
+  return summary;
+}
+
+}  // namespace noisysgd

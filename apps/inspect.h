@@ -1,0 +1,30 @@
+// One batch of a configured run without an update: everything another framework needs to check this one, as
+// safetensors in PyTorch's names and layouts. Tensors: input.images [N,C,H,W], input.labels [N] i64, logits [N,K],
+// loss (mean over the batch), param.NAME, grad.NAME (mean, without weight decay), fisher_diag.NAME, noise.k.NAME (draw
+// k), and fisher.labels where they are sampled. The metadata states the estimator, the noise, seed and version, and
+// under "graph" the network as data (layers/graph.h).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "apps/experiment.h"
+
+namespace noisysgd {
+
+struct InspectOptions {
+  std::string regime;                               // empty: the first
+  std::optional<uint64_t> seed;                     // none: the first of the configuration
+  std::optional<std::filesystem::path> checkpoint;  // none: initial parameters
+  std::optional<int64_t> batch;                     // none: batch.size of the regime
+  int64_t noise_draws = 0;
+  std::filesystem::path output = "inspect.safetensors";
+};
+
+// Takes positions [0, batch) of the shuffled first epoch, augmented as in training, and writes options.output.
+// Returns a summary to print. Throws Error.
+std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options);
+
+}  // namespace noisysgd

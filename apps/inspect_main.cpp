@@ -1,0 +1,47 @@
+// noisysgd-inspect: one batch of a configured run, without an update, written for other programs to check.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "apps/inspect.h"
+
+namespace {
+
+using namespace noisysgd;
+
+int run(int argc, char** argv) {
+  CLI::App app{"Writes one batch, its gradient, diag(F) and noise draws in PyTorch's layouts", "noisysgd-inspect"};
+  app.set_version_flag("--version", NSGD_VERSION);
+  std::string config;
+  std::vector<std::string> assignments;
+  InspectOptions options;
+  app.add_option("CONFIG", config, "Configuration (JSON)")->required();
+  app.add_option("--set", assignments, "path=value: change the configuration")->allow_extra_args(false);
+  app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
+  app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given");
+  app.add_option("--checkpoint", options.checkpoint, "Parameters to start from; initial ones if not given");
+  app.add_option("--batch", options.batch, "Samples; batch.size if not given")->check(CLI::PositiveNumber);
+  app.add_option("--output", options.output, "File to write")->capture_default_str();
+  app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->check(CLI::NonNegativeNumber);
+  CLI11_PARSE(app, argc, argv);
+
+  const Extensions extensions;
+  const Experiment experiment = read_experiment_file(config, assignments, extensions);
+  fmt::print("{}", inspect(experiment, extensions, options));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "noisysgd-inspect: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,123 @@
+// Values and gradients that several consumers share: nothing may be overwritten while another still needs it.
+#include "layers/composite.h"
+
+#include "kernels/elementwise.h"
+#include "layers/activation.h"
+#include "layers/linear.h"
+#include "tests/catch.h"
+#include "tests/layers/layer_check.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+// Layers of width 5 as their letters say: l(inear), r(elu). Nothing: the identity.
+std::unique_ptr<Sequential> chain(const std::string& name, const std::string& letters) {
+  LayerList layers;
+  for (size_t i = 0; i < letters.size(); ++i) {
+    const std::string layer = fmt::format("{}.{}", name, i);
+    if (letters[i] == 'l') layers.push_back(std::make_unique<Linear>(layer, Shape{5}, LinearOptions{5}));
+    if (letters[i] == 'r') layers.push_back(std::make_unique<Relu>(layer, Shape{5}));
+  }
+  return std::make_unique<Sequential>(name, Shape{5}, std::move(layers));
+}
+
+Vector apply(const std::string& letters, Vector x, const std::vector<Vector>& parameters, size_t& next) {
+  const auto samples = static_cast<int64_t>(x.size()) / 5;
+  for (const char letter : letters) {
+    if (letter == 'l') {
+      x = reference::product(false, true, samples, 5, 5, x, parameters[next]);
+      for (size_t i = 0; i < x.size(); ++i) x[i] += parameters[next + 1][i % 5];
+      next += 2;
+    } else {
+      for (double& value : x) value = std::max(value, 0.0);
+    }
+  }
+  return x;
+}
+
+Formula residual_formula(const std::string& body, const std::string& shortcut) {
+  return [=](const Vector& x, const std::vector<Vector>& parameters) {
+    size_t next = 0;
+    Vector y = apply(body, x, parameters, next);
+    const Vector other = apply(shortcut, x, parameters, next);
+    for (size_t i = 0; i < y.size(); ++i) y[i] += other[i];
+    return y;
+  };
+}
+
+}  // namespace
+
+TEST_CASE("residual sums with every kind of branch have the right value and gradients") {
+  const std::string body = GENERATE("", "r", "l", "lr", "rl", "lrl", "rr");
+  const std::string shortcut = GENERATE("", "r", "l", "lr");
+  INFO("body '" << body << "', shortcut '" << shortcut << "'");
+  Residual layer("block", chain("body", body), chain("shortcut", shortcut));
+  CHECK(check_layer(layer, residual_formula(body, shortcut), {.samples = 4, .condition = 4}) == "");
+}
+
+TEST_CASE("nested residual sums: 3x through two identities") {
+  LayerList inner;
+  inner.push_back(std::make_unique<Residual>("inner", chain("a", ""), chain("b", "")));
+  Residual layer("outer", std::make_unique<Sequential>("body", Shape{5}, std::move(inner)), chain("c", ""));
+  const Formula formula = [](const Vector& x, const std::vector<Vector>&) {
+    Vector y = x;
+    for (double& value : y) value *= 3;
+    return y;
+  };
+  CHECK(check_layer(layer, formula) == "");
+}
+
+TEST_CASE("an input that no one else holds may be reused, with the same result") {
+  Context context;
+  const std::vector<float> x = random_tensor(20, 1), seed = random_tensor(20, 2);
+  std::vector<std::vector<float>> values, gradients;
+  for (const bool hold : {true, false}) {
+    Residual layer("block", chain("body", "rlr"), chain("shortcut", "r"));
+    ParameterArena arena(context, layer.parameters(), true);
+    arena.initialise(3);
+    Tape tape;
+    Variable input{tensor_of(context, {4, 5}, x)};
+    const Tensor held = hold ? input.value : Tensor();
+    const Variable y = layer.forward({context, &tape, true}, std::move(input));
+    values.push_back(values_of(y.value));
+    tape.backward(context, y, tensor_of(context, {4, 5}, seed), {{SecondMoment::exact}});
+    gradients.push_back(values_of(arena.parameters()[0]->gradient_sum));
+    gradients.push_back(values_of(arena.parameters()[0]->second_moment));
+  }
+  CHECK(values[0] == values[1]);
+  CHECK(gradients[0] == gradients[2]);
+  CHECK(gradients[1] == gradients[3]);
+}
+
+TEST_CASE("gradients that reach one value several times are added, whoever owns them") {
+  Context context;
+  const std::vector<float> seed = random_tensor(6, 1);
+  const int copies = GENERATE(1, 2, 3, 4);
+  Tape tape;
+  const Variable x = tape.leaf(tensor_of(context, {6}, random_tensor(6, 2)));
+  Tensor first_handed_out;
+  const Variable y = tape.record(tensor_of(context, {6}, random_tensor(6, 3)), [&](BackwardPass& pass, Tensor grad_y) {
+    first_handed_out = grad_y;  // still held by a consumer: must keep its values
+    for (int i = 0; i < copies; ++i) pass.add_gradient(x.id, grad_y);
+  });
+  tape.backward(context, y, tensor_of(context, {6}, seed), {});
+  Vector expected = to_double(seed);
+  for (double& value : expected) value *= copies;
+  CHECK(compare(values_of(tape.gradient(x)), expected) == "");
+  CHECK(values_of(first_handed_out) == seed);
+}
+
+TEST_CASE("sequential and residual refuse shapes that do not meet") {
+  LayerList layers;
+  layers.push_back(std::make_unique<Linear>("a", Shape{5}, LinearOptions{4}));
+  layers.push_back(std::make_unique<Relu>("b", Shape{5}));
+  CHECK_THROWS_WITH(Sequential("net", {5}, std::move(layers)),
+                    "sequential 'net': layer 'b' takes [5], but [4] arrives");
+  LayerList narrow;
+  narrow.push_back(std::make_unique<Linear>("a", Shape{5}, LinearOptions{4}));
+  auto body = std::make_unique<Sequential>("body", Shape{5}, std::move(narrow));
+  CHECK_THROWS_WITH(Residual("block", std::move(body), chain("shortcut", "")),
+                    "residual 'block': the body gives [4], the shortcut [5]");
+}

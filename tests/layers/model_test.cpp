@@ -1,0 +1,259 @@
+// Whole networks through Model::accumulate: gradients against fp64, and what must not depend on how a batch is cut.
+#include "layers/model.h"
+
+#include <limits>
+#include <numeric>
+
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/gradcheck.h"
+#include "tests/layers/network.h"
+#include "tests/random_tensor.h"
+#include "tests/reference/reference.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+using reference::Vector;
+
+namespace {
+
+const Shape image{6, 5, 2};
+constexpr int64_t classes = 3;
+
+const std::string convolutional = R"({"type": "sequential", "layers": [
+  {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1, "bias": false},
+  {"type": "batch_norm"}, {"type": "relu"},
+  {"type": "residual", "body": [{"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}]},
+  {"type": "global_average_pool"}, {"type": "linear"}]})";
+
+const std::string with_dropout = R"({"type": "mlp", "hidden": [16, 8], "dropout": 0.4})";
+
+struct Trainee {
+  Trainee(const std::string& json, std::optional<int64_t> ghost_size = {}, float smoothing = 0)
+      : model(context, network_from(json, image, classes, ghost_size), classes, smoothing) {
+    model.arena().require_second_moment();
+    model.arena().initialise(7);
+  }
+  Batch batch(int64_t samples) {
+    Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
+    const auto pixels = random_tensor(batch.images.elements(), 1);
+    const auto labels = random_integers(samples, 2, classes);
+    std::copy(pixels.begin(), pixels.end(), batch.images.f32());
+    std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
+    return batch;
+  }
+  // The sums over the batch, cut into micro-batches of the given size.
+  kernels::LossSums accumulate(const Batch& batch, int64_t micro, AccumulateOptions options) {
+    model.arena().zero_sums();
+    kernels::LossSums total;
+    const Tensor sampled = options.sampled_labels;
+    for (int64_t begin = 0; begin < batch.size(); begin += micro) {
+      const int64_t end = std::min(batch.size(), begin + micro);
+      options.sample_offset = begin;
+      if (sampled.defined()) options.sampled_labels = sampled.rows(begin, end);
+      const kernels::LossSums sums = model.accumulate(batch.rows(begin, end), options);
+      total.loss += sums.loss;
+      total.correct += sums.correct;
+    }
+    return total;
+  }
+  std::vector<float> all(Tensor Parameter::*member) const {
+    std::vector<float> values;
+    for (const Parameter* parameter : model.parameters()) {
+      const auto span = (parameter->*member).span<float>();
+      values.insert(values.end(), span.begin(), span.end());
+    }
+    return values;
+  }
+
+  Context context;
+  Model model;
+};
+
+AccumulateOptions collecting(SecondMoment kind) {
+  AccumulateOptions options;
+  options.seed = 11;
+  options.step = 4;
+  options.statistics = {kind};
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("a network of convolutions, ghost batch norm and a residual sum has the gradient of its loss") {
+  const int64_t samples = 6, ghost = 3, height = image[0], width = image[1];
+  const double smoothing = 0.1;
+  Trainee trainee(convolutional, ghost, static_cast<float>(smoothing));
+  const Batch batch = trainee.batch(samples);
+  trainee.accumulate(batch, samples, collecting(SecondMoment::none));
+
+  const auto pixels = batch.images.span<float>();
+  const Vector x(pixels.begin(), pixels.end());
+  const auto label_span = batch.labels.span<int32_t>();
+  const std::vector<int32_t> labels(label_span.begin(), label_span.end());
+  const kernels::ConvShape first{samples, height, width, 2, 4, 3, 3, 1, 1, 1, 1},
+      second{samples, height, width, 4, 4, 3, 3, 1, 1, 1, 1};
+  const kernels::BatchNormShape normalised{samples, height * width, 4, ghost};
+  const auto loss = [&](const Vector& flat) {
+    std::vector<Vector> p;
+    auto next = flat.begin();
+    for (const Parameter* parameter : trainee.model.parameters()) {
+      p.emplace_back(next, next + parameter->shape.elements());
+      next += parameter->shape.elements();
+    }
+    Vector y = reference::conv_forward(first, x, p[0], {});
+    y = reference::batch_norm_forward(normalised, 1e-5f, y, p[1], p[2]).y;
+    for (double& value : y) value = std::max(value, 0.0);
+    const Vector body = reference::conv_forward(second, y, p[3], p[4]);
+    for (size_t i = 0; i < y.size(); ++i) y[i] += body[i];
+    y = reference::global_average_pool(samples, height * width, 4, y);
+    y = reference::product(false, true, samples, classes, 4, y, p[5]);
+    for (size_t i = 0; i < y.size(); ++i) y[i] += p[6][i % classes];
+    const Vector losses = reference::cross_entropy(samples, classes, y, labels, smoothing);
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+  };
+  // A step so small that no ReLU changes sides; the curvature it leaves is nothing beside fp32's rounding.
+  const Vector expected = central_differences(loss, to_double(trainee.all(&Parameter::value)), 1e-6);
+  CHECK(compare(trainee.all(&Parameter::gradient_sum), expected, {.terms = 1000, .condition = 4}) == "");
+}
+
+TEST_CASE("gradient, diag(F) and loss do not depend on micro-batching") {
+  const std::string network = GENERATE_COPY(convolutional, with_dropout);
+  const SecondMoment kind = GENERATE(SecondMoment::exact, SecondMoment::spatial);
+  const FisherLabels fisher_labels = GENERATE(FisherLabels::data, FisherLabels::sampled);
+  Trainee trainee(network, 4);
+  const Batch batch = trainee.batch(24);
+  AccumulateOptions options = collecting(kind);
+  options.fisher_labels = fisher_labels;
+  options.sampled_labels = Tensor(trainee.context, {24}, DType::i32);
+
+  const kernels::LossSums whole = trainee.accumulate(batch, 24, options);
+  const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum),
+                           squares = trainee.all(&Parameter::second_moment);
+  const auto sampled = options.sampled_labels.span<int32_t>();
+  const std::vector<int32_t> labels(sampled.begin(), sampled.end());
+  for (const int64_t micro : {4, 8, 20}) {
+    const kernels::LossSums cut = trainee.accumulate(batch, micro, options);
+    CHECK(cut.loss == Approx(whole.loss).epsilon(1e-6));
+    CHECK(cut.correct == whole.correct);
+    CHECK(compare(trainee.all(&Parameter::gradient_sum), to_double(gradient), {.terms = 100}) == "");
+    CHECK(compare(trainee.all(&Parameter::second_moment), to_double(squares), {.terms = 100}) == "");
+    if (fisher_labels == FisherLabels::sampled)
+      CHECK(std::equal(labels.begin(), labels.end(), options.sampled_labels.data<int32_t>()));
+  }
+}
+
+TEST_CASE("the sum of the per-sample contributions is the gradient, whichever statistic is collected with it") {
+  Trainee trainee(convolutional, 4);
+  const Batch batch = trainee.batch(8);
+  trainee.accumulate(batch, 8, collecting(SecondMoment::none));
+  const Vector plain = to_double(trainee.all(&Parameter::gradient_sum));
+  for (const SecondMoment kind : {SecondMoment::exact, SecondMoment::spatial, SecondMoment::spatial_mean}) {
+    trainee.accumulate(batch, 8, collecting(kind));
+    CHECK(compare(trainee.all(&Parameter::gradient_sum), plain, {.terms = 100}) == "");
+  }
+}
+
+TEST_CASE("the exact second moment is the sum over samples of squared gradients, one sample at a time") {
+  Trainee trainee(with_dropout);
+  const int64_t samples = 10;
+  const Batch batch = trainee.batch(samples);
+  trainee.accumulate(batch, samples, collecting(SecondMoment::exact));
+  const std::vector<float> squares = trainee.all(&Parameter::second_moment);
+  Vector expected(squares.size());
+  for (int64_t n = 0; n < samples; ++n) {
+    trainee.model.arena().zero_sums();
+    AccumulateOptions options = collecting(SecondMoment::none);
+    options.sample_offset = n;
+    trainee.model.accumulate(batch.rows(n, n + 1), options);
+    const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum);
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += static_cast<double>(gradient[i]) * gradient[i];
+  }
+  CHECK(compare(squares, expected, {.terms = 100}) == "");
+}
+
+TEST_CASE("the exact diagonal is at most positions times the spatial one") {
+  Trainee trainee(convolutional, 4);
+  const Batch batch = trainee.batch(8);
+  trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
+  const Parameter& filter = *trainee.model.parameters()[0];
+  REQUIRE(filter.positions == image[0] * image[1]);
+  const auto exact_span = filter.second_moment.span<float>();
+  const std::vector<float> exact(exact_span.begin(), exact_span.end());
+  trainee.accumulate(batch, 8, collecting(SecondMoment::spatial));
+  for (size_t i = 0; i < exact.size(); ++i)
+    CHECK(exact[i] <= 1.0001f * static_cast<float>(filter.positions) * filter.second_moment.f32()[i]);
+}
+
+TEST_CASE("a loss scaled by c scales gradients by c and second moments by its square") {
+  Trainee trainee(convolutional, 4);
+  Batch batch = trainee.batch(8);
+  trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
+  Vector gradient = to_double(trainee.all(&Parameter::gradient_sum)),
+         squares = to_double(trainee.all(&Parameter::second_moment));
+  const float c = 0.03125f / 3;
+  batch.sample_weights = Tensor(trainee.context, {8});
+  fill(trainee.context, batch.sample_weights, c);
+  trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
+  for (double& g : gradient) g *= c;
+  for (double& q : squares) q *= static_cast<double>(c) * c;
+  CHECK(compare(trainee.all(&Parameter::gradient_sum), gradient, {.terms = 100}) == "");
+  CHECK(compare(trainee.all(&Parameter::second_moment), squares, {.terms = 100}) == "");
+}
+
+TEST_CASE("statistics from sampled labels leave the gradient as it is") {
+  Trainee trainee(convolutional, 4);
+  Batch batch = trainee.batch(16);
+  trainee.accumulate(batch, 16, collecting(SecondMoment::none));
+  const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum);
+  AccumulateOptions options = collecting(SecondMoment::exact);
+  options.fisher_labels = FisherLabels::sampled;
+  options.sampled_labels = Tensor(trainee.context, {16}, DType::i32);
+  trainee.accumulate(batch, 16, options);
+  CHECK(trainee.all(&Parameter::gradient_sum) == gradient);
+  const std::vector<float> squares = trainee.all(&Parameter::second_moment);
+
+  batch.labels = options.sampled_labels;
+  trainee.accumulate(batch, 16, collecting(SecondMoment::exact));
+  CHECK(trainee.all(&Parameter::second_moment) == squares);
+}
+
+TEST_CASE("a batch is cut to whole ghost groups") {
+  Trainee grouped(convolutional, 4), plain(with_dropout);
+  CHECK(grouped.model.usable_samples(23) == 20);
+  CHECK(grouped.model.usable_samples(24) == 24);
+  CHECK(grouped.model.usable_samples(3) == 3);  // fewer than a group: one smaller group
+  CHECK(plain.model.usable_samples(23) == 23);
+}
+
+TEST_CASE("evaluation has no dropout, runs on running statistics, and reports losses of its logits") {
+  for (const std::string& network : {convolutional, with_dropout}) {
+    Trainee trainee(network, 4);
+    const Batch batch = trainee.batch(8);
+    const Tensor logits = trainee.model.logits(batch.images), again = trainee.model.logits(batch.images);
+    const auto values = logits.span<float>(), other = again.span<float>();
+    CHECK(std::equal(values.begin(), values.end(), other.begin()));
+    // One sample alone gives what it gives in company.
+    const Tensor alone = trainee.model.logits(batch.rows(2, 3).images);
+    CHECK(compare(alone.span<float>(), Vector(values.begin() + 2 * classes, values.begin() + 3 * classes),
+                  {.terms = 100}) == "");
+    const auto labels = batch.labels.span<int32_t>();
+    const Vector losses =
+        reference::cross_entropy(8, classes, {values.begin(), values.end()}, {labels.begin(), labels.end()}, 0.0);
+    CHECK(trainee.model.evaluate(batch).loss == Approx(std::accumulate(losses.begin(), losses.end(), 0.0)));
+  }
+}
+
+TEST_CASE("the first layer that shows a NaN is named") {
+  Trainee trainee(convolutional, 4);
+  const Batch batch = trainee.batch(8);
+  CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0).empty());
+  trainee.model.parameters()[3]->value.f32()[0] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0) == "block1.conv1");
+}
+
+TEST_CASE("a network must end in one score per class") {
+  Context context;
+  CHECK_THROWS_WITH(Model(context, network_from(R"({"type": "flatten"})", image, classes), classes),
+                    "the network's output [60] is not one score for each of 3 classes");
+}

@@ -1,0 +1,118 @@
+#include "optim/fisher.h"
+
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/optim/parameters.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+FisherOptions read(const std::string& json) {
+  Config config(parse_json(json, "test"), "test");
+  const FisherOptions options = read_fisher(config.root());
+  config.finish();
+  return options;
+}
+
+std::vector<double> squares_of_samples(const std::vector<std::vector<double>>& samples, bool centered) {
+  const auto m = static_cast<double>(samples.size());
+  std::vector<double> variance(samples[0].size());
+  for (size_t i = 0; i < variance.size(); ++i) {
+    double mean = 0, sum = 0;
+    for (const auto& g : samples) mean += centered ? g[i] / m : 0;
+    for (const auto& g : samples) sum += (g[i] - mean) * (g[i] - mean);
+    variance[i] = sum / (centered ? m - 1 : m);
+  }
+  return variance;
+}
+
+// Per-sample gradients [M][7], with the sums that backward would leave in the parameter.
+std::vector<std::vector<double>> samples_into(const Parameter& parameter, int64_t batch) {
+  std::vector<std::vector<double>> samples;
+  std::fill_n(parameter.gradient_sum.f32(), 7, 0.0f);
+  std::fill_n(parameter.second_moment.f32(), 7, 0.0f);
+  for (int64_t n = 0; n < batch; ++n) {
+    samples.push_back(to_double(random_tensor(7, 50 + static_cast<uint32_t>(n), 0.3f)));
+    for (size_t i = 0; i < 7; ++i) {
+      parameter.gradient_sum.f32()[i] += static_cast<float>(samples.back()[i]);
+      parameter.second_moment.f32()[i] += static_cast<float>(samples.back()[i] * samples.back()[i]);
+    }
+  }
+  return samples;
+}
+
+}  // namespace
+
+TEST_CASE("diag(F) is the mean of squared per-sample gradients, centred their variance") {
+  Parameters parameters;
+  const auto samples = samples_into(parameters.bias, 12);
+  std::vector<float> diagonal = nan_tensor(7);
+  for (const bool centered : {false, true}) {
+    const FisherOptions options{SecondMoment::exact, FisherLabels::data, centered};
+    fisher_diagonal(options, parameters.bias, 12, diagonal.data());
+    CHECK(compare(diagonal, squares_of_samples(samples, centered), {.terms = 12, .condition = 4}) == "");
+  }
+}
+
+TEST_CASE("spatial_mean divides by the positions that share a weight") {
+  Parameters parameters;
+  samples_into(parameters.bias, 12);
+  parameters.bias.positions = 9;
+  std::vector<float> sum = nan_tensor(7), mean = nan_tensor(7);
+  fisher_diagonal({SecondMoment::spatial, FisherLabels::data, false}, parameters.bias, 12, sum.data());
+  fisher_diagonal({SecondMoment::spatial_mean, FisherLabels::data, false}, parameters.bias, 12, mean.data());
+  for (size_t i = 0; i < 7; ++i) CHECK(9 * mean[i] == Approx(sum[i]));
+}
+
+TEST_CASE("a centred variance that rounding makes negative is zero; one sample has none") {
+  Parameters parameters;
+  std::fill_n(parameters.bias.gradient_sum.f32(), 7, 2.0f);
+  std::fill_n(parameters.bias.second_moment.f32(), 7, 0.999f);
+  const FisherOptions options{SecondMoment::exact, FisherLabels::data, true};
+  std::vector<float> diagonal = nan_tensor(7);
+  fisher_diagonal(options, parameters.bias, 4, diagonal.data());
+  CHECK(diagonal == std::vector<float>(7, 0.0f));
+  CHECK_THROWS_WITH(fisher_diagonal(options, parameters.bias, 1, diagonal.data()),
+                    "the centred Fisher matrix of a single sample is not defined");
+}
+
+// The identity behind kappa: over all subsets of M_S of M samples, the mean gradient has covariance kappa S^2.
+TEST_CASE("kappa times the centred diagonal is the variance of small-batch means") {
+  const int64_t large = 7, small = GENERATE(1, 2, 3, 6);
+  Parameters parameters;
+  const auto samples = samples_into(parameters.bias, large);
+  std::vector<double> expected(7), full(7);
+  for (const auto& g : samples)
+    for (size_t i = 0; i < 7; ++i) full[i] += g[i] / static_cast<double>(large);
+  double subsets = 0;
+  for (unsigned chosen = 0; chosen < (1u << large); ++chosen) {
+    if (__builtin_popcount(chosen) != small) continue;
+    ++subsets;
+    for (size_t i = 0; i < 7; ++i) {
+      double mean = 0;
+      for (size_t n = 0; n < samples.size(); ++n)
+        if (chosen >> n & 1u) mean += samples[n][i] / static_cast<double>(small);
+      expected[i] += (mean - full[i]) * (mean - full[i]);
+    }
+  }
+  for (double& value : expected) value /= subsets;
+  std::vector<float> variance = nan_tensor(7);
+  fisher_diagonal({SecondMoment::exact, FisherLabels::data, true}, parameters.bias, large, variance.data());
+  for (float& value : variance) value *= static_cast<float>(noise_kappa(large, small));
+  CHECK(compare(variance, expected, {.terms = 12, .condition = 4}) == "");
+}
+
+TEST_CASE("Fisher options") {
+  const FisherOptions defaults = read("{}");
+  CHECK(defaults.conv == SecondMoment::exact);
+  CHECK(defaults.kind() == "empirical");
+  CHECK_FALSE(defaults.centered);
+  CHECK(read(R"({"conv": "spatial_mean"})").conv == SecondMoment::spatial_mean);
+  CHECK(read(R"({"kind": "true"})").kind() == "true");
+  CHECK(read(R"({"centered": true})").centered);
+  CHECK_THROWS_AS(read(R"({"centered": true, "conv": "spatial"})"), ConfigError);
+  CHECK_THROWS_AS(read(R"({"centered": true, "kind": "true"})"), ConfigError);
+  CHECK_THROWS_AS(read(R"({"conv": "exakt"})"), ConfigError);
+}
