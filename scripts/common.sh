@@ -1,0 +1,32 @@
+# Shared by the scripts beside it, which source it: where the tree is, and one line of output per stage.
+# shellcheck shell=bash
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+cores=$(nproc)
+
+# stage TITLE LOG COMMAND…: runs the command with its output in build/LOG, which is shown only if it fails.
+stage() {
+  local title=$1 log=$root/build/$2 start=$SECONDS status=0
+  shift 2
+  mkdir -p "$root/build"
+  printf '%s … ' "$title" >&2
+  "$@" >"$log" 2>&1 || status=$?
+  if ((status != 0)); then
+    printf 'failed\n' >&2
+    cat "$log" >&2
+    printf '%s failed (exit status %d); the log above is %s\n' "$title" "$status" "$log" >&2
+    return "$status"
+  fi
+  printf 'done in %d s\n' $((SECONDS - start)) >&2
+}
+
+configure() {
+  stage "Configuring" configure.log env -C "$root" cmake --preset cpu
+}
+
+# build WHAT [TARGET…]
+build() {
+  local what=$1
+  shift
+  stage "Building $what" build.log cmake --build "$root/build/cpu" --parallel "$cores" ${1:+--target "$@"}
+}

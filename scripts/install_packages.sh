@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs the system packages that the build needs and that are missing (Debian, Ubuntu and their kin).
+# Nothing is asked of the network when all are there. NSGD_INSTALL=0 skips the whole step.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+# a|b: either will do; a is what gets installed. OpenBLAS in its OpenMP flavour: it shares oneDNN's threads, where the
+# pthread flavour would keep a second pool spinning beside it.
+packages=(
+  g++ cmake ninja-build ccache ca-certificates
+  libdnnl-dev libopenblas-openmp-dev
+  'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev libstb-dev
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
+  catch2 librapidcheck-dev
+)
+
+if [[ ${NSGD_INSTALL:-1} == 0 ]]; then
+  exit 0
+fi
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+  echo "No apt here: install what your system calls ${packages[*]%%|*}, then run again with NSGD_INSTALL=0." >&2
+  exit 1
+fi
+
+installed() {
+  [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+missing=()
+for alternatives in "${packages[@]}"; do
+  for package in ${alternatives//|/ }; do
+    if installed "$package"; then
+      continue 2
+    fi
+  done
+  missing+=("${alternatives%%|*}")
+done
+
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+
+as_root=()
+if ((EUID != 0)); then
+  if ! command -v sudo >/dev/null; then
+    echo "Missing packages, and neither root nor sudo to install them. As root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+  sudo -v # asks for the password here, not in the middle of a stage
+fi
+
+apt_install() {
+  "${as_root[@]}" apt-get update &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+stage "Installing ${missing[*]}" install.log apt_install
