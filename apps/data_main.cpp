@@ -124,11 +124,7 @@ void run_preview(Arguments arguments) {
   arguments.dataset.type = arguments.name;
   arguments.dataset.root = arguments.root;
   const int64_t shown = int64_t{arguments.columns} * arguments.rows;
-  if (arguments.name == "synthetic") {
-    arguments.dataset.synthetic.train_count = arguments.dataset.synthetic.test_count = shown;
-  } else if (arguments.name == "image_folder") {
-    arguments.dataset.train_limit = 0;
-  }
+  arguments.dataset.synthetic.train_count = arguments.dataset.synthetic.test_count = shown;
   const DatasetPair pair = load_dataset(arguments.dataset);
   write_contact_sheet(arguments.split == "train" ? pair.train : pair.test, arguments.columns, arguments.rows,
                       arguments.scale, arguments.output);

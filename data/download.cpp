@@ -136,8 +136,15 @@ void fetch_file(const SourceFile& file, const fs::path& target, const std::vecto
     note(options, fmt::format("{}: {}", url, *failure));
     failures += fmt::format("\n  {}: {}", url, *failure);
   }
-  throw Error(fmt::format("{}: no mirror gave the file (fetched parts are kept as {}):{}", file.name, partial.string(),
-                          failures));
+  std::error_code error;
+  const auto kept = fs::file_size(partial, error);
+  std::string remainder;
+  if (!error && kept > 0) {
+    remainder = fmt::format("; its first {} bytes are kept as {}", kept, partial.string());
+  } else {
+    fs::remove(partial, error);
+  }
+  throw Error(fmt::format("{}: no mirror gave the file{}{}", file.name, remainder, failures));
 }
 
 bool is_unpacked(const Source& source, const fs::path& root) {

@@ -88,7 +88,7 @@ TEST_CASE("an interrupted download is resumed where it stopped") {
   server.add("values.gz", {publication.compressed, true, 10000});
   publication.source.mirrors = {server.url()};
   check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }),
-                 {"values.gz", "no mirror", server.url(), "values.gz.part"});
+                 {"values.gz", "no mirror", server.url(), "10000 bytes are kept", "values.gz.part"});
   REQUIRE(get(folder / "data/made-up/values.gz.part") == first(publication.compressed, 10000));
   CHECK(!fs::exists(folder / "data/made-up/values.gz"));
   fetch(publication.source, folder / "data", {});
