@@ -14,29 +14,29 @@ struct RowLoss {
   bool correct;
 };
 
-// One row: loss, and if grad is not null: grad = weight (softmax(z) - q).
+// One row: loss, and if grad is not null: grad = weight (softmax(z) - q). Neither subtracts nearly equal numbers for a
+// row that is almost certain: with e_k = exp(z_k - max), log sum_k e_k is log1p of all but the maximum's e = 1, and
+// p_label - 1 is minus the sum of the other probabilities.
 RowLoss row_loss(const float* z, int64_t classes, int32_t label, float weight, float smoothing, float* grad) {
-  const float* maximum = std::max_element(z, z + classes);
-  const float shift = *maximum;
-  const bool correct = maximum - z == label;
-  double sum = 0, shifted_sum = 0;  // of exp(z - max) and of z - max
+  const int64_t argmax = std::max_element(z, z + classes) - z;
+  const float maximum = z[argmax], label_shifted = z[label] - maximum;
+  double tail = 0, shifted_sum = 0;  // of e_k over k != argmax, of z_k - max over all k
   for (int64_t k = 0; k < classes; ++k) {
-    sum += std::exp(z[k] - shift);
-    shifted_sum += z[k] - shift;
+    const float shifted = z[k] - maximum, e = std::exp(shifted);
+    shifted_sum += shifted;
+    if (k != argmax) tail += e;
+    if (grad) grad[k] = e;  // grad may be z: read before, not needed after
   }
-  const double log_sum = std::log(sum), share = smoothing / static_cast<double>(classes);
-  // -sum_k q_k log p_k with log p_k = z_k - max - log_sum and sum_k q_k = 1
-  double loss = log_sum - (1.0 - smoothing) * (z[label] - shift);
+  // -sum_k q_k log p_k with log p_k = z_k - max - log1p(tail) and sum_k q_k = 1
+  const double share = smoothing / static_cast<double>(classes);
+  double loss = std::log1p(tail) - (1.0 - smoothing) * label_shifted;
   if (smoothing != 0) loss -= share * shifted_sum;  // not 0 * shifted_sum: a logit of -inf is a valid p = 0
   if (grad) {
-    const auto inverse = static_cast<float>(1.0 / sum);
-    const auto off_label = static_cast<float>(share), on_label = static_cast<float>(share + 1.0 - smoothing);
-    for (int64_t k = 0; k < classes; ++k) {
-      const float probability = std::exp(z[k] - shift) * inverse;
-      grad[k] = weight * (probability - (k == label ? on_label : off_label));
-    }
+    const double sum = 1.0 + tail, others = label == argmax ? tail : sum - grad[label];
+    for (int64_t k = 0; k < classes; ++k) grad[k] = weight * static_cast<float>(grad[k] / sum - share);
+    grad[label] = weight * static_cast<float>(smoothing - share - others / sum);
   }
-  return {loss, correct};
+  return {loss, argmax == label};
 }
 
 }  // namespace

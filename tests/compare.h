@@ -21,7 +21,8 @@ struct Tolerance {
 
 // Empty if they agree, otherwise what differs: use as CHECK(compare(...) == "").
 inline std::string compare(std::span<const float> actual, std::span<const double> reference, Tolerance tolerance = {}) {
-  if (actual.size() != reference.size()) return fmt::format("{} elements, expected {}", actual.size(), reference.size());
+  if (actual.size() != reference.size())
+    return fmt::format("{} elements, expected {}", actual.size(), reference.size());
   if (actual.empty()) return "";
   double reference_squared = 0, error_squared = 0;
   size_t finite = 0;

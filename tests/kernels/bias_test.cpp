@@ -28,14 +28,21 @@ TEST_CASE("bias gradient and its second moment, accumulated, whatever the thread
   struct Shape {
     int64_t samples, positions, channels;
   };
-  for (const Shape s : {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {3, 1025, 16}, {2, 5, 100},
-                        {1025, 4, 32}, {130, 64, 5}, {2, 20000, 1}}) {
+  for (const Shape s : {Shape{0, 3, 4},
+                        {1, 1, 1},
+                        {33, 1, 10},
+                        {5, 31, 3},
+                        {7, 33, 20},
+                        {3, 1025, 16},
+                        {2, 5, 100},
+                        {1025, 4, 32},
+                        {130, 64, 5},
+                        {2, 20000, 1}}) {
     for (const float offset : {0.0f, 100.0f}) {
       CAPTURE(s.samples, s.positions, s.channels, offset);
       const std::vector<float> grad_y = random_tensor(s.samples * s.positions * s.channels, 1, offset),
                                before = random_tensor(2 * s.channels, 2);
-      reference::Moments expected =
-          reference::bias_moments(s.samples, s.positions, s.channels, to_double(grad_y));
+      reference::Moments expected = reference::bias_moments(s.samples, s.positions, s.channels, to_double(grad_y));
       std::vector<float> gradient(before.begin(), before.begin() + s.channels),
           moment(before.begin() + s.channels, before.end());
       for (int64_t c = 0; c < s.channels; ++c) {

@@ -98,7 +98,7 @@ TEST_CASE("dropout keeps the share that it says") {
   const float probability = 0.3f;
   const std::vector<float> ones(n, 1.0f);
   std::vector<float> y = nan_tensor(n);
-  dropout(queue, n, probability, {11, 0, 0, RandomPurpose::dropout}, 0, ones.data(), y.data());
+  dropout(queue, n, probability, RandomStream{11, 0, 0, RandomPurpose::dropout}, 0, ones.data(), y.data());
   const auto dropped = static_cast<double>(std::count(y.begin(), y.end(), 0.0f));
   CHECK(dropped / n == Approx(0.3).margin(5 * std::sqrt(0.3 * 0.7 / n)));  // five standard errors
 }
@@ -107,13 +107,13 @@ TEST_CASE("dropout of a dropped NaN is zero; probability 1 is refused") {
   Queue queue({}, 1);
   const std::vector<float> x = nan_tensor(64);
   std::vector<float> y(64);
-  dropout(queue, 64, 0.5f, {1, 0, 0, RandomPurpose::dropout}, 0, x.data(), y.data());
+  dropout(queue, 64, 0.5f, RandomStream{1, 0, 0, RandomPurpose::dropout}, 0, x.data(), y.data());
   const auto nans = std::count_if(y.begin(), y.end(), [](float v) { return std::isnan(v); });
   const auto zeros = std::count(y.begin(), y.end(), 0.0f);
   CHECK(nans + zeros == 64);
   CHECK(zeros > 0);
-  CHECK_THROWS_AS(dropout(queue, 64, 1.0f, {}, 0, x.data(), y.data()), Error);
-  CHECK_THROWS_AS(dropout(queue, 64, -0.1f, {}, 0, x.data(), y.data()), Error);
+  CHECK_THROWS_AS(dropout(queue, 64, 1.0f, RandomStream{}, 0, x.data(), y.data()), Error);
+  CHECK_THROWS_AS(dropout(queue, 64, -0.1f, RandomStream{}, 0, x.data(), y.data()), Error);
 }
 
 TEST_CASE("layout changes move [n,t,c] to [n,c,t] and back") {
@@ -140,8 +140,12 @@ TEST_CASE("pad_channels subsamples and appends zero channels; backward is its tr
   struct Shape {
     int64_t batch, height, width, in_channels, stride, out_channels;
   };
-  for (const Shape s : {Shape{1, 1, 1, 1, 1, 1}, {0, 4, 4, 2, 2, 4}, {3, 8, 8, 16, 2, 32}, {2, 5, 7, 3, 2, 5},
-                        {2, 7, 5, 3, 3, 3}, {33, 6, 6, 31, 1, 64}}) {
+  for (const Shape s : {Shape{1, 1, 1, 1, 1, 1},
+                        {0, 4, 4, 2, 2, 4},
+                        {3, 8, 8, 16, 2, 32},
+                        {2, 5, 7, 3, 2, 5},
+                        {2, 7, 5, 3, 3, 3},
+                        {33, 6, 6, 31, 1, 64}}) {
     CAPTURE(s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels);
     const int64_t out_height = (s.height - 1) / s.stride + 1, out_width = (s.width - 1) / s.stride + 1;
     const int64_t in_size = s.batch * s.height * s.width * s.in_channels;
@@ -160,8 +164,8 @@ TEST_CASE("pad_channels subsamples and appends zero channels; backward is its tr
           }
     pad_channels_forward(queue, s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels, x.data(),
                          y.data());
-    pad_channels_backward(queue, s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels,
-                          cotangent.data(), grad_x.data());
+    pad_channels_backward(queue, s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels, cotangent.data(),
+                          grad_x.data());
     CHECK(y == expected);
     CHECK(grad_x == expected_gradient);
   }

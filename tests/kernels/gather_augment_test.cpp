@@ -37,7 +37,7 @@ struct Batch {
     std::vector<float> out(static_cast<size_t>(M * H * W * C), std::numeric_limits<float>::quiet_NaN());
     Queue queue;
     gather_augment(queue, images.data(), indices.data(), N, M, H, W, C, mean.data(), inverse_std.data(), options, seed,
-                        epoch, out.data());
+                   epoch, out.data());
     return out;
   }
 

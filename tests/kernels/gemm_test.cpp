@@ -18,8 +18,7 @@ Transpose transpose(bool yes) { return yes ? Transpose::yes : Transpose::no; }
 void check_gemm(Queue& queue, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k) {
   CAPTURE(transpose_a, transpose_b, m, n, k);
   const std::vector<float> a = random_tensor(m * k, 1), b = random_tensor(k * n, 2), c = random_tensor(m * n, 3);
-  const std::vector<double> product =
-      reference::product(transpose_a, transpose_b, m, n, k, to_double(a), to_double(b));
+  const std::vector<double> product = reference::product(transpose_a, transpose_b, m, n, k, to_double(a), to_double(b));
   const Tolerance tolerance{.terms = static_cast<double>(k)};
   if (k > 0) {
     std::vector<float> overwritten = nan_tensor(m * n);
@@ -53,10 +52,9 @@ TEST_CASE("gemm equals the sum of products, all transposes and sizes") {
 TEST_CASE("gemm refuses sizes that the library cannot count") {
   Queue queue({}, 1);
   float value = 0;
-  CHECK_THROWS_AS(
-      gemm(queue, Transpose::no, Transpose::no, -1, 1, 1, 1.0f, &value, &value, 0.0f, &value), Error);
-  CHECK_THROWS_AS(
-      gemm(queue, Transpose::no, Transpose::no, 1, 1, int64_t{1} << 31, 1.0f, &value, &value, 0.0f, &value), Error);
+  CHECK_THROWS_AS(gemm(queue, Transpose::no, Transpose::no, -1, 1, 1, 1.0f, &value, &value, 0.0f, &value), Error);
+  CHECK_THROWS_AS(gemm(queue, Transpose::no, Transpose::no, 1, 1, int64_t{1} << 31, 1.0f, &value, &value, 0.0f, &value),
+                  Error);
 }
 
 TEST_CASE("the three products of a linear layer are its output and its gradients") {

@@ -51,6 +51,6 @@ TEST_CASE("libraries borrow the queue's threads and give the caller's setting ba
   std::vector<float> c(9);
   gemm(queue, Transpose::no, Transpose::no, 3, 3, 3, 1.0f, a.data(), a.data(), 0.0f, c.data());
   CHECK(omp_get_max_threads() == 2);
-  conv_forward(queue, {1, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0}, a.data(), a.data(), nullptr, c.data());
+  conv_forward(queue, ConvShape{1, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0}, a.data(), a.data(), nullptr, c.data());
   CHECK(omp_get_max_threads() == 2);
 }

@@ -133,9 +133,9 @@ TEST_CASE("a label outside the classes is named") {
   LossSums sums;
   for (const int32_t wrong : {-1, 3}) {
     const std::vector<int32_t> labels = {0, wrong};
-    CHECK_THROWS_WITH(softmax_cross_entropy(queue, 2, 3, logits.data(), labels.data(), nullptr, 0.0f, nullptr, nullptr,
-                                            &sums),
-                      Catch::Matchers::Contains("sample 1") && Catch::Matchers::Contains(std::to_string(wrong)));
+    CHECK_THROWS_WITH(
+        softmax_cross_entropy(queue, 2, 3, logits.data(), labels.data(), nullptr, 0.0f, nullptr, nullptr, &sums),
+        Catch::Matchers::Contains("sample 1") && Catch::Matchers::Contains(std::to_string(wrong)));
   }
   CHECK(sums.loss == 0);
 }
@@ -169,7 +169,8 @@ TEST_CASE("sampled labels have the frequencies of the prediction") {
   for (int64_t n = 0; n < samples; ++n)
     for (const double p : {0.1, 0.6, 0.0, 0.3}) logits.push_back(static_cast<float>(std::log(p)));
   std::vector<int32_t> labels(samples, -1);
-  sample_labels(queue, samples, 4, logits.data(), {1, 0, 0, RandomPurpose::fisher_labels}, 0, labels.data());
+  sample_labels(queue, samples, 4, logits.data(), RandomStream{1, 0, 0, RandomPurpose::fisher_labels}, 0,
+                labels.data());
   std::vector<double> frequency(4);
   for (const int32_t label : labels) frequency.at(label) += 1.0 / samples;
   CHECK(frequency[2] == 0);

@@ -18,30 +18,48 @@ Vector linear_second_moment(int64_t samples, int64_t outputs, int64_t inputs, co
   Vector moment(outputs * inputs);
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t i = 0; i < outputs; ++i)
-      for (int64_t j = 0; j < inputs; ++j) moment[i * inputs + j] += std::pow(grad_y[n * outputs + i] * x[n * inputs + j], 2);
+      for (int64_t j = 0; j < inputs; ++j)
+        moment[i * inputs + j] += std::pow(grad_y[n * outputs + i] * x[n * inputs + j], 2);
   return moment;
 }
 
-Vector conv_forward(const kernels::ConvShape& s, const Vector& x, const Vector& weight, const Vector& bias) {
-  const int64_t out_height = s.out_height(), out_width = s.out_width();
-  Vector y(s.batch * out_height * out_width * s.out_channels);
-  size_t output = 0;
+namespace {
+
+// visit(output element, input element, filter element) over all products of the convolution
+template <class Visit>
+void over_products(const kernels::ConvShape& s, const Visit& visit) {
+  int64_t output = 0;
   for (int64_t n = 0; n < s.batch; ++n)
-    for (int64_t i = 0; i < out_height; ++i)
-      for (int64_t j = 0; j < out_width; ++j)
-        for (int64_t k = 0; k < s.out_channels; ++k, ++output) {
-          if (!bias.empty()) y[output] = bias[k];
+    for (int64_t i = 0; i < s.out_height(); ++i)
+      for (int64_t j = 0; j < s.out_width(); ++j)
+        for (int64_t k = 0; k < s.out_channels; ++k, ++output)
           for (int64_t r = 0; r < s.kernel_height; ++r)
             for (int64_t q = 0; q < s.kernel_width; ++q) {
               const int64_t row = i * s.stride_height + r - s.padding_height;
               const int64_t column = j * s.stride_width + q - s.padding_width;
               if (row < 0 || row >= s.height || column < 0 || column >= s.width) continue;
               for (int64_t c = 0; c < s.in_channels; ++c)
-                y[output] += x[((n * s.height + row) * s.width + column) * s.in_channels + c] *
-                             weight[((k * s.kernel_height + r) * s.kernel_width + q) * s.in_channels + c];
+                visit(output, ((n * s.height + row) * s.width + column) * s.in_channels + c,
+                      ((k * s.kernel_height + r) * s.kernel_width + q) * s.in_channels + c);
             }
-        }
+}
+
+}  // namespace
+
+Vector conv_forward(const kernels::ConvShape& s, const Vector& x, const Vector& weight, const Vector& bias) {
+  Vector y(s.batch * s.positions() * s.out_channels);
+  for (size_t i = 0; i < y.size() && !bias.empty(); ++i) y[i] = bias[i % s.out_channels];
+  over_products(s, [&](int64_t output, int64_t input, int64_t tap) { y[output] += x[input] * weight[tap]; });
   return y;
+}
+
+ConvGradients conv_backward(const kernels::ConvShape& s, const Vector& x, const Vector& weight, const Vector& grad_y) {
+  ConvGradients gradients{Vector(x.size()), Vector(weight.size())};
+  over_products(s, [&](int64_t output, int64_t input, int64_t tap) {
+    gradients.x[input] += grad_y[output] * weight[tap];
+    gradients.weight[tap] += grad_y[output] * x[input];
+  });
+  return gradients;
 }
 
 Moments bias_moments(int64_t samples, int64_t positions, int64_t channels, const Vector& grad_y) {
@@ -145,8 +163,7 @@ Vector cross_entropy(int64_t samples, int64_t classes, const Vector& logits, con
   Vector losses(samples);
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t k = 0; k < classes; ++k) {
-      const double target =
-          (k == labels[n] ? 1 - label_smoothing : 0) + label_smoothing / static_cast<double>(classes);
+      const double target = (k == labels[n] ? 1 - label_smoothing : 0) + label_smoothing / static_cast<double>(classes);
       double log_inverse = 0;  // -log p_k = log sum_j exp(z_j - z_k)
       for (int64_t j = 0; j < classes; ++j) log_inverse += std::exp(logits[n * classes + j] - logits[n * classes + k]);
       if (target != 0) losses[n] += target * std::log(log_inverse);

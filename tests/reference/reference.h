@@ -19,6 +19,13 @@ Vector linear_second_moment(int64_t samples, int64_t outputs, int64_t inputs, co
 
 Vector conv_forward(const kernels::ConvShape& shape, const Vector& x, const Vector& weight, const Vector& bias);
 
+struct ConvGradients {
+  Vector x, weight;
+};
+// Gradients of <grad_y, conv_forward(x, weight)>.
+ConvGradients conv_backward(const kernels::ConvShape& shape, const Vector& x, const Vector& weight,
+                            const Vector& grad_y);
+
 struct Moments {
   Vector sum, sum_of_squares;  // over samples
 };
