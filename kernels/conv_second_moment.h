@@ -3,7 +3,8 @@
 //   exact:    second_moment += sum_n G_n^2            (the diagonal of the Fisher matrix itself)
 //   spatial:  second_moment += sum_n sum_t grad_y^2 x^2   (Appendix C.2: the product of squared patches and gradients)
 // and in both grad_weight += sum_n G_n. Per-sample gradients live in registers; nothing of size N x P is stored. On the
-// CPU the bits depend on the instruction set, not on the number of threads.
+// CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which statistic is asked
+// for.
 #pragma once
 
 #include "kernels/conv.h"

@@ -20,59 +20,61 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 // The balanced partition of [0,total) into `parts`: part i begins here and ends where part i+1 begins.
 int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return i * total / parts; }
 
+// One operand of the tiles, cut into vectors: runs of consecutive floats, each padded to whole vectors.
+struct Vectors {
+  int64_t runs, run, per_run;  // number and length of the runs, vectors in each
+  int64_t total() const { return runs * per_run; }
+};
+
 struct Plan {
-  // One sample in scratch: [padded | packed patches, if packed | squares of what the tiles read, grad_y^2, if spatial].
-  int64_t padded_height, padded_width, row_stride;  // row_stride: floats between padded rows
-  int64_t packed_at, squares_at, grad_squares_at;   // offsets within a sample
-  int64_t source_at, source_floats;                 // what the tiles read: the padded sample or its patches
+  // One sample in scratch: [halo-padded x | its squares and those of grad_y, if spatial].
+  int64_t padded_height, padded_width, row_stride, padded_floats;  // row_stride: floats between padded rows
   int64_t sample_floats;
   int64_t block, groups;  // samples per block, groups of samples with private sums
 
-  // Taps as `tap_rows` runs of `tap_row` contiguous floats, `tap_row_stride` apart.
-  bool packed;
-  int64_t tap_rows, tap_row, tap_row_stride;
-  int64_t vectors_per_row, vectors, vector_parts, channel_parts;
-  int64_t rows, columns, x_row, x_column;  // positions, as the tiles see them
+  int64_t tap_run, taps;  // S*C contiguous taps of a kernel row, R*S*C taps
+  bool taps_in_lanes;     // or output channels
+  Vectors vectors;
+  int64_t vector_parts, scalars, scalar_parts;
 
-  int64_t tiles() const { return vector_parts * channel_parts; }
+  int64_t tiles() const { return vector_parts * scalar_parts; }
 
   Plan(const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic) {
-    const int64_t lanes = kernels.lanes, run = shape.kernel_width * shape.in_channels;
-    const int64_t taps = shape.kernel_height * run, positions = shape.positions();
     padded_height = (shape.out_height() - 1) * shape.stride_height + shape.kernel_height;
     padded_width = (shape.out_width() - 1) * shape.stride_width + shape.kernel_width;
     row_stride = padded_width * shape.in_channels;
+    padded_floats = round_up(padded_height * row_stride + slack, 16);
 
-    // Short runs (one or three input channels) would leave lanes empty; whole patches fill them.
-    const int64_t row_vectors = shape.kernel_height * divide_up(run, lanes), patch_vectors = divide_up(taps, lanes);
-    packed = 5 * row_vectors > 6 * patch_vectors;
-    tap_rows = packed ? 1 : shape.kernel_height;
-    tap_row = packed ? taps : run;
-    tap_row_stride = row_stride;
-    vectors_per_row = divide_up(tap_row, lanes);
-    vectors = tap_rows * vectors_per_row;
-    vector_parts = divide_up(vectors, kernels.tile_vectors);
-    channel_parts = divide_up(shape.out_channels, kernels.tile_channels);
+    tap_run = shape.kernel_width * shape.in_channels;
+    taps = shape.kernel_height * tap_run;
+    const Vectors tap_vectors{shape.kernel_height, tap_run, divide_up(tap_run, kernels.lanes)};
+    const Vectors channel_vectors{1, shape.out_channels, divide_up(shape.out_channels, kernels.lanes)};
+    // Channels in lanes: no vector may reach beyond grad_y, so there must be a whole one.
+    taps_in_lanes = shape.out_channels < kernels.lanes || cycles(kernels, tap_vectors.total(), shape.out_channels) <=
+                                                              cycles(kernels, channel_vectors.total(), taps);
+    vectors = taps_in_lanes ? tap_vectors : channel_vectors;
+    scalars = taps_in_lanes ? shape.out_channels : taps;
+    vector_parts = divide_up(vectors.total(), kernels.tile_vectors);
+    scalar_parts = divide_up(scalars, kernels.tile_scalars);
 
-    rows = packed ? 1 : shape.out_height();
-    columns = packed ? positions : shape.out_width();
-    x_column = packed ? patch_vectors * lanes : shape.stride_width * shape.in_channels;
-    x_row = packed ? 0 : shape.stride_height * row_stride;
-
-    // Vectors may read, and packing write, up to one vector behind the end: the slack.
-    const int64_t slack = 16, padded_floats = round_up(padded_height * row_stride + slack, 16);
-    const int64_t packed_floats = round_up(positions * x_column + slack, 16);
-    packed_at = padded_floats;
-    source_at = packed ? packed_at : 0;
-    source_floats = packed ? packed_floats : padded_floats;
-    squares_at = source_at + source_floats;
-    grad_squares_at = squares_at + source_floats;
-    sample_floats = statistic == SecondMoment::spatial ? grad_squares_at + round_up(positions * shape.out_channels, 16)
-                                                       : squares_at;
-
-    const int64_t bytes = (sample_floats + positions * shape.out_channels) * int64_t{sizeof(float)};
+    const int64_t grad_floats = shape.positions() * shape.out_channels;
+    sample_floats = padded_floats;
+    if (statistic == SecondMoment::spatial) sample_floats += padded_floats + round_up(grad_floats, 16);
+    // Without the squares, so that the statistic does not change the order in which grad_weight is summed.
+    const int64_t bytes = (padded_floats + grad_floats) * int64_t{sizeof(float)};
     block = std::clamp<int64_t>(block_bytes / bytes, 1, shape.batch);
     groups = std::clamp<int64_t>(divide_up(enough_tasks, tiles()), 1, block);
+  }
+
+ private:
+  static constexpr int64_t slack = 16;  // the last vector of taps may read so many floats too far
+
+  // Per position: two multiply-adds or two loads in each, and no tile faster than the latency of its accumulators.
+  static int64_t cycles(const SimdKernels& kernels, int64_t vectors, int64_t scalars) {
+    const int64_t vector_parts = divide_up(vectors, kernels.tile_vectors);
+    const int64_t scalar_parts = divide_up(scalars, kernels.tile_scalars);
+    const int64_t v = divide_up(vectors, vector_parts), s = divide_up(scalars, scalar_parts);
+    return vector_parts * scalar_parts * std::max<int64_t>({v * s, v + s, 8});
   }
 };
 
@@ -92,55 +94,69 @@ void pad_sample(const ConvShape& shape, const Plan& plan, const float* x, float*
     std::copy_n(x + h * shape.width * shape.in_channels, copied, row + zeros_before);
     std::fill(row + zeros_before + copied, row + plan.row_stride, 0.0f);
   }
-  std::fill(padded + plan.padded_height * plan.row_stride, padded + plan.packed_at, 0.0f);
+  std::fill(padded + plan.padded_height * plan.row_stride, padded + plan.padded_floats, 0.0f);
 }
 
 void prepare_sample(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, SecondMoment statistic,
                     const float* x, const float* grad_y, float* sample) {
   pad_sample(shape, plan, x, sample);
-  if (plan.packed) {
-    float* patches = sample + plan.packed_at;
-    kernels.pack_patches({.x = sample,
-                          .rows = shape.out_height(),
-                          .columns = shape.out_width(),
-                          .x_row = shape.stride_height * plan.row_stride,
-                          .x_column = shape.stride_width * shape.in_channels,
-                          .kernel_rows = shape.kernel_height,
-                          .kernel_row = shape.kernel_width * shape.in_channels,
-                          .kernel_row_stride = plan.row_stride,
-                          .patch_size = plan.x_column,
-                          .patches = patches});
-  }
   if (statistic == SecondMoment::spatial) {
-    kernels.square(plan.source_floats, sample + plan.source_at, sample + plan.squares_at);
-    kernels.square(shape.positions() * shape.out_channels, grad_y, sample + plan.grad_squares_at);
+    kernels.square(plan.padded_floats, sample, sample + plan.padded_floats);
+    kernels.square(shape.positions() * shape.out_channels, grad_y, sample + 2 * plan.padded_floats);
   }
 }
 
+// Offset of a tap in the padded sample.
+int64_t tap_offset(const Plan& plan, int64_t tap) { return tap / plan.tap_run * plan.row_stride + tap % plan.tap_run; }
+
+// Which part of the weights tile `index` computes; its operands' data come later.
 ConvTile make_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, int64_t index) {
-  const int64_t channel_part = index / plan.vector_parts, vector_part = index % plan.vector_parts;
-  const int64_t first_channel = part_begin(channel_part, plan.channel_parts, shape.out_channels);
-  const int64_t first_vector = part_begin(vector_part, plan.vector_parts, plan.vectors);
+  const int64_t scalar_part = index / plan.vector_parts, vector_part = index % plan.vector_parts;
+  const int64_t first_scalar = part_begin(scalar_part, plan.scalar_parts, plan.scalars);
+  const int64_t first_vector = part_begin(vector_part, plan.vector_parts, plan.vectors.total());
   ConvTile tile{};
-  tile.channels =
-      static_cast<int>(part_begin(channel_part + 1, plan.channel_parts, shape.out_channels) - first_channel);
-  tile.vectors = static_cast<int>(part_begin(vector_part + 1, plan.vector_parts, plan.vectors) - first_vector);
-  for (int64_t v = 0; v < tile.vectors; ++v) {
-    const int64_t row = (first_vector + v) / plan.vectors_per_row;
-    const int64_t offset = (first_vector + v) % plan.vectors_per_row * kernels.lanes;
-    tile.tap[v] = row * plan.tap_row_stride + offset;
-    tile.weight[v] = row * plan.tap_row + offset;
-    tile.lanes[v] = std::min(kernels.lanes, plan.tap_row - offset);
+  tile.scalar_count = static_cast<int>(part_begin(scalar_part + 1, plan.scalar_parts, plan.scalars) - first_scalar);
+  tile.vector_count =
+      static_cast<int>(part_begin(vector_part + 1, plan.vector_parts, plan.vectors.total()) - first_vector);
+  tile.taps_in_lanes = plan.taps_in_lanes;
+  tile.lane_weight = plan.taps_in_lanes ? 1 : plan.taps;
+  for (int64_t v = 0; v < tile.vector_count; ++v) {
+    const int64_t run = (first_vector + v) / plan.vectors.per_run, length = plan.vectors.run;
+    int64_t at = (first_vector + v) % plan.vectors.per_run * kernels.lanes;
+    if (plan.taps_in_lanes) {
+      tile.lane_end[v] = std::min(kernels.lanes, length - at);
+      tile.vector_offset[v] = run * plan.row_stride + at;
+      tile.vector_weight[v] = run * length + at;
+    } else {
+      // The last vector is moved back to end with the channels; the lanes it shares with its neighbour are not written.
+      tile.lane_begin[v] = std::max<int64_t>(0, at + kernels.lanes - length);
+      tile.lane_end[v] = kernels.lanes;
+      at -= tile.lane_begin[v];
+      tile.vector_offset[v] = at;
+      tile.vector_weight[v] = at * plan.taps;
+    }
   }
-  tile.first_channel = first_channel;
-  tile.weight_row = plan.tap_rows * plan.tap_row;
-  tile.rows = plan.rows;
-  tile.columns = plan.columns;
-  tile.x_row = plan.x_row;
-  tile.x_column = plan.x_column;
-  tile.x_sample = plan.sample_floats;
-  tile.grad_column = shape.out_channels;
+  for (int64_t k = 0; k < tile.scalar_count; ++k) {
+    const int64_t scalar = first_scalar + k;
+    tile.scalar_offset[k] = plan.taps_in_lanes ? scalar : tap_offset(plan, scalar);
+    tile.scalar_weight[k] = plan.taps_in_lanes ? scalar * plan.taps : scalar;
+  }
+  tile.rows = shape.out_height();
+  tile.columns = shape.out_width();
   return tile;
+}
+
+void run_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, ConvTile& tile, const float* x,
+              const float* grad_y, int64_t grad_sample, float* sum, float* square) {
+  const ConvTile::Operand taps{x, plan.sample_floats, shape.stride_height * plan.row_stride,
+                               shape.stride_width * shape.in_channels};
+  const ConvTile::Operand channels{grad_y, grad_sample, shape.out_width() * shape.out_channels, shape.out_channels};
+  tile.vectors = plan.taps_in_lanes ? taps : channels;
+  tile.scalars = plan.taps_in_lanes ? channels : taps;
+  if (plan.taps_in_lanes) tile.scalars.data += tile.scalar_offset[0];
+  tile.sum = sum;
+  tile.square = square;
+  kernels.conv_tile(tile);
 }
 
 void check(const ConvShape& shape) {
@@ -196,21 +212,12 @@ void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvSh
         const int64_t group = task / plan.tiles(), begin = part_begin(group, plan.groups, count);
         ConvTile tile = make_tile(kernels, shape, plan, task % plan.tiles());
         tile.samples = part_begin(group + 1, plan.groups, count) - begin;
-        const int64_t channel = tile.first_channel, weight = channel * tile.weight_row;
         const float* const sample = samples + begin * plan.sample_floats;
-        tile.x = sample + plan.source_at;
-        tile.grad_y = grad_y + (first + begin) * grad_sample + channel;
-        tile.grad_sample = grad_sample;
-        tile.sum = group_sum(group) + weight;
-        tile.square = statistic == SecondMoment::exact ? group_square(group) + weight : nullptr;
-        kernels.conv_tile(tile);
-        if (statistic == SecondMoment::spatial) {
-          tile.x = sample + plan.squares_at;
-          tile.grad_y = sample + plan.grad_squares_at + channel;
-          tile.grad_sample = plan.sample_floats;
-          tile.sum = group_square(group) + weight;
-          kernels.conv_tile(tile);
-        }
+        run_tile(kernels, shape, plan, tile, sample, grad_y + (first + begin) * grad_sample, grad_sample,
+                 group_sum(group), statistic == SecondMoment::exact ? group_square(group) : nullptr);
+        if (statistic == SecondMoment::spatial)
+          run_tile(kernels, shape, plan, tile, sample + plan.padded_floats, sample + 2 * plan.padded_floats,
+                   plan.sample_floats, group_square(group), nullptr);
       }
     }
     if (private_floats) {

@@ -10,8 +10,7 @@ namespace noisysgd::kernels::simd {
 namespace {
 
 constexpr SimdKernels kernel_table(const char* name) {
-  return {name,      lanes,  tile_channels, tile_vectors, run_conv_tile, pack_patches,
-          sgd_piece, normal, uniform,       random_words, square};
+  return {name, lanes, tile_scalars, tile_vectors, run_conv_tile, sgd_piece, normal, uniform, random_words, square};
 }
 
 }  // namespace

@@ -10,33 +10,25 @@
 
 namespace noisysgd::kernels::simd {
 
-// One register tile of per-sample weight gradients G[k,p] = sum_t grad_y[t,k] x[t,p]: `channels` output channels k
-// times `vectors` vectors of consecutive taps p, summed over the rows x columns output positions t of one sample at a
-// time.
-struct ConvTile {
-  const float* x;       // halo-padded samples; vector v of position (i,j) is at x + tap[v] + i*x_row + j*x_column
-  const float* grad_y;  // [samples,rows,columns,*] at the first channel of the tile
-  int64_t first_channel;
-  int64_t samples, rows, columns;
-  int64_t x_sample, x_row, x_column;  // strides in floats
-  int64_t grad_sample, grad_column;
-  int64_t tap[3];      // where in x each vector starts
-  int64_t weight[3];   // where in a row of the result each vector belongs
-  int64_t lanes[3];    // how many of its lanes are taps
-  int64_t weight_row;  // floats between the results of successive channels
-  float* sum;          // += sum_n G_n
-  float* square;       // += sum_n G_n^2, or null
-  int channels, vectors;
-};
+constexpr int max_tile_scalars = 8, max_tile_vectors = 3;
 
-// Copies the patch under the kernel of every position of a halo-padded sample into patches [rows,columns,patch_size].
-// Rows are copied in whole vectors: one vector beyond the end of either side must be accessible.
-struct PatchPacking {
-  const float* x;
-  int64_t rows, columns, x_row, x_column;              // positions and their strides in x
-  int64_t kernel_rows, kernel_row, kernel_row_stride;  // R, S*C and the distance between rows of x
-  int64_t patch_size;
-  float* patches;
+// One register tile of per-sample weight gradients, a sum over output positions of outer products. One operand is read
+// in vectors, the other one in scalars: taps of x in lanes and channels of grad_y as scalars, or the other way round.
+struct ConvTile {
+  struct Operand {
+    const float* data;            // sample 0, position (0,0)
+    int64_t sample, row, column;  // strides in floats
+  };
+  Operand vectors, scalars;
+  int64_t samples, rows, columns;
+  int vector_count, scalar_count;
+  int64_t vector_offset[max_tile_vectors], scalar_offset[max_tile_scalars];  // from the operand's position
+  int64_t vector_weight[max_tile_vectors], scalar_weight[max_tile_scalars];  // added: index into sum and square
+  int64_t lane_begin[max_tile_vectors], lane_end[max_tile_vectors];          // lanes that are written
+  int64_t lane_weight;                                                       // weights between lanes
+  bool taps_in_lanes;  // scalar_offset = 0, 1, 2, …; lane_weight = 1
+  float* sum;          // [K,R,S,C] += sum_n G_n
+  float* square;       // [K,R,S,C] += sum_n G_n^2, or null
 };
 
 // Counter words and key of a Philox stream; the block number comes from the element index.
@@ -62,11 +54,9 @@ struct SgdPiece {
 
 struct SimdKernels {
   const char* name;
-  int64_t lanes;          // floats per vector
-  int64_t tile_channels;  // largest ConvTile::channels; ConvTile::vectors is at most 3 (2 where registers are few)
-  int64_t tile_vectors;
+  int64_t lanes;                       // floats per vector
+  int64_t tile_scalars, tile_vectors;  // the largest tile that fits the registers
   void (*conv_tile)(const ConvTile& tile);
-  void (*pack_patches)(const PatchPacking& packing);
   void (*sgd_piece)(const SgdPiece& piece);
   // x[i] = mean + deviation * normal(first+i), x[i] = low + (high-low) * uniform(first+i); first a multiple of 32.
   void (*normal)(const PhiloxKey& key, int64_t first, int64_t n, float mean, float deviation, float* x);

@@ -74,8 +74,12 @@ std::string check(const ConvShape& s, float offset) {
   const Inputs inputs(s, offset);
   const SecondMomentReference reference = second_moment_reference(s, inputs.x, inputs.grad_y);
   const std::vector<float> prefill = random_tensor(s.weights(), 3);
+  // Far from zero, gradients of mean zero cancel most of each sum, so rounding is measured against its terms.
+  const Tolerance tolerance =
+      offset == 0 ? within(promised) : Tolerance{.terms = static_cast<double>(s.batch * s.positions())};
   for (simd::Isa isa : supported_isas()) {
     const simd::SimdKernels& kernels = simd::simd_kernels(isa);
+    std::vector<float> plain_sum;
     for (SecondMoment statistic : {SecondMoment::none, SecondMoment::exact, SecondMoment::spatial}) {
       const std::vector<double>& squares = statistic == SecondMoment::exact ? reference.exact : reference.spatial;
       const std::string where = fmt::format("{} {} {}: ", describe(s), kernels.name, static_cast<int>(statistic));
@@ -86,12 +90,14 @@ std::string check(const ConvShape& s, float offset) {
         if (threads > 1 && (result.sum != one.sum || result.second_moment != one.second_moment))
           return where + fmt::format("{} threads change the result", threads);
         one = result;
+        if (statistic == SecondMoment::none) plain_sum = result.sum;
+        if (result.sum != plain_sum) return where + "the second moment changes the gradient";
         if (threads > 1) continue;
-        if (std::string e = compare(result.sum, plus(reference.sum, prefill), within(promised)); !e.empty())
+        if (std::string e = compare(result.sum, plus(reference.sum, prefill), tolerance); !e.empty())
           return where + "sum: " + e;
         if (statistic == SecondMoment::none && result.second_moment != prefill) return where + "touched second moment";
         if (statistic == SecondMoment::none) continue;
-        if (std::string e = compare(result.second_moment, plus(squares, prefill), within(promised)); !e.empty())
+        if (std::string e = compare(result.second_moment, plus(squares, prefill), tolerance); !e.empty())
           return where + "second moment: " + e;
       }
     }
