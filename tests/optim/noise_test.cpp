@@ -86,7 +86,7 @@ TEST_CASE("no noise where there is none to add") {
   const std::string json = GENERATE(R"({"type": "none"})", R"({"type": "diagonal_fisher", "small_batch": 32})",
                                     R"({"type": "isotropic", "sigma": 1, "scale": 0})");
   const Noise noise = noise_from(json);
-  Sgd sgd(parameters.context, {}, FisherOptions{}, noise);
+  Sgd sgd(parameters.context, {}, default_fisher, noise);
   const std::vector<float> values = gather(sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true}));
   CHECK(values == std::vector<float>(42, 0.0f));
 }
@@ -98,7 +98,7 @@ TEST_CASE("globs choose the parameters that receive noise") {
   CHECK(noise.applies_to("conv1.weight"));
   CHECK_FALSE(noise.applies_to("layer.weight"));
   CHECK_FALSE(noise.applies_to("conv12.weight"));
-  Sgd sgd(parameters.context, {}, FisherOptions{}, noise);
+  Sgd sgd(parameters.context, {}, default_fisher, noise);
   const auto values = sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true});
   for (const float value : values[0].span<float>()) CHECK(value == 0);
   for (const float value : values[1].span<float>()) CHECK(value != 0);

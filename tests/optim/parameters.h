@@ -42,6 +42,8 @@ struct Parameters {
   }
 };
 
+inline const FisherOptions default_fisher;  // outlives every Sgd, which keeps a reference
+
 inline Noise noise_from(const std::string& json) {
   Config config(parse_json(json, "test"), "test");
   Noise noise = Noise::read(config.root(), NoiseRegistry::builtin());

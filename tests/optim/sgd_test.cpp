@@ -22,7 +22,7 @@ struct Stepped {
 Stepped step_once(const SgdOptions& options, const std::string& noise_json, SgdStep step) {
   Parameters parameters;
   const Noise noise = noise_from(noise_json);
-  Sgd sgd(parameters.context, options, FisherOptions{}, noise);
+  Sgd sgd(parameters.context, options, default_fisher, noise);
   Stepped stepped;
   stepped.noise = gather(sgd.draw_noise(parameters.all(), step));
   sgd.step(parameters.all(), step, &stepped.norms);
@@ -91,7 +91,7 @@ TEST_CASE("noise is a function of seed, step and tensor, and nothing else") {
   // The first numbers of both tensors, standardised: different streams.
   const Noise isotropic = noise_from(R"({"type": "isotropic", "sigma": 1})");
   Parameters parameters;
-  Sgd sgd(parameters.context, {}, FisherOptions{}, isotropic);
+  Sgd sgd(parameters.context, {}, default_fisher, isotropic);
   const auto draws = sgd.draw_noise(parameters.all(), {0.1, Parameters::batch, 9, 3, true});
   for (int i = 0; i < 7; ++i) CHECK(draws[0].f32()[i] != draws[1].f32()[i]);
 }
