@@ -1,0 +1,110 @@
+// docs/configuration.md names every key with the default that the program uses, and every configuration that is
+// published reads and builds its network.
+#include <filesystem>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+
+#include "apps/experiment.h"
+#include "core/file.h"
+#include "tests/catch.h"
+
+using namespace noisysgd;
+
+namespace {
+
+const std::filesystem::path source = NSGD_SOURCE_DIR;
+
+// Key -> default of the page's table rows; "`a.b`, `c`" is the two keys a.b and a.c.
+std::map<std::string, std::string> documented_defaults() {
+  const std::string page = read_file(source / "docs/configuration.md");
+  const std::regex row(R"(\| ((?:`[a-z_.]+`(?:, )?)+) \| [^|]* \| ([^|]*) \|)"), key("`([a-z_.]+)`");
+  std::map<std::string, std::string> defaults;
+  for (std::sregex_iterator match(page.begin(), page.end(), row), end; match != end; ++match) {
+    const std::string keys = (*match)[1];
+    for (std::sregex_iterator name(keys.begin(), keys.end(), key); name != end; ++name)
+      defaults.emplace((*name)[1], (*match)[2]);
+  }
+  return defaults;
+}
+
+void collect(const Json& value, const std::string& path, std::map<std::string, Json>& leaves) {
+  if (!value.is_object()) {
+    leaves[path] = value;
+    return;
+  }
+  for (const auto& [key, child] : value.items()) collect(child, path.empty() ? key : path + "." + key, leaves);
+}
+
+// Every key of the effective configuration of this document, with its value.
+std::map<std::string, Json> effective_keys(const Json& document) {
+  std::map<std::string, Json> leaves;
+  Json effective = read_experiment(document, "test", {}).regimes.at(0).effective;
+  effective.erase("model");
+  collect(effective, "", leaves);
+  return leaves;
+}
+
+}  // namespace
+
+TEST_CASE("the page of the configuration names every key with its default") {
+  const auto documented = documented_defaults();
+  const Json documents = Json::parse(R"([
+    {},
+    {"data": {"type": "mnist"}},
+    {"data": {"type": "image_folder"}},
+    {"schedule": {"type": "step", "milestones": [1]}},
+    {"schedule": {"type": "cosine"}},
+    {"noise": {"type": "isotropic", "sigma": 1}},
+    {"noise": {"type": "diagonal_fisher"}}])");
+  std::set<std::string> known{"name", "device", "threads", "seed", "seeds", "regimes", "expect"};
+  for (const Json& document : documents) {
+    std::map<std::string, Json> given;
+    collect(document, "", given);
+    for (const auto& [key, value] : effective_keys(document)) {
+      INFO(key << " = " << value.dump());
+      known.insert(key);
+      REQUIRE(documented.contains(key));
+      if (given.contains(key)) continue;
+      CHECK(documented.at(key) == (value.is_null() ? "–" : "`" + value.dump() + "`"));
+    }
+  }
+  for (const std::string key : {"data.normalize", "data.normalize.mean", "data.normalize.std", "data.height"})
+    known.insert(key);
+  for (const auto& [key, value] : documented) {
+    INFO(key << " is on the page, but not in the program");
+    CHECK((known.contains(key) || known.contains("data." + key)));
+  }
+}
+
+TEST_CASE("the page of the configuration names every type of layer, data and noise") {
+  const std::string page = read_file(source / "docs/configuration.md");
+  const Extensions extensions;
+  for (const auto& types : {extensions.layers.types(), extensions.noises.types(), dataset_types()})
+    for (const std::string& type : types) {
+      INFO(type);
+      CHECK(page.find("`" + type + "`") != std::string::npos);
+    }
+}
+
+TEST_CASE("every published configuration reads, and its networks fit its images") {
+  const std::map<std::string, Shape> images{
+      {"mnist", {28, 28, 1}}, {"fashion_mnist", {28, 28, 1}}, {"cifar10", {32, 32, 3}}, {"cifar100", {32, 32, 3}}};
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source / "apps/configs")) {
+    if (entry.path().extension() != ".json") continue;
+    INFO(entry.path().string());
+    const Experiment experiment = read_experiment_file(entry.path().string(), {}, {});
+    CHECK(experiment.name == entry.path().stem().string());
+    for (const Regime& regime : experiment.regimes) {
+      const DatasetOptions& data = regime.data.dataset;
+      const Shape synthetic = data.synthetic.colour ? Shape{32, 32, 3} : Shape{28, 28, 1};
+      const Shape input = data.type == "synthetic" ? synthetic : images.at(data.type);
+      const int64_t classes = data.type == "cifar100" ? 100 : 10;
+      CHECK(regime.build_network({}, input, classes)->output_shape() == Shape{classes});
+    }
+    ++count;
+  }
+  CHECK(count >= 5);
+}
