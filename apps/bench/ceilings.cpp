@@ -32,8 +32,8 @@ Samples measure_copy(int threads, int rounds, int64_t floats) {
 Samples measure_sgemm(int threads, int rounds, int64_t size) {
   Context context({}, threads);
   const Tensor a(context, {size, size}), b(context, {size, size}), c(context, {size, size});
-  kernels::random_normal(context.queue, size * size, 0, 1, {}, a.f32());
-  kernels::random_normal(context.queue, size * size, 0, 1, {}, b.f32());
+  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{}, a.f32());
+  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{.tensor = 1}, b.f32());
   const auto product = [&] {
     kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, size, size, size, 1, a.f32(), b.f32(),
                   0, c.f32());

@@ -29,7 +29,7 @@ struct Operation {
 
 Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
   Tensor tensor(context, {elements});
-  kernels::random_normal(context.queue, elements, 0, 1, {.tensor = stream}, tensor.f32());
+  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
   return tensor;
 }
 

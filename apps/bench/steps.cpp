@@ -43,7 +43,10 @@ class Training {
     model_.arena().zero_sums();
     double loss = 0;
     for (int64_t begin = 0; begin < batch.size(); begin += micro) {
-      AccumulateOptions options{.seed = 1, .step = step_, .sample_offset = begin};
+      AccumulateOptions options;
+      options.seed = 1;
+      options.step = step_;
+      options.sample_offset = begin;
       options.statistics = sgd_.statistics(true);
       loss += model_.accumulate(batch.rows(begin, std::min(begin + micro, batch.size())), options).loss;
     }
@@ -64,7 +67,7 @@ Batch random_batch(Context& context, const Shape& image, int64_t samples) {
   Batch batch{.images = Tensor(context, image.batched(samples)),
               .labels = Tensor(context, {samples}, DType::i32),
               .sample_weights = {}};
-  kernels::random_normal(context.queue, batch.images.elements(), 0, 1, {}, batch.images.f32());
+  kernels::random_normal(context.queue, batch.images.elements(), 0, 1, RandomStream{}, batch.images.f32());
   const auto labels = batch.labels.span<int32_t>();
   for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % classes);
   return batch;
