@@ -16,6 +16,8 @@ namespace {
 
 const Regime& find_regime(const Experiment& experiment, const std::string& name) {
   if (name.empty()) return experiment.regimes.front();
+  NSGD_CHECK(!experiment.regimes.front().name.empty(), "the configuration has no regimes, so none is named \"{}\"",
+             name);
   std::vector<std::string> names;
   for (const Regime& regime : experiment.regimes) {
     if (regime.name == name) return regime;
@@ -213,8 +215,8 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   file.write(options.output, metadata);
 
   std::string summary = notes;
-  summary += fmt::format("{}, regime {}, seed {}: {} samples of {}\n", experiment.name,
-                         regime.name.empty() ? "(only one)" : regime.name, seed, samples, train.name);
+  summary += fmt::format("{}{}, seed {}: {} samples of {}\n", experiment.name,
+                         regime.name.empty() ? "" : ", regime " + regime.name, seed, samples, train.name);
   summary += fmt::format("loss {:.6f}, accuracy {:.2f} %\n\n", loss,
                          100.0 * static_cast<double>(pass.sums.correct) / static_cast<double>(samples));
   summary += table.text();
