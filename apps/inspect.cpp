@@ -4,6 +4,9 @@
 #include <cmath>
 #include <deque>
 
+#include "apps/checkpoint.h"
+#include "apps/train_app.h"
+#include "apps/training_data.h"
 #include "core/safetensors.h"
 #include "core/suggest.h"
 #include "core/text_table.h"
@@ -24,20 +27,6 @@ const Regime& find_regime(const Experiment& experiment, const std::string& name)
     names.push_back(regime.name);
   }
   throw Error(fmt::format("no regime is named \"{}\"{}", name, suggestion(name, names)));
-}
-
-// The values of a checkpoint under the names of this network; what else it holds (momentum) is not needed here.
-void load_checkpoint(Model& model, const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  for (const Parameter* parameter : model.parameters()) {
-    std::vector<float> exported(static_cast<size_t>(parameter->shape.elements()));
-    file.read(parameter->name, StoredType::f32, parameter->exported_shape().extents(),
-              std::as_writable_bytes(std::span(exported)));
-    from_exported_layout(*parameter, exported.data(), parameter->value.f32());
-  }
-  for (const Buffer* buffer : model.buffers())
-    file.read(buffer->name, StoredType::f32, buffer->shape.extents(),
-              std::as_writable_bytes(buffer->value.span<float>()));
 }
 
 // Forward and backward over the batch as one training step does them, micro-batch by micro-batch.
@@ -150,23 +139,19 @@ std::string norm_text(const float* values, int64_t n) {
 }  // namespace
 
 std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options) {
-  NSGD_CHECK(experiment.device == "auto" || experiment.device == "cpu",
-             "device \"{}\" is not part of this build; use cpu", experiment.device);
   const Regime& regime = find_regime(experiment, options.regime);
   const uint64_t seed = options.seed.value_or(experiment.seeds.front());
   std::string notes;
 
-  Context context({}, experiment.threads);
-  const Dataset train = load_dataset(regime.data.dataset).train;
-  const ChannelStatistics statistics = regime.data.mean.empty()
-                                           ? channel_statistics(train)
-                                           : ChannelStatistics{regime.data.mean, regime.data.standard_deviation};
-  const Loader loader(context, train, statistics, regime.data.augment);
+  Context context(parse_device(experiment.device), experiment.threads);
+  const auto data = DataCache().get(regime);
+  const Dataset& train = data->sets.train;
+  const Loader loader(context, train, data->normalisation, regime.data.augment);
   Model model(context, regime.build_network(extensions, loader.image_shape(), train.classes), train.classes,
               regime.label_smoothing);
   regime.noise.check_globs(model.parameters());
   model.arena().initialise(seed);
-  if (options.checkpoint) load_checkpoint(model, *options.checkpoint);
+  if (options.checkpoint) load_weights(*options.checkpoint, model);
 
   const int64_t wanted = options.batch.value_or(regime.batch.size);
   NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,
