@@ -24,7 +24,7 @@ nlohmann::ordered_json Graph::json() const {
                                  {"type", node.type},
                                  {"inputs", node.inputs},
                                  {"output", node.output.channels_first().extents()}};
-    entry.update(node.attributes);
+    if (!node.attributes.is_null()) entry.update(node.attributes);  // null: what {} in an initialiser makes
     entry["parameters"] = std::move(parameters);
     list.push_back(std::move(entry));
   }
