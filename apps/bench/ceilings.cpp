@@ -1,0 +1,74 @@
+#include "apps/bench/ceilings.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "apps/bench/fma_peak.h"
+#include "apps/bench/measure.h"
+#include "core/tensor.h"
+#include "kernels/gemm.h"
+#include "kernels/parallel.h"
+#include "kernels/random.h"
+
+namespace noisysgd::bench {
+
+namespace {
+
+// Bytes read and written per second. Larger than common last-level caches.
+Samples measure_copy(int threads, int rounds, int64_t floats) {
+  Context context({}, threads);
+  const Tensor from = zeros(context, {floats}), to = zeros(context, {floats});
+  return measure({{"copy",
+                   [&] {
+                     kernels::cpu::parallel_ranges(context.queue, floats, 1, [&](int64_t begin, int64_t end) {
+                       std::memcpy(to.f32() + begin, from.f32() + begin,
+                                   static_cast<size_t>(end - begin) * sizeof(float));
+                     });
+                   }}},
+                 rounds)[0];
+}
+
+Samples measure_sgemm(int threads, int rounds, int64_t size) {
+  Context context({}, threads);
+  const Tensor a(context, {size, size}), b(context, {size, size}), c(context, {size, size});
+  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{}, a.f32());
+  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{.tensor = 1}, b.f32());
+  const auto product = [&] {
+    kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, size, size, size, 1, a.f32(), b.f32(),
+                  0, c.f32());
+  };
+  return measure({{"sgemm", product}}, rounds)[0];
+}
+
+}  // namespace
+
+Section measure_ceilings(int threads, int rounds) {
+  constexpr int64_t copied = int64_t{1} << 27, order = 2048;
+  Section section{
+      .title = "Ceilings",
+      .note = fmt::format("Best run of the FMA loop; medians of copying {} MiB (read + written bytes) and of "
+                          "a {}x{}x{} sgemm.",
+                          copied * 4 >> 20, order, order, order),
+      .table = TextTable({"threads", "FMA peak, GFLOP/s", "copy, GB/s", "sgemm, GFLOP/s", "sgemm, % of peak"}),
+      .key = "ceilings",
+      .json = Json::array()};
+  std::vector<int> thread_counts{1};
+  if (threads > 1) thread_counts.push_back(threads);
+  for (const int count : thread_counts) {
+    const double peak = fma_peak(count, rounds);
+    const double copy = 8.0 * static_cast<double>(copied) / measure_copy(count, rounds, copied).median();
+    const double sgemm =
+        2.0 * static_cast<double>(order * order * order) / measure_sgemm(count, rounds, order).median();
+    section.table.add_row({std::to_string(count), fmt::format("{:.1f}", peak * 1e-9),
+                           fmt::format("{:.1f}", copy * 1e-9), fmt::format("{:.1f}", sgemm * 1e-9),
+                           fmt::format("{:.0f}", 100 * sgemm / peak)});
+    section.json.push_back({{"threads", count},
+                            {"fma_flops_per_second", peak},
+                            {"copy_bytes_per_second", copy},
+                            {"sgemm_flops_per_second", sgemm}});
+  }
+  return section;
+}
+
+}  // namespace noisysgd::bench

@@ -1,0 +1,160 @@
+#include "apps/bench/layers.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <optional>
+
+#include "apps/bench/fma_peak.h"
+#include "apps/bench/measure.h"
+#include "apps/bench/networks.h"
+#include "core/tensor.h"
+#include "kernels/conv_second_moment.h"
+#include "kernels/gemm.h"
+#include "kernels/random.h"
+
+namespace noisysgd::bench {
+
+namespace {
+
+using kernels::ConvShape;
+using kernels::Transpose;
+
+// One operation on a layer, and how many products of the layer's size it forms.
+struct Operation {
+  Case run;
+  double products;
+  std::string compared_to = {};  // the operation whose time the ratio column divides by
+};
+
+Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
+  Tensor tensor(context, {elements});
+  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
+  return tensor;
+}
+
+ConvShape conv_shape(const GraphNode& node, const Shape& input, int64_t batch) {
+  const auto pair = [&](const char* key) { return node.attributes.at(key).get<std::array<int64_t, 2>>(); };
+  const auto kernel = pair("kernel"), stride = pair("stride"), padding = pair("padding");
+  return {batch,     input[0],  input[1],  input[2],   node.output[2], kernel[0],
+          kernel[1], stride[0], stride[1], padding[0], padding[1]};
+}
+
+std::vector<Operation> conv_operations(Context& context, const ConvShape& s) {
+  const Tensor x = random_tensor(context, s.batch * s.height * s.width * s.in_channels, 0), grad_x(context, x.shape());
+  const Tensor y = random_tensor(context, s.batch * s.positions() * s.out_channels, 1), out(context, y.shape());
+  const Tensor weight = random_tensor(context, s.weights(), 2), bias = zeros(context, {s.out_channels});
+  const Tensor sum = zeros(context, weight.shape()), square = zeros(context, weight.shape());
+  auto& queue = context.queue;
+  const std::string plain = "weight gradient";
+  return {
+      {{"forward", [=, &queue] { kernels::conv_forward(queue, s, x.f32(), weight.f32(), bias.f32(), out.f32()); }}, 1},
+      {{"data gradient", [=, &queue] { kernels::conv_backward_data(queue, s, weight.f32(), y.f32(), grad_x.f32()); }},
+       1},
+      {{plain, [=, &queue] { kernels::conv_backward_weight(queue, s, x.f32(), y.f32(), sum.f32()); }}, 1},
+      {{"weight gradient, direct",
+        [=, &queue] { kernels::conv_backward_weight_direct(queue, s, x.f32(), y.f32(), sum.f32()); }},
+       1,
+       plain},
+      {{"with second moment, exact",
+        [=, &queue] { kernels::conv_second_moment_exact(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
+       1,
+       plain},
+      {{"with second moment, spatial",
+        [=, &queue] { kernels::conv_second_moment_spatial(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
+       2,
+       plain},
+  };
+}
+
+std::vector<Operation> linear_operations(Context& context, int64_t samples, int64_t inputs, int64_t outputs) {
+  const Tensor x = random_tensor(context, samples * inputs, 0), grad_x(context, x.shape());
+  const Tensor y = random_tensor(context, samples * outputs, 1), out(context, y.shape());
+  const Tensor weight = random_tensor(context, inputs * outputs, 2);
+  const Tensor sum = zeros(context, weight.shape()), square = zeros(context, weight.shape());
+  auto& queue = context.queue;
+  const std::string plain = "weight gradient";
+  const auto gradient = [=, &queue] {
+    kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1, y.f32(), x.f32(), 1, sum.f32());
+  };
+  return {
+      {{"forward",
+        [=, &queue] {
+          kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1, x.f32(), weight.f32(), 0,
+                        out.f32());
+        }},
+       1},
+      {{"data gradient",
+        [=, &queue] {
+          kernels::gemm(queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1, y.f32(), weight.f32(), 0,
+                        grad_x.f32());
+        }},
+       1},
+      {{plain, gradient}, 1},
+      {{"with second moment, exact",
+        [=, &queue] {
+          gradient();
+          kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), y.f32(), square.f32());
+        }},
+       2,
+       plain},
+  };
+}
+
+}  // namespace
+
+Section measure_layers(const std::string& network, const LayerOptions& options) {
+  Context context({}, options.threads);
+  const double peak = fma_peak(context.queue.threads(), options.rounds);
+  Section section{
+      .title = fmt::format("Layers: {}, batch {}", network, options.batch),
+      .note = fmt::format("Medians of {} alternating rounds; {:.1f} GFLOP/s is the measured FMA peak of {} thread(s). "
+                          "Ratio: time over that of the plain weight gradient.",
+                          options.rounds, peak * 1e-9, context.queue.threads()),
+      .table =
+          TextTable({"layer", "operation", "ms", "p5 – p95", "GFLOP/s", "% of peak", "ratio"},
+                    {TextTable::Align::left, TextTable::Align::left, TextTable::Align::right, TextTable::Align::right,
+                     TextTable::Align::right, TextTable::Align::right, TextTable::Align::right}),
+      .key = "layers",
+      .json = {
+          {"network", network}, {"batch", options.batch}, {"fma_flops_per_second", peak}, {"layers", Json::array()}}};
+
+  const std::unique_ptr<Layer> layer = make_network(network);
+  Graph graph{layer->input_shape(), classes, {}};
+  layer->describe(graph, "input");
+  std::map<std::string, Shape> outputs{{"input", layer->input_shape()}};
+  for (const GraphNode& node : graph.nodes) {
+    const Shape input = outputs.at(node.inputs.front());
+    outputs[node.name] = node.output;
+    std::vector<Operation> operations;
+    if (node.type == "conv2d") operations = conv_operations(context, conv_shape(node, input, options.batch));
+    if (node.type == "linear") operations = linear_operations(context, options.batch, input[0], node.output[0]);
+    if (operations.empty()) continue;
+
+    std::vector<Case> cases;
+    for (const Operation& operation : operations) cases.push_back(operation.run);
+    const std::vector<Samples> times = measure(cases, options.rounds);
+    std::map<std::string, const Samples*> by_name;
+    for (size_t i = 0; i < cases.size(); ++i) by_name[cases[i].name] = &times[i];
+    Json measured = {{"layer", node.name}, {"input", input.extents()}, {"output", node.output.extents()}};
+    for (size_t i = 0; i < operations.size(); ++i) {
+      const Operation& operation = operations[i];
+      const double rate = operation.products * static_cast<double>(node.flops * options.batch) / times[i].median();
+      std::string ratio;
+      Json entry = {{"seconds", times[i].json()}, {"flops_per_second", rate}};
+      if (!operation.compared_to.empty()) {
+        const double value = times[i].ratio(*by_name.at(operation.compared_to));
+        ratio = fmt::format("{:.2f}", value);
+        entry["ratio"] = value;
+      }
+      section.table.add_row({i == 0 ? fmt::format("{} {} → {}", node.name, input.text(), node.output.text()) : "",
+                             operation.run.name, milliseconds(times[i].median()), times[i].spread(),
+                             fmt::format("{:.1f}", rate * 1e-9), fmt::format("{:.0f}", 100 * rate / peak), ratio});
+      measured["operations"][operation.run.name] = std::move(entry);
+    }
+    section.json["layers"].push_back(std::move(measured));
+  }
+  return section;
+}
+
+}  // namespace noisysgd::bench

@@ -1,0 +1,20 @@
+// Every convolution and linear layer of a network on its own: forward, gradients, and second moments, in GFLOP/s and as
+// a share of the arithmetic ceiling. FLOPs are those of the products asked for: 2 per multiply-add, twice that where a
+// second moment needs a second product (the spatial estimator, and linear layers).
+#pragma once
+
+#include <string>
+
+#include "apps/bench/section.h"
+
+namespace noisysgd::bench {
+
+struct LayerOptions {
+  int64_t batch = 512;
+  int threads = 0;
+  int rounds = 9;
+};
+
+Section measure_layers(const std::string& network, const LayerOptions& options);
+
+}  // namespace noisysgd::bench

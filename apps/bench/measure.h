@@ -1,0 +1,40 @@
+// Times of several cases measured in turns: every round runs each case once, forwards and backwards alternately, so
+// that whatever else the machine does falls on all of them alike. Compare cases by ratio(), the median over rounds.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "kernels/check.h"
+
+namespace noisysgd::bench {
+
+struct Case {
+  std::string name;
+  std::function<void()> run;
+};
+
+// Seconds per call of one case, one sample per round.
+class Samples {
+ public:
+  explicit Samples(std::vector<double> seconds = {}) : seconds_(std::move(seconds)) {}
+  double median() const { return percentile(50); }
+  double percentile(double p) const;  // linear between neighbours
+  double ratio(const Samples& base) const;
+  std::string spread() const;  // "p5 – p95" in milliseconds
+  Json json() const;           // {"median", "p5", "p95"} in seconds
+  void add(double seconds) { seconds_.push_back(seconds); }
+
+ private:
+  std::vector<double> seconds_;
+};
+
+// One warm-up call each, then `rounds` rounds. A sample of a short case is the mean of several calls, at least
+// `least_seconds` together.
+std::vector<Samples> measure(const std::vector<Case>& cases, int rounds, double least_seconds = 0.01);
+
+std::string milliseconds(double seconds);
+
+}  // namespace noisysgd::bench

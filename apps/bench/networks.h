@@ -1,0 +1,18 @@
+// The networks that are measured, by name: mlp and lenet on 28x28 grey images, and convnet, a 3x3 network on 32x32
+// colour images: conv 16, ReLU, conv 16, pool, conv 32, ReLU, pool, linear.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layers/layer.h"
+
+namespace noisysgd::bench {
+
+inline constexpr int64_t classes = 10;
+
+std::vector<std::string> network_names();
+std::unique_ptr<Layer> make_network(const std::string& name);
+
+}  // namespace noisysgd::bench

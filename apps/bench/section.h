@@ -1,0 +1,19 @@
+// What one benchmark reports: a titled table for people and the same figures, unrounded, for programs.
+#pragma once
+
+#include <string>
+
+#include "core/json.h"
+#include "core/text_table.h"
+
+namespace noisysgd::bench {
+
+struct Section {
+  std::string title;
+  std::string note;  // how to read the columns
+  TextTable table;
+  std::string key;  // in the JSON report
+  Json json;
+};
+
+}  // namespace noisysgd::bench

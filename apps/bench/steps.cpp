@@ -1,0 +1,140 @@
+#include "apps/bench/steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "apps/bench/machine.h"
+#include "apps/bench/measure.h"
+#include "apps/bench/networks.h"
+#include "kernels/random.h"
+#include "layers/model.h"
+#include "optim/sgd.h"
+
+namespace noisysgd::bench {
+
+namespace {
+
+struct Variant {
+  const char* name;
+  Json noise;
+  SecondMoment conv;
+};
+
+const Json diagonal_fisher = {{"type", "diagonal_fisher"}, {"small_batch", 128}};
+const Variant variants[] = {{"plain", {{"type", "none"}}, SecondMoment::none},
+                            {"diag-F exact + noise", diagonal_fisher, SecondMoment::exact},
+                            {"diag-F spatial + noise", diagonal_fisher, SecondMoment::spatial}};
+
+// What the trainer keeps for a run, and one step of it.
+class Training {
+ public:
+  Training(Context& context, const std::string& network, const Variant& variant)
+      : model_(context, make_network(network), classes),
+        fisher_{.conv = variant.conv},
+        noise_(Noise::read(Config(variant.noise).root(), NoiseRegistry::builtin())),
+        sgd_(context, {.learning_rate = 0.01, .momentum = 0.9, .weight_decay = 5e-4}, fisher_, noise_) {
+    if (noise_.needs_second_moment()) model_.arena().require_second_moment();
+    model_.arena().initialise(1);
+  }
+
+  void step(const Batch& batch, int64_t micro) {
+    model_.arena().zero_sums();
+    double loss = 0;
+    for (int64_t begin = 0; begin < batch.size(); begin += micro) {
+      AccumulateOptions options;
+      options.seed = 1;
+      options.step = step_;
+      options.sample_offset = begin;
+      options.statistics = sgd_.statistics(true);
+      loss += model_.accumulate(batch.rows(begin, std::min(begin + micro, batch.size())), options).loss;
+    }
+    NSGD_CHECK(std::isfinite(loss), "benchmark: the loss of step {} is {}", step_, loss);
+    sgd_.step(model_.parameters(), {.learning_rate = 0.01, .batch = batch.size(), .seed = 1, .step = step_});
+    ++step_;
+  }
+
+ private:
+  Model model_;
+  FisherOptions fisher_;
+  Noise noise_;
+  Sgd sgd_;
+  uint32_t step_ = 0;
+};
+
+Batch random_batch(Context& context, const Shape& image, int64_t samples) {
+  Batch batch{.images = Tensor(context, image.batched(samples)),
+              .labels = Tensor(context, {samples}, DType::i32),
+              .sample_weights = {}};
+  kernels::random_normal(context.queue, batch.images.elements(), 0, 1, RandomStream{}, batch.images.f32());
+  const auto labels = batch.labels.span<int32_t>();
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % classes);
+  return batch;
+}
+
+struct MemoryPeak {
+  size_t allocated;  // tensors at their peak, and the queue's workspace
+  size_t resident;   // of the process; 0 where the system does not tell
+};
+
+MemoryPeak measure_memory(const std::string& network, const Variant& variant, const StepOptions& options,
+                          int64_t micro) {
+  const bool marked = reset_resident_peak();
+  Context context({}, options.threads);
+  Training training(context, network, variant);
+  const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
+  for (int i = 0; i < 2; ++i) training.step(batch, micro);
+  return {context.allocator.use().peak + context.queue.workspace_bytes(), marked ? resident_peak() : 0};
+}
+
+std::string mebibytes(size_t bytes) {
+  return bytes == 0 ? "-" : fmt::format("{:.0f}", static_cast<double>(bytes) / (1 << 20));
+}
+
+}  // namespace
+
+Section measure_steps(const std::string& network, const StepOptions& options) {
+  const int64_t micro = options.micro == 0 ? options.batch : options.micro;
+  std::vector<MemoryPeak> memory;
+  for (const Variant& variant : variants) memory.push_back(measure_memory(network, variant, options, micro));
+
+  Context context({}, options.threads);
+  const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
+  std::vector<std::unique_ptr<Training>> trainings;
+  std::vector<Case> cases;
+  for (const Variant& variant : variants) {
+    trainings.push_back(std::make_unique<Training>(context, network, variant));
+    cases.push_back(
+        {variant.name, [&batch, micro, training = trainings.back().get()] { training->step(batch, micro); }});
+  }
+  const std::vector<Samples> times = measure(cases, options.rounds);
+
+  Section section{
+      .title = fmt::format("Training step: {}, batch {}, micro-batch {}", network, options.batch, micro),
+      .note = fmt::format("Medians of {} alternating steps. Memory: peak of tensors plus workspace; in parentheses the "
+                          "process's resident peak. Time ratios are medians over rounds.",
+                          options.rounds),
+      .table =
+          TextTable({"step", "ms", "p5 – p95", "samples/s", "time / plain", "peak MiB (resident)", "memory / plain"}),
+      .key = "steps",
+      .json = {{"network", network}, {"batch", options.batch}, {"micro", micro}, {"variants", Json::array()}}};
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const double time_ratio = times[i].ratio(times[0]);
+    const double memory_ratio = static_cast<double>(memory[i].allocated) / static_cast<double>(memory[0].allocated);
+    section.table.add_row({cases[i].name, milliseconds(times[i].median()), times[i].spread(),
+                           fmt::format("{:.0f}", static_cast<double>(options.batch) / times[i].median()),
+                           fmt::format("{:.3f}", time_ratio),
+                           fmt::format("{} ({})", mebibytes(memory[i].allocated), mebibytes(memory[i].resident)),
+                           fmt::format("{:.3f}", memory_ratio)});
+    section.json["variants"].push_back({{"name", cases[i].name},
+                                        {"seconds", times[i].json()},
+                                        {"time_ratio", time_ratio},
+                                        {"peak_bytes", memory[i].allocated},
+                                        {"resident_peak_bytes", memory[i].resident},
+                                        {"memory_ratio", memory_ratio}});
+  }
+  return section;
+}
+
+}  // namespace noisysgd::bench

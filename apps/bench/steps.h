@@ -1,0 +1,21 @@
+// Whole training steps (zero the sums, accumulate over micro-batches, noisy SGD step) of one network: plain, and with
+// diagonal-Fisher noise from the exact and the spatial estimator. Time is measured in turns within one process, memory
+// before that in a fresh context per variant.
+#pragma once
+
+#include <string>
+
+#include "apps/bench/section.h"
+
+namespace noisysgd::bench {
+
+struct StepOptions {
+  int64_t batch = 4096;
+  int64_t micro = 0;  // samples per forward and backward pass; 0: the whole batch
+  int threads = 0;
+  int rounds = 9;
+};
+
+Section measure_steps(const std::string& network, const StepOptions& options);
+
+}  // namespace noisysgd::bench
