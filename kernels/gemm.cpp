@@ -25,6 +25,10 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
   NSGD_CHECK(m >= 0 && n >= 0 && k >= 0 && m <= largest && n <= largest && k <= largest,
              "gemm: sizes m={} n={} k={} must lie in 0..{}", m, n, k, largest);
   if (m == 0 || n == 0) return;
+  if (k == 0) {  // an empty sum; oneDNN refuses it
+    for (int64_t i = 0; i < m * n; ++i) c[i] = beta == 0.0f ? 0.0f : beta * c[i];
+    return;
+  }
   const LibraryThreads threads(queue);
   const bool flip_a = transpose_a == Transpose::yes, flip_b = transpose_b == Transpose::yes;
   const auto leading = [](int64_t columns) { return std::max<int64_t>(columns, 1); };

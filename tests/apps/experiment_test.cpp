@@ -1,0 +1,65 @@
+#include "apps/experiment.h"
+
+#include "tests/catch.h"
+
+using namespace noisysgd;
+
+namespace {
+
+std::vector<std::string> problems_of(const char* text) {
+  try {
+    read_experiment(parse_config(text, "test"), "test", {});
+  } catch (const ConfigError& error) {
+    return error.problems();
+  }
+  return {};
+}
+
+bool any_mentions(const std::vector<std::string>& problems, const std::string& text) {
+  for (const std::string& problem : problems)
+    if (problem.find(text) != std::string::npos) return true;
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("every problem of an experiment is reported at once, with its path and the nearest name") {
+  const auto problems = problems_of(R"({
+    "epoch": 3, "batch": {"size": 0}, "optimizer": {"momentum": "much", "learning_rat": 1},
+    "noise": {"type": "diagonal_fisher", "small_batch": 128, "sigma": 1}})");
+  CHECK(any_mentions(problems, "\"epochs\""));
+  CHECK(any_mentions(problems, "$.batch.size"));
+  CHECK(any_mentions(problems, "$.optimizer.momentum"));
+  CHECK(any_mentions(problems, "\"learning_rate\""));
+  CHECK(any_mentions(problems, "$.noise.sigma"));
+  CHECK(problems.size() == 5);
+}
+
+TEST_CASE("a regime is a patch over the base, and a new type drops the old type's keys") {
+  const Experiment experiment = read_experiment(parse_config(R"({
+    "seeds": [3, 5], "noise": {"type": "diagonal_fisher", "small_batch": 64}, "batch": {"size": 512, "ghost_size": 32},
+    "regimes": [{"name": "LB+Diag"}, {"name": "LB", "noise": {"type": "none"}},
+                {"name": "SB", "batch": {"size": 64}, "noise": {"type": "isotropic", "sigma": 0.5}}]})",
+                                                             "test"),
+                                                "test", {});
+  REQUIRE(experiment.regimes.size() == 3);
+  CHECK(experiment.seeds == std::vector<uint64_t>{3, 5});
+  CHECK(experiment.regimes[0].noise.needs_second_moment());
+  CHECK_FALSE(experiment.regimes[1].noise.active());
+  CHECK(experiment.regimes[2].batch.size == 64);
+  CHECK(experiment.regimes[2].batch.ghost_size == 32);
+  CHECK(experiment.regimes[2].noise.options().type == "isotropic");
+  // The effective document rebuilds the regime: nothing is left to defaults.
+  const Regime& regime = experiment.regimes[0];
+  const Experiment again = read_experiment(regime.effective, "effective", {});
+  CHECK(again.regimes.at(0).effective == regime.effective);
+}
+
+TEST_CASE("mistakes of regimes and seeds name the regime") {
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A"}, {"name": "A"}]})"), "used twice"));
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"epochs": 2}]})"), "$.regimes[0]"));
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A/B"}]})"), "cannot name a folder"));
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "B", "epochs": -1}]})"), "regime \"B\""));
+  CHECK(any_mentions(problems_of(R"({"seed": 1, "seeds": [2]})"), "either seed or seeds"));
+  CHECK(any_mentions(problems_of(R"({"seeds": [2, 2]})"), "twice"));
+}

@@ -1,0 +1,126 @@
+// Whole runs on small synthetic data: interruption and resume, micro-batches, NaN, folders that cannot be used.
+#include "apps/trainer.h"
+
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "core/file.h"
+#include "core/safetensors.h"
+#include "tests/catch.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using noisysgd::test::TemporaryFolder;
+
+namespace {
+
+constexpr const char* base = R"({
+  "data": {"type": "synthetic", "train_size": 600, "test_size": 50, "augment": {"crop_padding": 2}},
+  "model": {"type": "sequential", "layers": [
+    {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2}, {"type": "batch_norm"}, {"type": "relu"},
+    {"type": "flatten"}, {"type": "dropout", "probability": 0.2}, {"type": "linear"}]},
+  "batch": {"size": 96, "ghost_size": 32}, "epochs": 12, "optimizer": {"learning_rate": 0.02, "weight_decay": 0.001},
+  "noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.8},
+  "schedule": {"type": "cosine"}, "logging": {"every_steps": 3}})";
+
+Regime regime_with(const std::vector<std::string>& assignments) {
+  Json document = parse_config(base, "test");
+  for (const std::string& assignment : assignments) apply_override(document, assignment);
+  return read_experiment(document, "test", {}).regimes.at(0);
+}
+
+RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7) {
+  Context context({}, 2);
+  DataCache data;
+  const Extensions extensions;
+  return train(context, *data.get(regime), {regime, extensions, seed, folder, Progress::Mode::quiet});
+}
+
+std::string error_of(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7) {
+  try {
+    run(regime, folder, seed);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// Every tensor of a checkpoint, as bytes.
+std::map<std::string, std::vector<float>> tensors(const std::filesystem::path& folder) {
+  const SafetensorsFile file(folder / "checkpoint.safetensors");
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& entry : file.entries()) all[entry.name] = file.values<float>(entry.name);
+  return all;
+}
+
+// metrics.jsonl without what the clock decides.
+std::vector<Json> metrics(const std::filesystem::path& folder) {
+  std::ifstream file(folder / "metrics.jsonl");
+  std::vector<Json> lines;
+  for (std::string line; std::getline(file, line);) {
+    lines.push_back(Json::parse(line));
+    lines.back().erase("samples_per_second");
+  }
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({});
+  REQUIRE(run(regime, folder.path() / "whole") == RunOutcome::finished);
+
+  const auto broken = folder.path() / "broken";
+  {
+    // The signal comes as a user's would: from outside, at some moment after the first line of the log.
+    std::jthread user([&](const std::stop_token& stop) {
+      std::error_code error;
+      while (!stop.stop_requested() && !(std::filesystem::file_size(broken / "metrics.jsonl", error) > 0 && !error))
+        std::this_thread::yield();
+      if (!stop.stop_requested()) std::raise(SIGTERM);
+    });
+    REQUIRE(run(regime, broken) == RunOutcome::interrupted);
+  }
+  CHECK_FALSE(is_finished(broken));
+  REQUIRE(run(regime, broken) == RunOutcome::finished);
+  CHECK(tensors(broken) == tensors(folder.path() / "whole"));
+  CHECK(metrics(broken) == metrics(folder.path() / "whole"));
+}
+
+TEST_CASE("micro-batches of whole ghost groups give the whole batch's training") {
+  const TemporaryFolder folder;
+  REQUIRE(run(regime_with({"epochs=1"}), folder.path() / "whole") == RunOutcome::finished);
+  REQUIRE(run(regime_with({"epochs=1", "batch.micro=32"}), folder.path() / "micro") == RunOutcome::finished);
+  const auto whole = tensors(folder.path() / "whole"), micro = tensors(folder.path() / "micro");
+  for (const auto& [name, values] : whole) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      difference += std::pow(double{values[i]} - micro.at(name)[i], 2);
+      norm += std::pow(double{values[i]}, 2);
+    }
+    INFO(name);
+    // A convolution's bias before batch normalisation is moved by noise and rounding alone: its scale is the step's.
+    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm) + 1e-6);
+  }
+}
+
+TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"optimizer.learning_rate=1e30", R"(noise={"type": "none"})"});
+  const std::string error = error_of(regime, folder.path() / "nan");
+  CHECK(error.find("not finite at step") != std::string::npos);
+  CHECK(error.find("layer '") != std::string::npos);
+  CHECK_FALSE(is_finished(folder.path() / "nan"));
+}
+
+TEST_CASE("a folder of another configuration or seed is refused and left as it is") {
+  const TemporaryFolder folder;
+  REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  const auto before = tensors(folder.path());
+  CHECK(error_of(regime_with({"epochs=2"}), folder.path()).find("another configuration") != std::string::npos);
+  CHECK(error_of(regime_with({"epochs=1"}), folder.path(), 8).find("another configuration") != std::string::npos);
+  CHECK(tensors(folder.path()) == before);
+}
