@@ -28,15 +28,22 @@ NSGD_TARGET_CLONES void add_to(const float* x, int64_t n, float* y) {
 
 constexpr int64_t dropout_blocks = 64;  // Philox blocks drawn at a time
 
-// keep[4*b+l] = 1 if word l of block first+b keeps its element
+// keep[4*b+l] = scale if word l of block first+b keeps its element, else 0
 NSGD_TARGET_CLONES void draw_keep(const RandomStream& stream, float probability, uint32_t first, float scale,
                                   float* keep) {
+  const RandomStream local = stream;  // keeps the loop free of aliasing
+  uint32_t words[4][dropout_blocks];
 #pragma omp simd
   for (int64_t block = 0; block < dropout_blocks; ++block) {
-    const std::array<uint32_t, 4> words = random_words(stream, first + static_cast<uint32_t>(block));
-    for (int lane = 0; lane < 4; ++lane)
-      keep[4 * block + lane] = uniform_from_word(words[lane]) >= probability ? scale : 0.0f;
+    const std::array<uint32_t, 4> drawn = random_words(local, first + static_cast<uint32_t>(block));
+    words[0][block] = drawn[0];
+    words[1][block] = drawn[1];
+    words[2][block] = drawn[2];
+    words[3][block] = drawn[3];
   }
+  for (int64_t block = 0; block < dropout_blocks; ++block)
+    for (int lane = 0; lane < 4; ++lane)
+      keep[4 * block + lane] = uniform_from_word(words[lane][block]) >= probability ? scale : 0.0f;
 }
 
 NSGD_TARGET_CLONES void apply_keep(const float* x, const float* keep, int64_t n, float* y) {

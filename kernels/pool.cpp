@@ -1,6 +1,7 @@
 #include "kernels/pool.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/channel_rows.h"
 #include "kernels/parallel.h"
@@ -44,45 +45,92 @@ struct Sample {
   int64_t out_size() const { return out_height * out_width * channels; }
 };
 
-constexpr int64_t lanes = 32;  // channels handled at a time
+#define NSGD_INLINE inline __attribute__((always_inline))  // into every clone of the calling function
+
+// visit(lanes, first channel) with compile-time lanes, so that one block of channels stays in registers over all taps
+// of a window. The last block overlaps the one before it rather than leave a remainder: visits must only overwrite.
+template <class Visit>
+NSGD_INLINE void over_channels(int64_t channels, const Visit& visit) {
+  const auto blocks = [&](auto lanes) __attribute__((always_inline)) {
+    for (int64_t c = 0; c + lanes <= channels; c += lanes) visit(lanes, c);
+    if (channels % lanes != 0) visit(lanes, channels - lanes);
+  };
+  if (channels >= 16)
+    blocks(std::integral_constant<int64_t, 16>());
+  else if (channels >= 4)
+    blocks(std::integral_constant<int64_t, 4>());
+  else
+    blocks(std::integral_constant<int64_t, 1>());
+}
+
+template <int64_t lanes>
+NSGD_INLINE void max_window(const Sample& s, const Taps& rows, const Taps& columns, const float* x, float* y,
+                            uint8_t* index) {
+  float best[lanes];
+  int32_t where[lanes];
+  const float* start = x + ((rows.origin + rows.first) * s.width + columns.origin + columns.first) * s.channels;
+  for (int64_t c = 0; c < lanes; ++c) {
+    best[c] = start[c];
+    where[c] = static_cast<int32_t>(rows.first * s.kernel + columns.first);
+  }
+  for (int64_t r = rows.first; r < rows.last; ++r)
+    for (int64_t q = columns.first; q < columns.last; ++q) {
+      const float* tap = x + ((rows.origin + r) * s.width + columns.origin + q) * s.channels;
+      const auto number = static_cast<int32_t>(r * s.kernel + q);
+#pragma omp simd
+      for (int64_t c = 0; c < lanes; ++c) {
+        const float value = tap[c];
+        const bool better = value > best[c] || value != value;  // NaN wins, so that it is seen
+        best[c] = better ? value : best[c];
+        where[c] = better ? number : where[c];
+      }
+    }
+  for (int64_t c = 0; c < lanes; ++c) y[c] = best[c];
+  if (index)
+    for (int64_t c = 0; c < lanes; ++c) index[c] = static_cast<uint8_t>(where[c]);
+}
 
 NSGD_TARGET_CLONES void max_forward(const Sample& s, const float* x, float* y, uint8_t* index) {
   for (int64_t i = 0; i < s.out_height; ++i) {
     const Taps rows(i, s.kernel, s.stride, s.padding, s.height);
     for (int64_t j = 0; j < s.out_width; ++j) {
       const Taps columns(j, s.kernel, s.stride, s.padding, s.width);
-      const float* window = x + (rows.origin * s.width + columns.origin) * s.channels;
       const int64_t output = (i * s.out_width + j) * s.channels;
-      for (int64_t c0 = 0; c0 < s.channels; c0 += lanes) {
-        const int64_t count = std::min(lanes, s.channels - c0);
-        float best[lanes];
-        int32_t where[lanes];
-        const float* start = window + (rows.first * s.width + columns.first) * s.channels + c0;
-        for (int64_t c = 0; c < count; ++c) {
-          best[c] = start[c];
-          where[c] = static_cast<int32_t>(rows.first * s.kernel + columns.first);
-        }
-        for (int64_t r = rows.first; r < rows.last; ++r)
-          for (int64_t q = columns.first; q < columns.last; ++q) {
-            const float* tap = window + (r * s.width + q) * s.channels + c0;
-            const auto number = static_cast<int32_t>(r * s.kernel + q);
+      over_channels(
+          s.channels, [&](auto lanes, int64_t c) __attribute__((always_inline)) {
+            max_window<lanes>(s, rows, columns, x + c, y + output + c, index ? index + output + c : nullptr);
+          });
+    }
+  }
+}
+
+// Windows that do not overlap: every tap is written once, with the gradient or with zero.
+NSGD_TARGET_CLONES void max_backward_disjoint(const Sample& s, const uint8_t* index, const float* grad_y,
+                                              float* grad_x) {
+  for (int64_t i = 0; i < s.out_height; ++i) {
+    const Taps rows(i, s.kernel, s.stride, s.padding, s.height);
+    for (int64_t j = 0; j < s.out_width; ++j) {
+      const Taps columns(j, s.kernel, s.stride, s.padding, s.width);
+      const int64_t output = (i * s.out_width + j) * s.channels;
+      over_channels(
+          s.channels, [&](auto lanes, int64_t c0) __attribute__((always_inline)) {
+            const float* grad = grad_y + output + c0;
+            const uint8_t* where = index + output + c0;
+            for (int64_t r = rows.first; r < rows.last; ++r)
+              for (int64_t q = columns.first; q < columns.last; ++q) {
+                float* tap = grad_x + ((rows.origin + r) * s.width + columns.origin + q) * s.channels + c0;
+                const auto number = static_cast<int32_t>(r * s.kernel + q);
 #pragma omp simd
-            for (int64_t c = 0; c < count; ++c) {
-              const bool better = tap[c] > best[c] || tap[c] != tap[c];  // NaN wins, so that it is seen
-              best[c] = better ? tap[c] : best[c];
-              where[c] = better ? number : where[c];
-            }
-          }
-        for (int64_t c = 0; c < count; ++c) y[output + c0 + c] = best[c];
-        if (index)
-          for (int64_t c = 0; c < count; ++c) index[output + c0 + c] = static_cast<uint8_t>(where[c]);
-      }
+                for (int64_t c = 0; c < lanes; ++c) tap[c] = int32_t{where[c]} == number ? grad[c] : 0.0f;
+              }
+          });
     }
   }
 }
 
 void max_backward(const Sample& s, const uint8_t* index, const float* grad_y, float* grad_x) {
   std::fill_n(grad_x, s.in_size(), 0.0f);
+  if (s.stride >= s.kernel) return max_backward_disjoint(s, index, grad_y, grad_x);
   for (int64_t i = 0; i < s.out_height; ++i)
     for (int64_t j = 0; j < s.out_width; ++j) {
       const int64_t output = (i * s.out_width + j) * s.channels;
@@ -100,22 +148,26 @@ NSGD_TARGET_CLONES void average_forward(const Sample& s, const float* x, float* 
     const Taps rows(i, s.kernel, s.stride, s.padding, s.height);
     for (int64_t j = 0; j < s.out_width; ++j) {
       const Taps columns(j, s.kernel, s.stride, s.padding, s.width);
-      float* out = y + (i * s.out_width + j) * s.channels;
-      std::fill_n(out, s.channels, 0.0f);
-      for (int64_t r = rows.first; r < rows.last; ++r)
-        for (int64_t q = columns.first; q < columns.last; ++q) {
-          const float* tap = x + ((rows.origin + r) * s.width + columns.origin + q) * s.channels;
+      over_channels(
+          s.channels, [&](auto lanes, int64_t c0) __attribute__((always_inline)) {
+            float sums[lanes] = {};
+            for (int64_t r = rows.first; r < rows.last; ++r)
+              for (int64_t q = columns.first; q < columns.last; ++q) {
+                const float* tap = x + ((rows.origin + r) * s.width + columns.origin + q) * s.channels + c0;
 #pragma omp simd
-          for (int64_t c = 0; c < s.channels; ++c) out[c] += tap[c];
-        }
+                for (int64_t c = 0; c < lanes; ++c) sums[c] += tap[c];
+              }
+            float* out = y + (i * s.out_width + j) * s.channels + c0;
 #pragma omp simd
-      for (int64_t c = 0; c < s.channels; ++c) out[c] *= scale;
+            for (int64_t c = 0; c < lanes; ++c) out[c] = scale * sums[c];
+          });
     }
   }
 }
 
 NSGD_TARGET_CLONES void average_backward(const Sample& s, const float* grad_y, float* grad_x) {
   const float scale = 1.0f / static_cast<float>(s.kernel * s.kernel);
+  const bool disjoint = s.stride >= s.kernel;  // every tap is written once
   std::fill_n(grad_x, s.in_size(), 0.0f);
   for (int64_t i = 0; i < s.out_height; ++i) {
     const Taps rows(i, s.kernel, s.stride, s.padding, s.height);
@@ -125,8 +177,15 @@ NSGD_TARGET_CLONES void average_backward(const Sample& s, const float* grad_y, f
       for (int64_t r = rows.first; r < rows.last; ++r)
         for (int64_t q = columns.first; q < columns.last; ++q) {
           float* tap = grad_x + ((rows.origin + r) * s.width + columns.origin + q) * s.channels;
+          if (disjoint)
+            over_channels(
+                s.channels, [&](auto lanes, int64_t c0) __attribute__((always_inline)) {
 #pragma omp simd
-          for (int64_t c = 0; c < s.channels; ++c) tap[c] += scale * grad[c];
+                  for (int64_t c = 0; c < lanes; ++c) tap[c0 + c] = scale * grad[c0 + c];
+                });
+          else
+#pragma omp simd
+            for (int64_t c = 0; c < s.channels; ++c) tap[c] += scale * grad[c];
         }
     }
   }
