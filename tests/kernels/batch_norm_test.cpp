@@ -27,7 +27,7 @@ struct Forward {
 
 Forward run_forward(Queue& queue, const BatchNormShape& s, const std::vector<float>& x, const std::vector<float>& gamma,
                     const std::vector<float>& beta) {
-  Forward f{random_tensor(s.channels, 4), random_tensor(s.channels, 5, 2.0f), nan_tensor(s.groups() * s.channels),
+  Forward f{random_tensor(s.channels, 4, 2.0f), random_tensor(s.channels, 5, 2.0f), nan_tensor(s.groups() * s.channels),
             nan_tensor(s.groups() * s.channels), nan_tensor(size(s))};
   batch_norm_forward(queue, s, epsilon, momentum, x.data(), gamma.data(), beta.data(), f.running_mean.data(),
                      f.running_variance.data(), f.mean.data(), f.inverse_std.data(), f.y.data());
@@ -46,7 +46,7 @@ std::string check_forward(Queue& queue, const BatchNormShape& s, float offset) {
   const Forward actual = run_forward(queue, s, x, gamma, beta);
   const reference::BatchNorm expected =
       reference::batch_norm_forward(s, epsilon, to_double(x), to_double(gamma), to_double(beta));
-  std::vector<double> running_mean = to_double(random_tensor(s.channels, 4)),
+  std::vector<double> running_mean = to_double(random_tensor(s.channels, 4, 2.0f)),
                       running_variance = to_double(random_tensor(s.channels, 5, 2.0f));
   for (int64_t group = 0; group < s.groups(); ++group)
     for (int64_t c = 0; c < s.channels; ++c) {
@@ -157,10 +157,11 @@ TEST_CASE("batch norm backward against central differences, and its second momen
 TEST_CASE("batch norm of random shapes") {
   Queue queue({}, 2);
   CHECK(rc::check("forward and backward agree with the reference", [&] {
-    // With very few rows xhat is almost fixed (+-1 for two) and grad_x all but cancels: relative errors mean little.
+    // With very few channels sums may cancel by chance. With very few rows xhat is almost fixed (+-1 for two) and
+    // grad_x all but cancels: relative errors mean little.
     const auto group = *rc::gen::inRange<int64_t>(6, 10);
     const BatchNormShape s{group * *rc::gen::inRange<int64_t>(1, 4), *rc::gen::inRange<int64_t>(1, 9),
-                           *rc::gen::inRange<int64_t>(1, 40), group};
+                           *rc::gen::inRange<int64_t>(4, 40), group};
     RC_LOG() << s.samples << " " << s.positions << " " << s.channels << " " << s.group;
     RC_ASSERT(check_forward(queue, s, 3.0f) == "");
     if (size(s) < 600) RC_ASSERT(check_backward(queue, s, 3.0f, false) == "");

@@ -2,6 +2,8 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
+
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/gradcheck.h"
@@ -117,6 +119,8 @@ TEST_CASE("convolutions of random shapes") {
     s.padding_width = *rc::gen::inRange<int64_t>(0, s.kernel_width);
     s.height = std::max<int64_t>(1, s.kernel_height - 2 * s.padding_height) + *rc::gen::inRange<int64_t>(0, 6);
     s.width = std::max<int64_t>(1, s.kernel_width - 2 * s.padding_width) + *rc::gen::inRange<int64_t>(0, 6);
+    // A handful of random sums may cancel by chance, and their relative error means nothing then.
+    RC_PRE(std::min({input_size(s), output_size(s), s.weights()}) >= 8);
     RC_LOG() << describe(s);
     RC_ASSERT(check_forward(queue, s, *rc::gen::arbitrary<bool>()) == "");
     RC_ASSERT(check_backward(queue, s) == "");

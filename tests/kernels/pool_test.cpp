@@ -2,6 +2,7 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/catch.h"
@@ -93,6 +94,8 @@ TEST_CASE("pooling of random shapes") {
     const int64_t smallest = std::max<int64_t>(1, s.kernel - 2 * s.padding);
     s.height = smallest + *rc::gen::inRange<int64_t>(0, 6);
     s.width = smallest + *rc::gen::inRange<int64_t>(0, 6);
+    // A handful of random sums may cancel by chance, and their relative error means nothing then.
+    RC_PRE(std::min(input_size(s), output_size(s)) >= 8);
     RC_LOG() << describe(s);
     RC_ASSERT(check_max(queue, s) == "");
     RC_ASSERT(check_average(queue, s) == "");
