@@ -19,16 +19,18 @@ namespace {
 // allow: more than latency times units.
 constexpr float factor = 0.999999f, term = 1e-6f;
 
-// Each loop returns a value that depends on every chain, and performs operations_per_repeat per repeat.
+// Each loop returns a value that depends on every chain, and performs operations_per_repeat per repeat. The chains
+// start at different multiples of `first`: the compiler would compute equal chains once.
 struct Loop {
-  float (*run)(int64_t repeats);
+  float (*run)(int64_t repeats, float first);
   double operations_per_repeat;
 };
 
-float portable_loop(int64_t repeats) {
+float portable_loop(int64_t repeats, float first) {
   constexpr int chains = 12;
   typedef float Vector __attribute__((vector_size(16)));
-  Vector x[chains] = {};
+  Vector x[chains];
+  for (int c = 0; c < chains; ++c) x[c] = Vector{} + first * static_cast<float>(c);
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 12
     for (int c = 0; c < chains; ++c) x[c] = x[c] * factor + term;
@@ -39,10 +41,11 @@ float portable_loop(int64_t repeats) {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) float avx2_loop(int64_t repeats) {
+__attribute__((target("avx2,fma"))) float avx2_loop(int64_t repeats, float first) {
   constexpr int chains = 12;
   const __m256 factors = _mm256_set1_ps(factor), terms = _mm256_set1_ps(term);
-  __m256 x[chains] = {};
+  __m256 x[chains];
+  for (int c = 0; c < chains; ++c) x[c] = _mm256_set1_ps(first * static_cast<float>(c));
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 12
     for (int c = 0; c < chains; ++c) x[c] = _mm256_fmadd_ps(x[c], factors, terms);
@@ -51,10 +54,11 @@ __attribute__((target("avx2,fma"))) float avx2_loop(int64_t repeats) {
   return _mm256_cvtss_f32(x[0]);
 }
 
-__attribute__((target("avx512f"))) float avx512_loop(int64_t repeats) {
+__attribute__((target("avx512f"))) float avx512_loop(int64_t repeats, float first) {
   constexpr int chains = 24;
   const __m512 factors = _mm512_set1_ps(factor), terms = _mm512_set1_ps(term);
-  __m512 x[chains] = {};
+  __m512 x[chains];
+  for (int c = 0; c < chains; ++c) x[c] = _mm512_set1_ps(first * static_cast<float>(c));
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 24
     for (int c = 0; c < chains; ++c) x[c] = _mm512_fmadd_ps(x[c], factors, terms);
@@ -85,7 +89,7 @@ double fma_peak(int threads, int rounds) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int thread = 0; thread < threads; ++thread) {
       volatile float* result = &results[static_cast<size_t>(thread) * 16];
-      *result = loop.run(repeats);
+      *result = loop.run(repeats, *result + 0.01f);
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     best = std::max(best, threads * loop.operations_per_repeat * static_cast<double>(repeats) / elapsed.count());
