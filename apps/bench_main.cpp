@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
-#include <exception>
 #include <string>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "apps/bench/machine.h"
 #include "apps/bench/networks.h"
 #include "apps/bench/steps.h"
+#include "apps/run_main.h"
 #include "core/file.h"
 #include "kernels/queue.h"
 
@@ -91,10 +90,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "noisysgd-bench: {}\n", error.what());
-    return 1;
-  }
+  return noisysgd::run_main("noisysgd-bench", [&] { return run(argc, argv); });
 }

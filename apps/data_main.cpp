@@ -1,16 +1,15 @@
-// noisysgd-data: fetches, verifies and shows data sets.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
+#include "apps/run_main.h"  // noisysgd-data: fetches, verifies and shows data sets.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "apps/run_main.h"
 #include "data/contact_sheet.h"
 #include "data/download.h"
 #include "data/normalize.h"
@@ -189,10 +188,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "noisysgd-data: {}\n", error.what());
-    return 1;
-  }
+  return noisysgd::run_main("noisysgd-data", [&] { return run(argc, argv); });
 }

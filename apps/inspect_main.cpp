@@ -2,12 +2,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
-#include <exception>
 #include <string>
 #include <vector>
 
 #include "apps/inspect.h"
+#include "apps/run_main.h"
 
 namespace {
 
@@ -38,10 +37,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "noisysgd-inspect: {}\n", error.what());
-    return 1;
-  }
+  return noisysgd::run_main("noisysgd-inspect", [&] { return run(argc, argv); });
 }

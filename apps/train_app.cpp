@@ -1,9 +1,9 @@
 #include "apps/train_app.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 #include "apps/interrupt.h"
+#include "apps/run_main.h"
 #include "apps/suite.h"
 #include "core/file.h"
 
@@ -112,12 +112,7 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   app.add_flag("--quiet", arguments.quiet, "print errors only");
   app.set_version_flag("--version", NSGD_VERSION);
   CLI11_PARSE(app, argc, argv);
-  try {
-    return run(arguments, extensions);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "noisysgd-train: {}\n", error.what());
-    return 1;
-  }
+  return run_main("noisysgd-train", [&] { return run(arguments, extensions); });
 }
 
 }  // namespace noisysgd

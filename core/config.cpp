@@ -285,18 +285,20 @@ std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::st
     }
     return fallback;
   }
-  if (!json->is_string()) {
+  // "--set fisher.kind=true" reads as a boolean, but a choice can only be a word.
+  if (!json->is_string() && !json->is_primitive()) {
     error(key, fmt::format("expected one of {}, got {}", quoted_list(names), describe(*json)));
     return fallback;
   }
-  const auto found = std::find(names.begin(), names.end(), json->get_ref<const std::string&>());
+  const std::string word = json->is_string() ? json->get<std::string>() : json->dump();
+  const auto found = std::find(names.begin(), names.end(), word);
   if (found == names.end()) {
-    const std::string nearest = nearest_name(json->get_ref<const std::string&>(), names);
+    const std::string nearest = json->is_string() ? nearest_name(word, names) : "";
     const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
     error(key, fmt::format("expected one of {}, got {}{}", quoted_list(names), describe(*json), hint));
     return fallback;
   }
-  record(key, *json);
+  record(key, word);
   return static_cast<std::size_t>(found - names.begin());
 }
 

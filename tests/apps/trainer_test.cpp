@@ -31,8 +31,8 @@ Regime regime_with(const std::vector<std::string>& assignments) {
   return read_experiment(document, "test", {}).regimes.at(0);
 }
 
-RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7) {
-  Context context({}, 2);
+RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7, int threads = 2) {
+  Context context({}, threads);
   DataCache data;
   const Extensions extensions;
   return train(context, *data.get(regime), {regime, extensions, seed, folder, Progress::Mode::quiet});
@@ -66,6 +66,22 @@ std::vector<Json> metrics(const std::filesystem::path& folder) {
   return lines;
 }
 
+// Two runs that differ in the order of their sums alone.
+void check_close(const std::filesystem::path& folder, const std::filesystem::path& reference) {
+  const auto expected = tensors(reference), actual = tensors(folder);
+  REQUIRE_FALSE(expected.empty());
+  for (const auto& [name, values] : expected) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      difference += std::pow(double{values[i]} - actual.at(name)[i], 2);
+      norm += std::pow(double{values[i]}, 2);
+    }
+    INFO(name);
+    // A convolution's bias before batch normalisation is moved by noise and rounding alone: its scale is the step's.
+    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm) + 1e-6);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
@@ -94,17 +110,17 @@ TEST_CASE("micro-batches of whole ghost groups give the whole batch's training")
   const TemporaryFolder folder;
   REQUIRE(run(regime_with({"epochs=1"}), folder.path() / "whole") == RunOutcome::finished);
   REQUIRE(run(regime_with({"epochs=1", "batch.micro=32"}), folder.path() / "micro") == RunOutcome::finished);
-  const auto whole = tensors(folder.path() / "whole"), micro = tensors(folder.path() / "micro");
-  for (const auto& [name, values] : whole) {
-    double difference = 0, norm = 0;
-    for (size_t i = 0; i < values.size(); ++i) {
-      difference += std::pow(double{values[i]} - micro.at(name)[i], 2);
-      norm += std::pow(double{values[i]}, 2);
-    }
-    INFO(name);
-    // A convolution's bias before batch normalisation is moved by noise and rounding alone: its scale is the step's.
-    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm) + 1e-6);
-  }
+  check_close(folder.path() / "micro", folder.path() / "whole");
+}
+
+TEST_CASE("one thread and many give the same training, and the same number of threads the same bits") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"epochs=1"});
+  REQUIRE(run(regime, folder.path() / "one", 7, 1) == RunOutcome::finished);
+  REQUIRE(run(regime, folder.path() / "three", 7, 3) == RunOutcome::finished);
+  REQUIRE(run(regime, folder.path() / "again", 7, 3) == RunOutcome::finished);
+  check_close(folder.path() / "three", folder.path() / "one");
+  CHECK(tensors(folder.path() / "three") == tensors(folder.path() / "again"));
 }
 
 TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {

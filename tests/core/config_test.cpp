@@ -6,9 +6,11 @@
 
 #include "core/file.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
+using noisysgd::test::error_of;
 
 namespace {
 
@@ -21,15 +23,6 @@ std::vector<std::string> problems_of(const Config& config) {
     return error.problems();
   }
   return {};
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 using Problems = std::vector<std::string>;
@@ -237,6 +230,18 @@ TEST_CASE("a reader outlives its configuration") {
     reader = config.root().object("a");
   }
   CHECK(reader->integer("b") == 4);
+}
+
+TEST_CASE("a choice that looks like another JSON type is the word it is written as") {
+  const Config config(Json::parse(R"({"kind": true, "mode": 3, "list": ["a"]})"));
+  const ConfigReader root = config.root();
+  CHECK(root.choice("kind", {"empirical", "true"}, "empirical") == "true");
+  root.choice("mode", {"a", "b"}, "a");
+  root.choice("list", {"a", "b"}, "a");
+  const std::string error = error_of([&] { config.finish(); });
+  CHECK(error.find("$.kind") == std::string::npos);
+  CHECK(error.find("$.mode: expected one of \"a\", \"b\", got 3") != std::string::npos);
+  CHECK(error.find("$.list: expected one of") != std::string::npos);
 }
 
 TEST_CASE("a default outside the choices is an error of the program") {

@@ -8,6 +8,7 @@
 
 #include "kernels/check.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/hostile_disk.h"
 #include "tests/temporary_folder.h"
 
@@ -16,17 +17,6 @@ using namespace noisysgd::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::size_t entries(const fs::path& folder) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));

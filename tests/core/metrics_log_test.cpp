@@ -7,6 +7,7 @@
 
 #include "kernels/check.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/hostile_disk.h"
 #include "tests/temporary_folder.h"
 
@@ -14,15 +15,6 @@ using namespace noisysgd;
 using namespace noisysgd::test;
 
 namespace {
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 Json record(int step) { return {{"step", step}, {"loss", 1.0 / (step + 1)}}; }
 

@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/hostile_disk.h"
 #include "tests/temporary_folder.h"
 
@@ -17,17 +18,6 @@ using namespace noisysgd::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // A file put together by hand, independently of the writer.
 std::string file_of(const std::string& header, const std::string& data) {
@@ -257,13 +247,13 @@ TEST_CASE("every kind of damage in the header has its own message") {
                  "tensor \"b\" begins at byte 3 of the data, expected 4"));
   CHECK(contains(tensor(R"("dtype":"U8","shape":[1],"data_offsets":[18446744073709551614,18446744073709551615])"),
                  "begins at byte 18446744073709551614"));
-  CHECK(tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])") == "no error");  // the damage was the cause
+  CHECK(tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])") == "no error was thrown");  // the damage was the cause
 }
 
 TEST_CASE("a file cut anywhere, or one byte too long, is refused") {
   const TemporaryFolder folder;
   const std::string whole = small_file();
-  REQUIRE(error_of_file(folder, whole) == "no error");
+  REQUIRE(error_of_file(folder, whole) == "no error was thrown");
   for (std::size_t size = 0; size < whole.size(); ++size) {
     CAPTURE(size);
     CHECK(contains(error_of_file(folder, whole.substr(0, size)), "cannot read " + (folder / "f").string()));

@@ -7,7 +7,7 @@ using namespace noisysgd::testing;
 namespace fs = std::filesystem;
 
 TEST_CASE("archives are unpacked with their folders, byte for byte") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes small = noise_bytes(3), block = noise_bytes(512), large = noise_bytes(70001);
   put_gzip(folder / "a.tar.gz", tar_archive({{"pax", noise_bytes(20), 'x', ""},
                                              {"set/", {}, '5', ""},
@@ -25,7 +25,7 @@ TEST_CASE("archives are unpacked with their folders, byte for byte") {
 }
 
 TEST_CASE("members may not leave the destination") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   for (const std::string name : {"../evil", "/tmp/evil", "set/../../evil", ".."}) {
     put_gzip(folder / "a.tar.gz", tar_archive({{name, noise_bytes(3), '0', ""}}));
     check_mentions(error_of([&] { unpack_tar_gz(folder / "a.tar.gz", folder / "out"); }),
@@ -35,7 +35,7 @@ TEST_CASE("members may not leave the destination") {
 }
 
 TEST_CASE("bad archives are refused") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto message = [&](const Bytes& bytes) {
     put_gzip(folder / "bad.tar.gz", bytes);
     return error_of([&] { unpack_tar_gz(folder / "bad.tar.gz", folder / "out"); });

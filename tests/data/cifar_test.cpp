@@ -1,6 +1,6 @@
 #include "data/cifar.h"
 
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;
@@ -24,7 +24,7 @@ uint8_t plane_pixel(const Bytes& file, int64_t record_size, int64_t image, int64
 }  // namespace
 
 TEST_CASE("CIFAR-10 files follow each other and planes become interleaved") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes first = records({{0}, {9}, {4}}, 1), second = records({{7}, {2}}, 50);
   put(folder / "a.bin", first);
   put(folder / "b.bin", second);
@@ -45,7 +45,7 @@ TEST_CASE("CIFAR-10 files follow each other and planes become interleaved") {
 }
 
 TEST_CASE("CIFAR-100 uses the fine labels") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes file = records({{19, 99}, {3, 0}, {200, 42}}, 7);
   put(folder / "train.bin", file);
   const Dataset dataset = load_cifar(CifarVersion::cifar100, {folder / "train.bin"});
@@ -56,7 +56,7 @@ TEST_CASE("CIFAR-100 uses the fine labels") {
 }
 
 TEST_CASE("bad CIFAR files are refused by name and value") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto message = [&](CifarVersion version, const Bytes& bytes) {
     put(folder / "file.bin", bytes);
     return error_of([&] { load_cifar(version, {folder / "file.bin"}); });
@@ -74,7 +74,7 @@ TEST_CASE("bad CIFAR files are refused by name and value") {
 }
 
 TEST_CASE("class names are one per line") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put(folder / "names.txt", std::string("airplane\r\ncat\n\n"));
   CHECK(read_class_names(folder / "names.txt", 2) == std::vector<std::string>{"airplane", "cat"});
   check_mentions(error_of([&] { read_class_names(folder / "names.txt", 10); }),

@@ -12,7 +12,7 @@ namespace {
 
 // A made-up publication of one compressed file, as one mirror has it.
 struct Publication {
-  explicit Publication(const ScratchFolder& folder) : content(idx_bytes({30000}, noise_bytes(30000))) {
+  explicit Publication(const TemporaryFolder& folder) : content(idx_bytes({30000}, noise_bytes(30000))) {
     put_gzip(folder / "published.gz", content);
     compressed = get(folder / "published.gz");
     put_gzip(folder / "recompressed.gz", content, "wb1h");  // Huffman only: another stream, the same content
@@ -46,7 +46,7 @@ Bytes first(const Bytes& bytes, size_t count) { return {bytes.begin(), bytes.beg
 }  // namespace
 
 TEST_CASE("a file is fetched, checked and named; a second fetch asks nobody") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer server;
   server.add("values.gz", {publication.compressed});
@@ -71,7 +71,7 @@ TEST_CASE("a file is fetched, checked and named; a second fetch asks nobody") {
 }
 
 TEST_CASE("a mirror may have compressed the file differently") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   REQUIRE(publication.compressed != publication.recompressed);
   HttpServer server;
@@ -82,7 +82,7 @@ TEST_CASE("a mirror may have compressed the file differently") {
 }
 
 TEST_CASE("an interrupted download is resumed where it stopped") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer server;
   server.add("values.gz", {publication.compressed, true, 10000});
@@ -97,7 +97,7 @@ TEST_CASE("an interrupted download is resumed where it stopped") {
 }
 
 TEST_CASE("a part that cannot be continued is fetched anew") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer server;
   publication.source.mirrors = {server.url()};
@@ -123,7 +123,7 @@ TEST_CASE("a part that cannot be continued is fetched anew") {
 }
 
 TEST_CASE("a part that is already whole is recognised") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer server;
   server.add("values.gz", {publication.compressed});
@@ -135,7 +135,7 @@ TEST_CASE("a part that is already whole is recognised") {
 }
 
 TEST_CASE("mirrors are tried in order: missing, wrong, unreachable, right") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer empty, wrong, right;
   Bytes altered = publication.content;
@@ -155,7 +155,7 @@ TEST_CASE("mirrors are tried in order: missing, wrong, unreachable, right") {
 }
 
 TEST_CASE("when every mirror fails, each is named with its reason and nothing wrong stays") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer empty, wrong;
   wrong.add("values.gz", {noise_bytes(100)});
@@ -170,7 +170,7 @@ TEST_CASE("when every mirror fails, each is named with its reason and nothing wr
 }
 
 TEST_CASE("a wrong file under the right name is replaced") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   put(folder / "mirror/values.gz", publication.compressed);
   put(folder / "data/made-up/values.gz", noise_bytes(50));
@@ -180,7 +180,7 @@ TEST_CASE("a wrong file under the right name is replaced") {
 }
 
 TEST_CASE("files of this machine are resumed too") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   put(folder / "mirror/values.gz", publication.compressed);
   publication.source.mirrors = {"file://" + (folder / "mirror").string() + "/"};
@@ -193,7 +193,7 @@ TEST_CASE("files of this machine are resumed too") {
 }
 
 TEST_CASE("archives are checked as they are, unpacked and removed") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes train = noise_bytes(5000, 1), test = noise_bytes(700, 2);
   put_gzip(folder / "mirror/set.tar.gz",
            tar_archive({{"set/train.bin", train, '0', ""}, {"set/test.bin", test, '0', ""}}));
@@ -224,7 +224,7 @@ TEST_CASE("archives are checked as they are, unpacked and removed") {
 }
 
 TEST_CASE("folders that cannot be written are named") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   Publication publication(folder);
   put(folder / "mirror/values.gz", publication.compressed);
   put(folder / "data", std::string("a file in the way"));
@@ -233,7 +233,7 @@ TEST_CASE("folders that cannot be written are named") {
 }
 
 TEST_CASE("find_difference names size, hash and unreadable files") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes content = noise_bytes(100);
   put(folder / "file", content);
   SourceFile file{"file", true, 100, sha256_hex(content)};

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 namespace noisysgd::testing {
 

@@ -6,13 +6,13 @@
 #include <numeric>
 
 #include "data/file.h"
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;
 
 TEST_CASE("IDX images and labels, plain and compressed") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes pixels = noise_bytes(5 * 4 * 3);
   const Bytes labels{3, 0, 9, 9, 1};
   put(folder / "images", idx_bytes({5, 4, 3}, pixels));
@@ -33,7 +33,7 @@ TEST_CASE("IDX images and labels, plain and compressed") {
 }
 
 TEST_CASE("IDX colour images and a number of classes taken from the labels") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes pixels = noise_bytes(2 * 3 * 4 * 3);
   put(folder / "images", idx_bytes({2, 3, 4, 3}, pixels));
   put(folder / "labels", idx_bytes({2}, {46, 0}));
@@ -44,7 +44,7 @@ TEST_CASE("IDX colour images and a number of classes taken from the labels") {
 }
 
 TEST_CASE("the content decides whether a file is compressed, not its name; members may follow each other") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put(folder / "plain.gz", idx_bytes({3}, {1, 2, 3}));
   CHECK(read_idx(folder / "plain.gz").values == Bytes{1, 2, 3});
   const Bytes all = idx_bytes({300}, noise_bytes(300));
@@ -57,7 +57,7 @@ TEST_CASE("the content decides whether a file is compressed, not its name; membe
 }
 
 TEST_CASE("any array survives compression at any level") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   CHECK(rc::check("round trip", [&] {
     const auto count = *rc::gen::inRange<size_t>(1, 20000);
     Bytes values = noise_bytes(count, *rc::gen::inRange<uint32_t>(0, 1000));
@@ -69,14 +69,14 @@ TEST_CASE("any array survives compression at any level") {
 }
 
 TEST_CASE("data that inflates far beyond the first guess") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Bytes zeros(5000000, 0);
   put_gzip(folder / "zeros", zeros);
   CHECK(read_maybe_gzip(folder / "zeros") == zeros);
 }
 
 TEST_CASE("bad IDX files are refused by name and value") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto message = [&](const Bytes& bytes) {
     put(folder / "file", bytes);
     return error_of([&] { read_idx(folder / "file"); });
@@ -100,7 +100,7 @@ TEST_CASE("bad IDX files are refused by name and value") {
 }
 
 TEST_CASE("bad gzip data is refused") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_gzip(folder / "whole", idx_bytes({5000}, noise_bytes(5000)));
   const Bytes whole = get(folder / "whole");
   put(folder / "cut", Bytes(whole.begin(), whole.end() - 20));
@@ -118,7 +118,7 @@ TEST_CASE("bad gzip data is refused") {
 }
 
 TEST_CASE("every truncation of a file is refused") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_gzip(folder / "gz", idx_bytes({40}, noise_bytes(40)));
   for (const Bytes& whole : {idx_bytes({3, 2}, noise_bytes(6)), get(folder / "gz")})
     for (size_t length = 0; length < whole.size(); ++length) {
@@ -128,7 +128,7 @@ TEST_CASE("every truncation of a file is refused") {
 }
 
 TEST_CASE("images and labels that do not belong together") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put(folder / "images", idx_bytes({3, 2, 2}, noise_bytes(12)));
   put(folder / "labels", idx_bytes({3}, {0, 10, 2}));
   put(folder / "few", idx_bytes({2}, {0, 1}));
@@ -140,7 +140,7 @@ TEST_CASE("images and labels that do not belong together") {
 }
 
 TEST_CASE("files that cannot be read") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   check_mentions(error_of([&] { read_idx(folder / "absent"); }), {(folder / "absent").string(), "No such file"});
   check_mentions(error_of([&] { read_idx(folder.path()); }), {folder.path().string(), "not a regular file"});
   if (geteuid() != 0) {  // root may read everything

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "data/contact_sheet.h"
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;
@@ -40,7 +40,7 @@ Bytes joined(const std::vector<Bytes>& parts) {
 
 TEST_CASE("image folders are read in sorted order, grey or colour") {
   for (const int channels : {1, 3}) {
-    const ScratchFolder folder;
+    const TemporaryFolder folder;
     put_small_set(folder.path(), channels);
     const auto [train, test] = load_image_folder(folder.path(), {});
     const auto size = static_cast<size_t>(20 * channels);
@@ -59,7 +59,7 @@ TEST_CASE("image folders are read in sorted order, grey or colour") {
 }
 
 TEST_CASE("one colour image makes the set colour; grey ones repeat their channel; transparency is dropped") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_small_set(folder.path(), 1);
   const Bytes colour = noise_bytes(60, 9), transparent = noise_bytes(80, 10);
   put_png(folder / "train/ant/colour.png", 4, 5, 3, colour);
@@ -77,7 +77,7 @@ TEST_CASE("one colour image makes the set colour; grey ones repeat their channel
 }
 
 TEST_CASE("the number of channels can be asked for") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_small_set(folder.path(), 3);
   ImageFolderOptions options;
   options.channels = 1;
@@ -90,7 +90,7 @@ TEST_CASE("the number of channels can be asked for") {
 }
 
 TEST_CASE("images of another size are refused, or resized when a size is given") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_small_set(folder.path(), 1);
   const Bytes large = noise_bytes(8 * 10, 20);
   put_png(folder / "test/ant/large.png", 8, 10, 1, large);
@@ -125,7 +125,7 @@ TEST_CASE("bilinear resizing: identity, halving, constant and ramp") {
 }
 
 TEST_CASE("limits take images of all classes") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   for (const char* name : {"a", "b", "c", "d"})
     for (int i = 0; i < 5; ++i)
       for (const char* split : {"train", "test"})
@@ -141,7 +141,7 @@ TEST_CASE("limits take images of all classes") {
 }
 
 TEST_CASE("bad folders and images are refused by name") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };
   check_mentions(message(), {(folder / "train").string(), "not a folder"});
   fs::create_directories(folder / "train");
@@ -164,7 +164,7 @@ TEST_CASE("bad folders and images are refused by name") {
 }
 
 TEST_CASE("a contact sheet can be read back pixel by pixel") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_small_set(folder / "set", 3);
   const Dataset set = load_image_folder(folder / "set", {}).train;
   write_contact_sheet(set, 2, 2, 2, folder / "sheet.png");

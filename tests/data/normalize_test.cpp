@@ -7,7 +7,7 @@
 
 #include "data/registry.h"
 #include "tests/catch.h"
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;

@@ -1,6 +1,6 @@
 #include "data/registry.h"
 
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;
@@ -32,7 +32,7 @@ TEST_CASE("MNIST is found in the root or its own folder, plain or compressed, in
   for (const std::string place : {"", "mnist", "MNIST/raw"})
     for (const bool compressed : {false, true})
       for (const char separator : {'-', '.'}) {
-        const ScratchFolder folder;
+        const TemporaryFolder folder;
         put_idx_set(folder / place, compressed, separator);
         const auto [train, test] = load_dataset(options_for("mnist", folder.path()));
         CHECK(train.images == noise_bytes(12, 1));
@@ -43,7 +43,7 @@ TEST_CASE("MNIST is found in the root or its own folder, plain or compressed, in
 }
 
 TEST_CASE("the data set's own folder goes before the root") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   put_idx_set(folder / "fashion-mnist", false);
   put(folder / "fashion-mnist/train-labels-idx1-ubyte", idx_bytes({3}, {5, 6, 7}));
@@ -54,7 +54,7 @@ TEST_CASE("the data set's own folder goes before the root") {
 }
 
 TEST_CASE("any IDX files: classes come from the training labels, and test labels must be among them") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_idx_set(folder.path(), false, '-', 30);
   CHECK(load_dataset(options_for("idx", folder.path())).test.classes == 31);
   put(folder / "t10k-labels-idx1-ubyte", idx_bytes({2}, {1, 31}));
@@ -64,7 +64,7 @@ TEST_CASE("any IDX files: classes come from the training labels, and test labels
 }
 
 TEST_CASE("training and test images must have one shape") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   put(folder / "t10k-images-idx3-ubyte", idx_bytes({2, 4, 1}, noise_bytes(8)));
   check_mentions(error_of([&] { load_dataset(options_for("mnist", folder.path())); }),
@@ -72,7 +72,7 @@ TEST_CASE("training and test images must have one shape") {
 }
 
 TEST_CASE("CIFAR with and without class names") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto record = [](Bytes label, uint32_t seed) {
     append(label, noise_bytes(3072, seed));
     return label;
@@ -95,7 +95,7 @@ TEST_CASE("CIFAR with and without class names") {
 }
 
 TEST_CASE("missing files are named all at once, with the places and the command") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_idx_set(folder / "mnist", true);
   fs::remove(folder / "mnist/train-labels-idx1-ubyte.gz");
   fs::remove(folder / "mnist/t10k-images-idx3-ubyte.gz");
@@ -111,7 +111,7 @@ TEST_CASE("missing files are named all at once, with the places and the command"
 }
 
 TEST_CASE("limits keep the first images and cannot exceed what exists") {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   auto options = options_for("mnist", folder.path());
   options.train_limit = 2;

@@ -10,7 +10,7 @@
 #include "data/glyphs.h"
 #include "data/strokes.h"
 #include "tests/catch.h"
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <string>
 
-#include "tests/data/scratch.h"
+#include "tests/data/bytes.h"
 
 namespace noisysgd::testing {
 

@@ -1,7 +1,6 @@
-// What the tests of data files share: a folder that vanishes, bytes on disk, and the message of an expected error.
+// What the tests of data files share: bytes on disk, and what an error message must mention.
 #pragma once
 
-#include <stdlib.h>
 #include <zlib.h>
 
 #include <cstdint>
@@ -10,31 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "kernels/check.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
+#include "tests/temporary_folder.h"
 
 namespace noisysgd::testing {
 
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "noisysgd-data-XXXXXX").string();
-    REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+using test::error_of;
+using test::TemporaryFolder;
 
 using Bytes = std::vector<uint8_t>;
 
@@ -76,16 +58,6 @@ inline Bytes noise_bytes(size_t count, uint32_t seed = 1) {
 }
 
 inline void append(Bytes& to, const Bytes& from) { to.insert(to.end(), from.begin(), from.end()); }
-
-template <typename Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error was thrown";
-}
 
 // Every part must occur in the message.
 inline void check_mentions(const std::string& message, const std::vector<std::string>& parts) {

@@ -1,0 +1,189 @@
+// noisysgd-train as a user meets it: exit statuses, one line per error, and runs that are killed without warning.
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "core/json.h"
+#include "core/safetensors.h"
+#include "tests/apps/command.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+#include "tests/hostile_disk.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* configuration = R"({
+  "name": "small",
+  "data": {"type": "synthetic", "train_size": 640, "test_size": 64},
+  "model": {"type": "sequential", "layers": [
+    {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2}, {"type": "batch_norm"}, {"type": "relu"},
+    {"type": "flatten"}, {"type": "linear"}]},
+  "batch": {"size": 64, "ghost_size": 32}, "epochs": 3, "optimizer": {"learning_rate": 0.02},
+  "noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.8}, "logging": {"every_steps": 4}})";
+
+// A folder with the configuration in it, in which commands run.
+class Workplace {
+ public:
+  explicit Workplace(const std::string& text = configuration) { std::ofstream(folder_ / "small.json") << text; }
+
+  const fs::path& path() const { return folder_.path(); }
+  Command start(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "small.json");
+    arguments.insert(arguments.end(), {"--threads", "1"});
+    return {NSGD_TRAIN_PROGRAM, arguments, path()};
+  }
+  CommandResult run(const std::vector<std::string>& arguments) const { return start(arguments).wait(); }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+// A failed command says one line, which begins with the program's name.
+void check_one_line(const CommandResult& result, const std::vector<std::string>& parts) {
+  INFO("output: " << result.output << "\nerror: " << result.error);
+  CHECK(result.status == 1);
+  CHECK(result.error.starts_with("noisysgd-train: "));
+  CHECK(result.error.find('\n') == result.error.size() - 1);
+  for (const std::string& part : parts) {
+    INFO(part);
+    CHECK(contains(result.error, part));
+  }
+}
+
+std::map<std::string, std::vector<float>> tensors(const fs::path& checkpoint) {
+  const SafetensorsFile file(checkpoint);
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& entry : file.entries()) all[entry.name] = file.values<float>(entry.name);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a run exits with 0, prints its table and writes the run folder") {
+  const Workplace place;
+  const CommandResult result = place.run({"--output", "out"});
+  INFO(result.error);
+  CHECK(result.status == 0);
+  CHECK(result.error.empty());
+  CHECK(contains(result.output, "epoch 3/3"));
+  CHECK(contains(result.output, "test accuracy %"));
+  for (const char* name : {"experiment.json", "config.json", "metrics.jsonl", "checkpoint.safetensors", "summary.json",
+                           "table.txt", "table.md", "table.json"}) {
+    INFO(name);
+    CHECK(fs::exists(place.path() / "out" / name));
+  }
+}
+
+TEST_CASE("--quiet prints nothing, --describe the layers, --dry-run the plan; neither leaves a folder") {
+  const Workplace place;
+  CHECK(place.run({"--quiet", "--output", "out"}).output.empty());
+  CHECK(contains(place.run({"--describe"}).output, "conv1"));
+  const CommandResult json = place.run({"--describe=json"});
+  CHECK(parse_json(json.output, "graph").at("nodes").size() >= 5);
+  CHECK(contains(place.run({"--dry-run"}).output, "640 training"));
+  CHECK_FALSE(fs::exists(place.path() / "runs"));
+}
+
+TEST_CASE("the default folder is runs/NAME, and a second run takes the next free one") {
+  const Workplace place;
+  CHECK(place.run({"--quiet"}).status == 0);
+  CHECK(place.run({"--quiet"}).status == 0);
+  CHECK(fs::exists(place.path() / "runs/small/table.txt"));
+  CHECK(fs::exists(place.path() / "runs/small-2/table.txt"));
+}
+
+TEST_CASE("bad calls end with status 1 and one line that names the thing and the place") {
+  const Workplace place;
+  const CommandResult unknown_keys = place.run({"--set", "batch.sise=4", "--set", "epoch=1"});
+  CHECK(unknown_keys.status == 1);  // all problems at once, a line each
+  CHECK(contains(unknown_keys.error, "$.batch.sise: unknown key; did you mean \"size\"?"));
+  CHECK(contains(unknown_keys.error, "$.epoch: unknown key; did you mean \"epochs\"?"));
+  check_one_line(place.run({"--set", "nonsense"}), {"nonsense"});
+  check_one_line(place.run({"--device", "tpu"}), {"tpu", "cuda"});
+  REQUIRE(place.run({"--quiet", "--output", "out"}).status == 0);
+  check_one_line(place.run({"--output", "out"}), {"out", "--resume"});
+  check_one_line(Workplace("{\"name\": ").run({}), {"small.json"});
+  const TemporaryFolder empty;
+  check_one_line(Command(NSGD_TRAIN_PROGRAM, {"absent.json"}, empty.path()).wait(), {"absent.json"});
+}
+
+TEST_CASE("a word for a key that wants one may look like another JSON type") {
+  const Workplace place;
+  const CommandResult result = place.run({"--dry-run", "--set", "fisher.kind=true"});
+  INFO(result.error);
+  CHECK(result.status == 0);
+}
+
+TEST_CASE("a folder that cannot be made is named") {
+  check_one_line(Workplace().run({"--output", "small.json/out"}), {"small.json/out", "cannot be made"});
+}
+
+TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint continues bit for bit") {
+  const Workplace place;
+  REQUIRE(place.run({"--quiet", "--output", "whole"}).status == 0);
+  const auto checkpoint_bytes = fs::file_size(place.path() / "whole/checkpoint.safetensors");
+  {
+    // Room for the files of the start, not for a checkpoint.
+    const FileSizeLimit limit(checkpoint_bytes - 1);
+    check_one_line(place.run({"--quiet", "--output", "full"}), {"checkpoint.safetensors"});
+  }
+  REQUIRE(place.run({"--quiet", "--resume", "--output", "full"}).status == 0);
+  CHECK(tensors(place.path() / "full/checkpoint.safetensors") ==
+        tensors(place.path() / "whole/checkpoint.safetensors"));
+}
+
+TEST_CASE("SIGTERM ends the step, writes a checkpoint and exits with 143") {
+  const Workplace place;
+  Command command = place.start({"--output", "out", "--set", "epochs=100000"});
+  const fs::path log = place.path() / "out/metrics.jsonl";
+  std::error_code absent;
+  while (!(fs::file_size(log, absent) > 0 && !absent)) std::this_thread::yield();
+  command.kill(SIGTERM);
+  const CommandResult result = command.wait();
+  INFO(result.error);
+  CHECK(result.status == 143);
+  CHECK(contains(result.output, "--resume"));
+  CHECK_FALSE(tensors(place.path() / "out/checkpoint.safetensors").empty());
+}
+
+TEST_CASE("killed at ten random moments, every checkpoint loads and the end is bit for bit that of a whole run") {
+  const Workplace place;
+  const std::vector<std::string> longer{"--quiet", "--set", "epochs=40"};
+  const auto with = [&](std::initializer_list<const char*> more) {
+    std::vector<std::string> arguments = longer;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const auto start = std::chrono::steady_clock::now();
+  REQUIRE(place.run(with({"--output", "whole"})).status == 0);
+  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - start;
+
+  // Moments between the start of a sitting and a fifth of a whole run later: most sittings make some way.
+  std::mt19937 random(20);
+  std::uniform_real_distribution<double> moment(0, whole.count() / 5);
+  const fs::path checkpoint = place.path() / "killed/checkpoint.safetensors";
+  int killed = 0;
+  for (int sitting = 0; sitting < 10; ++sitting) {
+    Command command = place.start(with({"--output", "killed", "--resume"}));
+    std::this_thread::sleep_for(std::chrono::duration<double>(moment(random)));
+    command.kill(SIGKILL);
+    const CommandResult result = command.wait();
+    INFO(result.error);
+    CHECK((result.status == 128 + SIGKILL || result.status == 0));
+    killed += result.status != 0;
+    if (fs::exists(checkpoint)) CHECK_FALSE(tensors(checkpoint).empty());
+  }
+  CHECK(killed > 0);
+  const CommandResult last = place.run(with({"--output", "killed", "--resume"}));
+  INFO(last.error);
+  REQUIRE(last.status == 0);
+  CHECK(tensors(checkpoint) == tensors(place.path() / "whole/checkpoint.safetensors"));
+}
