@@ -86,7 +86,7 @@ TEST_CASE("all duplicate keys are reported, each once, with their paths") {
 }
 
 TEST_CASE("nesting is limited, so that hostile input cannot exhaust the stack") {
-  CHECK(error_of(std::string(256, '[') + std::string(256, ']')) == "no error was thrown");
+  CHECK(error_of(std::string(256, '[') + std::string(256, ']')) == "no error");
   CHECK(error_of(std::string(257, '[') + std::string(257, ']')).find("nested deeper") != std::string::npos);
   CHECK(error_of(std::string(5'000'000, '[')).find("nested deeper") != std::string::npos);
 }
