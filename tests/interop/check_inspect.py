@@ -196,7 +196,7 @@ def main():
         (["fisher.conv=spatial"], 0),
         (["fisher.conv=spatial_mean"], 0),
         (["fisher.centered=true"], DRAWS),
-        (['fisher.kind="true"'], 0),
+        (["fisher.kind=true"], 0),
         (['noise={"type":"isotropic","sigma":0.03}'], DRAWS),
         (["batch.micro=16"], 0),
     ]
