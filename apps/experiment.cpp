@@ -72,12 +72,12 @@ BatchOptions read_batch(const ConfigReader& json) {
   return batch;
 }
 
-void check_changes(const ConfigReader& root, const Regime& regime) {
+void check_changes(const ConfigReader& batch, const Regime& regime) {
   int64_t epochs = 0;
   for (const BatchChange& change : regime.batch.changes) epochs += change.epochs;
   if (epochs >= regime.epochs && epochs > 0)
-    root.error("batch.change",
-               fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
+    batch.error("change",
+                fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
 }
 
 Regime read_regime(const Json& document, const std::string& origin, const std::string& name,
@@ -88,9 +88,10 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.name = name;
   regime.data = read_data(root.object("data"));
   root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
-  regime.batch = read_batch(root.object("batch"));
+  const ConfigReader batch = root.object("batch");
+  regime.batch = read_batch(batch);
   regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
-  check_changes(root, regime);
+  check_changes(batch, regime);
   const ConfigReader optimizer = root.object("optimizer");
   regime.sgd = read_sgd(optimizer);
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));

@@ -44,13 +44,14 @@ std::vector<Json> finished_runs(const SuiteRequest& request, const Regime& regim
   return summaries;
 }
 
-// "table1: mean ± standard deviation after training, 3 seeds; budget 0.1: 20 of 200 epochs; 4 of 9 runs"
+// "NAME: mean ± standard deviation after training, 3 seeds; a trial at budget 0.1: 20 epochs; 4 of 9 runs finished"
 std::string table_title(const Experiment& experiment, size_t finished) {
   const size_t seeds = experiment.seeds.size(), runs = seeds * experiment.regimes.size();
   std::string title = fmt::format("{}: {} after training, {} seed{}", experiment.name,
                                   seeds > 1 ? "mean ± standard deviation" : "result", seeds, seeds > 1 ? "s" : "");
+  const int64_t epochs = experiment.regimes.front().epochs;
   if (experiment.budget != 1)
-    title += fmt::format("; a trial at budget {}: {} epochs", experiment.budget, experiment.regimes.front().epochs);
+    title += fmt::format("; a trial at budget {}: {} epoch{}", experiment.budget, epochs, epochs > 1 ? "s" : "");
   if (finished < runs) title += fmt::format("; {} of {} runs finished", finished, runs);
   return title;
 }

@@ -22,12 +22,11 @@ Experiment experiment_with(const std::vector<std::string>& assignments, const ch
   return read_experiment(document, "test", {});
 }
 
-void train_selected(const Experiment& experiment, const std::filesystem::path& folder,
-                    const std::vector<std::string>& only) {
+RunOutcome train_selected(const Experiment& experiment, const std::filesystem::path& folder,
+                          const std::vector<std::string>& only) {
   Context context({}, 1);
   const Extensions extensions;
-  REQUIRE(train_all(context, {experiment, extensions, folder, Progress::Mode::quiet, Selection(only, experiment)}) ==
-          RunOutcome::finished);
+  return train_all(context, {experiment, extensions, folder, Progress::Mode::quiet, Selection(only, experiment)});
 }
 
 std::string error_of(const std::function<void()>& action) {
@@ -100,18 +99,18 @@ TEST_CASE("a selection names regimes and seeds that exist") {
 TEST_CASE("a suite runs what is selected and not finished, and sets the paper's numbers beside its own") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5"});
-  train_selected(experiment, folder.path(), {"regime=SB,seed=2"});
+  REQUIRE(train_selected(experiment, folder.path(), {"regime=SB,seed=2"}) == RunOutcome::finished);
   const auto finished = folder.path() / "SB" / "seed-2" / "summary.json";
   REQUIRE(std::filesystem::exists(finished));
   CHECK_FALSE(std::filesystem::exists(folder.path() / "LB"));
   CHECK_FALSE(std::filesystem::exists(folder.path() / "SB" / "seed-1"));
   std::string table = read_file(folder.path() / "table.txt");
-  CHECK(table.find("a trial at budget 0.5: 1 epochs; 1 of 6 runs finished") != std::string::npos);
+  CHECK(table.find("a trial at budget 0.5: 1 epoch; 1 of 6 runs finished") != std::string::npos);
   CHECK(table.find("93.25") != std::string::npos);
   CHECK(table.find("91.80") == std::string::npos);
 
   const std::string before = read_file(finished);
-  train_selected(experiment, folder.path(), {});
+  REQUIRE(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
   CHECK(read_file(finished) == before);  // its seconds would differ
   table = read_file(folder.path() / "table.txt");
   CHECK(table.find("runs finished") == std::string::npos);

