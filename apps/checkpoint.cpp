@@ -9,6 +9,7 @@ namespace noisysgd {
 namespace {
 
 constexpr const char* momentum_prefix = "momentum.";
+constexpr const char* average_prefix = "average.";
 
 void load(const SafetensorsFile& file, const std::string& name, const Parameter& parameter, const Tensor& destination) {
   std::vector<float> exported(static_cast<size_t>(parameter.shape.elements()));
@@ -16,16 +17,19 @@ void load(const SafetensorsFile& file, const std::string& name, const Parameter&
   from_exported_layout(parameter, exported.data(), destination.f32());
 }
 
+void load(const SafetensorsFile& file, const std::string& name, const Shape& shape, const Tensor& destination) {
+  file.read(name, StoredType::f32, shape.extents(), std::as_writable_bytes(destination.span<float>()));
+}
+
 void load_values(const SafetensorsFile& file, Model& model) {
   for (const Parameter* parameter : model.parameters()) load(file, parameter->name, *parameter, parameter->value);
-  for (const Buffer* buffer : model.buffers())
-    file.read(buffer->name, StoredType::f32, buffer->shape.extents(),
-              std::as_writable_bytes(buffer->value.span<float>()));
+  for (const Buffer* buffer : model.buffers()) load(file, buffer->name, buffer->shape, buffer->value);
 }
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& path, const Model& model, const Json& state) {
+void save_checkpoint(const std::filesystem::path& path, const Model& model, const WeightAverage* average,
+                     const Json& state) {
   std::deque<std::vector<float>> exported;  // a deque: what it holds does not move
   std::vector<StoredTensor> tensors;
   const auto add = [&](std::string name, const Parameter& parameter, const Tensor& tensor) {
@@ -33,22 +37,32 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
     to_exported_layout(parameter, tensor.f32(), exported.back().data());
     tensors.push_back(stored_tensor<float>(std::move(name), parameter.exported_shape().extents(), exported.back()));
   };
+  const auto add_buffer = [&](std::string name, const Tensor& tensor) {
+    tensors.push_back(
+        stored_tensor<float>(std::move(name), tensor.shape().extents(), std::span<const float>(tensor.span<float>())));
+  };
   for (const Parameter* parameter : model.parameters()) add(parameter->name, *parameter, parameter->value);
-  for (const Buffer* buffer : model.buffers())
-    tensors.push_back(stored_tensor<float>(buffer->name, buffer->shape.extents(),
-                                           std::span<const float>(buffer->value.span<float>())));
+  for (const Buffer* buffer : model.buffers()) add_buffer(buffer->name, buffer->value);
   for (const Parameter* parameter : model.parameters())
     add(momentum_prefix + parameter->name, *parameter, parameter->velocity);
+  for (size_t i = 0; average && i < model.parameters().size(); ++i)
+    add(average_prefix + model.parameters()[i]->name, *model.parameters()[i], average->averages()[i]);
+  for (size_t i = 0; average && i < model.buffers().size(); ++i)
+    add_buffer(average_prefix + model.buffers()[i]->name, average->buffer_averages()[i]);
   write_safetensors(path, tensors, {{"format", "pt"}, {"state", state.dump()}, {"version", NSGD_VERSION}});
 }
 
-Json load_checkpoint(const std::filesystem::path& path, Model& model) {
+Json load_checkpoint(const std::filesystem::path& path, Model& model, WeightAverage* average) {
   const SafetensorsFile file(path);
   const auto state = file.metadata().find("state");
   NSGD_CHECK(state != file.metadata().end(), "{}: holds no training state", path.string());
   load_values(file, model);
   for (const Parameter* parameter : model.parameters())
     load(file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
+  for (size_t i = 0; average && i < model.parameters().size(); ++i)
+    load(file, average_prefix + model.parameters()[i]->name, *model.parameters()[i], average->averages()[i]);
+  for (size_t i = 0; average && i < model.buffers().size(); ++i)
+    load(file, average_prefix + model.buffers()[i]->name, model.buffers()[i]->shape, average->buffer_averages()[i]);
   return parse_json(state->second, path.string());
 }
 

@@ -7,14 +7,17 @@
 
 #include "core/json.h"
 #include "layers/model.h"
+#include "optim/weight_average.h"
 
 namespace noisysgd {
 
-void save_checkpoint(const std::filesystem::path& path, const Model& model, const Json& state);
+// average: null if the run keeps none; its tensors stand under "average." and the model's names.
+void save_checkpoint(const std::filesystem::path& path, const Model& model, const WeightAverage* average,
+                     const Json& state);
 
-// Overwrites the model's values, velocities and buffers and returns the state. Throws Error for a missing or misshapen
-// tensor.
-Json load_checkpoint(const std::filesystem::path& path, Model& model);
+// Overwrites the model's values, velocities and buffers, and the averages if there are any, and returns the state.
+// Throws Error for a missing or misshapen tensor.
+Json load_checkpoint(const std::filesystem::path& path, Model& model, WeightAverage* average);
 
 // Values and buffers only: a network to look at.
 void load_weights(const std::filesystem::path& path, Model& model);

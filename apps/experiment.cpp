@@ -2,12 +2,14 @@
 
 #include <set>
 
+#include "apps/budget.h"
+
 namespace noisysgd {
 
 namespace {
 
 // Keys that belong to the experiment, not to a regime.
-const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "expect"};
+const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget"};
 
 SyntheticOptions read_synthetic(const ConfigReader& json) {
   SyntheticOptions options;
@@ -60,20 +62,40 @@ BatchOptions read_batch(const ConfigReader& json) {
   if (batch.micro && batch.ghost_size && *batch.micro % *batch.ghost_size != 0)
     json.error("micro",
                fmt::format("must be a multiple of the ghost size {}: ghost groups stay whole", *batch.ghost_size));
+  for (const ConfigReader& entry : json.objects("change")) {
+    BatchChange change;
+    change.epochs = entry.integer("epochs", {.at_least = 1});
+    change.size = entry.integer("size", {.at_least = 1});
+    change.learning_rate = entry.optional_number("learning_rate", {.above = 0});
+    batch.changes.push_back(change);
+  }
   return batch;
 }
 
+void check_changes(const ConfigReader& batch, const Regime& regime) {
+  int64_t epochs = 0;
+  for (const BatchChange& change : regime.batch.changes) epochs += change.epochs;
+  if (epochs >= regime.epochs && epochs > 0)
+    batch.error("change",
+                fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
+}
+
 Regime read_regime(const Json& document, const std::string& origin, const std::string& name,
-                   const Extensions& extensions, std::vector<std::string>& problems) {
+                   const Extensions& extensions, double budget, std::vector<std::string>& problems) {
   Config config(document, origin);
   const ConfigReader root = config.root();
   Regime regime;
   regime.name = name;
   regime.data = read_data(root.object("data"));
   root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
-  regime.batch = read_batch(root.object("batch"));
+  const ConfigReader batch = root.object("batch");
+  regime.batch = read_batch(batch);
   regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
-  regime.sgd = read_sgd(root.object("optimizer"));
+  check_changes(batch, regime);
+  const ConfigReader optimizer = root.object("optimizer");
+  regime.sgd = read_sgd(optimizer);
+  regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
+  regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
   regime.fisher = read_fisher(root.object("fisher"));
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
@@ -83,8 +105,12 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.log_every_steps = root.object("logging").integer("every_steps", {.default_value = 10, .at_least = 1});
   regime.checkpoint_every_epochs =
       root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
+  if (const auto expect = root.optional_object("expect"))
+    regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
   try {
     regime.effective = config.finish();
+    regime.effective.erase("expect");  // says nothing about the run
+    if (budget != 1) apply_budget(regime, budget);
   } catch (const ConfigError& error) {
     for (const std::string& problem : error.problems())
       problems.push_back(name.empty() ? problem : fmt::format("regime \"{}\": {}", name, problem));
@@ -114,6 +140,18 @@ std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const
   return network;
 }
 
+BatchSchedule Regime::batch_schedule(int64_t samples) const {
+  std::vector<BatchPhase> phases;
+  int64_t left = epochs;
+  const auto add = [&](int64_t count, int64_t size, std::optional<double> rate) {
+    phases.push_back({count, size, rate.value_or(sgd.learning_rate * scaling.factor(size))});
+    left -= count;
+  };
+  for (const BatchChange& change : batch.changes) add(change.epochs, change.size, change.learning_rate);
+  add(left, batch.size, {});
+  return BatchSchedule(std::move(phases), samples, batch.drop_last);
+}
+
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions) {
   Experiment experiment;
   experiment.document = document;
@@ -129,7 +167,7 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   experiment.device = root.string("device", "auto");
   experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
   experiment.seeds = read_seeds(root);
-  root.any("expect");
+  experiment.budget = root.number("budget", {.default_value = 1, .above = 0, .at_most = 1});
   const Json regimes = root.any("regimes", Json::array());
   if (!regimes.is_array()) root.error("regimes", "must be a list of objects, each with a \"name\"");
   try {
@@ -139,7 +177,7 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   }
 
   if (regimes.is_array() && regimes.empty())
-    experiment.regimes.push_back(read_regime(base, origin, "", extensions, problems));
+    experiment.regimes.push_back(read_regime(base, origin, "", extensions, experiment.budget, problems));
   std::set<std::string> names;
   for (size_t i = 0; regimes.is_array() && i < regimes.size(); ++i) {
     Json patch = regimes[i];
@@ -154,7 +192,8 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
     if (name.find('/') != std::string::npos || name[0] == '.')
       problems.push_back(fmt::format("{}.name: \"{}\" cannot name a folder", path, name));
     if (!names.insert(name).second) problems.push_back(fmt::format("{}.name: \"{}\" is used twice", path, name));
-    experiment.regimes.push_back(read_regime(merge_config(base, patch), origin, name, extensions, problems));
+    experiment.regimes.push_back(
+        read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, problems));
   }
   if (!problems.empty()) {
     // A mistake in the base shows in every regime; once is enough.

@@ -12,6 +12,8 @@
 #include "kernels/augment.h"
 #include "layers/model.h"
 #include "layers/registry.h"
+#include "optim/batch_schedule.h"
+#include "optim/learning_rate_scaling.h"
 #include "optim/noise/noise.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
@@ -31,11 +33,18 @@ struct DataOptions {
   std::vector<double> mean, standard_deviation;
 };
 
+struct BatchChange {
+  int64_t epochs = 0;
+  int64_t size = 0;
+  std::optional<double> learning_rate;  // none: the optimizer's, scaled by its rule
+};
+
 struct BatchOptions {
   int64_t size = 128;
   std::optional<int64_t> micro;       // samples per forward and backward pass; none: the whole batch
   std::optional<int64_t> ghost_size;  // default of every batch_norm
   bool drop_last = false;             // leave out the incomplete last batch of an epoch
+  std::vector<BatchChange> changes;   // other sizes for the first epochs, one after the other; `size` follows
 };
 
 // One regime: the base document with the regime's patch merged over it.
@@ -46,16 +55,22 @@ struct Regime {
   BatchOptions batch;
   int64_t epochs = 10;
   SgdOptions sgd;
+  LearningRateScaling scaling;
   ScheduleOptions schedule;
+  std::optional<double> weight_average;  // decay of the averaged weights that are evaluated
   FisherOptions fisher;
   Noise noise = Noise::none();
   float label_smoothing = 0;
+  std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
   int64_t checkpoint_every_epochs = 1;
 
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
+
+  // Batch sizes and base learning rates over the epochs of a run on so many training images.
+  BatchSchedule batch_schedule(int64_t samples) const;
 };
 
 struct Experiment {
@@ -63,6 +78,7 @@ struct Experiment {
   std::string device = "auto";
   int threads = 0;
   std::vector<uint64_t> seeds;
+  double budget = 1;  // fraction of the configured epochs that the regimes have been cut to
   std::vector<Regime> regimes;
   Json document;  // as given, with overrides applied
 };

@@ -161,12 +161,14 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
     notes += fmt::format("note: {} of {} samples are used, a multiple of the ghost size\n", samples, wanted);
 
   const Batch batch = loader.shuffled(0, samples, seed, 0);
+  const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
   const Pass pass = accumulate(context, model, regime, batch, seed);
 
   Export file;
   add_images(context, file, batch.images);
   file.add_labels("input.labels", batch.labels);
   file.add<float>("logits", pass.logits.shape().extents(), pass.logits.span<float>());
+  file.add<float>("logits.evaluation", inference.shape().extents(), inference.span<float>());
   const auto loss = static_cast<float>(pass.sums.loss / static_cast<double>(samples));
   file.add<float>("loss", {}, {&loss, 1});
   if (regime.fisher.labels == FisherLabels::sampled) file.add_labels("fisher.labels", pass.fisher_labels);

@@ -1,8 +1,8 @@
 // One batch of a configured run without an update: everything another framework needs to check this one, as
 // safetensors in PyTorch's names and layouts. Tensors: input.images [N,C,H,W], input.labels [N] i64, logits [N,K],
-// loss (mean over the batch), param.NAME, grad.NAME (mean, without weight decay), fisher_diag.NAME, noise.k.NAME (draw
-// k), and fisher.labels where they are sampled. The metadata states the estimator, the noise, seed and version, and
-// under "graph" the network as data (layers/graph.h).
+// logits.evaluation [N,K] (of running statistics, without dropout), loss (mean over the batch), param.NAME, grad.NAME
+// (mean, without weight decay), fisher_diag.NAME, noise.k.NAME (draw k), and fisher.labels where they are sampled. The
+// metadata states the estimator, the noise, seed and version, and under "graph" the network as data (layers/graph.h).
 #pragma once
 
 #include <cstdint>

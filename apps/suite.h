@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "apps/selection.h"
 #include "apps/trainer.h"
 
 namespace noisysgd {
@@ -12,13 +13,15 @@ struct SuiteRequest {
   const Extensions& extensions;
   std::filesystem::path folder;
   Progress::Mode progress = Progress::Mode::lines;
+  Selection only = {};  // runs to make; the table has all that are finished
 };
 
 // OUTPUT itself for a single run, else OUTPUT/REGIME/seed-S.
 std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regime, uint64_t seed);
 
-// Runs what is not finished yet, then writes table.txt, table.md and table.json (mean ± standard deviation over seeds)
-// and prints the table. Returns `interrupted` as soon as a run was.
+// Makes the selected runs that are not finished yet, then writes table.txt, table.md and table.json (mean ± standard
+// deviation over the finished seeds, beside the published accuracy where a regime names one) and prints the table.
+// Returns `interrupted` as soon as a run was. Throws Error if a finished run was made by another configuration.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

@@ -13,7 +13,7 @@ namespace {
 
 struct Arguments {
   std::string config;
-  std::vector<std::string> assignments;
+  std::vector<std::string> assignments, only;
   std::string device, output, describe;
   int threads = -1;
   bool resume = false, dry_run = false, quiet = false;
@@ -42,7 +42,8 @@ std::filesystem::path output_folder(const Arguments& arguments, const Experiment
 void describe(Context& context, const Experiment& experiment, const Extensions& extensions, bool as_json) {
   DataCache data;
   const Regime& regime = experiment.regimes.front();
-  const Graph graph = make_model(context, regime, *data.get(regime), extensions).graph();
+  const Model model = make_model(context, regime, *data.get(regime), extensions);  // owns what the graph points to
+  const Graph graph = model.graph();
   fmt::print("{}\n", as_json ? graph.json().dump(2) : graph.text());
 }
 
@@ -51,7 +52,7 @@ void show_plan(Context& context, const Experiment& experiment, const Extensions&
   for (const Regime& regime : experiment.regimes) {
     const auto loaded = data.get(regime);
     Model model = make_model(context, regime, *loaded, extensions);
-    const int64_t steps = steps_per_epoch(regime.batch, loaded->sets.train.count) * regime.epochs;
+    const int64_t steps = regime.batch_schedule(loaded->sets.train.count).total_steps();
     fmt::print("{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps of {}, {} with {} noise\n",
                regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
                loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, steps,
@@ -71,6 +72,7 @@ int run(const Arguments& arguments, const Extensions& extensions) {
     show_plan(context, experiment, extensions);
     return 0;
   }
+  const Selection only(arguments.only, experiment);
   const std::filesystem::path folder = output_folder(arguments, experiment);
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -82,7 +84,7 @@ int run(const Arguments& arguments, const Extensions& extensions) {
                experiment.regimes.size() > 1 ? "s" : "", experiment.seeds.size(),
                experiment.seeds.size() > 1 ? "s" : "", device.name(), context.queue.threads(),
                context.queue.threads() > 1 ? "s" : "", folder.string());
-  const RunOutcome outcome = train_all(context, {experiment, extensions, folder, progress});
+  const RunOutcome outcome = train_all(context, {experiment, extensions, folder, progress, only});
   return outcome == RunOutcome::interrupted ? 128 + interrupt_signal() : 0;
 }
 
@@ -102,6 +104,8 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
                  "path=value: overrides one value of the configuration; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option("--only", arguments.only,
+                 "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", arguments.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
   app.add_option("--output", arguments.output, "folder of the run (default: runs/NAME)");

@@ -18,6 +18,13 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+constexpr const char* config_file = "config.json";
+
+// What makes a run the run that it is.
+Json identity(const Regime& regime, uint64_t seed) {
+  return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
+}
+
 // Sums of a metric over some steps.
 struct Meter {
   double loss = 0;
@@ -88,12 +95,13 @@ class Run {
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
         sgd_(context, regime_.sgd, regime_.fisher, regime_.noise),
-        steps_per_epoch_(steps_per_epoch(regime_.batch, train_.count())),
-        total_steps_(steps_per_epoch_ * regime_.epochs),
+        schedule_(regime_.batch_schedule(train_.count())),
+        total_steps_(schedule_.total_steps()),
         noisy_steps_(regime_.noise.steps_with_noise(total_steps_)),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
     if (regime_.noise.needs_second_moment() && noisy_steps_ > 0) model_.arena().require_second_moment();
+    if (regime_.weight_average) average_.emplace(context_, model_, static_cast<float>(*regime_.weight_average));
     context_.allocator.reset_peak();
     open_folder();
   }
@@ -106,9 +114,10 @@ class Run {
     window_started_ = started_;
     while (state_.step < total_steps_) {
       train_step();
-      const bool epoch_ends = state_.step % steps_per_epoch_ == 0;
-      if (epoch_ends) end_epoch();
-      const int64_t epochs_done = state_.step / steps_per_epoch_;
+      const BatchPosition next = schedule_.position(state_.step);
+      const bool epoch_ends = next.first_of_epoch();
+      const int64_t epochs_done = next.epoch;
+      if (epoch_ends) end_epoch(epochs_done - 1);
       const bool due =
           epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
       if (due || interrupt_signal()) save();
@@ -123,22 +132,20 @@ class Run {
   }
 
  private:
+  WeightAverage* average() { return average_ ? &*average_ : nullptr; }
   std::filesystem::path checkpoint_path() const { return request_.folder / "checkpoint.safetensors"; }
-  Json identity() const { return {{"regime", regime_.name}, {"seed", request_.seed}, {"config", regime_.effective}}; }
 
   void open_folder() {
     std::error_code error;
     std::filesystem::create_directories(request_.folder, error);
     NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
-    const std::filesystem::path config_path = request_.folder / "config.json";
     if (std::filesystem::exists(checkpoint_path())) {
-      const Json before = parse_json(read_file(config_path), config_path.string());
-      NSGD_CHECK(before == identity(), "{}: was written by another configuration or seed; use another --output",
-                 config_path.string());
-      state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_));
+      check_identity(request_.folder, regime_, request_.seed);
+      state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
     } else {
       model_.arena().initialise(request_.seed);
-      write_file_atomically(config_path, identity().dump(2) + "\n");
+      if (average_) average_->restart();
+      write_file_atomically(request_.folder / config_file, identity(regime_, request_.seed).dump(2) + "\n");
     }
     metrics_.emplace(request_.folder / "metrics.jsonl", state_.metrics_bytes);
     if (state_.events_file.empty()) {
@@ -155,8 +162,9 @@ class Run {
   }
 
   void train_step() {
-    const int64_t epoch = state_.step / steps_per_epoch_, begin = state_.step % steps_per_epoch_ * regime_.batch.size;
-    const int64_t samples = model_.usable_samples(std::min(regime_.batch.size, train_.count() - begin));
+    const BatchPosition at = schedule_.position(state_.step);
+    const int64_t epoch = at.epoch, begin = at.first_sample();
+    const int64_t samples = model_.usable_samples(std::min(at.phase->size, train_.count() - begin));
     const bool noise = state_.step < noisy_steps_;
     const auto step = static_cast<uint32_t>(state_.step);
 
@@ -178,11 +186,12 @@ class Run {
       if (!std::isfinite(part.loss)) stop_at_nonfinite_loss(batch);
     }
 
-    learning_rate_ = regime_.sgd.learning_rate * schedule_factor(regime_.schedule, state_.step, steps_per_epoch_,
-                                                                 static_cast<double>(regime_.epochs));
+    learning_rate_ = at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(),
+                                                               at.steps_per_epoch, static_cast<double>(regime_.epochs));
     const bool log = (state_.step + 1) % regime_.log_every_steps == 0;
     kernels::SgdNorms norms;
     sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise}, log ? &norms : nullptr);
+    if (average_) average_->update();
 
     ++state_.step;
     state_.epoch.add(sums, samples);
@@ -196,7 +205,7 @@ class Run {
     throw Error(
         fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
                     "longer warm-up may help",
-                    request_.folder.string(), state_.step + 1, state_.step / steps_per_epoch_ + 1,
+                    request_.folder.string(), state_.step + 1, schedule_.position(state_.step).epoch + 1,
                     layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
@@ -221,13 +230,19 @@ class Run {
     window_started_ = Clock::now();
   }
 
-  void end_epoch() {
-    const int64_t epoch = state_.step / steps_per_epoch_ - 1;
+  Meter evaluate() {
+    std::optional<WeightAverage::Use> averaged;
+    if (average_) averaged.emplace(*average_);
     Meter test;
     for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch) {
       const int64_t end = std::min(test_.count(), begin + regime_.evaluation_batch);
       test.add(model_.evaluate(test_.ordered(begin, end)), end - begin);
     }
+    return test;
+  }
+
+  void end_epoch(int64_t epoch) {
+    const Meter test = evaluate();
     state_.test_loss = test.mean_loss();
     state_.test_accuracy = test.accuracy();
     if (test.accuracy() > state_.best_accuracy) {
@@ -252,13 +267,14 @@ class Run {
     const double seconds = seconds_since(started_);
     const int64_t done = state_.step - first_step_;
     const double per_step = done > 0 ? seconds / static_cast<double>(done) : 0;
+    const int64_t samples = schedule_.position(state_.step - 1).phase->size;
     return {epoch,
             regime_.epochs,
             state_.step,
             total_steps_,
             state_.epoch.mean_loss(),
             state_.epoch.accuracy(),
-            per_step > 0 ? static_cast<double>(regime_.batch.size) / per_step : 0,
+            per_step > 0 ? static_cast<double>(samples) / per_step : 0,
             per_step * static_cast<double>(total_steps_ - state_.step)};
   }
 
@@ -268,7 +284,7 @@ class Run {
     events_->sync();
     state_.metrics_bytes = metrics_->size();
     state_.events_bytes = events_->size();
-    save_checkpoint(checkpoint_path(), model_, state_.json());
+    save_checkpoint(checkpoint_path(), model_, average(), state_.json());
   }
 
   void write_summary() {
@@ -296,7 +312,9 @@ class Run {
   Model model_;
   Loader train_, test_;
   Sgd sgd_;
-  const int64_t steps_per_epoch_, total_steps_, noisy_steps_;
+  std::optional<WeightAverage> average_;
+  const BatchSchedule schedule_;
+  const int64_t total_steps_, noisy_steps_;
   Progress progress_;
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
@@ -307,12 +325,6 @@ class Run {
 };
 
 }  // namespace
-
-int64_t steps_per_epoch(const BatchOptions& batch, int64_t samples) {
-  const int64_t steps = batch.drop_last ? samples / batch.size : (samples + batch.size - 1) / batch.size;
-  NSGD_CHECK(steps > 0, "batch.drop_last: {} training images make no batch of {}", samples, batch.size);
-  return steps;
-}
 
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
   auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
@@ -330,6 +342,12 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
 
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request) {
   return Run(context, data, request).run();
+}
+
+void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed) {
+  const std::filesystem::path path = folder / config_file;
+  NSGD_CHECK(parse_json(read_file(path), path.string()) == identity(regime, seed),
+             "{}: was written by another configuration or seed; use another --output", path.string());
 }
 
 bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / "summary.json"); }

@@ -28,11 +28,11 @@ enum class RunOutcome { finished, interrupted };
 // step and layer if the loss is not finite; the last good checkpoint stays.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
+// Throws Error if the run in `folder` was made by another effective configuration or seed.
+void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed);
+
 // True if `folder` holds the summary of a finished run.
 bool is_finished(const std::filesystem::path& folder);
-
-// Steps of an epoch over `samples` training images.
-int64_t steps_per_epoch(const BatchOptions& batch, int64_t samples);
 
 // Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);

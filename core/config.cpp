@@ -285,20 +285,21 @@ std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::st
     }
     return fallback;
   }
-  // "--set fisher.kind=true" reads as a boolean, but a choice can only be a word.
-  if (!json->is_string() && !json->is_primitive()) {
+  // Without quotes a name like true is no text to JSON, but what is meant is plain.
+  const bool bare = json->is_boolean() || json->is_number();
+  if (!json->is_string() && !bare) {
     error(key, fmt::format("expected one of {}, got {}", quoted_list(names), describe(*json)));
     return fallback;
   }
-  const std::string word = json->is_string() ? json->get<std::string>() : json->dump();
-  const auto found = std::find(names.begin(), names.end(), word);
+  const std::string name = bare ? json->dump() : json->get<std::string>();
+  const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
-    const std::string nearest = json->is_string() ? nearest_name(word, names) : "";
+    const std::string nearest = nearest_name(name, names);
     const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
     error(key, fmt::format("expected one of {}, got {}{}", quoted_list(names), describe(*json), hint));
     return fallback;
   }
-  record(key, word);
+  record(key, name);
   return static_cast<std::size_t>(found - names.begin());
 }
 

@@ -19,6 +19,11 @@ class NetworkBuilder {
   NetworkBuilder& add(const std::string& kind, Options&&... options) {
     return append(std::make_unique<LayerType>(next_name(kind), shape_, std::forward<Options>(options)...));
   }
+  // A layer whose name does not count: the scope with `name` behind it.
+  template <class LayerType, class... Options>
+  NetworkBuilder& add_named(const std::string& name, Options&&... options) {
+    return append(std::make_unique<LayerType>(scope_ + name, shape_, std::forward<Options>(options)...));
+  }
   NetworkBuilder& append(std::unique_ptr<Layer> layer) {
     shape_ = layer->output_shape();
     layers_.push_back(std::move(layer));
@@ -31,6 +36,8 @@ class NetworkBuilder {
 
   // Flattens first if there is more than one axis left.
   NetworkBuilder& flatten();
+  // Nothing if the probability is 0.
+  NetworkBuilder& dropout(float probability);
 
   std::unique_ptr<Sequential> build() {
     return std::make_unique<Sequential>(scope_ + "sequential", input_, std::move(layers_));

@@ -31,10 +31,10 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   auto& queue = context_.queue;
   if (options.logits.defined()) std::copy_n(logits.value.f32(), logits.value.elements(), options.logits.f32());
 
-  const auto loss_gradient = [&](const Tensor& labels, const float* weights, kernels::LossSums& sums) {
+  const auto loss_gradient = [&](const Tensor& labels, const float* weights, float smoothing, kernels::LossSums& sums) {
     Tensor gradient(context_, logits.value.shape());
     kernels::softmax_cross_entropy(queue, samples, classes_, logits.value.f32(), labels.data<int32_t>(), weights,
-                                   label_smoothing_, gradient.f32(), nullptr, &sums);
+                                   smoothing, gradient.f32(), nullptr, &sums);
     return gradient;
   };
 
@@ -46,13 +46,14 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
                            static_cast<uint64_t>(options.sample_offset), labels.data<int32_t>());
     kernels::LossSums ignored;
     arena_.discard_gradients(true);
-    tape.backward(context_, logits, loss_gradient(labels, nullptr, ignored), {statistics, true});
+    // The Fisher matrix is of the model's likelihood: smoothing belongs to the targets of the data.
+    tape.backward(context_, logits, loss_gradient(labels, nullptr, 0.0f, ignored), {statistics, true});
     arena_.discard_gradients(false);
     statistics.second_moment = SecondMoment::none;
   }
   kernels::LossSums sums;
   const float* weights = batch.sample_weights.defined() ? batch.sample_weights.f32() : nullptr;
-  Tensor gradient = loss_gradient(batch.labels, weights, sums);
+  Tensor gradient = loss_gradient(batch.labels, weights, label_smoothing_, sums);
   tape.backward(context_, logits, std::move(gradient), {statistics, false});
   return sums;
 }

@@ -5,7 +5,7 @@
 #include "layers/builder.h"
 #include "layers/conv2d.h"
 #include "layers/linear.h"
-#include "layers/models.h"
+#include "layers/models/register.h"
 #include "layers/pool.h"
 #include "layers/reshape.h"
 
@@ -93,20 +93,6 @@ LayerPointer build_pad_channels(const ConfigReader& json, const LayerContext& at
   return std::make_unique<PadChannels>(at.name, at.input, stride, channels);
 }
 
-LayerPointer build_mlp(const ConfigReader& json, const LayerContext& at) {
-  MlpOptions options;
-  options.hidden = json.integers("hidden", {.default_value = options.hidden, .each = {.at_least = 1}});
-  options.dropout = static_cast<float>(json.number("dropout", {.default_value = 0, .at_least = 0, .below = 1}));
-  return mlp(at.input, at.classes, options);
-}
-
-LayerPointer build_lenet(const ConfigReader& json, const LayerContext& at) {
-  LenetOptions options;
-  options.channels = json.integers("channels", {.default_value = options.channels, .each = {.at_least = 1}});
-  options.hidden = json.integer("hidden", {.default_value = options.hidden, .at_least = 1});
-  return lenet(at.input, at.classes, options);
-}
-
 }  // namespace
 
 LayerRegistry LayerRegistry::builtin() {
@@ -123,8 +109,7 @@ LayerRegistry LayerRegistry::builtin() {
   registry.add("pad_channels", build_pad_channels, "pad");
   registry.add("sequential", build_sequential);
   registry.add("residual", build_residual, "block");
-  registry.add("mlp", build_mlp);
-  registry.add("lenet", build_lenet);
+  add_models(registry);
   return registry;
 }
 

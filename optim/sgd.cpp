@@ -1,5 +1,9 @@
 #include "optim/sgd.h"
 
+#include <cmath>
+
+#include "kernels/vector.h"
+
 namespace noisysgd {
 
 SgdOptions read_sgd(const ConfigReader& json) {
@@ -9,6 +13,7 @@ SgdOptions read_sgd(const ConfigReader& json) {
   options.momentum = json.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1});
   options.weight_decay = json.number("weight_decay", {.default_value = 0, .at_least = 0});
   options.nesterov = json.boolean("nesterov", false);
+  options.clip_norm = json.optional_number("clip_norm", {.above = 0});
   if (options.nesterov && options.momentum == 0) json.error("nesterov", "needs a momentum above 0");
   return options;
 }
@@ -43,9 +48,23 @@ kernels::SgdHyperparameters Sgd::hyperparameters(const SgdStep& step) const {
   return h;
 }
 
+double Sgd::clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
+  if (!options_.clip_norm) return 1;
+  double squares = 0;
+  for (const Parameter* parameter : parameters)
+    squares +=
+        kernels::sum_of_squares(context_.queue, parameter->gradient_sum.elements(), parameter->gradient_sum.f32());
+  const double norm = std::sqrt(squares) / static_cast<double>(step.batch);
+  return norm > *options_.clip_norm ? *options_.clip_norm / norm : 1;
+}
+
 void Sgd::step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms) {
   const std::vector<kernels::SgdSegment> all = segments(parameters, step);
-  kernels::sgd_step(context_.queue, all, hyperparameters(step), norms);
+  kernels::SgdHyperparameters h = hyperparameters(step);
+  const double factor = clip_factor(parameters, step);
+  h.inverse_batch *= static_cast<float>(factor);  // scales the gradient alone: the noise's variance is of the raw sums
+  kernels::sgd_step(context_.queue, all, h, norms);
+  if (norms) norms->gradient_squared /= factor * factor;
 }
 
 std::vector<Tensor> Sgd::draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step) {

@@ -1,6 +1,8 @@
 // The optimizer: SGD with momentum, weight decay and structured gradient noise, as one fused pass over the parameters.
 #pragma once
 
+#include <optional>
+
 #include "core/config.h"
 #include "layers/model.h"
 #include "optim/noise/noise.h"
@@ -12,6 +14,7 @@ struct SgdOptions {
   double momentum = 0.9;
   double weight_decay = 0;
   bool nesterov = false;
+  std::optional<double> clip_norm = {};  // the mean gradient is scaled down to this norm before noise is added
 };
 
 SgdOptions read_sgd(const ConfigReader& json);
@@ -34,7 +37,8 @@ class Sgd {
     return {with_noise && noise_.needs_second_moment() ? fisher_.conv : SecondMoment::none};
   }
 
-  // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient and of the noise if asked for.
+  // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient, before clipping, and of the noise
+  // if asked for.
   void step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms = nullptr);
 
   // noise[i] of parameters[i]: what `step` would add to the mean gradient. Nothing is updated.
@@ -43,6 +47,8 @@ class Sgd {
  private:
   std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
   kernels::SgdHyperparameters hyperparameters(const SgdStep& step) const;
+  // What clipping multiplies the mean gradient by.
+  double clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
 
   Context& context_;
   SgdOptions options_;

@@ -86,7 +86,10 @@ void check_close(const std::filesystem::path& folder, const std::filesystem::pat
 
 TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
   const TemporaryFolder folder;
-  const Regime regime = regime_with({});
+  const Regime regime = GENERATE(
+      regime_with({}),
+      regime_with({R"(batch.change=[{"epochs": 3, "size": 32, "learning_rate": 0.01}])", "optimizer.weight_average=0.9",
+                   "optimizer.clip_norm=0.5", "optimizer.scaling.type=square_root"}));
   REQUIRE(run(regime, folder.path() / "whole") == RunOutcome::finished);
 
   const auto broken = folder.path() / "broken";
@@ -121,6 +124,23 @@ TEST_CASE("one thread and many give the same training, and the same number of th
   REQUIRE(run(regime, folder.path() / "again", 7, 3) == RunOutcome::finished);
   check_close(folder.path() / "three", folder.path() / "one");
   CHECK(tensors(folder.path() / "three") == tensors(folder.path() / "again"));
+}
+
+TEST_CASE("the averaged weights are in the checkpoint and are what is evaluated") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> settings{"epochs=2", R"(noise={"type": "none"})"};
+  std::vector<std::string> averaged = settings;
+  averaged.push_back("optimizer.weight_average=0.8");
+  REQUIRE(run(regime_with(settings), folder.path() / "plain") == RunOutcome::finished);
+  REQUIRE(run(regime_with(averaged), folder.path() / "averaged") == RunOutcome::finished);
+  const auto plain = tensors(folder.path() / "plain"), with_average = tensors(folder.path() / "averaged");
+  for (const auto& [name, values] : plain) {
+    INFO(name);
+    CHECK(with_average.at(name) == values);  // training does not look at the average
+    if (!name.starts_with("momentum.")) CHECK(with_average.at("average." + name) != values);
+  }
+  const auto test_loss = [&](const char* which) { return metrics(folder.path() / which).back().at("loss"); };
+  CHECK(test_loss("plain") != test_loss("averaged"));
 }
 
 TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {

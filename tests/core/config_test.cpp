@@ -90,6 +90,22 @@ TEST_CASE("the effective document is a fixed point: reading it again gives itsel
   CHECK(read(once) == once);
 }
 
+TEST_CASE("a name that is a word of JSON may stand without quotes, and is recorded as a text") {
+  const Config config = config_of(R"({"kind": true, "depth": 16, "type": false, "list": ["true"]})");
+  const ConfigReader root = config.root();
+  CHECK(root.choice("kind", {"empirical", "true"}) == "true");
+  CHECK(root.choice("depth", {"16", "19"}) == "16");
+  root.choice("type", {"a", "true"}, "a");
+  root.choice("list", {"true"}, "true");
+  CHECK(problems_of(config) == Problems{"$.type: expected one of \"a\", \"true\", got false",
+                                        "$.list: expected one of \"true\", got a list of 1"});
+  Json document = Json::object();
+  apply_override(document, "kind=true");
+  const Config overridden(document);
+  overridden.root().choice("kind", {"empirical", "true"});
+  CHECK(overridden.finish() == Json{{"kind", "true"}});
+}
+
 TEST_CASE("all problems of all kinds come in one message with their paths") {
   const Config config = config_of(R"({
     "learing_rate": 0.1, "momentum": 1.0, "epochs": "ten", "batch": 0, "nesterov": 1, "name": 5,

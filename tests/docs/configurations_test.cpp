@@ -56,9 +56,10 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"data": {"type": "image_folder"}},
     {"schedule": {"type": "step", "milestones": [1]}},
     {"schedule": {"type": "cosine"}},
+    {"optimizer": {"scaling": {"type": "linear"}}},
     {"noise": {"type": "isotropic", "sigma": 1}},
     {"noise": {"type": "diagonal_fisher"}}])");
-  std::set<std::string> known{"name", "device", "threads", "seed", "seeds", "regimes", "expect"};
+  std::set<std::string> known{"name", "device", "threads", "seed", "seeds", "regimes", "budget", "expect.test_accuracy"};
   for (const Json& document : documents) {
     std::map<std::string, Json> given;
     collect(document, "", given);
@@ -92,7 +93,7 @@ TEST_CASE("every published configuration reads, and its networks fit its images"
   const std::map<std::string, Shape> images{
       {"mnist", {28, 28, 1}}, {"fashion_mnist", {28, 28, 1}}, {"cifar10", {32, 32, 3}}, {"cifar100", {32, 32, 3}}};
   int count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(source / "apps/configs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(source / "apps/configs")) {
     if (entry.path().extension() != ".json") continue;
     INFO(entry.path().string());
     const Experiment experiment = read_experiment_file(entry.path().string(), {}, {});
@@ -106,5 +107,5 @@ TEST_CASE("every published configuration reads, and its networks fit its images"
     }
     ++count;
   }
-  CHECK(count >= 5);
+  CHECK(count >= 14);
 }

@@ -72,9 +72,11 @@ class Network:
             assert values[node["name"]].shape == expected, f"{node['name']}: {values[node['name']].shape} {expected}"
         raise ValueError("the graph has no loss")
 
-    def loss(self, labels):
-        """Per-sample losses and the gradient of their sum with respect to the logits."""
-        classes, smoothing = self.logits.shape[1], self.loss_node["label_smoothing"]
+    def loss(self, labels, smoothing=None):
+        """Per-sample losses and the gradient of their sum with respect to the logits; the configured label smoothing if
+        none is given."""
+        classes = self.logits.shape[1]
+        smoothing = self.loss_node["label_smoothing"] if smoothing is None else smoothing
         target = np.full_like(self.logits, smoothing / classes)
         target[np.arange(len(labels)), labels] += 1 - smoothing
         shifted = self.logits - self.logits.max(1, keepdims=True)

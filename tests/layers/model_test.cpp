@@ -218,6 +218,16 @@ TEST_CASE("statistics from sampled labels leave the gradient as it is") {
   CHECK(trainee.all(&Parameter::second_moment) == squares);
 }
 
+TEST_CASE("label smoothing is no part of the statistics from sampled labels") {
+  AccumulateOptions options = collecting(SecondMoment::exact);
+  options.fisher_labels = FisherLabels::sampled;
+  Trainee plain(convolutional, 4), smoothed(convolutional, 4, 0.3f);
+  plain.accumulate(plain.batch(16), 16, options);
+  smoothed.accumulate(smoothed.batch(16), 16, options);
+  CHECK(smoothed.all(&Parameter::second_moment) == plain.all(&Parameter::second_moment));
+  CHECK(smoothed.all(&Parameter::gradient_sum) != plain.all(&Parameter::gradient_sum));
+}
+
 TEST_CASE("a batch is cut to whole ghost groups") {
   Trainee grouped(convolutional, 4), plain(with_dropout);
   CHECK(grouped.model.usable_samples(23) == 20);

@@ -2,7 +2,8 @@
 
 #include "layers/activation.h"
 #include "layers/model.h"
-#include "layers/models.h"
+#include "layers/models/lenet.h"
+#include "layers/models/mlp.h"
 #include "tests/catch.h"
 #include "tests/layers/network.h"
 

@@ -1,5 +1,7 @@
 #include "optim/sgd.h"
 
+#include <cmath>
+
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/optim/parameters.h"
@@ -40,11 +42,16 @@ void check_step(const SgdOptions& options, const std::string& noise_json) {
   const std::vector<double> value = to_double(gather(before, &Parameter::value)),
                             velocity = to_double(gather(before, &Parameter::velocity)),
                             sums = to_double(gather(before, &Parameter::gradient_sum));
+  double squares = 0;
+  for (const double sum : sums) squares += sum * sum;
+  const double norm = std::sqrt(squares) / static_cast<double>(Parameters::batch);
+  const double clip = options.clip_norm ? std::min(1.0, *options.clip_norm / norm) : 1;
+  CHECK(std::sqrt(stepped.norms.gradient_squared) == Approx(norm).epsilon(1e-5));  // as it was before clipping
   std::vector<double> new_value, new_velocity;
   for (size_t i = 0; i < value.size(); ++i) {
     const double noise = stepped.noise[i], before_momentum = after ? 0 : noise, after_momentum = after ? noise : 0;
     const double gradient =
-        sums[i] / static_cast<double>(Parameters::batch) + before_momentum + options.weight_decay * value[i];
+        clip * sums[i] / static_cast<double>(Parameters::batch) + before_momentum + options.weight_decay * value[i];
     new_velocity.push_back(options.momentum * velocity[i] + gradient);
     const double direction =
         (options.nesterov ? gradient + options.momentum * new_velocity[i] : new_velocity[i]) + after_momentum;
@@ -62,6 +69,13 @@ TEST_CASE("the step is Algorithm 1 with momentum and weight decay") {
   check_step({0.05, 0.9, 0.0, false}, noise);
   check_step({0.05, 0.9, 0.01, false}, noise);
   check_step({0.05, 0.9, 0.01, true}, noise);
+}
+
+TEST_CASE("clipping scales the mean gradient to the norm given, and neither the noise nor the weight decay") {
+  const std::string noise = GENERATE_COPY(std::string(R"({"type": "none"})"), fisher_noise, fisher_noise_after);
+  check_step({0.05, 0.9, 0.01, false, 0.01}, noise);
+  check_step({0.05, 0.9, 0.01, true, 0.01}, noise);
+  check_step({0.05, 0.9, 0.01, false, 1000.0}, noise);  // far above the norm: nothing to clip
 }
 
 TEST_CASE("draw_noise is what the step adds to the mean gradient") {

@@ -1,4 +1,4 @@
-// The published networks as C++ functions; the registry offers each under its JSON type.
+// LeNet.
 #pragma once
 
 #include <vector>
@@ -6,14 +6,6 @@
 #include "layers/builder.h"
 
 namespace noisysgd {
-
-struct MlpOptions {
-  std::vector<int64_t> hidden{512, 512};
-  float dropout = 0.0f;  // after each hidden layer
-};
-
-// flatten, then linear and ReLU per hidden layer, then a linear classifier.
-std::unique_ptr<Layer> mlp(const Shape& input, int64_t classes, const MlpOptions& options = {});
 
 struct LenetOptions {
   std::vector<int64_t> channels{20, 50};

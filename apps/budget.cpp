@@ -1,0 +1,33 @@
+#include "apps/budget.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace noisysgd {
+
+void apply_budget(Regime& regime, double budget) {
+  const auto before = static_cast<double>(regime.epochs);
+  regime.epochs = std::max<int64_t>(1, std::llround(budget * before));
+  const double factor = static_cast<double>(regime.epochs) / before;
+  for (double& milestone : regime.schedule.milestones) milestone *= factor;
+  regime.schedule.warmup_epochs *= factor;
+  std::vector<BatchChange> changes;
+  Json effective_changes = Json::array();
+  for (size_t i = 0; i < regime.batch.changes.size(); ++i) {
+    BatchChange change = regime.batch.changes[i];
+    change.epochs = std::llround(factor * static_cast<double>(change.epochs));
+    if (change.epochs == 0) continue;
+    effective_changes.push_back(regime.effective["batch"]["change"][i]);
+    effective_changes.back()["epochs"] = change.epochs;
+    changes.push_back(change);
+  }
+  regime.batch.changes = std::move(changes);
+
+  regime.effective["epochs"] = regime.epochs;
+  regime.effective["batch"]["change"] = std::move(effective_changes);
+  Json& schedule = regime.effective["schedule"];
+  if (schedule.contains("milestones")) schedule["milestones"] = regime.schedule.milestones;
+  schedule["warmup"]["epochs"] = regime.schedule.warmup_epochs;
+}
+
+}  // namespace noisysgd

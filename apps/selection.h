@@ -1,0 +1,25 @@
+// Which runs of an experiment to make: `--only regime=LB+Diag,seed=2`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/experiment.h"
+
+namespace noisysgd {
+
+class Selection {
+ public:
+  // Pairs key=value separated by commas, key being regime or seed; several values of a key are alternatives, and a key
+  // that is not named selects everything. Throws Error for a regime or seed that the experiment does not have.
+  Selection(const std::vector<std::string>& texts, const Experiment& experiment);
+  Selection() = default;  // everything
+
+  bool includes(const Regime& regime, uint64_t seed) const;
+
+ private:
+  std::vector<std::string> regimes_;
+  std::vector<uint64_t> seeds_;
+};
+
+}  // namespace noisysgd

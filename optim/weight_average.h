@@ -1,0 +1,44 @@
+// Exponential moving average of the weights and running statistics, evaluated in place of the latest ones
+// (Polyak & Juditsky 1992): average <- decay average + (1-decay) latest after every step, from the initial values on.
+#pragma once
+
+#include <vector>
+
+#include "layers/model.h"
+
+namespace noisysgd {
+
+class WeightAverage {
+ public:
+  // Starts with the model's present values. The model must outlive the average.
+  WeightAverage(Context& context, Model& model, float decay);
+
+  void restart();  // from the model's present values
+  void update();
+
+  // averages()[i] belongs to parameters()[i] of the model, buffer_averages()[i] to buffers()[i].
+  const std::vector<Tensor>& averages() const { return averages_; }
+  const std::vector<Tensor>& buffer_averages() const { return buffer_averages_; }
+
+  // The model computes with the averages as long as this lives.
+  class Use {
+   public:
+    explicit Use(WeightAverage& average) : average_(average) { average_.swap(); }
+    ~Use() { average_.swap(); }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    WeightAverage& average_;
+  };
+
+ private:
+  void swap();
+
+  Context& context_;
+  Model& model_;
+  float decay_;
+  std::vector<Tensor> averages_, buffer_averages_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,134 @@
+// Suites: budgets, selections, tables beside published numbers, runs that are finished already.
+#include "apps/suite.h"
+
+#include "core/file.h"
+#include "tests/catch.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using noisysgd::test::TemporaryFolder;
+
+namespace {
+
+const char* const suite = R"({
+  "name": "tiny", "seeds": [1, 2], "data": {"train_size": 96, "test_size": 32}, "model": {"type": "mlp", "hidden": [8]},
+  "batch": {"size": 32}, "epochs": 2, "optimizer": {"learning_rate": 0.05},
+  "regimes": [{"name": "SB", "batch": {"size": 16}, "expect": {"test_accuracy": 93.25}},
+              {"name": "LB", "expect": {"test_accuracy": 91.8}}, {"name": "free"}]})";
+
+Experiment experiment_with(const std::vector<std::string>& assignments, const char* text = suite) {
+  Json document = parse_config(text, "test");
+  for (const std::string& assignment : assignments) apply_override(document, assignment);
+  return read_experiment(document, "test", {});
+}
+
+RunOutcome train_selected(const Experiment& experiment, const std::filesystem::path& folder,
+                          const std::vector<std::string>& only) {
+  Context context({}, 1);
+  const Extensions extensions;
+  return train_all(context, {experiment, extensions, folder, Progress::Mode::quiet, Selection(only, experiment)});
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a budget scales epochs, warm-up, milestones and batch changes by one factor") {
+  const char* const document = R"({"epochs": 200, "budget": 0.1,
+    "batch": {"size": 4096, "change": [{"epochs": 50, "size": 128, "learning_rate": 0.1}, {"epochs": 4, "size": 256}]},
+    "schedule": {"type": "step", "milestones": [100, 150], "warmup": {"epochs": 10}}})";
+  const Regime regime = experiment_with({}, document).regimes.at(0);
+  CHECK(regime.epochs == 20);
+  CHECK(regime.schedule.milestones == std::vector<double>{10, 15});
+  CHECK(regime.schedule.warmup_epochs == 1);
+  REQUIRE(regime.batch.changes.size() == 1);  // the second has no epoch left
+  CHECK(regime.batch.changes[0].epochs == 5);
+  // What the run folder keeps is the run as it was, without a budget.
+  const Regime again = read_experiment(regime.effective, "effective", {}).regimes.at(0);
+  CHECK(again.effective == regime.effective);
+  CHECK(again.epochs == 20);
+  CHECK(again.schedule.milestones == std::vector<double>{10, 15});
+
+  const Regime shortest = experiment_with({"budget=0.0001"}, document).regimes.at(0);
+  CHECK(shortest.epochs == 1);
+  CHECK(shortest.schedule.milestones == std::vector<double>{0.5, 0.75});
+  CHECK(experiment_with({"budget=1"}, document).regimes.at(0).epochs == 200);
+  CHECK_THROWS_AS(experiment_with({"budget=0"}, document), ConfigError);
+  CHECK_THROWS_AS(experiment_with({"budget=2"}, document), ConfigError);
+}
+
+TEST_CASE("batch changes: rates of their own or by the scaling rule, and room for the batch size after them") {
+  const Regime regime = experiment_with({}, R"({"epochs": 10, "optimizer": {"learning_rate": 0.1,
+    "scaling": {"type": "linear", "base_batch": 64}}, "batch": {"size": 512,
+    "change": [{"epochs": 1, "size": 32, "learning_rate": 0.3}, {"epochs": 2, "size": 128}]}})")
+                            .regimes.at(0);
+  const BatchSchedule schedule = regime.batch_schedule(1024);
+  CHECK(schedule.total_steps() == 32 + 2 * 8 + 7 * 2);
+  CHECK(schedule.position(0).phase->learning_rate == 0.3);
+  CHECK(schedule.position(32).phase->learning_rate == Approx(0.2));
+  CHECK(schedule.position(48).phase->learning_rate == Approx(0.8));
+  CHECK(error_of([] {
+          experiment_with({}, R"({"epochs": 2, "batch": {"change": [{"epochs": 2, "size": 8}]}})");
+        }).find("$.batch.change: takes 2 epochs of a run of 2") != std::string::npos);
+}
+
+TEST_CASE("a selection names regimes and seeds that exist") {
+  const Experiment experiment = experiment_with({});
+  const Selection one({"regime=LB,seed=2"}, experiment), several({"regime=SB", "regime=LB"}, experiment);
+  CHECK(one.includes(experiment.regimes[1], 2));
+  CHECK_FALSE(one.includes(experiment.regimes[1], 1));
+  CHECK_FALSE(one.includes(experiment.regimes[0], 2));
+  CHECK(several.includes(experiment.regimes[0], 1));
+  CHECK(several.includes(experiment.regimes[1], 2));
+  CHECK_FALSE(several.includes(experiment.regimes[2], 1));
+  CHECK(Selection().includes(experiment.regimes[2], 9));
+  CHECK(error_of([&] { Selection({"regime=XL"}, experiment); }) ==
+        "--only regime=XL: tiny has no such regime, only SB, LB, free");
+  CHECK(error_of([&] { Selection({"seed=3"}, experiment); }) == "--only seed=3: tiny has no such seed, only 1, 2");
+  CHECK(error_of([&] { Selection({"seed=1x"}, experiment); }).find("no such seed") != std::string::npos);
+  CHECK(error_of([&] { Selection({"LB"}, experiment); }) == "--only LB: expected regime=NAME or seed=NUMBER");
+}
+
+TEST_CASE("a suite runs what is selected and not finished, and sets the paper's numbers beside its own") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5"});
+  REQUIRE(train_selected(experiment, folder.path(), {"regime=SB,seed=2"}) == RunOutcome::finished);
+  const auto finished = folder.path() / "SB" / "seed-2" / "summary.json";
+  REQUIRE(std::filesystem::exists(finished));
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "LB"));
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "SB" / "seed-1"));
+  std::string table = read_file(folder.path() / "table.txt");
+  CHECK(table.find("a trial at budget 0.5: 1 epoch; 1 of 6 runs finished") != std::string::npos);
+  CHECK(table.find("93.25") != std::string::npos);
+  CHECK(table.find("91.80") == std::string::npos);
+
+  const std::string before = read_file(finished);
+  REQUIRE(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  CHECK(read_file(finished) == before);  // its seconds would differ
+  table = read_file(folder.path() / "table.txt");
+  CHECK(table.find("runs finished") == std::string::npos);
+  CHECK(table.find("paper %") != std::string::npos);
+  CHECK(table.find("91.80") != std::string::npos);
+  const Json rows = parse_json(read_file(folder.path() / "table.json"), "table").at("rows");
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0].at("published_test_accuracy") == Approx(0.9325));
+  CHECK(rows[0].at("runs").size() == 2);
+  CHECK_FALSE(rows[2].contains("published_test_accuracy"));
+
+  CHECK(error_of([&] { train_selected(experiment_with({}), folder.path(), {}); }).find("another configuration") !=
+        std::string::npos);
+}
+
+TEST_CASE("published numbers are no part of what makes a run") {
+  const Regime with = experiment_with({}).regimes[0];
+  CHECK(with.expected_accuracy == 93.25);
+  CHECK(with.effective == experiment_with({R"(regimes[0].expect={"test_accuracy": 12})"}).regimes[0].effective);
+  CHECK_THROWS_AS(experiment_with({"regimes[0].expect.test_accuracy=101"}), ConfigError);
+}

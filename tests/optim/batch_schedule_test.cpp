@@ -1,0 +1,78 @@
+#include "optim/batch_schedule.h"
+
+#include <string>
+
+#include "optim/learning_rate_scaling.h"
+#include "optim/schedule.h"
+#include "tests/catch.h"
+
+using namespace noisysgd;
+
+TEST_CASE("one batch size: steps and epochs by hand, the incomplete last batch kept or dropped") {
+  // CIFAR-10 at 4096: 12 whole batches and one of 848.
+  const BatchSchedule kept({{200, 4096, 0.1}}, 50000, false), dropped({{200, 4096, 0.1}}, 50000, true);
+  CHECK(kept.total_steps() == 2600);
+  CHECK(dropped.total_steps() == 2400);
+  const BatchPosition last = kept.position(12);
+  CHECK(last.epoch == 0);
+  CHECK(last.step_of_epoch == 12);
+  CHECK(last.first_sample() == 49152);
+  CHECK(kept.position(13).epoch == 1);
+  CHECK(kept.position(13).first_of_epoch());
+  CHECK(dropped.position(12).epoch == 1);
+  CHECK(kept.position(2600).epoch == 200);
+  CHECK(kept.position(2600).first_of_epoch());
+}
+
+TEST_CASE("a batch change: the first epochs in small batches at their own rate, then large ones") {
+  // 10 images: three epochs of batches of 4 (3 steps each), two of batches of 8 (2 steps each).
+  const BatchSchedule schedule({{3, 4, 0.5}, {2, 8, 2.0}}, 10, false);
+  CHECK(schedule.total_steps() == 13);
+  const int64_t epochs[] = {0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5};
+  const int64_t of_epoch[] = {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0};
+  for (int64_t step = 0; step <= 13; ++step) {
+    INFO(step);
+    const BatchPosition at = schedule.position(step);
+    CHECK(at.epoch == epochs[step]);
+    CHECK(at.step_of_epoch == of_epoch[step]);
+    CHECK(at.steps_per_epoch == (step < 9 ? 3 : 2));
+    CHECK(at.phase->size == (step < 9 ? 4 : 8));
+    CHECK(at.phase->learning_rate == (step < 9 ? 0.5 : 2.0));
+    CHECK(at.first_sample() == of_epoch[step] * (step < 9 ? 4 : 8));
+  }
+}
+
+TEST_CASE("milestones in epochs hold across a batch change") {
+  const BatchSchedule schedule({{3, 4, 1}, {2, 8, 1}}, 10, false);
+  ScheduleOptions options;
+  options.type = ScheduleType::step;
+  options.milestones = {1, 4};
+  const double expected[] = {1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01};
+  for (int64_t step = 0; step < 13; ++step) {
+    INFO(step);
+    const BatchPosition at = schedule.position(step);
+    CHECK(schedule_factor(options, at.equivalent_step(), at.steps_per_epoch, 5) == Approx(expected[step]));
+  }
+}
+
+TEST_CASE("a phase without a whole batch is refused where incomplete ones are dropped") {
+  CHECK_THROWS_WITH(BatchSchedule({{1, 8, 1}, {1, 16, 1}}, 10, true),
+                    "batch.drop_last: 10 training images make no batch of 16");
+  CHECK_NOTHROW(BatchSchedule({{1, 8, 1}, {1, 16, 1}}, 10, false));
+}
+
+TEST_CASE("learning-rate scaling: none, linear, square root against a base batch") {
+  const auto read = [](const char* json) {
+    Config config(parse_json(json, "test"), "test");
+    const LearningRateScaling scaling = read_learning_rate_scaling(config.root());
+    config.finish();
+    return scaling;
+  };
+  CHECK(read("{}").factor(4096) == 1);
+  CHECK(read(R"({"type": "linear"})").factor(4096) == 32);
+  CHECK(read(R"({"type": "linear", "base_batch": 256})").factor(64) == 0.25);
+  CHECK(read(R"({"type": "square_root"})").factor(512) == 2);
+  CHECK(read(R"({"type": "square_root", "base_batch": 512})").factor(512) == 1);
+  CHECK_THROWS_AS(read(R"({"type": "cubic"})"), ConfigError);
+  CHECK_THROWS_AS(read(R"({"base_batch": 64})"), ConfigError);  // means nothing without a rule
+}
