@@ -63,8 +63,11 @@ void Sgd::step(const std::vector<Parameter*>& parameters, const SgdStep& step, k
   kernels::SgdHyperparameters h = hyperparameters(step);
   const double factor = clip_factor(parameters, step);
   h.inverse_batch *= static_cast<float>(factor);  // scales the gradient alone: the noise's variance is of the raw sums
-  kernels::sgd_step(context_.queue, all, h, norms);
-  if (norms) norms->gradient_squared /= factor * factor;
+  kernels::SgdNorms clipped;
+  kernels::sgd_step(context_.queue, all, h, norms ? &clipped : nullptr);
+  if (!norms) return;
+  norms->gradient_squared += clipped.gradient_squared / (factor * factor);
+  norms->noise_squared += clipped.noise_squared;
 }
 
 std::vector<Tensor> Sgd::draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step) {

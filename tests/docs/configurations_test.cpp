@@ -59,7 +59,8 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"optimizer": {"scaling": {"type": "linear"}}},
     {"noise": {"type": "isotropic", "sigma": 1}},
     {"noise": {"type": "diagonal_fisher"}}])");
-  std::set<std::string> known{"name", "device", "threads", "seed", "seeds", "regimes", "budget", "expect.test_accuracy"};
+  std::set<std::string> known{"name",  "device",  "threads", "seed",
+                              "seeds", "regimes", "budget",  "expect.test_accuracy"};
   for (const Json& document : documents) {
     std::map<std::string, Json> given;
     collect(document, "", given);

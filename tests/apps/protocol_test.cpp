@@ -1,0 +1,185 @@
+// The training protocol of Section 5.1 and Appendix E.1, step by step against values computed by hand.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "apps/trainer.h"
+#include "core/safetensors.h"
+#include "layers/models/resnet.h"
+#include "optim/sgd.h"
+#include "tests/catch.h"
+#include "tests/random_tensor.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+Batch random_batch(Context& context, const Shape& image, int64_t samples, uint32_t classes, uint32_t stream) {
+  Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
+  const auto pixels = random_tensor(batch.images.elements(), stream);
+  const auto labels = random_integers(samples, stream + 1, classes);
+  std::copy(pixels.begin(), pixels.end(), batch.images.f32());
+  std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
+  return batch;
+}
+
+using Values = std::map<std::string, std::vector<float>>;
+
+Values values_of(const Model& model) {
+  Values values;
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    values[name] = {tensor.f32(), tensor.f32() + tensor.elements()};
+  };
+  for (const Parameter* parameter : model.parameters()) {
+    add(parameter->name, parameter->value);
+    add("diag(F) of " + parameter->name, parameter->second_moment);
+  }
+  for (const Buffer* buffer : model.buffers()) add(buffer->name, buffer->value);
+  return values;
+}
+
+// Three noisy steps of a small residual network on batches of 64, ghost size 8, in micro-batches of the given size.
+Values three_steps(int64_t micro) {
+  const int64_t samples = 64, classes = 5;
+  const Shape image{8, 8, 3};
+  Context context({}, 1);
+  Model model(context, resnet(image, classes, {.depth = 8, .ghost_size = 8}), classes);
+  model.arena().require_second_moment();
+  model.arena().initialise(3);
+  const FisherOptions fisher;
+  const NoiseRegistry registry = NoiseRegistry::builtin();
+  Config config(Json{{"type", "diagonal_fisher"}, {"small_batch", 8}});
+  const Noise noise = Noise::read(config.root(), registry);
+  Sgd sgd(context, {.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-4}, fisher, noise);
+  for (uint32_t step = 0; step < 3; ++step) {
+    const Batch batch = random_batch(context, image, samples, classes, 10 * step);
+    model.arena().zero_sums();
+    for (int64_t begin = 0; begin < samples; begin += micro) {
+      AccumulateOptions options;
+      options.seed = 4;
+      options.step = step;
+      options.sample_offset = begin;
+      options.statistics = sgd.statistics(true);
+      model.accumulate(batch.rows(begin, begin + micro), options);
+    }
+    sgd.step(model.parameters(), {0.05, samples, 4, step, true});
+  }
+  return values_of(model);
+}
+
+// A small network on few images, every step logged.
+Regime plain_regime(const std::vector<std::string>& assignments) {
+  Json document = parse_config(R"({
+    "data": {"type": "synthetic", "train_size": 32, "test_size": 8}, "logging": {"every_steps": 1},
+    "model": {"type": "sequential", "layers": [{"type": "flatten"}, {"type": "batch_norm"}, {"type": "linear"}]},
+    "batch": {"size": 16}, "epochs": 1, "optimizer": {"learning_rate": 0.05}})",
+                               "test");
+  for (const std::string& assignment : assignments) apply_override(document, assignment);
+  return read_experiment(document, "test", {}).regimes.at(0);
+}
+
+void run(const Regime& regime, const std::filesystem::path& folder) {
+  Context context({}, 1);
+  DataCache data;
+  const Extensions extensions;
+  REQUIRE(train(context, *data.get(regime), {regime, extensions, 7, folder, Progress::Mode::quiet}) ==
+          RunOutcome::finished);
+}
+
+// One number per logged training step.
+std::vector<double> logged(const std::filesystem::path& folder, const char* key) {
+  std::ifstream file(folder / "metrics.jsonl");
+  std::vector<double> values;
+  for (std::string line; std::getline(file, line);) {
+    const Json entry = Json::parse(line);
+    if (entry.at("split") == "train") values.push_back(entry.at(key));
+  }
+  return values;
+}
+
+Json final_state(const std::filesystem::path& folder) {
+  return Json::parse(SafetensorsFile(folder / "checkpoint.safetensors").metadata().at("state"));
+}
+
+}  // namespace
+
+TEST_CASE("micro-batches of one ghost group give the whole batch's parameters, diag(F) and running statistics") {
+  const Values whole = three_steps(64);
+  for (const int64_t micro : {8, 32}) {
+    const Values cut = three_steps(micro);
+    for (const auto& [name, values] : whole) {
+      double difference = 0, norm = 0;
+      for (size_t i = 0; i < values.size(); ++i) {
+        difference += std::pow(double{values[i]} - cut.at(name)[i], 2);
+        norm += std::pow(double{values[i]}, 2);
+      }
+      INFO(name << " in micro-batches of " << micro);
+      REQUIRE(norm > 0);
+      CHECK(std::sqrt(difference / norm) <= 1e-6);
+    }
+  }
+}
+
+TEST_CASE("running statistics move ghost by ghost, with the unbiased variance") {
+  const int64_t micro = GENERATE(4, 2);
+  Context context;
+  const LayerRegistry registry = LayerRegistry::builtin();
+  Config config(Json::parse(R"({"model": {"type": "sequential", "layers": [
+    {"type": "flatten"}, {"type": "batch_norm", "ghost_size": 2}, {"type": "linear"}]}})"));
+  Model model(context, registry.build(config.root().object("model"), {registry, "", {1, 1, 1}, 2, {}}), 2);
+  model.arena().initialise(1);
+  Batch batch{Tensor(context, {4, 1, 1, 1}), Tensor(context, {4}, DType::i32), {}};
+  const float pixels[] = {1, 3, 5, 9};  // means 2 and 7, unbiased variances 2 and 8
+  std::copy_n(pixels, 4, batch.images.f32());
+  std::fill_n(batch.labels.data<int32_t>(), 4, 1);
+  for (int64_t begin = 0; begin < 4; begin += micro) {
+    AccumulateOptions options;
+    options.sample_offset = begin;
+    model.accumulate(batch.rows(begin, begin + micro), options);
+  }
+  CHECK(model.buffers().at(0)->value.f32()[0] == Approx(0.9 * (0.1 * 2) + 0.1 * 7));
+  CHECK(model.buffers().at(1)->value.f32()[0] == Approx(0.9 * (0.9 + 0.1 * 2) + 0.1 * 8));
+}
+
+TEST_CASE("the incomplete last ghost group of an epoch is dropped") {
+  const TemporaryFolder folder;
+  // 27 images: a batch of 16, and of the other 11 two groups of 4.
+  run(plain_regime({"data.train_size=27", "batch.ghost_size=4"}), folder.path());
+  CHECK(final_state(folder.path()).at("last_epoch_sums").at("samples") == 24);
+  CHECK(final_state(folder.path()).at("step") == 2);
+}
+
+TEST_CASE("the rate of every step: linear warm-up, then milestones") {
+  const TemporaryFolder folder;
+  run(plain_regime({"epochs=8", "optimizer.learning_rate=0.8",
+                    R"(schedule={"type": "step", "milestones": [4, 6], "warmup": {"epochs": 2}})"}),
+      folder.path());
+  const double expected[] = {0.2,  0.4,  0.6,  0.8,  0.8,   0.8,   0.8,   0.8,
+                             0.08, 0.08, 0.08, 0.08, 0.008, 0.008, 0.008, 0.008};
+  const std::vector<double> rates = logged(folder.path(), "learning_rate");
+  REQUIRE(rates.size() == 16);
+  for (size_t i = 0; i < 16; ++i) CHECK(rates[i] == Approx(expected[i]));
+}
+
+TEST_CASE("noise is drawn in the first quarter of the steps, and in no other") {
+  const TemporaryFolder folder;
+  run(plain_regime({"epochs=8", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}), folder.path());
+  const std::vector<double> norms = logged(folder.path(), "noise_norm");
+  REQUIRE(norms.size() == 16);
+  for (size_t i = 0; i < 16; ++i) CHECK((norms[i] > 0) == (i < 4));
+}
+
+TEST_CASE("a batch change trains its epochs in its own batches, at its own rate") {
+  const TemporaryFolder folder;
+  // 32 images: two epochs of 4 steps, then one of 2; the milestone lies in the second epoch.
+  run(plain_regime({"epochs=3", R"(batch.change=[{"epochs": 2, "size": 8, "learning_rate": 0.02}])",
+                    R"(schedule={"type": "step", "milestones": [1.5]})"}),
+      folder.path());
+  const double expected[] = {0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.002, 0.002, 0.005, 0.005};
+  const std::vector<double> rates = logged(folder.path(), "learning_rate");
+  REQUIRE(rates.size() == 10);
+  for (size_t i = 0; i < 10; ++i) CHECK(rates[i] == Approx(expected[i]));
+  CHECK(final_state(folder.path()).at("last_epoch_sums").at("samples") == 32);
+}
