@@ -82,7 +82,7 @@ TEST_CASE("a run exits with 0, prints its table and writes the run folder") {
   }
 }
 
-TEST_CASE("--quiet prints nothing, --describe the layers, --dry-run the plan; neither leaves a folder") {
+TEST_CASE("quiet prints nothing, describe the layers and a dry run the plan, and no folder is left behind") {
   const Workplace place;
   CHECK(place.run({"--quiet", "--output", "out"}).output.empty());
   CHECK(contains(place.run({"--describe"}).output, "conv1"));
