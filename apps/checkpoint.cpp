@@ -10,17 +10,22 @@ namespace {
 
 constexpr const char* momentum_prefix = "momentum.";
 
-void load(const SafetensorsFile& file, const std::string& name, const Parameter& parameter, const Tensor& destination) {
-  std::vector<float> exported(static_cast<size_t>(parameter.shape.elements()));
+void load(Context& context, const SafetensorsFile& file, const std::string& name, const Parameter& parameter,
+          const Tensor& destination) {
+  std::vector<float> exported(static_cast<size_t>(parameter.shape.elements())), internal(exported.size());
   file.read(name, StoredType::f32, parameter.exported_shape().extents(), std::as_writable_bytes(std::span(exported)));
-  from_exported_layout(parameter, exported.data(), destination.f32());
+  from_exported_layout(parameter, exported.data(), internal.data());
+  copy_from_host<float>(context, internal, destination);
 }
 
 void load_values(const SafetensorsFile& file, Model& model) {
-  for (const Parameter* parameter : model.parameters()) load(file, parameter->name, *parameter, parameter->value);
-  for (const Buffer* buffer : model.buffers())
-    file.read(buffer->name, StoredType::f32, buffer->shape.extents(),
-              std::as_writable_bytes(buffer->value.span<float>()));
+  for (const Parameter* parameter : model.parameters())
+    load(model.context(), file, parameter->name, *parameter, parameter->value);
+  for (const Buffer* buffer : model.buffers()) {
+    std::vector<float> values(static_cast<size_t>(buffer->shape.elements()));
+    file.read(buffer->name, StoredType::f32, buffer->shape.extents(), std::as_writable_bytes(std::span(values)));
+    copy_from_host<float>(model.context(), values, buffer->value);
+  }
 }
 
 }  // namespace
@@ -30,13 +35,14 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
   std::vector<StoredTensor> tensors;
   const auto add = [&](std::string name, const Parameter& parameter, const Tensor& tensor) {
     exported.emplace_back(static_cast<size_t>(tensor.elements()));
-    to_exported_layout(parameter, tensor.f32(), exported.back().data());
+    to_exported_layout(parameter, to_host<float>(model.context(), tensor).data(), exported.back().data());
     tensors.push_back(stored_tensor<float>(std::move(name), parameter.exported_shape().extents(), exported.back()));
   };
   for (const Parameter* parameter : model.parameters()) add(parameter->name, *parameter, parameter->value);
-  for (const Buffer* buffer : model.buffers())
-    tensors.push_back(stored_tensor<float>(buffer->name, buffer->shape.extents(),
-                                           std::span<const float>(buffer->value.span<float>())));
+  for (const Buffer* buffer : model.buffers()) {
+    exported.push_back(to_host<float>(model.context(), buffer->value));
+    tensors.push_back(stored_tensor<float>(buffer->name, buffer->shape.extents(), exported.back()));
+  }
   for (const Parameter* parameter : model.parameters())
     add(momentum_prefix + parameter->name, *parameter, parameter->velocity);
   write_safetensors(path, tensors, {{"format", "pt"}, {"state", state.dump()}, {"version", NSGD_VERSION}});
@@ -48,7 +54,7 @@ Json load_checkpoint(const std::filesystem::path& path, Model& model) {
   NSGD_CHECK(state != file.metadata().end(), "{}: holds no training state", path.string());
   load_values(file, model);
   for (const Parameter* parameter : model.parameters())
-    load(file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
+    load(model.context(), file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
   return parse_json(state->second, path.string());
 }
 
