@@ -313,3 +313,44 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
 }
+
+TEST_CASE("batch normalisation agrees on both devices") {
+  BothQueues both;
+  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2}, {2, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33},
+                                 {4, 1025, 16, 2}, {3, 17, 65, 1}, {128, 9, 2, 64}})
+    for (const float offset : {0.0f, 100.0f}) {
+      CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
+      const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
+      Floats x(random_tensor(size, 1, offset)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
+          running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
+          mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)),
+          inferred(nan_tensor(size)), grad_y(random_tensor(size, 6)), grad_gamma(random_tensor(s.channels, 7)),
+          grad_beta(random_tensor(s.channels, 8)), gamma_moment(random_tensor(s.channels, 9)),
+          beta_moment(random_tensor(s.channels, 10)), grad_x(nan_tensor(size)), in_place(random_tensor(size, 6));
+      both.run([&](Queue& q) {
+        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), running_mean.on(q),
+                           running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
+        batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
+                             running_mean.on(q), running_variance.on(q), inferred.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), grad_y.on(q), grad_gamma.on(q),
+                            grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), in_place.on(q), grad_gamma.on(q),
+                            grad_beta.on(q), nullptr, nullptr, in_place.on(q));
+      });
+      // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
+      const double condition = offset == 0 ? 4 : 400;
+      const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = condition};
+      CHECK(mean.difference(tolerance) == "");
+      CHECK(inverse.difference(tolerance) == "");
+      CHECK(running_mean.difference(tolerance) == "");
+      CHECK(running_variance.difference(tolerance) == "");
+      CHECK(y.difference(tolerance) == "");
+      CHECK(inferred.difference(tolerance) == "");
+      CHECK(grad_gamma.difference(tolerance) == "");
+      CHECK(grad_beta.difference(tolerance) == "");
+      CHECK(gamma_moment.difference(tolerance) == "");
+      CHECK(beta_moment.difference(tolerance) == "");
+      CHECK(grad_x.difference(tolerance) == "");
+      CHECK(in_place.on_cuda() == grad_x.on_cuda());
+    }
+}
