@@ -354,3 +354,59 @@ TEST_CASE("batch normalisation agrees on both devices") {
       CHECK(in_place.on_cuda() == grad_x.on_cuda());
     }
 }
+
+namespace {
+
+// Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
+const ConvShape conv_shapes[] = {
+    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},   {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
+    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0}, {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
+    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},  {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
+    {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
+};
+
+}  // namespace
+
+TEST_CASE("convolutions agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : conv_shapes) {
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
+        grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), grad_x(nan_tensor(in)),
+        grad_weight(random_tensor(s.weights(), 5));
+    both.run([&](Queue& q) {
+      conv_forward(q, s, x.on(q), weight.on(q), bias.on(q), y.on(q));
+      conv_forward(q, s, x.on(q), weight.on(q), nullptr, without_bias.on(q));
+      conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
+      conv_backward_weight(q, s, x.on(q), grad_y.on(q), grad_weight.on(q));
+    });
+    const double window = static_cast<double>(s.kernel_height * s.kernel_width);
+    CHECK(y.difference({.terms = window * s.in_channels}) == "");
+    CHECK(without_bias.difference({.terms = window * s.in_channels}) == "");
+    CHECK(grad_x.difference({.terms = window * s.out_channels}) == "");
+    CHECK(grad_weight.difference({.terms = static_cast<double>(s.batch * s.positions())}) == "");
+  }
+}
+
+TEST_CASE("fused weight gradients and second moments agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : conv_shapes) {
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), exact_sum(random_tensor(s.weights(), 3)),
+        exact(random_tensor(s.weights(), 4)), spatial_sum(random_tensor(s.weights(), 3)),
+        spatial(random_tensor(s.weights(), 4)), direct(random_tensor(s.weights(), 3));
+    both.run([&](Queue& q) {
+      conv_second_moment_exact(q, s, x.on(q), grad_y.on(q), exact_sum.on(q), exact.on(q));
+      conv_second_moment_spatial(q, s, x.on(q), grad_y.on(q), spatial_sum.on(q), spatial.on(q));
+      conv_backward_weight_direct(q, s, x.on(q), grad_y.on(q), direct.on(q));
+    });
+    const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
+    CHECK(exact_sum.difference(tolerance) == "");
+    CHECK(exact.difference(tolerance) == "");
+    CHECK(spatial_sum.difference(tolerance) == "");
+    CHECK(spatial.difference(tolerance) == "");
+    CHECK(direct.difference(tolerance) == "");
+  }
+}
