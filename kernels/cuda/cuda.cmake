@@ -29,6 +29,8 @@ elseif(NOT NSGD_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     set(NSGD_WITH_CUDA ON)
     target_link_libraries(noisysgd PUBLIC CUDA::cudart CUDA::cublas)
+    # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
+    target_compile_options(noisysgd PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-DFMT_CONSTEVAL=;-DFMT_USE_CONSTEXPR=1>")
   elseif(NSGD_CUDA STREQUAL "ON")
     message(FATAL_ERROR "NSGD_CUDA=ON, but no CUDA compiler was found; CUDACXX=/path/to/nvcc names one")
   endif()

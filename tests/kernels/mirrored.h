@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/runtime.h"
 #include "kernels/queue.h"
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
