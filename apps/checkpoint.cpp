@@ -11,19 +11,26 @@ namespace {
 constexpr const char* momentum_prefix = "momentum.";
 constexpr const char* average_prefix = "average.";
 
-void load(const SafetensorsFile& file, const std::string& name, const Parameter& parameter, const Tensor& destination) {
-  std::vector<float> exported(static_cast<size_t>(parameter.shape.elements()));
+void load(Context& context, const SafetensorsFile& file, const std::string& name, const Parameter& parameter,
+          const Tensor& destination) {
+  std::vector<float> exported(static_cast<size_t>(parameter.shape.elements())), internal(exported.size());
   file.read(name, StoredType::f32, parameter.exported_shape().extents(), std::as_writable_bytes(std::span(exported)));
-  from_exported_layout(parameter, exported.data(), destination.f32());
+  from_exported_layout(parameter, exported.data(), internal.data());
+  copy_from_host<float>(context, internal, destination);
 }
 
-void load(const SafetensorsFile& file, const std::string& name, const Shape& shape, const Tensor& destination) {
-  file.read(name, StoredType::f32, shape.extents(), std::as_writable_bytes(destination.span<float>()));
+void load(Context& context, const SafetensorsFile& file, const std::string& name, const Shape& shape,
+          const Tensor& destination) {
+  std::vector<float> values(static_cast<size_t>(shape.elements()));
+  file.read(name, StoredType::f32, shape.extents(), std::as_writable_bytes(std::span(values)));
+  copy_from_host<float>(context, values, destination);
 }
 
 void load_values(const SafetensorsFile& file, Model& model) {
-  for (const Parameter* parameter : model.parameters()) load(file, parameter->name, *parameter, parameter->value);
-  for (const Buffer* buffer : model.buffers()) load(file, buffer->name, buffer->shape, buffer->value);
+  Context& context = model.context();
+  for (const Parameter* parameter : model.parameters())
+    load(context, file, parameter->name, *parameter, parameter->value);
+  for (const Buffer* buffer : model.buffers()) load(context, file, buffer->name, buffer->shape, buffer->value);
 }
 
 }  // namespace
@@ -34,12 +41,12 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
   std::vector<StoredTensor> tensors;
   const auto add = [&](std::string name, const Parameter& parameter, const Tensor& tensor) {
     exported.emplace_back(static_cast<size_t>(tensor.elements()));
-    to_exported_layout(parameter, tensor.f32(), exported.back().data());
+    to_exported_layout(parameter, to_host<float>(model.context(), tensor).data(), exported.back().data());
     tensors.push_back(stored_tensor<float>(std::move(name), parameter.exported_shape().extents(), exported.back()));
   };
   const auto add_buffer = [&](std::string name, const Tensor& tensor) {
-    tensors.push_back(
-        stored_tensor<float>(std::move(name), tensor.shape().extents(), std::span<const float>(tensor.span<float>())));
+    exported.push_back(to_host<float>(model.context(), tensor));
+    tensors.push_back(stored_tensor<float>(std::move(name), tensor.shape().extents(), exported.back()));
   };
   for (const Parameter* parameter : model.parameters()) add(parameter->name, *parameter, parameter->value);
   for (const Buffer* buffer : model.buffers()) add_buffer(buffer->name, buffer->value);
@@ -57,12 +64,14 @@ Json load_checkpoint(const std::filesystem::path& path, Model& model, WeightAver
   const auto state = file.metadata().find("state");
   NSGD_CHECK(state != file.metadata().end(), "{}: holds no training state", path.string());
   load_values(file, model);
+  Context& context = model.context();
   for (const Parameter* parameter : model.parameters())
-    load(file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
+    load(context, file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
   for (size_t i = 0; average && i < model.parameters().size(); ++i)
-    load(file, average_prefix + model.parameters()[i]->name, *model.parameters()[i], average->averages()[i]);
+    load(context, file, average_prefix + model.parameters()[i]->name, *model.parameters()[i], average->averages()[i]);
   for (size_t i = 0; average && i < model.buffers().size(); ++i)
-    load(file, average_prefix + model.buffers()[i]->name, model.buffers()[i]->shape, average->buffer_averages()[i]);
+    load(context, file, average_prefix + model.buffers()[i]->name, model.buffers()[i]->shape,
+         average->buffer_averages()[i]);
   return parse_json(state->second, path.string());
 }
 

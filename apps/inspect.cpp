@@ -108,8 +108,8 @@ class Export {
     to_exported_layout(parameter, values, exported.data());
     add<float>(prefix + parameter.name, parameter.exported_shape().extents(), exported);
   }
-  void add_labels(std::string name, const Tensor& labels) {
-    const auto values = labels.span<int32_t>();
+  void add_labels(Context& context, std::string name, const Tensor& labels) {
+    const std::vector<int32_t> values = to_host<int32_t>(context, labels);
     const std::vector<int64_t> wide(values.begin(), values.end());  // PyTorch's type of class indices
     add<int64_t>(std::move(name), labels.shape().extents(), wide);
   }
@@ -127,7 +127,7 @@ void add_images(Context& context, Export& file, const Tensor& images) {
   const Shape nchw{nhwc[0], nhwc[3], nhwc[1], nhwc[2]};
   const Tensor exported(context, nchw);
   kernels::nhwc_to_nchw(context.queue, nhwc[0], nhwc[1] * nhwc[2], nhwc[3], images.f32(), exported.f32());
-  file.add<float>("input.images", nchw.extents(), exported.span<float>());
+  file.add<float>("input.images", nchw.extents(), to_host<float>(context, exported));
 }
 
 std::string norm_text(const float* values, int64_t n) {
@@ -166,27 +166,28 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
 
   Export file;
   add_images(context, file, batch.images);
-  file.add_labels("input.labels", batch.labels);
-  file.add<float>("logits", pass.logits.shape().extents(), pass.logits.span<float>());
-  file.add<float>("logits.evaluation", inference.shape().extents(), inference.span<float>());
+  file.add_labels(context, "input.labels", batch.labels);
+  file.add<float>("logits", pass.logits.shape().extents(), to_host<float>(context, pass.logits));
+  file.add<float>("logits.evaluation", inference.shape().extents(), to_host<float>(context, inference));
   const auto loss = static_cast<float>(pass.sums.loss / static_cast<double>(samples));
   file.add<float>("loss", {}, {&loss, 1});
-  if (regime.fisher.labels == FisherLabels::sampled) file.add_labels("fisher.labels", pass.fisher_labels);
+  if (regime.fisher.labels == FisherLabels::sampled) file.add_labels(context, "fisher.labels", pass.fisher_labels);
 
   TextTable table({"parameter", "shape", "|value|", "|gradient|", "trace of F"});
   const float inverse = 1.0f / static_cast<float>(samples);
   for (const Parameter* parameter : model.parameters()) {
     const int64_t n = parameter->shape.elements();
-    std::vector<float> gradient(static_cast<size_t>(n)), diagonal(static_cast<size_t>(n));
-    std::transform(parameter->gradient_sum.f32(), parameter->gradient_sum.f32() + n, gradient.begin(),
-                   [&](float sum) { return sum * inverse; });
-    fisher_diagonal(regime.fisher, *parameter, samples, diagonal.data());
-    file.add("param.", *parameter, parameter->value.f32());
+    const std::vector<float> value = to_host<float>(context, parameter->value);
+    std::vector<float> gradient = to_host<float>(context, parameter->gradient_sum), diagonal(static_cast<size_t>(n));
+    fisher_diagonal(regime.fisher, *parameter, samples, gradient, to_host<float>(context, parameter->second_moment),
+                    diagonal.data());
+    for (float& sum : gradient) sum *= inverse;
+    file.add("param.", *parameter, value.data());
     file.add("grad.", *parameter, gradient.data());
     file.add("fisher_diag.", *parameter, diagonal.data());
     double trace = 0;
     for (const float d : diagonal) trace += d;
-    table.add_row({parameter->name, parameter->exported_shape().text(), norm_text(parameter->value.f32(), n),
+    table.add_row({parameter->name, parameter->exported_shape().text(), norm_text(value.data(), n),
                    norm_text(gradient.data(), n), fmt::format("{:.6g}", trace)});
   }
 
@@ -195,7 +196,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
     SgdStep step{regime.sgd.learning_rate, samples, seed, static_cast<uint32_t>(draw), true};
     const std::vector<Tensor> noise = sgd.draw_noise(model.parameters(), step);
     for (size_t i = 0; i < noise.size(); ++i)
-      file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], noise[i].f32());
+      file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], to_host<float>(context, noise[i]).data());
   }
 
   const StoredMetadata metadata = describe(regime, extensions, model, samples, seed);

@@ -1,11 +1,16 @@
 #include "apps/train_app.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <string_view>
 
 #include "apps/interrupt.h"
 #include "apps/run_main.h"
 #include "apps/suite.h"
 #include "core/file.h"
+#include "kernels/cuda/device.h"
+#include "kernels/dispatch.h"
 
 namespace noisysgd {
 
@@ -91,9 +96,21 @@ int run(const Arguments& arguments, const Extensions& extensions) {
 }  // namespace
 
 Device parse_device(const std::string& text) {
-  if (text == "auto" || text == "cpu") return {};
-  NSGD_CHECK(text == "cuda" || text.starts_with("cuda:"), "device \"{}\": expected auto, cpu, cuda or cuda:N", text);
-  throw Error("device \"" + text + "\": this build has no CUDA backend; --device cpu runs on the processor");
+  if (text == "cpu") return {};
+  const bool automatic = text == "auto";
+  Device device{Backend::cuda};
+  if (!automatic && text != "cuda") {
+    const std::string_view number = std::string_view(text).substr(std::min(text.size(), size_t{5}));
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), device.index);
+    NSGD_CHECK(
+        text.starts_with("cuda:") && error == std::errc() && end == number.data() + number.size() && device.index >= 0,
+        "device \"{}\": expected auto, cpu, cuda or cuda:N", text);
+  }
+  const std::string reason = kernels::cuda::why_unusable(device.index);
+  if (reason.empty()) return device;
+  NSGD_CHECK(automatic, "device \"{}\": {}; --device cpu runs on the processor", text, reason);
+  if (kernels::built_with_cuda) fmt::print(stderr, "device auto: {}; running on the processor\n", reason);
+  return {};
 }
 
 int train_main(int argc, char** argv, const Extensions& extensions) {

@@ -14,7 +14,8 @@ namespace noisysgd {
 // Exit status: 0 done, 1 an error (one line on standard error), 130 or 143 interrupted with a checkpoint written.
 int train_main(int argc, char** argv, const Extensions& extensions = {});
 
-// "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device this build or machine does not have.
+// "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device this build or machine does not have;
+// auto is a CUDA device where there is one, and otherwise the CPU, which a build with CUDA says on stderr.
 Device parse_device(const std::string& text);
 
 }  // namespace noisysgd

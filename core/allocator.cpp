@@ -1,11 +1,11 @@
 #include "core/allocator.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 
 #include "kernels/check.h"
+#include "kernels/memory.h"
 
 namespace noisysgd {
 
@@ -24,50 +24,47 @@ size_t block_size(size_t bytes) {
 }  // namespace
 
 struct Allocator::Pool {
-  std::mutex mutex;
-  std::multimap<size_t, void*> cached;
-  MemoryUse use;
-
-  ~Pool() { release(); }
+  Device device;
+  std::mutex mutex{};
+  std::multimap<size_t, std::shared_ptr<void>> cached{};
+  MemoryUse use{};
 
   void release() {
-    for (const auto& [bytes, pointer] : cached) {
-      std::free(pointer);
-      use.reserved -= bytes;
-    }
+    for (const auto& [bytes, block] : cached) use.reserved -= bytes;
     cached.clear();
   }
 };
 
-Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>()) {
-  NSGD_CHECK(device.backend == Backend::cpu, "allocator: this build has no memory on device {}", device.name());
-}
+Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>(device)) {}
+
+const Device& Allocator::device() const { return pool_->device; }
 
 std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
   const size_t size = block_size(bytes);
   std::lock_guard lock(pool_->mutex);
-  void* pointer = nullptr;
+  std::shared_ptr<void> block;
   if (auto found = pool_->cached.find(size); found != pool_->cached.end()) {
-    pointer = found->second;
+    block = std::move(found->second);
     pool_->cached.erase(found);
   } else {
-    pointer = std::aligned_alloc(alignment, size);
-    if (!pointer) {  // blocks of other sizes may be what is missing
+    block = kernels::allocate_memory(pool_->device, size);
+    if (!block) {  // blocks of other sizes may be what is missing
       pool_->release();
-      pointer = std::aligned_alloc(alignment, size);
+      block = kernels::allocate_memory(pool_->device, size);
     }
-    NSGD_CHECK(pointer,
-               "out of memory: {} MiB asked for, {} MiB held by live tensors; a smaller batch.micro needs less",
-               size >> 20, pool_->use.active >> 20);
+    NSGD_CHECK(block,
+               "{}: out of memory: {} MiB asked for, {} MiB held by live tensors; a smaller batch.micro needs less",
+               pool_->device.name(), size >> 20, pool_->use.active >> 20);
     pool_->use.reserved += size;
   }
   pool_->use.active += size;
   pool_->use.peak = std::max(pool_->use.peak, pool_->use.active);
-  return std::shared_ptr<void>(pointer, [pool = pool_, size](void* block) {
+  void* pointer = block.get();
+  return std::shared_ptr<void>(pointer, [pool = pool_, size, block = std::move(block)](void*) mutable {
     std::lock_guard guard(pool->mutex);
     pool->use.active -= size;
-    pool->cached.emplace(size, block);
+    pool->cached.emplace(size, std::move(block));
   });
 }
 

@@ -20,8 +20,12 @@ class Allocator {
  public:
   explicit Allocator(Device device = {});
 
-  // 64-byte aligned, uninitialised; zero bytes give a null pointer. Returned to the cache when the last owner lets go,
-  // which may be after the allocator itself is gone. Throws Error with the sizes when memory is out.
+  const Device& device() const;
+
+  // Memory of the device, at least 64-byte aligned, uninitialised; zero bytes give a null pointer. Returned to the
+  // cache when the last owner lets go, which may be after the allocator itself is gone. Throws Error with the sizes
+  // when memory is out. A block that is handed out again may still be read by ops that were issued for its last owner:
+  // they run before those of the next one, as all are on one queue.
   std::shared_ptr<void> allocate(size_t bytes);
 
   MemoryUse use() const;

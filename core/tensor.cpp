@@ -36,4 +36,9 @@ void fill(Context& context, const Tensor& tensor, float value) {
   kernels::fill(context.queue, tensor.elements(), value, tensor.f32());
 }
 
+void copy(Context& context, const Tensor& from, const Tensor& to) {
+  NSGD_CHECK(from.elements() == to.elements(), "tensor {} copied into {}", from.shape().text(), to.shape().text());
+  kernels::copy(context.queue, static_cast<size_t>(from.elements()) * sizeof(float), from.f32(), to.f32());
+}
+
 }  // namespace noisysgd

@@ -6,10 +6,12 @@
 #include <memory>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/shape.h"
 #include "kernels/check.h"
+#include "kernels/memory.h"
 #include "kernels/queue.h"
 
 namespace noisysgd {
@@ -39,7 +41,8 @@ class Tensor {
   Tensor(Context& context, Shape shape, DType dtype = DType::f32)  // uninitialised
       : storage_(context.allocator.allocate(static_cast<size_t>(shape.elements()) * size_of(dtype))),
         shape_(std::move(shape)),
-        dtype_(dtype) {}
+        dtype_(dtype),
+        backend_(context.queue.device().backend) {}
 
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
@@ -48,6 +51,7 @@ class Tensor {
   // True if no other tensor or view shares the storage, so that an op may write its result over it.
   bool sole_owner() const { return storage_.use_count() == 1; }
 
+  // An address on the tensor's device: for ops.
   template <class T>
   T* data() const {
     NSGD_CHECK(dtype_ == dtype_of<T>(), "tensor {} holds {}, read as {}", shape_.text(), name_of(dtype_),
@@ -55,8 +59,12 @@ class Tensor {
     return reinterpret_cast<T*>(static_cast<char*>(storage_.get()) + offset_);
   }
   float* f32() const { return data<float>(); }
+  // The elements, for host code; throws Error for a tensor of a device, of which host code reads and writes copies:
+  // to_host, from_host and copy_from_host below.
   template <class T>
   std::span<T> span() const {
+    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code cannot touch it, only a copy",
+               shape_.text());
     return {data<T>(), static_cast<size_t>(elements())};
   }
 
@@ -72,9 +80,32 @@ class Tensor {
   size_t offset_ = 0;  // bytes
   Shape shape_;
   DType dtype_ = DType::f32;
+  Backend backend_ = Backend::cpu;
 };
+
+// Host copies of tensors, and back. The element type is the tensor's.
+template <class T>
+std::vector<T> to_host(Context& context, const Tensor& tensor) {
+  std::vector<T> values(static_cast<size_t>(tensor.elements()));
+  kernels::copy_to_host(context.queue, values.size() * sizeof(T), tensor.data<T>(), values.data());
+  return values;
+}
+template <class T>
+void copy_from_host(Context& context, std::span<const T> values, const Tensor& tensor) {
+  NSGD_CHECK(static_cast<int64_t>(values.size()) == tensor.elements(), "{} values copied into tensor {}", values.size(),
+             tensor.shape().text());
+  kernels::copy_from_host(context.queue, values.size_bytes(), values.data(), tensor.data<T>());
+}
+template <class T>
+Tensor from_host(Context& context, Shape shape, const std::vector<T>& values) {
+  Tensor tensor(context, std::move(shape), dtype_of<T>());
+  copy_from_host<T>(context, values, tensor);
+  return tensor;
+}
 
 Tensor zeros(Context& context, Shape shape);
 void fill(Context& context, const Tensor& tensor, float value);
+// Equal numbers of fp32 elements, in storages that do not overlap.
+void copy(Context& context, const Tensor& from, const Tensor& to);
 
 }  // namespace noisysgd

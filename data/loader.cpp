@@ -1,6 +1,5 @@
 #include "data/loader.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "data/shuffle.h"
@@ -17,12 +16,12 @@ Loader::Loader(Context& context, const Dataset& dataset, const ChannelStatistics
       channels_(dataset.channels),
       images_(context, {count_, height_, width_, channels_}, DType::u8),
       labels_(dataset.labels),
-      mean_(statistics.mean.begin(), statistics.mean.end()),
-      inverse_std_(statistics.inverse_standard_deviation()),
       augment_(augment) {
-  NSGD_CHECK(static_cast<int64_t>(mean_.size()) == channels_, "{}: {} channel means for images of {} channels",
-             dataset.name, mean_.size(), channels_);
-  std::copy(dataset.images.begin(), dataset.images.end(), images_.data<uint8_t>());
+  NSGD_CHECK(static_cast<int64_t>(statistics.mean.size()) == channels_,
+             "{}: {} channel means for images of {} channels", dataset.name, statistics.mean.size(), channels_);
+  copy_from_host<uint8_t>(context, dataset.images, images_);
+  mean_ = from_host(context, {channels_}, std::vector<float>(statistics.mean.begin(), statistics.mean.end()));
+  inverse_std_ = from_host(context, {channels_}, statistics.inverse_standard_deviation());
 }
 
 Batch Loader::shuffled(int64_t begin, int64_t end, uint64_t seed, uint32_t epoch) const {
@@ -41,11 +40,13 @@ Batch Loader::ordered(int64_t begin, int64_t end) const {
 Batch Loader::gather(const std::vector<int32_t>& indices, const kernels::AugmentOptions& augment, uint64_t seed,
                      uint32_t epoch) const {
   const auto samples = static_cast<int64_t>(indices.size());
-  Batch batch{Tensor(context_, image_shape().batched(samples)), Tensor(context_, {samples}, DType::i32), {}};
-  kernels::gather_augment(context_.queue, images_.data<uint8_t>(), indices.data(), count_, samples, height_, width_,
-                          channels_, mean_.data(), inverse_std_.data(), augment, seed, epoch, batch.images.f32());
-  std::transform(indices.begin(), indices.end(), batch.labels.data<int32_t>(),
-                 [&](int32_t i) { return labels_[static_cast<size_t>(i)]; });
+  std::vector<int32_t> labels;
+  labels.reserve(indices.size());
+  for (const int32_t i : indices) labels.push_back(labels_[static_cast<size_t>(i)]);
+  Batch batch{Tensor(context_, image_shape().batched(samples)), from_host(context_, {samples}, labels), {}};
+  const Tensor picked = from_host(context_, {samples}, indices);
+  kernels::gather_augment(context_.queue, images_.data<uint8_t>(), picked.data<int32_t>(), count_, samples, height_,
+                          width_, channels_, mean_.f32(), inverse_std_.f32(), augment, seed, epoch, batch.images.f32());
   return batch;
 }
 

@@ -34,7 +34,7 @@ class Loader {
   int64_t count_, height_, width_, channels_;
   Tensor images_;  // [N,H,W,C] u8
   std::vector<int32_t> labels_;
-  std::vector<float> mean_, inverse_std_;
+  Tensor mean_, inverse_std_;  // [C]
   kernels::AugmentOptions augment_;
 };
 

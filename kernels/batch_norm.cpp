@@ -7,12 +7,20 @@
 #include "kernels/scratch.h"
 #include "kernels/target_clones.h"
 
+namespace noisysgd::kernels {
+
+void check(const BatchNormShape& s) {
+  NSGD_CHECK(s.samples >= 0 && s.positions > 0 && s.channels > 0 && s.group > 0 && s.samples % s.group == 0,
+             "batch norm: {} samples of {} positions and {} channels do not divide into groups of {}", s.samples,
+             s.positions, s.channels, s.group);
+}
+
 // A ghost group is cut into blocks that fit the L1 cache. Each block gives its mean and its sum of squared deviations
 // from that mean (two passes, the second from cache), and blocks are merged in double precision, in a fixed order, by
 //   mean = mean_a + d n_b/(n_a+n_b),  m2 = m2_a + m2_b + d^2 n_a n_b/(n_a+n_b),  d = mean_b - mean_a
 // (Chan, Golub, LeVeque 1983): as accurate as two passes over the whole group, for one pass over memory. Blocks also
 // keep every thread busy when there are fewer groups than threads.
-namespace noisysgd::kernels::cpu {
+namespace cpu {
 namespace {
 
 // sum_deviation[j] += x - mean[j],  sum_squares[j] += (x - mean[j])^2 over the rows of column j
@@ -100,12 +108,6 @@ void over_wide_rows(int64_t n, int64_t width, const Kernel& kernel) {
   for (int64_t row = 0; row < rows; row += 256)  // short partial sums: see sum_wide_rows
     kernel(row * width, std::min<int64_t>(256, rows - row), width);
   if (rows * width < n) kernel(rows * width, int64_t{1}, n - rows * width);
-}
-
-void check(const BatchNormShape& s) {
-  NSGD_CHECK(s.samples >= 0 && s.positions > 0 && s.channels > 0 && s.group > 0 && s.samples % s.group == 0,
-             "batch norm: {} samples of {} positions and {} channels do not divide into groups of {}", s.samples,
-             s.positions, s.channels, s.group);
 }
 
 // Blocks of whole rows (forward) or whole samples (backward) of one group, numbered over all groups.
@@ -321,4 +323,5 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   });
 }
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace cpu
+}  // namespace noisysgd::kernels

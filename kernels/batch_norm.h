@@ -15,6 +15,8 @@ struct BatchNormShape {
   int64_t groups() const { return samples / group; }
 };
 
+void check(const BatchNormShape& shape);  // throws Error for samples that do not divide into groups
+
 // Running statistics are updated group by group: running = (1-momentum) running + momentum * statistic, with the
 // unbiased variance.
 NSGD_OP(batch_norm_forward,

@@ -6,14 +6,7 @@
 #include "kernels/onednn.h"
 #include "kernels/parallel.h"
 
-namespace noisysgd::kernels::cpu {
-namespace {
-
-using dnnl::memory;
-
-enum class ConvKind : int64_t { forward = 1, forward_bias, backward_data, backward_weight };
-
-constexpr size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+namespace noisysgd::kernels {
 
 void check(const ConvShape& s) {
   NSGD_CHECK(
@@ -27,6 +20,15 @@ void check(const ConvShape& s) {
              "conv: a {}x{} kernel does not fit a {}x{} image with padding {}x{}", s.kernel_height, s.kernel_width,
              s.height, s.width, s.padding_height, s.padding_width);
 }
+
+namespace cpu {
+namespace {
+
+using dnnl::memory;
+
+enum class ConvKind : int64_t { forward = 1, forward_bias, backward_data, backward_weight };
+
+constexpr size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Layouts: activations are fixed to ours (nhwc), the filter's is the library's choice.
 struct Descriptors {
@@ -235,4 +237,5 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
   prepared(queue, ConvKind::backward_weight, shape).run_backward_weight(queue, x, grad_y, grad_weight);
 }
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace cpu
+}  // namespace noisysgd::kernels

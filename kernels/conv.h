@@ -19,6 +19,8 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
+void check(const ConvShape& shape);  // throws Error for an impossible shape
+
 NSGD_OP(conv_forward, void(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
                            const float* bias,  // [K] or null
                            float* y));         // [N,Ho,Wo,K], overwritten

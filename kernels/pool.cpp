@@ -8,8 +8,7 @@
 #include "kernels/scratch.h"
 #include "kernels/target_clones.h"
 
-namespace noisysgd::kernels::cpu {
-namespace {
+namespace noisysgd::kernels {
 
 void check(const PoolShape& s) {
   NSGD_CHECK(s.batch >= 0 && s.channels > 0 && s.kernel > 0 && s.kernel <= 16 && s.stride > 0 && s.padding >= 0 &&
@@ -19,6 +18,9 @@ void check(const PoolShape& s) {
              "image with {} channels",
              s.kernel, s.stride, s.padding, s.height, s.width, s.channels);
 }
+
+namespace cpu {
+namespace {
 
 // The part of a window that lies inside the image, along one axis: taps [first, last), whose source is origin + tap.
 struct Taps {
@@ -253,4 +255,5 @@ void global_average_pool_backward(Queue& queue, int64_t batch, int64_t positions
   });
 }
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace cpu
+}  // namespace noisysgd::kernels

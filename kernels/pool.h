@@ -15,6 +15,8 @@ struct PoolShape {
   int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
 };
 
+void check(const PoolShape& shape);  // throws Error for a window that does not fit the image
+
 // index: position within the window (r*kernel+s) of the maximum, the first one on ties, for backward; null in
 // inference.
 NSGD_OP(max_pool_forward,

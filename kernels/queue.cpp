@@ -2,32 +2,35 @@
 
 #include <omp.h>
 
-#include <cstdlib>
-
 #include "kernels/check.h"
+#include "kernels/cuda/device.h"
+#include "kernels/memory.h"
 #include "kernels/onednn.h"
 
 namespace noisysgd::kernels {
 
 Queue::Queue(Device device, int threads) : device_(device), threads_(threads == 0 ? omp_get_num_procs() : threads) {
   NSGD_CHECK(threads >= 0, "queue on {}: {} threads, expected at least 1, or 0 for all cores", device.name(), threads);
+  if (device.backend == Backend::cuda) cuda_ = cuda::make_state(device.index);
 }
 
 Queue::~Queue() = default;
-
-void Queue::AlignedDelete::operator()(void* pointer) const { std::free(pointer); }
 
 void* Queue::workspace(size_t bytes) {
   if (bytes > workspace_bytes_) {
     const size_t rounded = (bytes + 63) / 64 * 64;
     workspace_.reset();  // before the new one is asked for: the two need not fit together
     workspace_bytes_ = 0;
-    workspace_.reset(std::aligned_alloc(64, rounded));
+    workspace_ = allocate_memory(device_, rounded);
     NSGD_CHECK(workspace_ != nullptr, "queue on {}: out of memory for a workspace of {} bytes", device_.name(),
                rounded);
     workspace_bytes_ = rounded;
   }
   return workspace_.get();
+}
+
+void Queue::synchronize() {
+  if (cuda_) cuda::synchronize(*cuda_);
 }
 
 OnednnState& Queue::onednn() {

@@ -11,10 +11,12 @@
 namespace noisysgd::kernels {
 
 class OnednnState;  // engine, stream and prepared primitives of the CPU backend: kernels/onednn.h
+class CudaState;    // stream and library handles of the CUDA backend: kernels/cuda/state.h
 
 class Queue {
  public:
-  // threads: OpenMP threads of the CPU backend, 0 = all cores that the process may use.
+  // threads: OpenMP threads of the CPU backend, 0 = all cores that the process may use. Throws Error for a device that
+  // this build or machine does not have.
   explicit Queue(Device device = {}, int threads = 0);
   ~Queue();
   Queue(const Queue&) = delete;
@@ -23,23 +25,23 @@ class Queue {
   const Device& device() const { return device_; }
   int threads() const { return threads_; }
 
-  // Scratch memory of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue. It grows to the
-  // largest request and stays; its content is undefined.
+  // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
+  // It grows to the largest request and stays; its content is undefined.
   void* workspace(size_t bytes);
   size_t workspace_bytes() const { return workspace_bytes_; }
 
   OnednnState& onednn();
-  void synchronize() {}
+  CudaState& cuda() { return *cuda_; }  // of a queue on a CUDA device
+  // Returns when every op issued so far is done. Ops of the CPU backend are done when they return.
+  void synchronize();
 
  private:
-  struct AlignedDelete {
-    void operator()(void* pointer) const;
-  };
   Device device_;
   int threads_;
-  size_t workspace_bytes_ = 0;
-  std::unique_ptr<void, AlignedDelete> workspace_;
   std::unique_ptr<OnednnState> onednn_;
+  std::shared_ptr<CudaState> cuda_;
+  size_t workspace_bytes_ = 0;
+  std::shared_ptr<void> workspace_;
 };
 
 }  // namespace noisysgd::kernels

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace noisysgd::kernels::cpu {
+namespace noisysgd::kernels {
 
 template <class T>
 struct ScratchArray {
@@ -28,4 +28,4 @@ class ScratchLayout {
   size_t bytes_ = 0;
 };
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace noisysgd::kernels

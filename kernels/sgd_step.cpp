@@ -7,15 +7,6 @@
 
 namespace noisysgd::kernels {
 
-namespace simd {
-
-namespace {
-
-// Tensors are cut into pieces of fixed size: norms are summed piece by piece, in order, on any number of threads.
-constexpr int64_t piece_size = 16384;  // a multiple of 32, so that pieces begin at a whole batch
-
-int64_t pieces(const SgdSegment& segment) { return (segment.n + piece_size - 1) / piece_size; }
-
 void check(const SgdSegment& segment, const SgdHyperparameters& hyperparameters) {
   const NoiseCoefficients& noise = segment.noise;
   NSGD_CHECK(segment.n >= 0, "sgd_step: tensor {} has {} elements", segment.tensor, segment.n);
@@ -25,6 +16,15 @@ void check(const SgdSegment& segment, const SgdHyperparameters& hyperparameters)
   NSGD_CHECK(segment.n == 0 || segment.velocity || hyperparameters.momentum == 0,
              "sgd_step: momentum {} but tensor {} has no velocity", hyperparameters.momentum, segment.tensor);
 }
+
+namespace simd {
+
+namespace {
+
+// Tensors are cut into pieces of fixed size: norms are summed piece by piece, in order, on any number of threads.
+constexpr int64_t piece_size = 16384;  // a multiple of 32, so that pieces begin at a whole batch
+
+int64_t pieces(const SgdSegment& segment) { return (segment.n + piece_size - 1) / piece_size; }
 
 // Elements first .. first+piece_size-1 of the segment.
 SgdPiece make_piece(const SgdSegment& segment, const SgdHyperparameters& hyperparameters, int64_t first) {

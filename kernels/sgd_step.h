@@ -43,6 +43,9 @@ struct SgdHyperparameters {
   uint32_t step = 0;
 };
 
+// Throws Error for a segment that lacks a buffer which its noise or momentum needs.
+void check(const SgdSegment& segment, const SgdHyperparameters& hyperparameters);
+
 struct SgdNorms {               // of the whole parameter vector, filled when asked for: what the metrics log shows
   double gradient_squared = 0;  // ||S/M||^2
   double noise_squared = 0;     // ||eps||^2

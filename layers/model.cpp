@@ -29,7 +29,7 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   Variable logits = network_->forward(pass, {batch.images});
   const int64_t samples = batch.size();
   auto& queue = context_.queue;
-  if (options.logits.defined()) std::copy_n(logits.value.f32(), logits.value.elements(), options.logits.f32());
+  if (options.logits.defined()) copy(context_, logits.value, options.logits);
 
   const auto loss_gradient = [&](const Tensor& labels, const float* weights, float smoothing, kernels::LossSums& sums) {
     Tensor gradient(context_, logits.value.shape());
@@ -73,9 +73,9 @@ std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, uint
   Tape tape;  // with a tape layers are in training mode as in the step that failed
   Forward pass{context_, &tape, true, seed, step, 0};
   pass.observe = [&](const std::string& name, const Tensor& output) {
-    const auto values = output.span<float>();
-    if (culprit.empty() && !std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
-      culprit = name;
+    if (!culprit.empty()) return;
+    const std::vector<float> values = to_host<float>(context_, output);
+    if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) culprit = name;
   };
   network_->forward(pass, {batch.images});
   return culprit;

@@ -55,6 +55,7 @@ class Model {
   const std::vector<Parameter*>& parameters() const { return arena_.parameters(); }
   const std::vector<Buffer*>& buffers() const { return buffers_; }
   Layer& network() { return *network_; }
+  Context& context() const { return context_; }
   int64_t classes() const { return classes_; }
 
  private:

@@ -38,8 +38,13 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
 }
 
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal) {
+  fisher_diagonal(options, parameter, batch, parameter.gradient_sum.span<float>(),
+                  parameter.second_moment.span<float>(), diagonal);
+}
+
+void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch,
+                     std::span<const float> sums, std::span<const float> squares, float* diagonal) {
   const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(options, parameter, batch);
-  const auto sums = parameter.gradient_sum.span<float>(), squares = parameter.second_moment.span<float>();
   for (size_t i = 0; i < sums.size(); ++i)
     diagonal[i] = std::max(0.0f, c.second_moment * squares[i] + c.gradient_sum * sums[i] * sums[i]);
 }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include <span>
+
 #include "core/config.h"
 #include "core/parameter.h"
 #include "core/statistics.h"
@@ -28,5 +30,8 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
 
 // diagonal[i] = D_i of one parameter, in its memory order.
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal);
+// The same from host copies of the parameter's sums.
+void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch,
+                     std::span<const float> gradient_sum, std::span<const float> second_moment, float* diagonal);
 
 }  // namespace noisysgd

@@ -64,12 +64,12 @@ class Training {
 };
 
 Batch random_batch(Context& context, const Shape& image, int64_t samples) {
+  std::vector<int32_t> labels(static_cast<size_t>(samples));
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % classes);
   Batch batch{.images = Tensor(context, image.batched(samples)),
-              .labels = Tensor(context, {samples}, DType::i32),
+              .labels = from_host(context, {samples}, labels),
               .sample_weights = {}};
   kernels::random_normal(context.queue, batch.images.elements(), 0, 1, RandomStream{}, batch.images.f32());
-  const auto labels = batch.labels.span<int32_t>();
-  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % classes);
   return batch;
 }
 

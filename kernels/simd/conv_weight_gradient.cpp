@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/check.h"
 #include "kernels/simd/ops.h"
 
 namespace noisysgd::kernels::simd {
@@ -157,19 +156,6 @@ void run_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& pl
   tile.sum = sum;
   tile.square = square;
   kernels.conv_tile(tile);
-}
-
-void check(const ConvShape& shape) {
-  NSGD_CHECK(shape.batch >= 0 && shape.in_channels > 0 && shape.out_channels > 0 && shape.kernel_height > 0 &&
-                 shape.kernel_width > 0 && shape.stride_height > 0 && shape.stride_width > 0 &&
-                 shape.padding_height >= 0 && shape.padding_width >= 0 &&
-                 shape.height + 2 * shape.padding_height >= shape.kernel_height &&
-                 shape.width + 2 * shape.padding_width >= shape.kernel_width,
-             "convolution weight gradient: impossible shape: x [{},{},{},{}], weight [{},{},{},{}], stride {}x{}, "
-             "padding {}x{}",
-             shape.batch, shape.height, shape.width, shape.in_channels, shape.out_channels, shape.kernel_height,
-             shape.kernel_width, shape.in_channels, shape.stride_height, shape.stride_width, shape.padding_height,
-             shape.padding_width);
 }
 
 }  // namespace

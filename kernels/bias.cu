@@ -1,0 +1,62 @@
+#include "kernels/bias.h"
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/sample_sums.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+__global__ void __launch_bounds__(block_threads)
+    bias_add_kernel(int64_t rows, int64_t channels, const float* bias, float* y) {
+  channel_stride(
+      rows, channels, [&](int64_t channel) { return bias[channel]; }, [&](int64_t i, float add) { y[i] += add; });
+}
+
+// partial [chunks,2,C]: sum and sum of squares of the samples' sums, for the samples of one chunk
+__global__ void __launch_bounds__(block_threads)
+    bias_samples_kernel(int64_t samples, int64_t positions, int64_t channels, int width, const float* grad_y,
+                        double* partial) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+  const int64_t channel = int64_t{blockIdx.x} * width + lane % width, chunk = blockIdx.y, chunks = gridDim.y;
+  double totals[2];
+  sum_samples<1>(
+      samples * chunk / chunks, samples * (chunk + 1) / chunks, positions, channels, width, channel < channels,
+      [&](int64_t i, float(&sums)[1]) { sums[0] += grad_y[i + channel]; }, totals);
+  if (threadIdx.x < static_cast<unsigned>(width) && channel < channels)
+    for (int moment = 0; moment < 2; ++moment) partial[(2 * chunk + moment) * channels + channel] = totals[moment];
+}
+
+__global__ void __launch_bounds__(block_threads)
+    bias_total_kernel(int64_t chunks, int64_t channels, const double* partial, float* grad_bias, float* second_moment) {
+  grid_stride(channels, [&](int64_t channel) {
+    double sum = 0, squares = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      sum += partial[2 * chunk * channels + channel];
+      squares += partial[(2 * chunk + 1) * channels + channel];
+    }
+    grad_bias[channel] += static_cast<float>(sum);
+    if (second_moment) second_moment[channel] += static_cast<float>(squares);
+  });
+}
+
+}  // namespace
+
+void bias_add(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y) {
+  if (rows == 0 || channels == 0) return;
+  launch(queue, bias_add_kernel, channel_grid(rows, channels), block_threads, 0, rows, channels, bias, y);
+}
+
+void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                   float* grad_bias, float* second_moment) {
+  if (samples == 0 || positions == 0 || channels == 0) return;
+  const int width = channel_width(channels);
+  const int64_t tiles = divide_up(channels, width);
+  const int64_t chunks = std::min<int64_t>(divide_up(samples, warps_per_block), std::max<int64_t>(1, 512 / tiles));
+  auto* partial = static_cast<double*>(queue.workspace(sizeof(double) * 2 * chunks * channels));
+  launch(queue, bias_samples_kernel, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)), block_threads, 0,
+         samples, positions, channels, width, grad_y, partial);
+  launch(queue, bias_total_kernel, grid_size(channels), block_threads, 0, chunks, channels, partial, grad_bias,
+         second_moment);
+}
+
+}  // namespace noisysgd::kernels::cuda

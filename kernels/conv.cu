@@ -1,0 +1,149 @@
+// Implicit matrix products in shared-memory tiles, for any kernel, stride, padding and channel count. A product has rows
+// (positions of the result), columns (its channels) and depth (taps); no patch matrix is stored.
+#include "kernels/conv.h"
+
+#include "kernels/conv_second_moment.h"
+#include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int tile = 64, depth_step = 16, micro = 4;  // a block's tile, a thread's 4x4 of it
+constexpr int tile_pitch = tile + 4;                  // keeps float4 aligned and spreads the banks
+static_assert((tile / micro) * (tile / micro) == block_threads);
+
+// Where a row of the product lies: a position of one sample.
+struct Position {
+  int64_t sample;
+  int32_t row, column;  // row < 0: beyond the last sample
+};
+
+__device__ Position position_of(int64_t number, int64_t batch, int32_t positions, const FastDivide& by_columns) {
+  const int64_t sample = number / positions;
+  auto column = static_cast<int32_t>(number % positions);
+  const int32_t row = by_columns.reduce(column);
+  return {sample, sample < batch ? row : -1, column};
+}
+
+// y = patches(x) w^T: depth runs over taps (r,s,c).
+struct Forward {
+  ConvGeometry g;
+  const float *x, *weight, *bias;
+
+  __device__ int64_t rows() const { return g.batch * g.out_positions(); }
+  __device__ int32_t columns() const { return g.out_channels; }
+  __device__ int32_t depth() const { return g.taps(); }
+  __device__ Position position(int64_t row) const {
+    return position_of(row, g.batch, g.out_positions(), g.by_out_width);
+  }
+  __device__ Tap tap(int32_t k) const { return tap_of(k, g.by_in_channels, g.by_kernel_width); }
+  __device__ float left(const Position& p, const Tap& t) const {
+    const int32_t h = p.row * g.stride_height - g.padding_height + t.row;
+    const int32_t w = p.column * g.stride_width - g.padding_width + t.column;
+    const bool inside = p.row >= 0 && h >= 0 && h < g.height && w >= 0 && w < g.width;
+    return inside ? x[p.sample * g.in_size() + (h * g.width + w) * g.in_channels + t.channel] : 0.0f;
+  }
+  __device__ float right(int32_t k, const Tap&, int32_t column) const { return weight[column * g.taps() + k]; }
+  __device__ float start(int32_t column) const { return bias ? bias[column] : 0.0f; }
+};
+
+// grad_x = patches'(grad_y) w: depth runs over (r,s,k); an output reaches an input only where the stride divides.
+struct BackwardData {
+  ConvGeometry g;
+  const float *grad_y, *weight;
+
+  __device__ int64_t rows() const { return g.batch * g.in_positions(); }
+  __device__ int32_t columns() const { return g.in_channels; }
+  __device__ int32_t depth() const { return g.kernel_height * g.kernel_width * g.out_channels; }
+  __device__ Position position(int64_t row) const { return position_of(row, g.batch, g.in_positions(), g.by_width); }
+  __device__ Tap tap(int32_t k) const { return tap_of(k, g.by_out_channels, g.by_kernel_width); }
+  __device__ float left(const Position& p, const Tap& t) const {
+    int32_t h = p.row + g.padding_height - t.row, w = p.column + g.padding_width - t.column;
+    if (p.row < 0 || h < 0 || w < 0) return 0.0f;
+    const int32_t i = g.by_stride_height.reduce(h), j = g.by_stride_width.reduce(w);
+    const bool inside = h == 0 && w == 0 && i < g.out_height && j < g.out_width;
+    return inside ? grad_y[p.sample * g.out_size() + (i * g.out_width + j) * g.out_channels + t.channel] : 0.0f;
+  }
+  __device__ float right(int32_t, const Tap& t, int32_t column) const {
+    return weight[((t.channel * g.kernel_height + t.row) * g.kernel_width + t.column) * g.in_channels + column];
+  }
+  __device__ float start(int32_t) const { return 0.0f; }
+};
+
+// Grid: tiles of columns, tiles of rows.
+template <class Product>
+__global__ void __launch_bounds__(block_threads) conv_product_kernel(const __grid_constant__ Product product, float* result) {
+  GPU_SHARED(float, left, [depth_step][tile_pitch]);
+  GPU_SHARED(float, right, [depth_step][tile_pitch]);
+  constexpr int loads = tile * depth_step / block_threads;  // per thread and operand
+  const int thread = static_cast<int>(threadIdx.x), load_k = thread % depth_step, load_i = thread / depth_step;
+  const int row = thread / (tile / micro) * micro, column = thread % (tile / micro) * micro;
+  const int32_t column0 = static_cast<int32_t>(blockIdx.x) * tile;
+  for (int64_t row0 = int64_t{blockIdx.y} * tile; row0 < product.rows(); row0 += int64_t{gridDim.y} * tile) {
+    Position positions[loads];
+    for (int i = 0; i < loads; ++i) positions[i] = product.position(row0 + load_i + i * (tile / loads));
+    float sum[micro][micro];
+    for (int j = 0; j < micro; ++j) {
+      const float start = column0 + column + j < product.columns() ? product.start(column0 + column + j) : 0.0f;
+      for (int i = 0; i < micro; ++i) sum[i][j] = start;
+    }
+    for (int32_t k0 = 0; k0 < product.depth(); k0 += depth_step) {
+      const int32_t k = k0 + load_k;
+      const bool in_depth = k < product.depth();
+      const Tap tap = product.tap(in_depth ? k : 0);
+      for (int i = 0; i < loads; ++i) {
+        const int place = load_i + i * (tile / loads);
+        left[load_k][place] = in_depth ? product.left(positions[i], tap) : 0.0f;
+        right[load_k][place] =
+            in_depth && column0 + place < product.columns() ? product.right(k, tap, column0 + place) : 0.0f;
+      }
+      __syncthreads();
+#pragma unroll
+      for (int step = 0; step < depth_step; ++step) {
+        const float4 l = *reinterpret_cast<const float4*>(&left[step][row]);
+        const float4 r = *reinterpret_cast<const float4*>(&right[step][column]);
+        const float ls[micro] = {l.x, l.y, l.z, l.w}, rs[micro] = {r.x, r.y, r.z, r.w};
+        for (int i = 0; i < micro; ++i)
+          for (int j = 0; j < micro; ++j) sum[i][j] += ls[i] * rs[j];
+      }
+      __syncthreads();
+    }
+    for (int i = 0; i < micro; ++i)
+      for (int j = 0; j < micro; ++j)
+        if (row0 + row + i < product.rows() && column0 + column + j < product.columns())
+          result[(row0 + row + i) * product.columns() + column0 + column + j] = sum[i][j];
+  }
+}
+
+template <class Product>
+void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t columns, float* result) {
+  const int64_t column_tiles = divide_up(columns, tile);
+  const dim3 grid(static_cast<unsigned>(column_tiles), sample_grid(divide_up(rows, tile), 1));
+  launch(queue, conv_product_kernel<Product>, grid, block_threads, 0, product, result);
+}
+
+}  // namespace
+
+void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, const float* bias,
+                  float* y) {
+  check(shape);
+  if (shape.batch == 0) return;
+  launch_product(queue, Forward{ConvGeometry(shape), x, weight, bias}, shape.batch * shape.positions(),
+                 shape.out_channels, y);
+}
+
+void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {
+  check(shape);
+  if (shape.batch == 0) return;
+  launch_product(queue, BackwardData{ConvGeometry(shape), grad_y, weight}, shape.batch * shape.height * shape.width,
+                 shape.in_channels, grad_x);
+}
+
+void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                          float* grad_weight) {
+  conv_backward_weight_direct(queue, shape, x, grad_y, grad_weight);
+}
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,24 @@
+// The only way a kernel is launched.
+#pragma once
+
+#include "kernels/cuda/gpu.h"
+#include "kernels/cuda/state.h"
+#include "kernels/queue.h"
+
+namespace noisysgd::kernels::cuda {
+
+// Puts kernel(arguments...) on the queue's stream. Throws Error with the kernel's name and the sizes if CUDA refuses.
+template <class... Parameters, class... Arguments>
+void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            Arguments&&... arguments) {
+  const cudaError_t error =
+      gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), static_cast<Arguments&&>(arguments)...);
+  if (error == cudaSuccess) [[likely]]
+    return;
+  const char* name = "a kernel";
+  cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel));
+  throw Error(fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name,
+                          cudaGetErrorString(error), grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes));
+}
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,23 @@
+#include "kernels/memory.h"
+
+#include "kernels/cuda/state.h"
+
+namespace noisysgd::kernels::cuda {
+
+void copy_from_host(Queue& queue, size_t bytes, const void* from, void* to) {
+  // Pageable memory has been read when the call returns; pinned memory has not.
+  if (bytes == 0) return;
+  NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue.cuda().stream()));
+}
+
+void copy_to_host(Queue& queue, size_t bytes, const void* from, void* to) {
+  if (bytes > 0) NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue.cuda().stream()));
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
+}
+
+void copy(Queue& queue, size_t bytes, const void* from, void* to) {
+  if (bytes == 0) return;
+  NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue.cuda().stream()));
+}
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,26 @@
+// The CUDA runtime and cuBLAS as host code sees them, or their emulation (docs/cuda.md), and the checks of their calls.
+#pragma once
+
+#ifdef NSGD_CUDA_EMULATED
+#include "tests/emulation/cublas_api.h"
+#include "tests/emulation/runtime_api.h"
+#else
+#include <cublas_v2.h>
+#include <cuda_runtime_api.h>
+#endif
+
+#include "kernels/check.h"
+
+// NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message.
+#define NSGD_CUDA_CHECK(...)                                                                                         \
+  do {                                                                                                               \
+    if (const cudaError_t nsgd_error = (__VA_ARGS__); nsgd_error != cudaSuccess) [[unlikely]]                        \
+      throw ::noisysgd::Error(                                                                                       \
+          ::fmt::format("{}: {} ({})", #__VA_ARGS__, cudaGetErrorString(nsgd_error), cudaGetErrorName(nsgd_error))); \
+  } while (false)
+
+#define NSGD_CUBLAS_CHECK(...)                                                                               \
+  do {                                                                                                       \
+    if (const cublasStatus_t nsgd_status = (__VA_ARGS__); nsgd_status != CUBLAS_STATUS_SUCCESS) [[unlikely]] \
+      throw ::noisysgd::Error(::fmt::format("{}: {}", #__VA_ARGS__, cublasGetStatusString(nsgd_status)));    \
+  } while (false)

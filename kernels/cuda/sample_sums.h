@@ -1,0 +1,51 @@
+// Per-sample sums over positions of NHWC data, channel by channel: what gradients and second moments of biases and of
+// batch normalisation are made of. A warp takes one sample at a time; its lanes cover `width` channels (a power of two,
+// at most 32) and share the positions when there are fewer channels than lanes. Sums over one sample are formed in
+// float, sums of them and of their squares over samples in double, always in the same order.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/reduce.h"
+
+namespace noisysgd::kernels::cuda {
+
+inline constexpr int warps_per_block = block_threads / warp_lanes;
+
+// Channels that one warp covers.
+inline int channel_width(int64_t channels) {
+  return static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::min<int64_t>(channels, warp_lanes))));
+}
+
+// Over samples [first, last) of the block: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
+// contributes. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in the
+// lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
+template <int terms, class Load>
+__device__ void sum_samples(int64_t first, int64_t last, int64_t positions, int64_t channels, int width, bool in_range,
+                            const Load& load, double (&totals)[2 * terms]) {
+  GPU_SHARED(double, warp_totals, [warps_per_block][warp_lanes][2 * terms]);
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
+  const int position_groups = warp_lanes / width;
+  for (double& total : totals) total = 0;
+  for (int64_t n = first + warp; n < last; n += warps_per_block) {
+    float sums[terms] = {};
+    if (in_range) {
+#pragma unroll 4
+      for (int64_t t = lane / width; t < positions; t += position_groups) load((n * positions + t) * channels, sums);
+    }
+    for (int term = 0; term < terms; ++term) {
+      const double sum = sum_lanes(double{sums[term]}, width);
+      totals[2 * term] += sum;
+      totals[2 * term + 1] += sum * sum;
+    }
+  }
+  for (int term = 0; term < 2 * terms; ++term) warp_totals[warp][lane][term] = totals[term];
+  __syncthreads();
+  if (warp == 0)
+    for (int other = 1; other < warps_per_block; ++other)
+      for (int term = 0; term < 2 * terms; ++term) totals[term] += warp_totals[other][lane][term];
+}
+
+}  // namespace noisysgd::kernels::cuda

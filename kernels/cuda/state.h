@@ -1,0 +1,29 @@
+// CUDA's side of a queue: its device, stream and cuBLAS handle. Internal to the CUDA backend.
+#pragma once
+
+#include "kernels/cuda/runtime.h"
+
+namespace noisysgd::kernels {
+
+class CudaState {
+ public:
+  // Throws Error if the device cannot be used (cuda::why_unusable).
+  explicit CudaState(int device_index);
+  ~CudaState();
+  CudaState(const CudaState&) = delete;
+  CudaState& operator=(const CudaState&) = delete;
+
+  int device_index() const { return device_index_; }
+  cudaStream_t stream() const { return stream_; }
+  // Works on stream(), with scalars read from the host and sums in fp32.
+  cublasHandle_t cublas() const { return cublas_; }
+  int multiprocessors() const { return multiprocessors_; }
+
+ private:
+  int device_index_;
+  int multiprocessors_ = 0;
+  cudaStream_t stream_ = nullptr;
+  cublasHandle_t cublas_ = nullptr;
+};
+
+}  // namespace noisysgd::kernels

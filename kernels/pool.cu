@@ -1,0 +1,198 @@
+#include "kernels/pool.h"
+
+#include "kernels/cuda/fast_divide.h"
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+// The NHWC geometry of one sample; its elements are numbered in 32 bits.
+struct Sample {
+  int32_t height, width, channels, kernel, stride, padding, out_height, out_width;
+  FastDivide by_channels, by_width, by_out_width, by_stride;
+
+  explicit Sample(const PoolShape& s)
+      : height(static_cast<int32_t>(s.height)),
+        width(static_cast<int32_t>(s.width)),
+        channels(static_cast<int32_t>(s.channels)),
+        kernel(static_cast<int32_t>(s.kernel)),
+        stride(static_cast<int32_t>(s.stride)),
+        padding(static_cast<int32_t>(s.padding)),
+        out_height(static_cast<int32_t>(s.out_height())),
+        out_width(static_cast<int32_t>(s.out_width())),
+        by_channels(s.channels),
+        by_width(s.width),
+        by_out_width(s.out_width()),
+        by_stride(s.stride) {
+    NSGD_CHECK(s.height * s.width * s.channels <= INT32_MAX && out_size() <= INT32_MAX,
+               "pool: a {}x{} image of {} channels is too large", s.height, s.width, s.channels);
+  }
+  __host__ __device__ int64_t in_size() const { return int64_t{height} * width * channels; }
+  __host__ __device__ int64_t out_size() const { return int64_t{out_height} * out_width * channels; }
+};
+
+struct Place {
+  int32_t row, column, channel;
+};
+
+__device__ Place place_of(int32_t element, const FastDivide& by_channels, const FastDivide& by_columns) {
+  int32_t channel = element;
+  int32_t column = by_channels.reduce(channel);
+  const int32_t row = by_columns.reduce(column);
+  return {row, column, channel};
+}
+
+// Calls visit(tap, source element of the sample) for the taps of an output's window that lie inside the image.
+template <class Visit>
+__device__ void over_window(const Sample& s, const Place& output, const Visit& visit) {
+  const int32_t row0 = output.row * s.stride - s.padding, column0 = output.column * s.stride - s.padding;
+  const int32_t last_row = min(s.kernel, s.height - row0), last_column = min(s.kernel, s.width - column0);
+  for (int32_t r = max(0, -row0); r < last_row; ++r)
+    for (int32_t q = max(0, -column0); q < last_column; ++q)
+      visit(r * s.kernel + q, ((row0 + r) * s.width + column0 + q) * s.channels + output.channel);
+}
+
+// Calls visit(tap, output element of the sample) for the windows that contain an input, in the order of the outputs.
+template <class Visit>
+__device__ void over_windows_of(const Sample& s, const Place& input, const Visit& visit) {
+  const auto first = [&](int32_t place) {
+    int32_t behind = max(0, place + s.padding - s.kernel + s.stride);  // ceil((place + padding - kernel + 1) / stride)
+    return s.by_stride.reduce(behind);
+  };
+  const auto last = [&](int32_t place, int32_t outputs) {
+    int32_t padded = place + s.padding;
+    return min(s.by_stride.reduce(padded), outputs - 1);
+  };
+  for (int32_t i = first(input.row); i <= last(input.row, s.out_height); ++i)
+    for (int32_t j = first(input.column); j <= last(input.column, s.out_width); ++j) {
+      const int32_t r = input.row + s.padding - i * s.stride, q = input.column + s.padding - j * s.stride;
+      visit(r * s.kernel + q, (i * s.out_width + j) * s.channels + input.channel);
+    }
+}
+
+__global__ void __launch_bounds__(block_threads)
+    max_pool_forward_kernel(int64_t batch, Sample s, const float* x, float* y, uint8_t* index) {
+  sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
+    float best = 0;
+    int32_t where = -1;
+    over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t tap, int32_t source) {
+      const float value = x[n * s.in_size() + source];
+      if (where >= 0 && !(value > best || value != value)) return;  // NaN wins, so that it is seen
+      best = value;
+      where = tap;
+    });
+    y[n * s.out_size() + i] = best;
+    if (index) index[n * s.out_size() + i] = static_cast<uint8_t>(where);
+  });
+}
+
+__global__ void __launch_bounds__(block_threads)
+    max_pool_backward_kernel(int64_t batch, Sample s, const uint8_t* index, const float* grad_y, float* grad_x) {
+  sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
+    float sum = 0;
+    over_windows_of(s, place_of(i, s.by_channels, s.by_width), [&](int32_t tap, int32_t output) {
+      const int64_t from = n * s.out_size() + output;
+      if (index[from] == tap) sum += grad_y[from];
+    });
+    grad_x[n * s.in_size() + i] = sum;
+  });
+}
+
+__global__ void __launch_bounds__(block_threads)
+    average_pool_forward_kernel(int64_t batch, Sample s, float scale, const float* x, float* y) {
+  sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
+    float sum = 0;
+    over_window(s, place_of(i, s.by_channels, s.by_out_width),
+                [&](int32_t, int32_t source) { sum += x[n * s.in_size() + source]; });
+    y[n * s.out_size() + i] = scale * sum;
+  });
+}
+
+__global__ void __launch_bounds__(block_threads)
+    average_pool_backward_kernel(int64_t batch, Sample s, float scale, const float* grad_y, float* grad_x) {
+  sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
+    float sum = 0;
+    over_windows_of(s, place_of(i, s.by_channels, s.by_width),
+                    [&](int32_t, int32_t output) { sum += scale * grad_y[n * s.out_size() + output]; });
+    grad_x[n * s.in_size() + i] = sum;
+  });
+}
+
+// y[n,c]: one thread sums the positions of one channel of one sample.
+__global__ void __launch_bounds__(block_threads)
+    global_average_pool_forward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* x, float* y) {
+  grid_stride(batch * channels, [&](int64_t i) {
+    const float* from = x + i / channels * positions * channels + i % channels;
+    float sum = 0;
+    for (int64_t t = 0; t < positions; ++t) sum += from[t * channels];
+    y[i] = sum / static_cast<float>(positions);
+  });
+}
+
+__global__ void __launch_bounds__(block_threads)
+    global_average_pool_backward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
+                                        float* grad_x) {
+  grid_stride(batch * channels, [&](int64_t i) {
+    float* to = grad_x + i / channels * positions * channels + i % channels;
+    const float share = grad_y[i] / static_cast<float>(positions);
+    for (int64_t t = 0; t < positions; ++t) to[t * channels] = share;
+  });
+}
+
+// One thread per element of the outputs (forward) or inputs (backward) of every sample.
+template <class Kernel, class... Arguments>
+void launch_pool(Queue& queue, Kernel kernel, const PoolShape& shape, int64_t size, const Arguments&... arguments) {
+  const unsigned blocks = grid_size(size);
+  launch(queue, kernel, dim3(blocks, sample_grid(shape.batch, blocks)), block_threads, 0, shape.batch, arguments...);
+}
+
+float window_scale(const PoolShape& shape) { return 1.0f / static_cast<float>(shape.kernel * shape.kernel); }
+
+}  // namespace
+
+void max_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const Sample s(shape);
+  launch_pool(queue, max_pool_forward_kernel, shape, s.out_size(), s, x, y, index);
+}
+
+void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y, float* grad_x) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const Sample s(shape);
+  launch_pool(queue, max_pool_backward_kernel, shape, s.in_size(), s, index, grad_y, grad_x);
+}
+
+void average_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const Sample s(shape);
+  launch_pool(queue, average_pool_forward_kernel, shape, s.out_size(), s, window_scale(shape), x, y);
+}
+
+void average_pool_backward(Queue& queue, const PoolShape& shape, const float* grad_y, float* grad_x) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const Sample s(shape);
+  launch_pool(queue, average_pool_backward_kernel, shape, s.in_size(), s, window_scale(shape), grad_y, grad_x);
+}
+
+void global_average_pool_forward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x,
+                                 float* y) {
+  if (batch == 0 || channels == 0) return;
+  NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
+  launch(queue, global_average_pool_forward_kernel, grid_size(batch * channels), block_threads, 0, batch, positions,
+         channels, x, y);
+}
+
+void global_average_pool_backward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
+                                  float* grad_x) {
+  if (batch == 0 || channels == 0) return;
+  NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
+  launch(queue, global_average_pool_backward_kernel, grid_size(batch * channels), block_threads, 0, batch, positions,
+         channels, grad_y, grad_x);
+}
+
+}  // namespace noisysgd::kernels::cuda

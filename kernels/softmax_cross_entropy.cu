@@ -1,0 +1,178 @@
+#include "kernels/softmax_cross_entropy.h"
+
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int rows_per_block = block_threads / warp_lanes;
+
+struct RowSums {  // LossSums without initialisers, as shared memory needs it
+  double loss, weighted_loss;
+  int64_t correct;
+  int64_t bad_label;  // 1 + the first sample whose label is no class; 0: none
+
+  __device__ void add(const RowSums& other) {
+    loss += other.loss;
+    weighted_loss += other.weighted_loss;
+    correct += other.correct;
+    if (bad_label == 0) bad_label = other.bad_label;
+  }
+};
+
+struct Maximum {
+  float value;
+  int64_t index;
+};
+
+// The first maximum of a row; every lane gets it.
+__device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
+  Maximum best{-INFINITY, classes};
+  for (int64_t k = lane; k < classes; k += warp_lanes)
+    if (z[k] > best.value || best.index == classes) best = {z[k], k};
+  for (int distance = warp_lanes / 2; distance > 0; distance /= 2) {
+    const Maximum other{__shfl_xor_sync(full_mask, best.value, distance),
+                        __shfl_xor_sync(full_mask, best.index, distance)};
+    if (other.index == classes) continue;  // a lane without a class
+    if (best.index == classes || other.value > best.value || (other.value == best.value && other.index < best.index))
+      best = other;
+  }
+  return best;
+}
+
+// One row by one warp; the formulas and their order of cancellation are those of softmax_cross_entropy.cpp.
+__device__ RowSums warp_row(const float* z, int64_t classes, int64_t label, float weight, float smoothing, float* grad) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+  const Maximum maximum = row_maximum(z, classes, lane);
+  const float label_shifted = z[label] - maximum.value, label_exp = expf(label_shifted);
+  __syncwarp();  // grad may be z: all have read the label's logit
+  double tail = 0, shifted_sum = 0;
+  for (int64_t k = lane; k < classes; k += warp_lanes) {
+    const float shifted = z[k] - maximum.value, e = expf(shifted);
+    shifted_sum += shifted;
+    if (k != maximum.index) tail += e;
+    if (grad) grad[k] = e;
+  }
+  tail = sum_lanes(tail);
+  shifted_sum = sum_lanes(shifted_sum);
+  const double share = smoothing / static_cast<double>(classes);
+  double loss = log1p(tail) - (1.0 - smoothing) * label_shifted;
+  if (smoothing != 0) loss -= share * shifted_sum;
+  if (grad) {
+    const double sum = 1.0 + tail, others = label == maximum.index ? tail : sum - label_exp;
+    for (int64_t k = lane; k < classes; k += warp_lanes)
+      grad[k] = weight * static_cast<float>(k == label ? smoothing - share - others / sum : grad[k] / sum - share);
+  }
+  return {loss, weight * loss, label == maximum.index ? 1 : 0, 0};
+}
+
+// Rows of a block: row_sums[block] is their sum in the order of the samples.
+__global__ void __launch_bounds__(block_threads)
+    softmax_rows_kernel(int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
+                        const float* sample_weights, float smoothing, float* grad_logits, float* sample_losses,
+                        RowSums* row_sums) {
+  GPU_SHARED(RowSums, rows, [rows_per_block]);
+  const int warp = static_cast<int>(threadIdx.x) / warp_lanes, lane = static_cast<int>(threadIdx.x) % warp_lanes;
+  const int64_t n = int64_t{blockIdx.x} * rows_per_block + warp;
+  RowSums row{};
+  if (n < samples) {
+    const int64_t label = labels[n];
+    if (label < 0 || label >= classes) {
+      row.bad_label = 1 + n;
+    } else {
+      row = warp_row(logits + n * classes, classes, label, sample_weights ? sample_weights[n] : 1.0f, smoothing,
+                     grad_logits ? grad_logits + n * classes : nullptr);
+      if (sample_losses && lane == 0) sample_losses[n] = static_cast<float>(row.loss);
+    }
+  }
+  if (lane == 0) rows[warp] = row;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < rows_per_block; ++i) row.add(rows[i]);
+  row_sums[blockIdx.x] = row;
+}
+
+// One block: every thread sums a contiguous share, thread 0 the shares.
+__global__ void __launch_bounds__(block_threads)
+    softmax_total_kernel(int64_t count, const RowSums* row_sums, RowSums* total) {
+  GPU_SHARED(RowSums, shares, [block_threads]);
+  RowSums share{};
+  for (int64_t i = count * threadIdx.x / block_threads; i < count * (threadIdx.x + 1) / block_threads; ++i)
+    share.add(row_sums[i]);
+  shares[threadIdx.x] = share;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < block_threads; ++i) share.add(shares[i]);
+  *total = share;
+}
+
+__global__ void __launch_bounds__(block_threads) sample_labels_kernel(int64_t samples, int64_t classes,
+                                                                      const float* logits, RandomStream stream,
+                                                                      uint64_t offset, int32_t* labels) {
+  grid_stride(samples, [&](int64_t n) {
+    const float* z = logits + n * classes;
+    float shift = z[0];
+    for (int64_t k = 1; k < classes; ++k) shift = shift < z[k] ? z[k] : shift;
+    double sum = 0;
+    for (int64_t k = 0; k < classes; ++k) sum += exp(double{z[k]} - shift);
+    // The first class whose cumulative probability exceeds u.
+    const double threshold = uniform_from_word(random_word(stream, offset + static_cast<uint64_t>(n))) * sum;
+    double cumulative = 0;
+    int64_t label = 0, last_possible = 0;
+    for (; label < classes; ++label) {
+      const double mass = exp(double{z[label]} - shift);
+      cumulative += mass;
+      if (mass > 0) last_possible = label;
+      if (cumulative > threshold) break;
+    }
+    labels[n] = static_cast<int32_t>(label < classes ? label : last_possible);
+  });
+}
+
+// The part without the host: loss, gradient and, in the returned place on the device, the sums.
+RowSums* softmax_on_device(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
+                           const float* sample_weights, float label_smoothing, float* grad_logits,
+                           float* sample_losses) {
+  const int64_t blocks = divide_up(samples, rows_per_block);
+  ScratchLayout layout;
+  const auto row_sums = layout.add<RowSums>(blocks);
+  const auto total = layout.add<RowSums>(1);
+  void* scratch = queue.workspace(layout.bytes());
+  launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits, labels,
+         sample_weights, label_smoothing, grad_logits, sample_losses, row_sums.in(scratch));
+  launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums.in(scratch), total.in(scratch));
+  return total.in(scratch);
+}
+
+}  // namespace
+
+void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
+                           const float* sample_weights, float label_smoothing, float* grad_logits, float* sample_losses,
+                           LossSums* sums) {
+  if (samples == 0) return;
+  NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
+  const RowSums* on_device = softmax_on_device(queue, samples, classes, logits, labels, sample_weights, label_smoothing,
+                                               grad_logits, sample_losses);
+  RowSums total;
+  NSGD_CUDA_CHECK(
+      cudaMemcpyAsync(&total, on_device, sizeof total, cudaMemcpyDeviceToHost, queue.cuda().stream()));
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
+  NSGD_CHECK(total.bad_label == 0, "softmax cross-entropy: sample {} has a label that is not in 0..{}",
+             total.bad_label - 1, classes - 1);
+  sums->loss += total.loss;
+  sums->weighted_loss += total.weighted_loss;
+  sums->correct += total.correct;
+}
+
+void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,
+                   uint64_t offset, int32_t* labels) {
+  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes", classes);
+  if (samples > 0)
+    launch(queue, sample_labels_kernel, grid_size(samples), block_threads, 0, samples, classes, logits, stream, offset,
+           labels);
+}
+
+}  // namespace noisysgd::kernels::cuda

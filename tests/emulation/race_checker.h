@@ -1,0 +1,35 @@
+// Data races and reads of unwritten shared memory, in the build whose kernels are compiled with -fsanitize=thread;
+// nothing in other builds. Two accesses to one word race when they come from different threads, at least one writes,
+// not both are atomic, and neither a barrier, nor a warp collective, nor an atomic that both blocks touched orders
+// them. The checker keeps one writer and two readers per word, so it may miss a race but invents none.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace noisysgd::emulation::race {
+
+#ifdef NSGD_EMULATION_RACE
+void begin_grid(int block_threads);
+void begin_block(size_t block);
+void add_shared(void* memory, size_t bytes);  // shared memory of the running block
+void set_thread(int index);
+void synchronize_block();
+void synchronize_warp(int warp, unsigned mask);
+void end_block();
+std::string end_grid();  // the first finding, or nothing
+void access(const void* pointer, size_t bytes, bool write, void* return_address);
+void atomic_access(const void* pointer, size_t bytes, void* return_address);
+#else
+inline void begin_grid(int) {}
+inline void begin_block(size_t) {}
+inline void add_shared(void*, size_t) {}
+inline void set_thread(int) {}
+inline void synchronize_block() {}
+inline void synchronize_warp(int, unsigned) {}
+inline void end_block() {}
+inline std::string end_grid() { return {}; }
+inline void access(const void*, size_t, bool, void*) {}
+#endif
+
+}  // namespace noisysgd::emulation::race

@@ -1,0 +1,429 @@
+// Every op on the CUDA device against the same op on the CPU, whose own tests compare it with fp64 references.
+#include "kernels/batch_norm.h"
+#include "kernels/bias.h"
+#include "kernels/conv.h"
+#include "kernels/conv_second_moment.h"
+#include "kernels/elementwise.h"
+#include "kernels/gather_augment.h"
+#include "kernels/gemm.h"
+#include "kernels/pool.h"
+#include "kernels/random.h"
+#include "kernels/sgd_step.h"
+#include "kernels/softmax_cross_entropy.h"
+#include "kernels/vector.h"
+#include "tests/catch.h"
+#include "tests/kernels/mirrored.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+
+using Floats = Mirrored<float>;
+
+TEST_CASE("elementwise ops agree to the bit on both devices") {
+  BothQueues both;
+  for (const int64_t n : {0, 1, 31, 33, 1025}) {
+    CAPTURE(n);
+    Floats x(random_tensor(n, 1)), grad(random_tensor(n, 2)), filled(nan_tensor(n)), relu(nan_tensor(n)),
+        relu_grad(nan_tensor(n)), sum(random_tensor(n, 3)), dropped(nan_tensor(n));
+    const RandomStream stream{7, 3, 5, RandomPurpose::dropout};
+    both.run([&](Queue& q) {
+      fill(q, n, 1.5f, filled.on(q));
+      relu_forward(q, n, x.on(q), relu.on(q));
+      relu_backward(q, n, relu.on(q), grad.on(q), relu_grad.on(q));
+      add(q, n, x.on(q), sum.on(q));
+      dropout(q, n, 0.3f, stream, 4 * static_cast<uint64_t>(n) + 3, x.on(q), dropped.on(q));
+    });
+    CHECK(filled.same_bits());
+    CHECK(relu.same_bits());
+    CHECK(relu_grad.same_bits());
+    CHECK(sum.same_bits());
+    CHECK(dropped.same_bits());
+  }
+}
+
+TEST_CASE("ops on whole vectors agree on both devices") {
+  BothQueues both;
+  for (const int64_t n : {0, 1, 31, 33, 1025, 600'001}) {  // the last: more than one element per thread of the grid
+    CAPTURE(n);
+    Floats x(random_tensor(n, 1)), average(random_tensor(n, 2));
+    std::vector<double> sums;
+    both.run([&](Queue& q) {
+      moving_average(q, n, 0.75f, x.on(q), average.on(q));
+      sums.push_back(sum_of_squares(q, n, x.on(q)));
+    });
+    CHECK(average.same_bits());
+    REQUIRE(sums.size() == 2);
+    CHECK(sums[1] == Approx(sums[0]).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("layout changes and the option-A shortcut agree to the bit on both devices") {
+  BothQueues both;
+  struct Shape {
+    int64_t batch, height, width, channels, stride, out_channels;
+  };
+  for (const Shape s : {Shape{0, 3, 3, 2, 1, 2}, {1, 1, 1, 1, 1, 1}, {3, 7, 5, 3, 2, 8}, {2, 33, 31, 33, 2, 40},
+                        {5, 8, 8, 16, 2, 32}, {2, 9, 10, 1, 3, 1}}) {
+    CAPTURE(s.batch, s.height, s.width, s.channels, s.stride, s.out_channels);
+    const int64_t positions = s.height * s.width, size = s.batch * positions * s.channels;
+    const int64_t out_rows = (s.height + s.stride - 1) / s.stride, out_columns = (s.width + s.stride - 1) / s.stride;
+    const int64_t padded_size = s.batch * out_rows * out_columns * s.out_channels;
+    Floats x(random_tensor(size, 1)), nchw(nan_tensor(size)), nhwc(nan_tensor(size)), padded(nan_tensor(padded_size)),
+        grad(random_tensor(padded_size, 2)), grad_x(nan_tensor(size));
+    both.run([&](Queue& q) {
+      nhwc_to_nchw(q, s.batch, positions, s.channels, x.on(q), nchw.on(q));
+      nchw_to_nhwc(q, s.batch, positions, s.channels, x.on(q), nhwc.on(q));
+      pad_channels_forward(q, s.batch, s.height, s.width, s.channels, s.stride, s.out_channels, x.on(q), padded.on(q));
+      pad_channels_backward(q, s.batch, s.height, s.width, s.channels, s.stride, s.out_channels, grad.on(q),
+                            grad_x.on(q));
+    });
+    CHECK(nchw.same_bits());
+    CHECK(nhwc.same_bits());
+    CHECK(padded.same_bits());
+    CHECK(grad_x.same_bits());
+  }
+}
+
+TEST_CASE("bias ops agree on both devices") {
+  BothQueues both;
+  struct Shape {
+    int64_t samples, positions, channels;
+  };
+  for (const Shape s : {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33},
+                        {2, 3000, 1}}) {
+    CAPTURE(s.samples, s.positions, s.channels);
+    const int64_t size = s.samples * s.positions * s.channels;
+    Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
+        gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)), moment(random_tensor(s.channels, 5));
+    both.run([&](Queue& q) {
+      bias_add(q, s.samples * s.positions, s.channels, bias.on(q), y.on(q));
+      bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), gradient.on(q), moment.on(q));
+      bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), alone.on(q), nullptr);
+    });
+    const Tolerance tolerance{.terms = static_cast<double>(s.samples * s.positions)};
+    CHECK(y.same_bits());
+    CHECK(gradient.difference(tolerance) == "");
+    CHECK(moment.difference(tolerance) == "");
+    CHECK(alone.on_cuda() == gradient.on_cuda());
+  }
+}
+
+TEST_CASE("pooling agrees on both devices") {
+  BothQueues both;
+  for (const PoolShape s : {PoolShape{0, 4, 4, 3, 2, 2, 0}, {1, 1, 1, 1, 1, 1, 0}, {3, 7, 9, 5, 3, 2, 1},
+                            {2, 8, 8, 33, 2, 2, 0}, {2, 11, 7, 3, 3, 1, 1}, {1, 9, 9, 4, 2, 3, 0}, {2, 5, 5, 2, 5, 5, 2}}) {
+    CAPTURE(s.batch, s.height, s.width, s.channels, s.kernel, s.stride, s.padding);
+    const int64_t positions = s.height * s.width, in = s.batch * positions * s.channels;
+    const int64_t out = s.batch * s.out_height() * s.out_width() * s.channels;
+    std::vector<float> ties = random_tensor(in, 1);
+    for (float& value : ties) value = std::round(4 * value);  // so that the first maximum matters
+    Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)), grad(random_tensor(out, 2)),
+        max_grad(nan_tensor(in)), average_grad(nan_tensor(in)), mean(nan_tensor(s.batch * s.channels)),
+        mean_grad(nan_tensor(in));
+    Mirrored<uint8_t> index(std::vector<uint8_t>(static_cast<size_t>(out), 0xff));
+    both.run([&](Queue& q) {
+      max_pool_forward(q, s, x.on(q), y.on(q), index.on(q));
+      max_pool_forward(q, s, x.on(q), no_index.on(q), nullptr);
+      max_pool_backward(q, s, index.on(q), grad.on(q), max_grad.on(q));
+      average_pool_forward(q, s, x.on(q), average.on(q));
+      average_pool_backward(q, s, grad.on(q), average_grad.on(q));
+      global_average_pool_forward(q, s.batch, positions, s.channels, x.on(q), mean.on(q));
+      global_average_pool_backward(q, s.batch, positions, s.channels, mean.on(q), mean_grad.on(q));
+    });
+    CHECK(y.same_bits());
+    CHECK(no_index.same_bits());
+    CHECK(index.same_bits());
+    CHECK(max_grad.difference({.terms = 9}) == "");
+    CHECK(average.difference({.terms = 25}) == "");
+    CHECK(average_grad.difference({.terms = 9}) == "");
+    CHECK(mean.difference({.terms = static_cast<double>(positions)}) == "");
+    CHECK(mean_grad.difference({.terms = static_cast<double>(positions)}) == "");
+  }
+}
+
+TEST_CASE("random numbers agree on both devices: uniforms to the bit, normals to rounding") {
+  BothQueues both;
+  const RandomStream stream{0x123456789abcdefull, 4, 9, RandomPurpose::initialisation};
+  for (const int64_t n : {0, 1, 31, 33, 1025, 40001}) {
+    CAPTURE(n);
+    Floats normal(nan_tensor(n)), uniform(nan_tensor(n));
+    both.run([&](Queue& q) {
+      random_normal(q, n, 0.5f, 2.0f, stream, normal.on(q));
+      random_uniform(q, n, -0.3f, 0.7f, stream, uniform.on(q));
+    });
+    CHECK(uniform.same_bits());
+    CHECK(normal.difference({.terms = 4}) == "");  // a few units in the last place of either
+  }
+}
+
+TEST_CASE("augmented batches agree to the bit on both devices") {
+  BothQueues both;
+  struct Shape {
+    int64_t images, samples, height, width, channels;
+    AugmentOptions options;
+  };
+  for (const Shape s : {Shape{1, 0, 2, 2, 1, {}}, {9, 33, 7, 5, 3, {2, true}}, {5, 31, 28, 28, 1, {}},
+                        {3, 17, 9, 9, 4, {4, false}}, {4, 5, 3, 3, 2, {5, true}}}) {
+    CAPTURE(s.images, s.samples, s.height, s.width, s.channels, s.options.padding, s.options.flip);
+    const int64_t size = s.height * s.width * s.channels;
+    const std::vector<int32_t> pixels = random_integers(s.images * size, 1, 256);
+    Mirrored<uint8_t> images(std::vector<uint8_t>(pixels.begin(), pixels.end()));
+    Mirrored<int32_t> indices(random_integers(s.samples, 2, static_cast<uint32_t>(s.images)));
+    Floats mean(random_tensor(s.channels, 3, 0.5f, 0.1f)), inverse(random_tensor(s.channels, 4, 4.0f)),
+        out(nan_tensor(s.samples * size));
+    both.run([&](Queue& q) {
+      gather_augment(q, images.on(q), indices.on(q), s.images, s.samples, s.height, s.width, s.channels, mean.on(q),
+                     inverse.on(q), s.options, 77, 3, out.on(q));
+    });
+    CHECK(out.same_bits());
+  }
+}
+
+TEST_CASE("an index outside the data set makes its image NaN on the CUDA device, and no other") {
+  BothQueues both;
+  Mirrored<uint8_t> images(std::vector<uint8_t>(8, 100));
+  Mirrored<int32_t> indices(std::vector<int32_t>{1, 2, -1, 0});
+  Floats mean({0.5f}), inverse({2.0f}), out(std::vector<float>(16, 0.0f));
+  gather_augment(both.cuda, images.on(both.cuda), indices.on(both.cuda), 2, 4, 2, 2, 1, mean.on(both.cuda),
+                 inverse.on(both.cuda), AugmentOptions{}, 1, 0, out.on(both.cuda));
+  const std::vector<float> values = out.on_cuda();
+  for (size_t i = 0; i < values.size(); ++i) CHECK(std::isnan(values[i]) == (i / 4 == 1 || i / 4 == 2));
+}
+
+TEST_CASE("matrix products and the linear second moment agree on both devices") {
+  BothQueues both;
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const Shape s : {Shape{1, 1, 1}, {31, 33, 17}, {10, 65, 100}, {5, 3, 0}, {0, 3, 2}, {130, 40, 1025}})
+    for (const Transpose ta : {Transpose::no, Transpose::yes})
+      for (const Transpose tb : {Transpose::no, Transpose::yes}) {
+        CAPTURE(s.m, s.n, s.k, ta == Transpose::yes, tb == Transpose::yes);
+        Floats a(random_tensor(s.m * s.k, 1)), b(random_tensor(s.k * s.n, 2)), c(random_tensor(s.m * s.n, 3)),
+            fresh(nan_tensor(s.m * s.n)), moment(random_tensor(s.m * s.n, 4));
+        both.run([&](Queue& q) {
+          gemm(q, ta, tb, s.m, s.n, s.k, 0.7f, a.on(q), b.on(q), 1.3f, c.on(q));
+          gemm(q, ta, tb, s.m, s.n, s.k, 1.0f, a.on(q), b.on(q), 0.0f, fresh.on(q));
+          linear_second_moment(q, s.k, s.m, s.n, b.on(q), a.on(q), moment.on(q));
+        });
+        const Tolerance tolerance{.terms = static_cast<double>(s.k)};
+        CHECK(c.difference(tolerance) == "");
+        if (s.k > 0) CHECK(fresh.difference(tolerance) == "");
+        if (s.k == 0) CHECK(fresh.same_bits());
+        CHECK(moment.difference(tolerance) == "");
+      }
+}
+
+TEST_CASE("the loss, its gradient and its sums agree on both devices") {
+  BothQueues both;
+  struct Shape {
+    int64_t samples, classes;
+    float smoothing, scale;
+  };
+  for (const Shape s : {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30},
+                        {9, 100, 0.2f, 1}}) {
+    CAPTURE(s.samples, s.classes, s.smoothing, s.scale);
+    const int64_t size = s.samples * s.classes;
+    Floats logits(random_tensor(size, 1, 0, s.scale)), weights(random_tensor(s.samples, 2)), grad(nan_tensor(size)),
+        losses(nan_tensor(s.samples)), in_place(random_tensor(size, 1, 0, s.scale));
+    Mirrored<int32_t> labels(random_integers(s.samples, 3, static_cast<uint32_t>(s.classes))),
+        drawn(std::vector<int32_t>(static_cast<size_t>(s.samples), -1));
+    LossSums sums[2], plain[2];
+    both.run([&](Queue& q) {
+      const size_t device = &q == &both.cuda;
+      softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), weights.on(q), s.smoothing, grad.on(q),
+                            losses.on(q), &sums[device]);
+      softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), nullptr, s.smoothing, nullptr, nullptr,
+                            &plain[device]);
+      softmax_cross_entropy(q, s.samples, s.classes, in_place.on(q), labels.on(q), weights.on(q), s.smoothing,
+                            in_place.on(q), nullptr, &plain[device]);
+      sample_labels(q, s.samples, s.classes, logits.on(q),
+                    RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11, drawn.on(q));
+    });
+    if (s.classes > 1) CHECK(grad.difference({.terms = static_cast<double>(s.classes)}) == "");
+    if (s.classes > 1) CHECK(losses.difference({.terms = static_cast<double>(s.classes)}) == "");
+    CHECK(in_place.on_cuda() == grad.on_cuda());
+    CHECK(drawn.same_bits());
+    CHECK(sums[1].correct == sums[0].correct);
+    CHECK(plain[1].correct == plain[0].correct);
+    const double scale = s.samples * 1e-6 * (1 + s.scale);  // of single-precision exponentials
+    CHECK(std::abs(sums[1].loss - sums[0].loss) <= scale);
+    CHECK(std::abs(sums[1].weighted_loss - sums[0].weighted_loss) <= scale);
+    CHECK(std::abs(plain[1].loss - plain[0].loss) <= 2 * scale);
+  }
+}
+
+TEST_CASE("a label that is no class is an error on the CUDA device too") {
+  BothQueues both;
+  Floats logits(random_tensor(60, 1)), grad(nan_tensor(60));
+  Mirrored<int32_t> labels(std::vector<int32_t>{0, 1, 2, 3, 2, 1, 0, 1, 2, 0, 1, 3, 0, 0, 0, 0, 0, 0, 3, 0});
+  LossSums sums;
+  CHECK_THROWS_WITH(softmax_cross_entropy(both.cuda, 20, 3, logits.on(both.cuda), labels.on(both.cuda), nullptr, 0,
+                                          grad.on(both.cuda), nullptr, &sums),
+                    Catch::Matchers::Contains("sample 3 has a label"));
+}
+
+TEST_CASE("the noisy step and its norms agree on both devices") {
+  BothQueues both;
+  // Three tensors, one of them empty, one at an address that no float4 can take, one longer than a block's piece.
+  const std::vector<int64_t> sizes = {1025, 0, 5000};
+  for (const bool nesterov : {false, true})
+    for (const bool after : {false, true})
+      for (const bool with_velocity : {false, true})
+        for (const NoiseCoefficients noise : {NoiseCoefficients{}, {0.01f, 0, 0}, {0, 0.5f, -0.1f}, {0.1f, 0.2f, 0.3f}}) {
+          CAPTURE(nesterov, after, with_velocity, noise.constant, noise.second_moment, noise.gradient_sum);
+          constexpr int64_t n = 7000;
+          Floats value(random_tensor(n, 1)), velocity(random_tensor(n, 2)), gradient(random_tensor(n, 3)),
+              moment(random_tensor(n, 4, 1)), given(random_tensor(n, 5)), drawn(nan_tensor(n));
+          const SgdHyperparameters h{.learning_rate = 0.1f,
+                                     .momentum = with_velocity ? 0.9f : 0.0f,
+                                     .inverse_batch = 0.25f,
+                                     .nesterov = nesterov,
+                                     .noise_after_momentum = after,
+                                     .seed = 99,
+                                     .step = 12};
+          SgdNorms norms[2];
+          both.run([&](Queue& q) {
+            std::vector<SgdSegment> segments;
+            int64_t first = 0;
+            for (size_t i = 0; i < sizes.size(); ++i) {
+              segments.push_back({.n = sizes[i],
+                                  .value = value.on(q) + first,
+                                  .velocity = with_velocity ? velocity.on(q) + first : nullptr,
+                                  .gradient_sum = gradient.on(q) + first,
+                                  .second_moment = moment.on(q) + first,
+                                  .explicit_noise = i == 0 ? given.on(q) : nullptr,
+                                  .noise = noise,
+                                  .weight_decay = 0.01f,
+                                  .tensor = static_cast<uint32_t>(i)});
+              first += sizes[i] + 1;
+            }
+            for (const SgdSegment& segment : segments)
+              draw_noise(q, segment, h, drawn.on(q) + (segment.value - value.on(q)));
+            sgd_step(q, segments, h, &norms[&q == &both.cuda]);
+            sgd_step(q, segments, h, nullptr);
+          });
+          CHECK(value.difference({.terms = 16}) == "");
+          CHECK(velocity.difference({.terms = 16}) == "");
+          CHECK(drawn.difference({.terms = 16}) == "");
+          CHECK(std::abs(norms[1].gradient_squared - norms[0].gradient_squared) <= 1e-6 * norms[0].gradient_squared);
+          CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
+        }
+}
+
+TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
+  BothQueues both;
+  constexpr int64_t tensors = 900, n = 3;
+  Floats value(random_tensor(tensors * n, 1)), gradient(random_tensor(tensors * n, 2));
+  SgdNorms norms[2];
+  both.run([&](Queue& q) {
+    std::vector<SgdSegment> segments;
+    for (int64_t i = 0; i < tensors; ++i)
+      segments.push_back({.n = n,
+                          .value = value.on(q) + i * n,
+                          .gradient_sum = gradient.on(q) + i * n,
+                          .noise = {.constant = 0.5f},
+                          .tensor = static_cast<uint32_t>(i)});
+    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, &norms[&q == &both.cuda]);
+  });
+  CHECK(value.difference({.terms = 16}) == "");
+  CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
+}
+
+TEST_CASE("batch normalisation agrees on both devices") {
+  BothQueues both;
+  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2}, {2, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33},
+                                 {4, 1025, 16, 2}, {3, 17, 65, 1}, {128, 9, 2, 64}})
+    for (const float offset : {0.0f, 100.0f}) {
+      CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
+      const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
+      Floats x(random_tensor(size, 1, offset)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
+          running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
+          mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)),
+          inferred(nan_tensor(size)), grad_y(random_tensor(size, 6)), grad_gamma(random_tensor(s.channels, 7)),
+          grad_beta(random_tensor(s.channels, 8)), gamma_moment(random_tensor(s.channels, 9)),
+          beta_moment(random_tensor(s.channels, 10)), grad_x(nan_tensor(size)), in_place(random_tensor(size, 6));
+      both.run([&](Queue& q) {
+        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), running_mean.on(q),
+                           running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
+        batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
+                             running_mean.on(q), running_variance.on(q), inferred.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), grad_y.on(q), grad_gamma.on(q),
+                            grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), in_place.on(q), grad_gamma.on(q),
+                            grad_beta.on(q), nullptr, nullptr, in_place.on(q));
+      });
+      // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
+      const double condition = offset == 0 ? 4 : 400;
+      const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = condition};
+      CHECK(mean.difference(tolerance) == "");
+      CHECK(inverse.difference(tolerance) == "");
+      CHECK(running_mean.difference(tolerance) == "");
+      CHECK(running_variance.difference(tolerance) == "");
+      CHECK(y.difference(tolerance) == "");
+      CHECK(inferred.difference(tolerance) == "");
+      CHECK(grad_gamma.difference(tolerance) == "");
+      CHECK(grad_beta.difference(tolerance) == "");
+      CHECK(gamma_moment.difference(tolerance) == "");
+      CHECK(beta_moment.difference(tolerance) == "");
+      CHECK(grad_x.difference(tolerance) == "");
+      CHECK(in_place.on_cuda() == grad_x.on_cuda());
+    }
+}
+
+namespace {
+
+// Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
+const ConvShape conv_shapes[] = {
+    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},   {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
+    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0}, {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
+    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},  {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
+    {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
+};
+
+}  // namespace
+
+TEST_CASE("convolutions agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : conv_shapes) {
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
+        grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), grad_x(nan_tensor(in)),
+        grad_weight(random_tensor(s.weights(), 5));
+    both.run([&](Queue& q) {
+      conv_forward(q, s, x.on(q), weight.on(q), bias.on(q), y.on(q));
+      conv_forward(q, s, x.on(q), weight.on(q), nullptr, without_bias.on(q));
+      conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
+      conv_backward_weight(q, s, x.on(q), grad_y.on(q), grad_weight.on(q));
+    });
+    const double window = static_cast<double>(s.kernel_height * s.kernel_width);
+    CHECK(y.difference({.terms = window * s.in_channels}) == "");
+    CHECK(without_bias.difference({.terms = window * s.in_channels}) == "");
+    CHECK(grad_x.difference({.terms = window * s.out_channels}) == "");
+    CHECK(grad_weight.difference({.terms = static_cast<double>(s.batch * s.positions())}) == "");
+  }
+}
+
+TEST_CASE("fused weight gradients and second moments agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : conv_shapes) {
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), exact_sum(random_tensor(s.weights(), 3)),
+        exact(random_tensor(s.weights(), 4)), spatial_sum(random_tensor(s.weights(), 3)),
+        spatial(random_tensor(s.weights(), 4)), direct(random_tensor(s.weights(), 3));
+    both.run([&](Queue& q) {
+      conv_second_moment_exact(q, s, x.on(q), grad_y.on(q), exact_sum.on(q), exact.on(q));
+      conv_second_moment_spatial(q, s, x.on(q), grad_y.on(q), spatial_sum.on(q), spatial.on(q));
+      conv_backward_weight_direct(q, s, x.on(q), grad_y.on(q), direct.on(q));
+    });
+    const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
+    CHECK(exact_sum.difference(tolerance) == "");
+    CHECK(exact.difference(tolerance) == "");
+    CHECK(spatial_sum.difference(tolerance) == "");
+    CHECK(spatial.difference(tolerance) == "");
+    CHECK(direct.difference(tolerance) == "");
+  }
+}
