@@ -81,10 +81,10 @@ TEST_CASE("every row of Table 1 trains with noise, and its loss falls") {
   for (const Row& row : rows) {
     INFO(row.name);
     const bool colour = row.name.starts_with("cifar");
-    const std::string data = R"(data={"type": "synthetic", "train_size": 32, "test_size": 8, "colour": )";
+    const std::string data = R"(data={"type": "synthetic", "train_size": 16, "test_size": 4, "colour": )";
     const Experiment experiment = experiment_of(
-        row, {data + (colour ? "true}" : "false}"), "budget=0.03", "batch.size=32", "batch.ghost_size=8",
-              "batch.micro=16", "regimes[2].optimizer.learning_rate=0.02", "regimes[2].noise.small_batch=16"});
+        row, {data + (colour ? "true}" : "false}"), "budget=0.03", "batch.size=16", "batch.ghost_size=8",
+              "batch.micro=8", "regimes[2].optimizer.learning_rate=0.02", "regimes[2].noise.small_batch=8"});
     const Regime& regime = experiment.regimes.at(2);
     CHECK(regime.epochs == 6);
     const TemporaryFolder folder;
