@@ -57,11 +57,16 @@ void show_plan(Context& context, const Experiment& experiment, const Extensions&
   for (const Regime& regime : experiment.regimes) {
     const auto loaded = data.get(regime);
     Model model = make_model(context, regime, *loaded, extensions);
+    std::string changes;
+    for (const BatchChange& change : regime.batch.changes)
+      changes += fmt::format("{} epochs in batches of {}, then ", change.epochs, change.size);
     const int64_t steps = regime.batch_schedule(loaded->sets.train.count).total_steps();
-    fmt::print("{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps of {}, {} with {} noise\n",
-               regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
-               loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, steps,
-               regime.batch.size, regime.noise.steps_with_noise(steps), regime.noise.options().type);
+    fmt::print(
+        "{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps, {}batches of {}, {} steps with "
+        "{} noise\n",
+        regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
+        loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, steps, changes,
+        regime.batch.size, regime.noise.steps_with_noise(steps), regime.noise.options().type);
   }
 }
 
