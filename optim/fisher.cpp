@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/reduce.h"
+
 namespace noisysgd {
 
 FisherOptions read_fisher(const ConfigReader& json) {
@@ -35,6 +37,21 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
   }
   if (options.conv == SecondMoment::spatial_mean) coefficients.second_moment /= static_cast<float>(parameter.positions);
   return coefficients;
+}
+
+double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch) {
+  double trace = 0;
+  for (const Parameter* parameter : parameters) {
+    const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(options, *parameter, batch);
+    kernels::TensorSums squares, sums;
+    kernels::tensor_sums(context.queue, parameter->shape.elements(), parameter->second_moment.f32(), &squares);
+    trace += double{c.second_moment} * squares.sum;
+    if (c.gradient_sum == 0) continue;
+    kernels::tensor_sums(context.queue, parameter->shape.elements(), parameter->gradient_sum.f32(), &sums);
+    trace += double{c.gradient_sum} * sums.sum_of_squares;
+  }
+  return trace;
 }
 
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal) {

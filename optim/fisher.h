@@ -26,6 +26,10 @@ FisherOptions read_fisher(const ConfigReader& json);
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,
                                                         int64_t batch);
 
+// tr F over the given parameters: sum_i D_i without the clamp.
+double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch);
+
 // diagonal[i] = D_i of one parameter, in its memory order.
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal);
 
