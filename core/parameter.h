@@ -29,9 +29,9 @@ struct KroneckerFactors {
   int64_t inputs = 0, outputs = 0, positions = 1;
 
   // Filled by ParameterArena::require_kronecker_factors.
-  Tensor input_sum{};    // [inputs,inputs]: sum_n sum_t a a^T
-  Tensor output_sum{};   // [outputs,outputs]: sum_n sum_t delta delta^T
-  Tensor input_root{};   // lower Cholesky factors of their means, kept by the noise between refreshes
+  Tensor input_sum{};   // [inputs,inputs]: sum_n sum_t a a^T
+  Tensor output_sum{};  // [outputs,outputs]: sum_n sum_t delta delta^T
+  Tensor input_root{};  // lower Cholesky factors of their means, kept by the noise between refreshes
   Tensor output_root{};
 };
 
@@ -45,12 +45,12 @@ struct Parameter {
 
   // Filled by ParameterArena. Sums over the samples seen since the last zero_sums.
   Tensor value{};
-  Tensor gradient_sum{};   // sum_n g_n
-  Tensor second_moment{};  // sum_n g_n^2; undefined unless the arena was made with one
-  Tensor velocity{};       // momentum buffer
-  Tensor noise_sum{};      // what backward passes make of the noise; undefined unless asked for
-  Tensor fisher_average{};  // diag(F) kept between refreshes; undefined unless asked for
-  uint32_t index = 0;      // position in the arena: the tensor word of its random streams
+  Tensor gradient_sum{};                  // sum_n g_n
+  Tensor second_moment{};                 // sum_n g_n^2; undefined unless the arena was made with one
+  Tensor velocity{};                      // momentum buffer
+  Tensor noise_sum{};                     // what backward passes make of the noise; undefined unless asked for
+  Tensor fisher_average{};                // diag(F) kept between refreshes; undefined unless asked for
+  uint32_t index = 0;                     // position in the arena: the tensor word of its random streams
   KroneckerFactors* kronecker = nullptr;  // of the layer it belongs to, if that gives them
   bool gives_signed_sums = false;         // its layer adds to noise_sum what Statistics::signs asks for
 

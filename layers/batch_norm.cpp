@@ -34,10 +34,10 @@ Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
   return pass.record(
       std::move(y), [this, shape, x = std::move(x), mean, inverse_std](BackwardPass& backward, const Tensor& grad_y) {
         const bool squares = backward.statistics.second_moment != SecondMoment::none;
-        const Tensor with_signs = backward.statistics.signs.grain == kernels::SignGrain::element
-                                      ? Tensor()  // K-FAC: by its diagonal
-                                      : signed_gradient(backward, gamma_.index, shape.samples, shape.positions,
-                                                        shape.channels, grad_y);
+        const Tensor with_signs =
+            backward.statistics.signs.grain == kernels::SignGrain::element
+                ? Tensor()  // K-FAC: by its diagonal
+                : signed_gradient(backward, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
         if (with_signs.defined())
           kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
                                        inverse_std.f32(), with_signs.f32(), gamma_.noise_sum.f32(),

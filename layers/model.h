@@ -40,7 +40,7 @@ struct AccumulateOptions {
   Tensor noise_weights;
   NoiseLabels noise_labels = NoiseLabels::fisher;
   uint32_t noise_step = 0;  // of the stream of these labels
-  Tensor logits;           // [M,K], written if defined
+  Tensor logits;            // [M,K], written if defined
 };
 
 class Model {

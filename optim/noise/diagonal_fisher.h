@@ -24,8 +24,7 @@ class DiagonalFisherNoise : public NoiseStructure {
   }
 
   std::optional<double> trace(const NoiseStep& step) const override {
-    return sizes_.kappa(step.batch) *
-           fisher_trace(step.context, step.fisher, step.parameters, step.batch);
+    return sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
   }
 
  private:

@@ -41,7 +41,8 @@ class FisherTraceNoise : public NoiseStructure {
   }
 
   std::optional<double> trace(const NoiseStep& step) const override {
-    const double trace = sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
+    const double trace =
+        sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
     return level_ == TraceLevel::literal ? trace * static_cast<double>(count_elements(step.parameters)) : trace;
   }
 

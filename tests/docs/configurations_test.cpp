@@ -57,7 +57,12 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"schedule": {"type": "step", "milestones": [1]}},
     {"schedule": {"type": "cosine"}},
     {"noise": {"type": "isotropic", "sigma": 1}},
-    {"noise": {"type": "diagonal_fisher"}}])");
+    {"noise": {"type": "diagonal_fisher"}},
+    {"noise": {"type": "full_fisher"}},
+    {"noise": {"type": "kfac"}},
+    {"noise": {"type": "fisher_trace"}},
+    {"noise": {"type": "multiplicative", "sigma": 1}},
+    {"noise": {"type": "label"}}])");
   std::set<std::string> known{"name", "device", "threads", "seed", "seeds", "regimes", "expect"};
   for (const Json& document : documents) {
     std::map<std::string, Json> given;

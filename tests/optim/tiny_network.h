@@ -168,7 +168,9 @@ struct TinyNetwork {
 // A symmetric matrix over all parameters.
 class Covariance {
  public:
-  void add(const Vector& v, double weight) { add(v, weight, [](size_t, size_t) { return true; }); }
+  void add(const Vector& v, double weight) {
+    add(v, weight, [](size_t, size_t) { return true; });
+  }
   template <class Keep>
   void add(const Vector& v, double weight, Keep keep) {
     for (size_t i = 0; i < v.size(); ++i)
