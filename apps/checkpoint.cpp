@@ -23,6 +23,19 @@ void load_values(const SafetensorsFile& file, Model& model) {
               std::as_writable_bytes(buffer->value.span<float>()));
 }
 
+// What the noise keeps from step to step, by the name it has in the file.
+std::vector<std::pair<std::string, Tensor>> noise_state(const Model& model) {
+  std::vector<std::pair<std::string, Tensor>> state;
+  for (const Parameter* parameter : model.parameters()) {
+    if (parameter->fisher_average.defined()) state.emplace_back("fisher." + parameter->name, parameter->fisher_average);
+    const KroneckerFactors* factors = parameter->kronecker;
+    if (!factors || factors->weight != parameter || !factors->input_root.defined()) continue;
+    state.emplace_back("kfac.input." + parameter->name, factors->input_root);
+    state.emplace_back("kfac.output." + parameter->name, factors->output_root);
+  }
+  return state;
+}
+
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const Model& model, const Json& state) {
@@ -39,6 +52,9 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
                                            std::span<const float>(buffer->value.span<float>())));
   for (const Parameter* parameter : model.parameters())
     add(momentum_prefix + parameter->name, *parameter, parameter->velocity);
+  for (const auto& [name, tensor] : noise_state(model))  // in memory order: no other program reads them
+    tensors.push_back(
+        stored_tensor<float>(name, tensor.shape().extents(), std::span<const float>(tensor.span<float>())));
   write_safetensors(path, tensors, {{"format", "pt"}, {"state", state.dump()}, {"version", NSGD_VERSION}});
 }
 
@@ -49,6 +65,8 @@ Json load_checkpoint(const std::filesystem::path& path, Model& model) {
   load_values(file, model);
   for (const Parameter* parameter : model.parameters())
     load(file, momentum_prefix + parameter->name, *parameter, parameter->velocity);
+  for (const auto& [name, tensor] : noise_state(model))
+    file.read(name, StoredType::f32, tensor.shape().extents(), std::as_writable_bytes(tensor.span<float>()));
   return parse_json(state->second, path.string());
 }
 

@@ -52,6 +52,7 @@ struct Regime {
   float label_smoothing = 0;
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
+  bool log_layers = false;  // with tr F_l and the norm of diag F_l of every layer
   int64_t checkpoint_every_epochs = 1;
 
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.

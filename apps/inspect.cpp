@@ -185,7 +185,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
     std::vector<float> gradient(static_cast<size_t>(n)), diagonal(static_cast<size_t>(n));
     std::transform(parameter->gradient_sum.f32(), parameter->gradient_sum.f32() + n, gradient.begin(),
                    [&](float sum) { return sum * inverse; });
-    fisher_diagonal(regime.fisher, *parameter, samples, diagonal.data());
+    fisher_diagonal(regime.fisher.of_one_batch(), *parameter, samples, diagonal.data());
     file.add("param.", *parameter, parameter->value.f32());
     file.add("grad.", *parameter, gradient.data());
     file.add("fisher_diag.", *parameter, diagonal.data());

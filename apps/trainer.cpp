@@ -94,6 +94,7 @@ class Run {
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
     if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
+    if (regime_.log_layers) model_.arena().require_second_moment();
     context_.allocator.reset_peak();
     open_folder();
   }
@@ -165,8 +166,10 @@ class Run {
     options.seed = request_.seed;
     options.step = step;
     options.fisher_labels = regime_.fisher.labels;
-    const NoisePasses passes =
-        noise ? sgd_.passes({samples, model_.network().ghost_size(), request_.seed, step}) : NoisePasses{};
+    const bool log = (state_.step + 1) % regime_.log_every_steps == 0, log_layers = log && regime_.log_layers;
+    const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
+    NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
+    if (log_layers) passes.statistics.second_moment = regime_.fisher.conv;
     kernels::LossSums sums;
     const int64_t micro = regime_.batch.micro.value_or(samples);
     for (int64_t offset = 0; offset < samples; offset += micro) {
@@ -181,7 +184,6 @@ class Run {
 
     learning_rate_ = regime_.sgd.learning_rate * schedule_factor(regime_.schedule, state_.step, steps_per_epoch_,
                                                                  static_cast<double>(regime_.epochs));
-    const bool log = (state_.step + 1) % regime_.log_every_steps == 0;
     kernels::SgdNorms norms;
     sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise, passes.in_gradient()},
               log ? &norms : nullptr);
@@ -189,7 +191,7 @@ class Run {
     ++state_.step;
     state_.epoch.add(sums, samples);
     state_.window.add(sums, samples);
-    if (log) log_step(epoch, norms, passes.in_gradient());
+    if (log) log_step(epoch, samples, norms, passes.in_gradient());
     progress_.step(progress_state(epoch));
   }
 
@@ -203,18 +205,23 @@ class Run {
   }
 
   // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
-  void log_step(int64_t epoch, const kernels::SgdNorms& norms, bool noise_in_gradient) {
+  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient) {
     const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
     const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
-    metrics_->write({{"step", state_.step},
-                     {"epoch", epoch + 1},
-                     {"split", "train"},
-                     {"loss", state_.window.mean_loss()},
-                     {"accuracy", state_.window.accuracy()},
-                     {"learning_rate", learning_rate_},
-                     {"gradient_norm", gradient_norm},
-                     {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
-                     {"samples_per_second", rate}});
+    Json record{{"step", state_.step},
+                {"epoch", epoch + 1},
+                {"split", "train"},
+                {"loss", state_.window.mean_loss()},
+                {"accuracy", state_.window.accuracy()},
+                {"learning_rate", learning_rate_},
+                {"gradient_norm", gradient_norm},
+                {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
+                {"samples_per_second", rate}};
+    if (regime_.log_layers)
+      for (const LayerFisher& layer :
+           layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples))
+        record["layers"][layer.layer] = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
+    metrics_->write(record);
     std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
                                 {"train/accuracy", state_.window.accuracy()},
                                 {"train/learning_rate", learning_rate_},

@@ -27,8 +27,10 @@ std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& pa
     segment.tensor = parameter->index;
     segments.push_back(segment);
   }
-  if (step.noise)
-    noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, step.noise_in_gradient}, segments);
+  if (!step.noise) return segments;
+  if (averages_fisher() && fisher_.refreshes(step.step))
+    update_fisher_average(context_, fisher_, parameters, step.batch, step.step);
+  noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, step.noise_in_gradient}, segments);
   return segments;
 }
 

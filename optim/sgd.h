@@ -31,7 +31,10 @@ class Sgd {
       : context_(context), options_(options), fisher_(fisher), noise_(noise) {}
 
   // Allocates the sums that the noise needs.
-  void require_sums(ParameterArena& arena) const { noise_.require_sums(arena); }
+  void require_sums(ParameterArena& arena) const {
+    noise_.require_sums(arena);
+    if (averages_fisher()) arena.require_fisher_average();
+  }
 
   // What the forward and backward passes of a step with noise do for it; those of a step without do nothing.
   // keep_gradient: the gradient sums must stay those of unweighted samples, as draw_noise expects them.
@@ -46,6 +49,7 @@ class Sgd {
   std::vector<Tensor> draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step);
 
  private:
+  bool averages_fisher() const { return fisher_.averaged() && noise_.needs_second_moment(); }
   std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
   kernels::SgdHyperparameters hyperparameters(const SgdStep& step) const;
 

@@ -19,8 +19,7 @@ class DiagonalFisherNoise : public NoiseStructure {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     const double kappa = sizes_.kappa(step.batch);
     if (kappa == 0) return;
-    for (size_t i = 0; i < segments.size(); ++i)
-      segments[i].noise = fisher_diagonal_coefficients(step.fisher, *step.parameters[i], step.batch).scaled(kappa);
+    for (size_t i = 0; i < segments.size(); ++i) use_fisher_diagonal(step, *step.parameters[i], kappa, segments[i]);
   }
 
   std::optional<double> trace(const NoiseStep& step) const override {

@@ -47,9 +47,9 @@ class FisherTraceNoise : public NoiseStructure {
   }
 
  private:
-  // The name before the last dot; one layer for all unless levels are per layer.
+  // One layer for all unless levels are per layer.
   std::string layer_of(const Parameter& parameter) const {
-    return level_ == TraceLevel::per_layer ? parameter.name.substr(0, parameter.name.rfind('.')) : std::string();
+    return level_ == TraceLevel::per_layer ? layer_name(parameter) : std::string();
   }
 
   NoiseBatchSizes sizes_;

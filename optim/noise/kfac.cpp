@@ -92,7 +92,7 @@ void KfacNoise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> se
   for (size_t i = 0; i < segments.size(); ++i) {
     const Parameter& parameter = *step.parameters[i];
     if (!parameter.kronecker) {
-      segments[i].noise = fisher_diagonal_coefficients(step.fisher, parameter, step.batch).scaled(kappa);
+      use_fisher_diagonal(step, parameter, kappa, segments[i]);
       continue;
     }
     if (refreshes(step.step) && refreshed.insert(parameter.kronecker).second) refresh(step, *parameter.kronecker);

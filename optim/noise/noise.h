@@ -70,6 +70,13 @@ class NoiseStructure {
   virtual void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) = 0;
 
  protected:
+  // Gaussian noise of covariance kappa diag(F).
+  static void use_fisher_diagonal(const NoiseStep& step, const Parameter& parameter, double kappa,
+                                  kernels::SgdSegment& segment) {
+    const FisherSource source = fisher_source(step.fisher, parameter, step.batch);
+    segment.noise = source.coefficients.scaled(kappa);
+    segment.second_moment = source.second_moment;
+  }
   // The explicit vectors that backward passes left in the noise sums.
   static void use_noise_sums(const NoiseStep& step, std::span<kernels::SgdSegment> segments) {
     for (size_t i = 0; i < segments.size(); ++i) segments[i].explicit_noise = step.parameters[i]->noise_sum.f32();

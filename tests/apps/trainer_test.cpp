@@ -70,7 +70,9 @@ std::vector<Json> metrics(const std::filesystem::path& folder) {
 
 TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
   const TemporaryFolder folder;
-  const Regime regime = regime_with({});
+  const std::string noise = GENERATE("{}", R"({"type": "full_fisher", "small_batch": 16, "stop_fraction": 0.8})",
+                                     R"({"type": "kfac", "refresh_every": 5, "stop_fraction": 0.8})");
+  const Regime regime = regime_with({noise == "{}" ? "fisher.refresh_every=4" : "noise=" + noise, "fisher.ema=0.5"});
   REQUIRE(run(regime, folder.path() / "whole") == RunOutcome::finished);
 
   const auto broken = folder.path() / "broken";
@@ -104,6 +106,42 @@ TEST_CASE("micro-batches of whole ghost groups give the whole batch's training")
     INFO(name);
     // A convolution's bias before batch normalisation is moved by noise and rounding alone: its scale is the step's.
     CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm) + 1e-6);
+  }
+}
+
+// ghost batches of 32 and a K-FAC, ladder or weighted noise whose draws must not follow the micro-batches
+TEST_CASE("micro-batches give the whole batch's training under every noise that backward forms") {
+  const TemporaryFolder folder;
+  const std::string type = GENERATE("full_fisher", "unit_fisher", "position_fisher", "kfac", "label");
+  const std::string noise = R"(noise={"small_batch": 16, "stop_fraction": 1, "type": ")" + type + R"("})";
+  const std::vector<std::string> common{"epochs=1", "data.train_size=192", "model.layers[4].probability=0", noise};
+  std::vector<std::string> cut = common;
+  cut.push_back("batch.micro=32");
+  REQUIRE(run(regime_with(common), folder.path() / "whole") == RunOutcome::finished);
+  REQUIRE(run(regime_with(cut), folder.path() / "micro") == RunOutcome::finished);
+  const auto whole = tensors(folder.path() / "whole"), micro = tensors(folder.path() / "micro");
+  for (const std::string name : {"conv1.weight", "bn1.weight", "linear1.weight"}) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < whole.at(name).size(); ++i) {
+      difference += std::pow(double{whole.at(name)[i]} - micro.at(name)[i], 2);
+      norm += std::pow(double{whole.at(name)[i]}, 2);
+    }
+    INFO(type << " " << name);
+    CHECK(norm > 0);
+    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm));
+  }
+}
+
+TEST_CASE("the log of every layer holds the trace and the norm of its diagonal") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"epochs=1", "logging.per_layer=true", R"(noise={"type": "full_fisher"})"});
+  REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
+  const Json line = metrics(folder.path()).at(0);
+  for (const std::string layer : {"conv1", "bn1", "linear1"}) {
+    const double trace = line.at("layers").at(layer).at("fisher_trace");
+    const double norm = line.at("layers").at(layer).at("fisher_diagonal_norm");
+    CHECK(norm > 0);
+    CHECK(norm < trace);
   }
 }
 

@@ -1,6 +1,7 @@
 // Every noise structure on a network of 37 parameters: what backward passes and prepare make of it has the covariance
 // of its formula, built from the gradients of the single samples in double precision.
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "tests/catch.h"
@@ -360,6 +361,34 @@ TEST_CASE("Fisher-trace noise has the trace of F over all, over each layer, or o
   check_covariance(net, with_small_batch("fisher_trace"), global, 3000);
   check_covariance(net, with_small_batch("fisher_trace", R"(, "level": "per_layer")"), per_layer, 3000);
   check_covariance(net, with_small_batch("fisher_trace", R"(, "level": "literal")"), literal, 3000);
+}
+
+TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
+  TinyNetwork net;
+  const FisherOptions fisher{.refresh_every = 2, .ema = 0.75};
+  Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
+  Vector expected(size);
+  for (uint32_t step = 0; step < 4; ++step) {
+    net.accumulate(sgd, step, false);
+    const NoisePasses passes = sgd.passes({net.samples, 0, 5, step});
+    CHECK((passes.statistics.second_moment != SecondMoment::none) == (step % 2 == 0));
+    // Between the refreshes the parameters move, and with them F.
+    if (step % 2 == 0)
+      for (int64_t n = 0; n < net.samples; ++n) {
+        const Vector g = net.gradient(n);
+        for (size_t i = 0; i < size; ++i) {
+          if (n == 0) expected[i] *= step == 0 ? 0 : 0.75;
+          expected[i] += (step == 0 ? 1 : 0.25) * g[i] * g[i] / m;
+        }
+      }
+    sgd.step(net.model.parameters(), {0.5, net.samples, 5, step, true});
+    std::vector<float> average;
+    for (const Parameter* parameter : net.model.parameters())
+      for (const float value : parameter->fisher_average.span<float>()) average.push_back(value);
+    CHECK(compare(average, expected, {.terms = 64, .condition = 16}) == "");
+    CHECK(fisher_trace(net.context, fisher, net.model.parameters(), net.samples) ==
+          Approx(std::accumulate(expected.begin(), expected.end(), 0.0)).epsilon(1e-4));
+  }
 }
 
 TEST_CASE("scale multiplies explicit vectors") {
