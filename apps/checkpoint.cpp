@@ -33,6 +33,19 @@ void load_values(const SafetensorsFile& file, Model& model) {
   for (const Buffer* buffer : model.buffers()) load(context, file, buffer->name, buffer->shape, buffer->value);
 }
 
+// What the noise keeps from step to step, by the name it has in the file.
+std::vector<std::pair<std::string, Tensor>> noise_state(const Model& model) {
+  std::vector<std::pair<std::string, Tensor>> state;
+  for (const Parameter* parameter : model.parameters()) {
+    if (parameter->fisher_average.defined()) state.emplace_back("fisher." + parameter->name, parameter->fisher_average);
+    const KroneckerFactors* factors = parameter->kronecker;
+    if (!factors || factors->weight != parameter || !factors->input_root.defined()) continue;
+    state.emplace_back("kfac.input." + parameter->name, factors->input_root);
+    state.emplace_back("kfac.output." + parameter->name, factors->output_root);
+  }
+  return state;
+}
+
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const Model& model, const WeightAverage* average,
@@ -56,6 +69,7 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
     add(average_prefix + model.parameters()[i]->name, *model.parameters()[i], average->averages()[i]);
   for (size_t i = 0; average && i < model.buffers().size(); ++i)
     add_buffer(average_prefix + model.buffers()[i]->name, average->buffer_averages()[i]);
+  for (const auto& [name, tensor] : noise_state(model)) add_buffer(name, tensor);  // no other program reads them
   write_safetensors(path, tensors, {{"format", "pt"}, {"state", state.dump()}, {"version", NSGD_VERSION}});
 }
 
@@ -72,6 +86,7 @@ Json load_checkpoint(const std::filesystem::path& path, Model& model, WeightAver
   for (size_t i = 0; average && i < model.buffers().size(); ++i)
     load(context, file, average_prefix + model.buffers()[i]->name, model.buffers()[i]->shape,
          average->buffer_averages()[i]);
+  for (const auto& [name, tensor] : noise_state(model)) load(context, file, name, tensor.shape(), tensor);
   return parse_json(state->second, path.string());
 }
 

@@ -1,6 +1,6 @@
 // A training run on disk: one safetensors file, written atomically, with parameters, momentum buffers and running
-// statistics under PyTorch's names and layouts, and the counters as JSON in its metadata, so that no two files can
-// disagree.
+// statistics under PyTorch's names and layouts, what the noise keeps between steps, and the counters as JSON in its
+// metadata, so that no two files can disagree.
 #pragma once
 
 #include <filesystem>

@@ -102,7 +102,9 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.label_smoothing = static_cast<float>(
       root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
-  regime.log_every_steps = root.object("logging").integer("every_steps", {.default_value = 10, .at_least = 1});
+  const ConfigReader logging = root.object("logging");
+  regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
+  regime.log_layers = logging.boolean("per_layer", false);
   regime.checkpoint_every_epochs =
       root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
   if (const auto expect = root.optional_object("expect"))

@@ -64,6 +64,7 @@ struct Regime {
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
+  bool log_layers = false;  // with tr F_l and the norm of diag F_l of every layer
   int64_t checkpoint_every_epochs = 1;
 
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.

@@ -36,21 +36,22 @@ struct Pass {
   Tensor fisher_labels;  // [M] i32
 };
 
-Pass accumulate(Context& context, Model& model, const Regime& regime, const Batch& batch, uint64_t seed) {
+Pass accumulate(Context& context, Model& model, const Regime& regime, const Batch& batch, uint64_t seed,
+                NoisePasses passes) {
   const int64_t samples = batch.size(), micro = std::min(samples, regime.batch.micro.value_or(samples));
   Pass pass{{}, Tensor(context, {samples, model.classes()}), Tensor(context, {samples}, DType::i32)};
-  model.arena().require_second_moment();
+  passes.statistics.second_moment = regime.fisher.conv;
   model.arena().zero_sums();
   for (int64_t begin = 0; begin < samples; begin += micro) {
     const int64_t end = std::min(samples, begin + micro);
     AccumulateOptions options;
     options.seed = seed;
-    options.sample_offset = begin;
-    options.statistics = {regime.fisher.conv};
     options.fisher_labels = regime.fisher.labels;
     options.sampled_labels = pass.fisher_labels.rows(begin, end);
     options.logits = pass.logits.rows(begin, end);
-    const kernels::LossSums sums = model.accumulate(batch.rows(begin, end), options);
+    Batch rows = batch.rows(begin, end);
+    passes.apply(begin, rows, options);
+    const kernels::LossSums sums = model.accumulate(rows, options);
     pass.sums.loss += sums.loss;
     pass.sums.weighted_loss += sums.weighted_loss;
     pass.sums.correct += sums.correct;
@@ -162,7 +163,13 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
 
   const Batch batch = loader.shuffled(0, samples, seed, 0);
   const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
-  const Pass pass = accumulate(context, model, regime, batch, seed);
+  Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);
+  sgd.require_sums(model.arena());
+  model.arena().require_second_moment();
+  const auto passes = [&](uint32_t draw) {
+    return sgd.passes({samples, model.network().ghost_size(), seed, draw}, true);
+  };
+  const Pass pass = accumulate(context, model, regime, batch, seed, passes(0));
 
   Export file;
   add_images(context, file, batch.images);
@@ -179,8 +186,8 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
     const int64_t n = parameter->shape.elements();
     const std::vector<float> value = to_host<float>(context, parameter->value);
     std::vector<float> gradient = to_host<float>(context, parameter->gradient_sum), diagonal(static_cast<size_t>(n));
-    fisher_diagonal(regime.fisher, *parameter, samples, gradient, to_host<float>(context, parameter->second_moment),
-                    diagonal.data());
+    fisher_diagonal(regime.fisher.of_one_batch(), *parameter, samples, gradient,
+                    to_host<float>(context, parameter->second_moment), diagonal.data());
     for (float& sum : gradient) sum *= inverse;
     file.add("param.", *parameter, value.data());
     file.add("grad.", *parameter, gradient.data());
@@ -191,8 +198,9 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
                    norm_text(gradient.data(), n), fmt::format("{:.6g}", trace)});
   }
 
-  Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);
   for (int64_t draw = 0; draw < options.noise_draws; ++draw) {
+    if (draw > 0 && regime.noise.forms_in_backward())
+      accumulate(context, model, regime, batch, seed, passes(static_cast<uint32_t>(draw)));
     SgdStep step{regime.sgd.learning_rate, samples, seed, static_cast<uint32_t>(draw), true};
     const std::vector<Tensor> noise = sgd.draw_noise(model.parameters(), step);
     for (size_t i = 0; i < noise.size(); ++i)

@@ -100,7 +100,8 @@ class Run {
         noisy_steps_(regime_.noise.steps_with_noise(total_steps_)),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
-    if (regime_.noise.needs_second_moment() && noisy_steps_ > 0) model_.arena().require_second_moment();
+    if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
+    if (regime_.log_layers) model_.arena().require_second_moment();
     if (regime_.weight_average) average_.emplace(context_, model_, static_cast<float>(*regime_.weight_average));
     context_.allocator.reset_peak();
     open_folder();
@@ -172,14 +173,17 @@ class Run {
     AccumulateOptions options;
     options.seed = request_.seed;
     options.step = step;
-    options.statistics = sgd_.statistics(noise);
     options.fisher_labels = regime_.fisher.labels;
+    const bool log = (state_.step + 1) % regime_.log_every_steps == 0, log_layers = log && regime_.log_layers;
+    const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
+    NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
+    if (log_layers) passes.statistics.second_moment = regime_.fisher.conv;
     kernels::LossSums sums;
     const int64_t micro = regime_.batch.micro.value_or(samples);
     for (int64_t offset = 0; offset < samples; offset += micro) {
-      const Batch batch = train_.shuffled(begin + offset, begin + std::min(samples, offset + micro), request_.seed,
-                                          static_cast<uint32_t>(epoch));
-      options.sample_offset = offset;
+      Batch batch = train_.shuffled(begin + offset, begin + std::min(samples, offset + micro), request_.seed,
+                                    static_cast<uint32_t>(epoch));
+      passes.apply(offset, batch, options);
       const kernels::LossSums part = model_.accumulate(batch, options);
       sums.loss += part.loss;
       sums.correct += part.correct;
@@ -188,15 +192,15 @@ class Run {
 
     learning_rate_ = at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(),
                                                                at.steps_per_epoch, static_cast<double>(regime_.epochs));
-    const bool log = (state_.step + 1) % regime_.log_every_steps == 0;
     kernels::SgdNorms norms;
-    sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise}, log ? &norms : nullptr);
+    sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise, passes.in_gradient()},
+              log ? &norms : nullptr);
     if (average_) average_->update();
 
     ++state_.step;
     state_.epoch.add(sums, samples);
     state_.window.add(sums, samples);
-    if (log) log_step(epoch, norms);
+    if (log) log_step(epoch, samples, norms, passes.in_gradient());
     progress_.step(progress_state(epoch));
   }
 
@@ -209,23 +213,30 @@ class Run {
                     layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
-  void log_step(int64_t epoch, const kernels::SgdNorms& norms) {
+  // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
+  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient) {
     const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
     const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
-    metrics_->write({{"step", state_.step},
-                     {"epoch", epoch + 1},
-                     {"split", "train"},
-                     {"loss", state_.window.mean_loss()},
-                     {"accuracy", state_.window.accuracy()},
-                     {"learning_rate", learning_rate_},
-                     {"gradient_norm", gradient_norm},
-                     {"noise_norm", noise_norm},
-                     {"samples_per_second", rate}});
-    events_->write(state_.step, std::vector<Scalar>{{"train/loss", state_.window.mean_loss()},
-                                                    {"train/accuracy", state_.window.accuracy()},
-                                                    {"train/learning_rate", learning_rate_},
-                                                    {"train/gradient_norm", gradient_norm},
-                                                    {"train/noise_norm", noise_norm}});
+    Json record{{"step", state_.step},
+                {"epoch", epoch + 1},
+                {"split", "train"},
+                {"loss", state_.window.mean_loss()},
+                {"accuracy", state_.window.accuracy()},
+                {"learning_rate", learning_rate_},
+                {"gradient_norm", gradient_norm},
+                {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
+                {"samples_per_second", rate}};
+    if (regime_.log_layers)
+      for (const LayerFisher& layer :
+           layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples))
+        record["layers"][layer.layer] = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
+    metrics_->write(record);
+    std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
+                                {"train/accuracy", state_.window.accuracy()},
+                                {"train/learning_rate", learning_rate_},
+                                {"train/gradient_norm", gradient_norm}};
+    if (!noise_in_gradient) scalars.push_back({"train/noise_norm", noise_norm});
+    events_->write(state_.step, scalars);
     state_.window = {};
     window_started_ = Clock::now();
   }

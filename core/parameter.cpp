@@ -51,15 +51,36 @@ void ParameterArena::bind(Tensor Parameter::*member, const Tensor& block) {
     parameters_[i]->*member = block.view(offsets_[i], parameters_[i]->shape);
 }
 
-void ParameterArena::require_second_moment() {
-  if (has_second_moment()) return;
-  second_moment_ = zeros(context_, {padded_});
-  bind(&Parameter::second_moment, second_moment_);
+void ParameterArena::require(Tensor Parameter::*member, Tensor& block) {
+  if (block.defined()) return;
+  block = zeros(context_, {padded_});
+  bind(member, block);
 }
 
-void ParameterArena::discard_gradients(bool discard) {
-  if (discard && !discarded_.defined()) discarded_ = zeros(context_, {padded_});
-  bind(&Parameter::gradient_sum, discard ? discarded_ : gradient_sum_);
+void ParameterArena::require_second_moment() { require(&Parameter::second_moment, second_moment_); }
+void ParameterArena::require_noise_sum() { require(&Parameter::noise_sum, noise_sum_); }
+void ParameterArena::require_fisher_average() { require(&Parameter::fisher_average, fisher_average_); }
+
+void ParameterArena::require_kronecker_factors() {
+  if (!kronecker_.empty()) return;
+  for (const Parameter* parameter : parameters_) {
+    KroneckerFactors* factors = parameter->kronecker;
+    if (!factors || factors->weight != parameter) continue;
+    factors->input_sum = zeros(context_, {factors->inputs, factors->inputs});
+    factors->output_sum = zeros(context_, {factors->outputs, factors->outputs});
+    factors->input_root = zeros(context_, factors->input_sum.shape());
+    factors->output_root = zeros(context_, factors->output_sum.shape());
+    kronecker_.push_back(factors);
+  }
+}
+
+void ParameterArena::gradients_into(GradientTarget target) {
+  if (target == GradientTarget::discarded && !discarded_.defined()) discarded_ = zeros(context_, {padded_});
+  NSGD_CHECK(target != GradientTarget::noise_sum || noise_sum_.defined(),
+             "gradients_into: the arena was made without noise sums");
+  bind(&Parameter::gradient_sum, target == GradientTarget::discarded   ? discarded_
+                                 : target == GradientTarget::noise_sum ? noise_sum_
+                                                                       : gradient_sum_);
 }
 
 void ParameterArena::initialise(uint64_t seed) {
@@ -80,6 +101,11 @@ void ParameterArena::initialise(uint64_t seed) {
 void ParameterArena::zero_sums() {
   fill(context_, gradient_sum_, 0.0f);
   if (has_second_moment()) fill(context_, second_moment_, 0.0f);
+  if (noise_sum_.defined()) fill(context_, noise_sum_, 0.0f);
+  for (const KroneckerFactors* factors : kronecker_) {
+    fill(context_, factors->input_sum, 0.0f);
+    fill(context_, factors->output_sum, 0.0f);
+  }
 }
 
 void bind_buffers(Context& context, const std::vector<Buffer*>& buffers) {

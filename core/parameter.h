@@ -19,6 +19,22 @@ enum class ParameterLayout {
   krsc,  // [K,R,S,C] here, [K,C,R,S] (OIHW) at import and export
 };
 
+struct Parameter;
+
+// K-FAC (Martens & Grosse 2015; Grosse & Martens 2016): the Fisher block of a layer's weight [outputs, inputs] and bias
+// as a product of two covariances. A layer that gives them points its parameters here.
+struct KroneckerFactors {
+  const Parameter* weight = nullptr;
+  const Parameter* bias = nullptr;  // or null; its input, a constant 1, is the last of `inputs`
+  int64_t inputs = 0, outputs = 0, positions = 1;
+
+  // Filled by ParameterArena::require_kronecker_factors.
+  Tensor input_sum{};   // [inputs,inputs]: sum_n sum_t a a^T
+  Tensor output_sum{};  // [outputs,outputs]: sum_n sum_t delta delta^T
+  Tensor input_root{};  // lower Cholesky factors of their means, kept by the noise between refreshes
+  Tensor output_root{};
+};
+
 struct Parameter {
   std::string name;  // "conv1.weight"
   Shape shape;
@@ -29,10 +45,14 @@ struct Parameter {
 
   // Filled by ParameterArena. Sums over the samples seen since the last zero_sums.
   Tensor value{};
-  Tensor gradient_sum{};   // sum_n g_n
-  Tensor second_moment{};  // sum_n g_n^2; undefined unless the arena was made with one
-  Tensor velocity{};       // momentum buffer
-  uint32_t index = 0;      // position in the arena: the tensor word of its random streams
+  Tensor gradient_sum{};                  // sum_n g_n
+  Tensor second_moment{};                 // sum_n g_n^2; undefined unless the arena was made with one
+  Tensor velocity{};                      // momentum buffer
+  Tensor noise_sum{};                     // what backward passes make of the noise; undefined unless asked for
+  Tensor fisher_average{};                // diag(F) kept between refreshes; undefined unless asked for
+  uint32_t index = 0;                     // position in the arena: the tensor word of its random streams
+  KroneckerFactors* kronecker = nullptr;  // of the layer it belongs to, if that gives them
+  bool gives_signed_sums = false;         // its layer adds to noise_sum what Statistics::signs asks for
 
   Shape exported_shape() const;  // PyTorch's
 };
@@ -48,6 +68,13 @@ struct Buffer {
 // Allocates the buffers with their initial values.
 void bind_buffers(Context& context, const std::vector<Buffer*>& buffers);
 
+// Where backward passes add their gradients.
+enum class GradientTarget {
+  gradient_sum,
+  noise_sum,  // a pass that is run for the noise: needs require_noise_sum
+  discarded,  // a pass that is run for its statistics alone
+};
+
 class ParameterArena {
  public:
   // Binds the parameters (which must outlive the arena) in order; names must be unique.
@@ -56,12 +83,14 @@ class ParameterArena {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   int64_t elements() const { return elements_; }  // trainable scalars, without padding between tensors
   bool has_second_moment() const { return second_moment_.defined(); }
-  // Allocates the second-moment block if it is not there yet.
+  // Each allocates what it names if it is not there yet.
   void require_second_moment();
+  void require_noise_sum();
+  void require_fisher_average();
+  void require_kronecker_factors();
 
-  // Makes backward passes add their gradients to a scratch block instead (true) or to the gradient sums again (false):
-  // a pass that is run for its statistics alone leaves the gradient untouched.
-  void discard_gradients(bool discard);
+  // Redirects Parameter::gradient_sum.
+  void gradients_into(GradientTarget target);
 
   // Values as a function of the seed and each parameter's index; velocities and sums zero.
   void initialise(uint64_t seed);
@@ -69,12 +98,14 @@ class ParameterArena {
 
  private:
   void bind(Tensor Parameter::*member, const Tensor& block);
+  void require(Tensor Parameter::*member, Tensor& block);
 
   Context& context_;
   std::vector<Parameter*> parameters_;
   std::vector<int64_t> offsets_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_;
+  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, fisher_average_;
+  std::vector<KroneckerFactors*> kronecker_;
 };
 
 // Copies between memory order and PyTorch's (float arrays of parameter.shape.elements() elements).

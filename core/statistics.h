@@ -2,7 +2,10 @@
 // one says so at start-up. All are sums over samples; optim/ divides once, so micro-batches only add.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
+
+#include "kernels/signs.h"
 
 namespace noisysgd {
 
@@ -15,8 +18,31 @@ enum class SecondMoment {
   spatial_mean,  // the same divided by the number of positions
 };
 
+// Sums with random signs, added to Parameter::noise_sum by one more weight-gradient pass of each layer: a draw of
+// noise. The weight and the bias of a layer share signs; every layer has its own.
+struct SignedSums {
+  kernels::SignGrain grain = kernels::SignGrain::none;  // element: of signs in the gradient's place, not of gradients
+  float scale = 1;                                      // of every sign
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  int64_t sample_offset = 0;  // of the micro-batch in its batch
+};
+
 struct Statistics {
   SecondMoment second_moment = SecondMoment::none;
+  SignedSums signs = {};
+  // Sums for the Kronecker factors of the layers that have them (core/parameter.h).
+  bool kronecker_input = false, kronecker_output = false;
+  // Layers with Kronecker factors leave out their second moment.
+  bool factors_replace_second_moment = false;
+
+  SecondMoment second_moment_of_factored() const {
+    return factors_replace_second_moment ? SecondMoment::none : second_moment;
+  }
+  bool any() const {
+    return second_moment != SecondMoment::none || signs.grain != kernels::SignGrain::none || kronecker_input ||
+           kronecker_output;
+  }
 };
 
 constexpr std::string_view name_of(SecondMoment kind) {

@@ -1,7 +1,7 @@
-// The fused weight gradient in shared-memory tiles, single precision, for any shape. A block owns a tile of the weights,
-// [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of G_n, of their sum and of their
-// second moment in registers and folds G_n into both when a sample ends. The shares write partial sums, which a second
-// kernel adds in order.
+// The fused weight gradient in shared-memory tiles, single precision, for any shape. A block owns a tile of the
+// weights, [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of G_n, of their sum and
+// of their second moment in registers and folds G_n into both when a sample ends. The shares write partial sums, which
+// a second kernel adds in order.
 #include "kernels/conv_second_moment.h"
 
 #include "kernels/cuda/conv_geometry.h"
@@ -125,7 +125,8 @@ void launch_tiles(Queue& queue, const ConvShape& shape, const float* x, const fl
   const int64_t shares = std::clamp<int64_t>(512 / (tap_tiles * channel_tiles), 1, shape.batch);
   constexpr int64_t moments = statistic == SecondMoment::none ? 1 : 2;
   auto* partial = static_cast<float*>(queue.workspace(sizeof(float) * shares * moments * shape.weights()));
-  const dim3 grid(static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles), static_cast<unsigned>(shares));
+  const dim3 grid(static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles),
+                  static_cast<unsigned>(shares));
   launch(queue, conv_weight_gradient_kernel<statistic, channel_tile>, grid, block_threads, 0, geometry, x, grad_y,
          partial);
   launch(queue, sum_shares_kernel, grid_size(shape.weights()), block_threads, 0, shares, shape.weights(), partial,

@@ -26,6 +26,11 @@ NSGD_TARGET_CLONES void add_to(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
+NSGD_TARGET_CLONES void multiply(float factor, const float* x, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = factor * x[i];
+}
+
 constexpr int64_t dropout_blocks = 64;  // Philox blocks drawn at a time
 
 // keep[4*b+l] = scale if word l of block first+b keeps its element, else 0
@@ -96,6 +101,11 @@ void relu_backward(Queue& queue, int64_t n, const float* y, const float* grad_y,
 
 void add(Queue& queue, int64_t n, const float* x, float* y) {
   parallel_ranges(queue, n, grain, [&](int64_t first, int64_t last) { add_to(x + first, last - first, y + first); });
+}
+
+void scale(Queue& queue, int64_t n, float factor, const float* x, float* y) {
+  parallel_ranges(queue, n, grain,
+                  [&](int64_t first, int64_t last) { multiply(factor, x + first, last - first, y + first); });
 }
 
 void dropout(Queue& queue, int64_t n, float probability, const RandomStream& stream, uint64_t offset, const float* x,

@@ -25,10 +25,14 @@ __global__ void __launch_bounds__(block_threads) add_kernel(int64_t n, const flo
   grid_stride(n, [&](int64_t i) { y[i] += x[i]; });
 }
 
+__global__ void __launch_bounds__(block_threads) scale_kernel(int64_t n, float factor, const float* x, float* y) {
+  grid_stride(n, [&](int64_t i) { y[i] = factor * x[i]; });
+}
+
 // A thread takes the elements of one Philox block; the first and the last block may belong to others in part.
-__global__ void __launch_bounds__(block_threads) dropout_kernel(int64_t n, float probability, float scale,
-                                                                RandomStream stream, uint64_t offset, const float* x,
-                                                                float* y) {
+__global__ void __launch_bounds__(block_threads)
+    dropout_kernel(int64_t n, float probability, float scale, RandomStream stream, uint64_t offset, const float* x,
+                   float* y) {
   const auto skipped = static_cast<int64_t>(offset % 4);
   grid_stride((n + skipped + 3) / 4, [&](int64_t block) {
     const auto words = random_words(stream, static_cast<uint32_t>(offset / 4 + static_cast<uint64_t>(block)));
@@ -144,6 +148,10 @@ void relu_backward(Queue& queue, int64_t n, const float* y, const float* grad_y,
 
 void add(Queue& queue, int64_t n, const float* x, float* y) {
   if (n > 0) launch(queue, add_kernel, grid_size(n), block_threads, 0, n, x, y);
+}
+
+void scale(Queue& queue, int64_t n, float factor, const float* x, float* y) {
+  if (n > 0) launch(queue, scale_kernel, grid_size(n), block_threads, 0, n, factor, x, y);
 }
 
 void dropout(Queue& queue, int64_t n, float probability, const RandomStream& stream, uint64_t offset, const float* x,

@@ -41,8 +41,8 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
     const int64_t count = std::min(block, samples - first);
     launch(queue, square_kernel, grid_size(count * inputs), block_threads, 0, count * inputs, x + first * inputs,
            x_squared);
-    launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs, grad_y + first * outputs,
-           grad_squared);
+    launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs,
+           grad_y + first * outputs, grad_squared);
     gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared, 1.0f,
          second_moment);
   }

@@ -17,7 +17,10 @@ enum class RandomPurpose : uint32_t {
   augmentation,
   synthetic_data,
   fisher_labels,
-  test
+  test,
+  sample_weights,
+  noise_signs,
+  noise_labels
 };
 
 struct RandomStream {

@@ -15,9 +15,13 @@
 namespace noisysgd::kernels {
 
 struct NoiseCoefficients {
-  float constant = 0;       // c0
-  float second_moment = 0;  // cQ
-  float gradient_sum = 0;   // cS
+  float constant = 0;                              // c0
+  float second_moment = 0;                         // cQ
+  float gradient_sum = 0;                          // cS
+  NoiseCoefficients scaled(double factor) const {  // of the variance
+    const auto f = static_cast<float>(factor);
+    return {f * constant, f * second_moment, f * gradient_sum};
+  }
   bool any() const { return constant != 0 || second_moment != 0 || gradient_sum != 0; }
 };
 

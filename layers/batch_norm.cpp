@@ -1,6 +1,7 @@
 #include "layers/batch_norm.h"
 
 #include "kernels/batch_norm.h"
+#include "layers/backward_statistics.h"
 
 namespace noisysgd {
 
@@ -8,6 +9,7 @@ BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOption
     : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
   gamma_ = {name + ".weight", {channels_}, Initialisation::ones};
   beta_ = {name + ".bias", {channels_}, Initialisation::zeros};
+  gamma_.gives_signed_sums = beta_.gives_signed_sums = true;
   running_mean_ = {name + ".running_mean", {channels_}, 0.0f, {}};
   running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};
 }
@@ -32,6 +34,14 @@ Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
   return pass.record(
       std::move(y), [this, shape, x = std::move(x), mean, inverse_std](BackwardPass& backward, const Tensor& grad_y) {
         const bool squares = backward.statistics.second_moment != SecondMoment::none;
+        const Tensor with_signs =
+            backward.statistics.signs.grain == kernels::SignGrain::element
+                ? Tensor()  // K-FAC: by its diagonal
+                : signed_gradient(backward, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
+        if (with_signs.defined())
+          kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
+                                       inverse_std.f32(), with_signs.f32(), gamma_.noise_sum.f32(),
+                                       beta_.noise_sum.f32(), nullptr, nullptr, with_signs.f32());
         Tensor grad_x = grad_y.sole_owner() ? grad_y : Tensor(backward.context, grad_y.shape());
         kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
                                      inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(),

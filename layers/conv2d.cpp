@@ -2,6 +2,7 @@
 
 #include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
+#include "layers/backward_statistics.h"
 
 namespace noisysgd {
 
@@ -47,6 +48,10 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
              ParameterLayout::krsc};
   weight_.positions = shape_.positions();
   bias_ = {name + ".bias", {shape_.out_channels}};
+  kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, fan_in + (options.bias ? 1 : 0), shape_.out_channels,
+                shape_.positions()};
+  weight_.kronecker = bias_.kronecker = &kronecker_;
+  weight_.gives_signed_sums = bias_.gives_signed_sums = true;
 }
 
 std::vector<Parameter*> Conv2d::parameters() {
@@ -75,7 +80,7 @@ void Conv2d::backward_parameters(BackwardPass& pass, const kernels::ConvShape& s
                                  const Tensor& grad_y) {
   auto& queue = pass.context.queue;
   float* gradient = weight_.gradient_sum.f32();
-  const SecondMoment kind = pass.statistics.second_moment;
+  const SecondMoment kind = pass.statistics.second_moment_of_factored();
   switch (kind) {
     case SecondMoment::none:
       kernels::conv_backward_weight(queue, shape, x.f32(), grad_y.f32(), gradient);
@@ -91,6 +96,15 @@ void Conv2d::backward_parameters(BackwardPass& pass, const kernels::ConvShape& s
   if (options_.bias)
     kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
                            bias_.gradient_sum.f32(), kind == SecondMoment::none ? nullptr : bias_.second_moment.f32());
+  const Tensor with_signs =
+      signed_gradient(pass, weight_.index, shape.batch, shape.positions(), shape.out_channels, grad_y);
+  if (with_signs.defined()) {
+    kernels::conv_backward_weight(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32());
+    if (options_.bias)
+      kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, with_signs.f32(),
+                             bias_.noise_sum.f32(), nullptr);
+  }
+  add_kronecker_sums(pass, kronecker_, shape, x, grad_y);
 }
 
 std::string Conv2d::describe(Graph& graph, const std::string& input) const {

@@ -29,6 +29,7 @@ class Conv2d : public Layer {
   Conv2dOptions options_;
   kernels::ConvShape shape_;  // of one sample
   Parameter weight_, bias_;
+  KroneckerFactors kronecker_;
 };
 
 }  // namespace noisysgd

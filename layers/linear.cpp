@@ -2,6 +2,7 @@
 
 #include "kernels/bias.h"
 #include "kernels/gemm.h"
+#include "layers/backward_statistics.h"
 
 namespace noisysgd {
 
@@ -13,6 +14,9 @@ Linear::Linear(std::string name, const Shape& input, const LinearOptions& option
              input.text());
   weight_ = {this->name() + ".weight", {options.out_features, input[0]}, Initialisation::he_normal, input[0]};
   bias_ = {this->name() + ".bias", {options.out_features}};
+  kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, input[0] + (options.bias ? 1 : 0), options.out_features};
+  weight_.kronecker = bias_.kronecker = &kronecker_;
+  weight_.gives_signed_sums = bias_.gives_signed_sums = true;
 }
 
 std::vector<Parameter*> Linear::parameters() {
@@ -30,23 +34,32 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
 
   return pass.record(std::move(y),
                      [this, samples, inputs, outputs, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
-                       auto& q = backward.context.queue;
-                       const bool squares = backward.statistics.second_moment != SecondMoment::none;
-                       kernels::gemm(q, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad_y.f32(),
-                                     x.value.f32(), 1.0f, weight_.gradient_sum.f32());
-                       if (squares)
-                         kernels::linear_second_moment(q, samples, outputs, inputs, x.value.f32(), grad_y.f32(),
-                                                       weight_.second_moment.f32());
-                       if (options_.bias)
-                         kernels::bias_backward(q, samples, 1, outputs, grad_y.f32(), bias_.gradient_sum.f32(),
-                                                squares ? bias_.second_moment.f32() : nullptr);
+                       backward_parameters(backward, x.value, grad_y);
                        if (x.needs_gradient()) {
                          Tensor grad_x(backward.context, {samples, inputs});
-                         kernels::gemm(q, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_y.f32(),
-                                       weight_.value.f32(), 0.0f, grad_x.f32());
+                         kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs,
+                                       1.0f, grad_y.f32(), weight_.value.f32(), 0.0f, grad_x.f32());
                          backward.add_gradient(x.id, std::move(grad_x));
                        }
                      });
+}
+
+void Linear::backward_parameters(BackwardPass& pass, const Tensor& x, const Tensor& grad_y) {
+  auto& queue = pass.context.queue;
+  const int64_t samples = x.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
+  const auto add_gradient = [&](const Tensor& grad, Tensor Parameter::*sum, float* bias_second_moment) {
+    kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad.f32(), x.f32(), 1.0f,
+                  (weight_.*sum).f32());
+    if (options_.bias)
+      kernels::bias_backward(queue, samples, 1, outputs, grad.f32(), (bias_.*sum).f32(), bias_second_moment);
+  };
+  const bool squares = pass.statistics.second_moment_of_factored() != SecondMoment::none;
+  add_gradient(grad_y, &Parameter::gradient_sum, squares && options_.bias ? bias_.second_moment.f32() : nullptr);
+  if (squares)
+    kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), grad_y.f32(), weight_.second_moment.f32());
+  const Tensor with_signs = signed_gradient(pass, weight_.index, samples, 1, outputs, grad_y);
+  if (with_signs.defined()) add_gradient(with_signs, &Parameter::noise_sum, nullptr);
+  add_kronecker_sums(pass, kronecker_, {samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x, grad_y);
 }
 
 std::string Linear::describe(Graph& graph, const std::string& input) const {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise.h"
+
 namespace noisysgd {
 
 Batch Batch::rows(int64_t begin, int64_t end) const {
@@ -31,31 +33,62 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   auto& queue = context_.queue;
   if (options.logits.defined()) copy(context_, logits.value, options.logits);
 
-  const auto loss_gradient = [&](const Tensor& labels, const float* weights, float smoothing, kernels::LossSums& sums) {
+  const auto loss_gradient = [&](const Tensor& labels, const Tensor& weights, float smoothing,
+                                 kernels::LossSums& sums) {
     Tensor gradient(context_, logits.value.shape());
-    kernels::softmax_cross_entropy(queue, samples, classes_, logits.value.f32(), labels.data<int32_t>(), weights,
-                                   smoothing, gradient.f32(), nullptr, &sums);
+    kernels::softmax_cross_entropy(queue, samples, classes_, logits.value.f32(), labels.data<int32_t>(),
+                                   weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr,
+                                   &sums);
     return gradient;
   };
 
   Statistics statistics = options.statistics;
-  if (statistics.second_moment != SecondMoment::none && options.fisher_labels == FisherLabels::sampled) {
-    const RandomStream stream{options.seed, options.step, 0, RandomPurpose::fisher_labels};
-    Tensor labels = options.sampled_labels.defined() ? options.sampled_labels : Tensor(context_, {samples}, DType::i32);
-    kernels::sample_labels(queue, samples, classes_, logits.value.f32(), stream,
-                           static_cast<uint64_t>(options.sample_offset), labels.data<int32_t>());
-    kernels::LossSums ignored;
-    arena_.discard_gradients(true);
+  statistics.signs.sample_offset = options.sample_offset;
+  const bool noise_pass = options.noise_weights.defined();
+  kernels::LossSums ignored;
+  Tensor fisher_labels = batch.labels;
+  if ((statistics.any() || noise_pass) && options.fisher_labels == FisherLabels::sampled) {
+    fisher_labels = options.sampled_labels.defined() ? options.sampled_labels : Tensor(context_, {samples}, DType::i32);
+    sample_labels(logits.value, {options.seed, options.step, 0, RandomPurpose::fisher_labels}, options.sample_offset,
+                  fisher_labels);
+  }
+  if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
+    arena_.gradients_into(GradientTarget::discarded);
     // The Fisher matrix is of the model's likelihood: smoothing belongs to the targets of the data.
-    tape.backward(context_, logits, loss_gradient(labels, nullptr, 0.0f, ignored), {statistics, true});
-    arena_.discard_gradients(false);
-    statistics.second_moment = SecondMoment::none;
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, 0.0f, ignored), {statistics, true});
+    arena_.gradients_into(GradientTarget::gradient_sum);
+    statistics = {};
+  }
+  if (noise_pass) {
+    Tensor gradient;
+    if (options.noise_labels == NoiseLabels::fisher) {
+      gradient = loss_gradient(fisher_labels, options.noise_weights, label_smoothing_, ignored);
+    } else {
+      const bool uniform = options.noise_labels == NoiseLabels::uniform;
+      const RandomStream stream{options.seed, options.noise_step, 0, RandomPurpose::noise_labels};
+      const Tensor labels(context_, {samples}, DType::i32);
+      sample_labels(uniform ? zeros(context_, logits.value.shape()) : logits.value, stream, options.sample_offset,
+                    labels);
+      gradient = loss_gradient(labels, options.noise_weights, 0.0f, ignored);
+      if (uniform) {  // the mean over labels, p - 1/K, is the gradient under complete smoothing; that of `model` is 0
+        Tensor mean = loss_gradient(labels, options.noise_weights, 1.0f, ignored);
+        kernels::scale(queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
+        kernels::add(queue, mean.elements(), mean.f32(), gradient.f32());
+      }
+    }
+    arena_.gradients_into(GradientTarget::noise_sum);
+    tape.backward(context_, logits, std::move(gradient), {{}, true});
+    arena_.gradients_into(GradientTarget::gradient_sum);
   }
   kernels::LossSums sums;
-  const float* weights = batch.sample_weights.defined() ? batch.sample_weights.f32() : nullptr;
-  Tensor gradient = loss_gradient(batch.labels, weights, label_smoothing_, sums);
+  Tensor gradient = loss_gradient(batch.labels, batch.sample_weights, label_smoothing_, sums);
   tape.backward(context_, logits, std::move(gradient), {statistics, false});
   return sums;
+}
+
+void Model::sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels) {
+  kernels::sample_labels(context_.queue, labels.elements(), classes_, logits.f32(), stream,
+                         static_cast<uint64_t>(offset), labels.data<int32_t>());
 }
 
 Tensor Model::logits(const Tensor& images) { return network_->forward({context_}, {images}).value; }

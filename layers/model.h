@@ -21,6 +21,13 @@ struct Batch {
 // from.
 enum class FisherLabels { data, sampled };
 
+// Labels of a pass that is run for the noise: its gradients are those at random labels minus their mean over labels.
+enum class NoiseLabels {
+  fisher,   // none of that: the gradients that F is made of
+  uniform,  // each class with the same probability
+  model,    // drawn from the prediction
+};
+
 struct AccumulateOptions {
   uint64_t seed = 0;
   uint32_t step = 0;
@@ -29,7 +36,11 @@ struct AccumulateOptions {
   FisherLabels fisher_labels =
       FisherLabels::data;  // sampled: statistics from labels drawn from the prediction, one more backward
   Tensor sampled_labels;   // [M] i32, written if defined and labels are sampled
-  Tensor logits;           // [M,K], written if defined
+  // [M]: one more backward adds sum_n u_n g_n to the parameters' noise sums; undefined: none.
+  Tensor noise_weights;
+  NoiseLabels noise_labels = NoiseLabels::fisher;
+  uint32_t noise_step = 0;  // of the stream of these labels
+  Tensor logits;            // [M,K], written if defined
 };
 
 class Model {
@@ -37,7 +48,8 @@ class Model {
   Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing = 0);
 
   // Forward and backward: adds sum_n w_n grad l_n and the statistics to the parameters' sums. Returns the sums of
-  // losses.
+  // losses. Statistics of the data's labels are those of the weighted gradients w_n g_n: whoever wants the plain ones
+  // gives the weights w_n - 1 as noise_weights instead.
   kernels::LossSums accumulate(const Batch& batch, const AccumulateOptions& options);
 
   // Inference: running statistics, no dropout.
@@ -59,6 +71,8 @@ class Model {
   int64_t classes() const { return classes_; }
 
  private:
+  void sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels);
+
   Context& context_;
   std::unique_ptr<Layer> network_;
   int64_t classes_;

@@ -1,6 +1,10 @@
 #include "optim/fisher.h"
 
 #include <algorithm>
+#include <cmath>
+
+#include "kernels/fisher_average.h"
+#include "kernels/reduce.h"
 
 namespace noisysgd {
 
@@ -14,6 +18,8 @@ FisherOptions read_fisher(const ConfigReader& json) {
   options.labels = json.choice<FisherLabels>(
       "kind", {{"empirical", FisherLabels::data}, {"true", FisherLabels::sampled}}, FisherLabels::data);
   options.centered = json.boolean("centered", false);
+  options.refresh_every = json.integer("refresh_every", {.default_value = 1, .at_least = 1});
+  options.ema = json.number("ema", {.default_value = 0, .at_least = 0, .below = 1});
   json.choice("batch_norm", {"activation"}, "activation");
   if (options.centered && options.conv != SecondMoment::exact)
     json.error("centered", "needs \"conv\": \"exact\": only the exact second moment has the mean gradient to subtract");
@@ -35,6 +41,66 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
   }
   if (options.conv == SecondMoment::spatial_mean) coefficients.second_moment /= static_cast<float>(parameter.positions);
   return coefficients;
+}
+
+FisherSource fisher_source(const FisherOptions& options, const Parameter& parameter, int64_t batch) {
+  if (options.averaged()) return {{.second_moment = 1}, parameter.fisher_average.f32()};
+  return {fisher_diagonal_coefficients(options, parameter, batch), parameter.second_moment.f32()};
+}
+
+namespace {
+
+void average_into(Context& context, const FisherOptions& options, const Parameter& parameter, int64_t batch,
+                  double decay, float* average) {
+  const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(options, parameter, batch);
+  kernels::fisher_average(context.queue, parameter.shape.elements(), c.second_moment, c.gradient_sum,
+                          static_cast<float>(decay), parameter.second_moment.f32(), parameter.gradient_sum.f32(),
+                          average);
+}
+
+}  // namespace
+
+void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                           int64_t batch, uint32_t step) {
+  for (const Parameter* parameter : parameters)
+    average_into(context, options, *parameter, batch, step == 0 ? 0 : options.ema, parameter->fisher_average.f32());
+}
+
+std::string layer_name(const Parameter& parameter) { return parameter.name.substr(0, parameter.name.rfind('.')); }
+
+std::vector<LayerFisher> layer_fisher(Context& context, const FisherOptions& options,
+                                      const std::vector<Parameter*>& parameters, int64_t batch) {
+  std::vector<LayerFisher> layers;
+  std::vector<kernels::TensorSums> sums;
+  for (const Parameter* parameter : parameters) {
+    if (layers.empty() || layers.back().layer != layer_name(*parameter)) {
+      layers.push_back({layer_name(*parameter)});
+      sums.emplace_back();
+    }
+    const Tensor diagonal(context, parameter->shape);
+    average_into(context, options, *parameter, batch, 0, diagonal.f32());
+    kernels::tensor_sums(context.queue, diagonal.elements(), diagonal.f32(), &sums.back());
+  }
+  for (size_t l = 0; l < layers.size(); ++l) {
+    layers[l].trace = sums[l].sum;
+    layers[l].diagonal_norm = std::sqrt(sums[l].sum_of_squares);
+  }
+  return layers;
+}
+
+double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch) {
+  double trace = 0;
+  for (const Parameter* parameter : parameters) {
+    const auto [c, second_moment] = fisher_source(options, *parameter, batch);
+    kernels::TensorSums squares, sums;
+    kernels::tensor_sums(context.queue, parameter->shape.elements(), second_moment, &squares);
+    trace += double{c.second_moment} * squares.sum;
+    if (c.gradient_sum == 0) continue;
+    kernels::tensor_sums(context.queue, parameter->shape.elements(), parameter->gradient_sum.f32(), &sums);
+    trace += double{c.gradient_sum} * sums.sum_of_squares;
+  }
+  return trace;
 }
 
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal) {

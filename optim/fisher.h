@@ -18,7 +18,18 @@ struct FisherOptions {
   SecondMoment conv = SecondMoment::exact;
   FisherLabels labels = FisherLabels::data;  // "kind": empirical or true
   bool centered = false;
+  int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
+  double ema = 0;             // weight of the old average at a refresh
 
+  // True if the noise takes diag(F) from Parameter::fisher_average instead of the sums of the step.
+  bool averaged() const { return refresh_every > 1 || ema > 0; }
+  bool refreshes(uint32_t step) const { return step % refresh_every == 0; }
+  FisherOptions of_one_batch() const {
+    FisherOptions options = *this;
+    options.refresh_every = 1;
+    options.ema = 0;
+    return options;
+  }
   std::string_view kind() const { return labels == FisherLabels::data ? "empirical" : "true"; }
 };
 
@@ -27,6 +38,32 @@ FisherOptions read_fisher(const ConfigReader& json);
 // D_i = cQ Q_i + cS S_i^2, clamped at 0: the coefficients for one parameter.
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,
                                                         int64_t batch);
+
+// Where noise of covariance diag(F) takes it from: the coefficients of the parameter's sums, or 1 of its average.
+struct FisherSource {
+  kernels::NoiseCoefficients coefficients;
+  const float* second_moment = nullptr;
+};
+FisherSource fisher_source(const FisherOptions& options, const Parameter& parameter, int64_t batch);
+
+// Takes the sums of this step into the averages.
+void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                           int64_t batch, uint32_t step);
+
+// The layer of a parameter: its name before the last dot.
+std::string layer_name(const Parameter& parameter);
+
+struct LayerFisher {
+  std::string layer;
+  double trace = 0, diagonal_norm = 0;  // tr F_l and the Frobenius norm of diag F_l
+};
+// From the sums of one batch, layer by layer in their order.
+std::vector<LayerFisher> layer_fisher(Context& context, const FisherOptions& options,
+                                      const std::vector<Parameter*>& parameters, int64_t batch);
+
+// tr F over the given parameters: sum_i D_i without the clamp.
+double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch);
 
 // diagonal[i] = D_i of one parameter, in its memory order.
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal);

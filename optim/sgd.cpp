@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/vector.h"
+#include "kernels/reduce.h"
 
 namespace noisysgd {
 
@@ -32,7 +32,10 @@ std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& pa
     segment.tensor = parameter->index;
     segments.push_back(segment);
   }
-  if (step.noise) noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step}, segments);
+  if (!step.noise) return segments;
+  if (averages_fisher() && fisher_.refreshes(step.step))
+    update_fisher_average(context_, fisher_, parameters, step.batch, step.step);
+  noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, step.noise_in_gradient}, segments);
   return segments;
 }
 
@@ -50,11 +53,10 @@ kernels::SgdHyperparameters Sgd::hyperparameters(const SgdStep& step) const {
 
 double Sgd::clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
   if (!options_.clip_norm) return 1;
-  double squares = 0;
+  kernels::TensorSums sums;
   for (const Parameter* parameter : parameters)
-    squares +=
-        kernels::sum_of_squares(context_.queue, parameter->gradient_sum.elements(), parameter->gradient_sum.f32());
-  const double norm = std::sqrt(squares) / static_cast<double>(step.batch);
+    kernels::tensor_sums(context_.queue, parameter->gradient_sum.elements(), parameter->gradient_sum.f32(), &sums);
+  const double norm = std::sqrt(sums.sum_of_squares) / static_cast<double>(step.batch);
   return norm > *options_.clip_norm ? *options_.clip_norm / norm : 1;
 }
 

@@ -24,7 +24,8 @@ struct SgdStep {
   int64_t batch = 0;         // samples in the sums
   uint64_t seed = 0;
   uint32_t step = 0;
-  bool noise = true;  // false: this step draws none
+  bool noise = true;               // false: this step draws none
+  bool noise_in_gradient = false;  // NoisePasses::in_gradient of its passes
 };
 
 class Sgd {
@@ -32,9 +33,16 @@ class Sgd {
   Sgd(Context& context, const SgdOptions& options, const FisherOptions& fisher, const Noise& noise)
       : context_(context), options_(options), fisher_(fisher), noise_(noise) {}
 
-  // What the backward passes of a step must collect.
-  Statistics statistics(bool with_noise) const {
-    return {with_noise && noise_.needs_second_moment() ? fisher_.conv : SecondMoment::none};
+  // Allocates the sums that the noise needs.
+  void require_sums(ParameterArena& arena) const {
+    noise_.require_sums(arena);
+    if (averages_fisher()) arena.require_fisher_average();
+  }
+
+  // What the forward and backward passes of a step with noise do for it; those of a step without do nothing.
+  // keep_gradient: the gradient sums must stay those of unweighted samples, as draw_noise expects them.
+  NoisePasses passes(const NoiseBatch& batch, bool keep_gradient = false) const {
+    return noise_.passes(context_, fisher_, batch, keep_gradient);
   }
 
   // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient, before clipping, and of the noise
@@ -45,6 +53,7 @@ class Sgd {
   std::vector<Tensor> draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step);
 
  private:
+  bool averages_fisher() const { return fisher_.averaged() && noise_.needs_second_moment(); }
   std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
   kernels::SgdHyperparameters hyperparameters(const SgdStep& step) const;
   // What clipping multiplies the mean gradient by.
@@ -52,8 +61,8 @@ class Sgd {
 
   Context& context_;
   SgdOptions options_;
-  const FisherOptions& fisher_;
-  const Noise& noise_;
+  FisherOptions fisher_;
+  Noise noise_;
 };
 
 }  // namespace noisysgd

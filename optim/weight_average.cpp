@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "kernels/vector.h"
+#include "kernels/moving_average.h"
 
 namespace noisysgd {
 

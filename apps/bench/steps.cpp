@@ -25,7 +25,13 @@ struct Variant {
 const Json diagonal_fisher = {{"type", "diagonal_fisher"}, {"small_batch", 128}};
 const Variant variants[] = {{"plain", {{"type", "none"}}, SecondMoment::none},
                             {"diag-F exact + noise", diagonal_fisher, SecondMoment::exact},
-                            {"diag-F spatial + noise", diagonal_fisher, SecondMoment::spatial}};
+                            {"diag-F spatial + noise", diagonal_fisher, SecondMoment::spatial},
+                            {"full Fisher", {{"type", "full_fisher"}}, SecondMoment::exact},
+                            {"block Fisher", {{"type", "block_fisher"}}, SecondMoment::exact},
+                            {"unit Fisher", {{"type", "unit_fisher"}}, SecondMoment::exact},
+                            {"position Fisher", {{"type", "position_fisher"}}, SecondMoment::exact},
+                            {"K-FAC", {{"type", "kfac"}}, SecondMoment::exact},
+                            {"K-FAC matrix-free", {{"type", "kfac"}, {"matrix_free", true}}, SecondMoment::exact}};
 
 // What the trainer keeps for a run, and one step of it.
 class Training {
@@ -35,23 +41,28 @@ class Training {
         fisher_{.conv = variant.conv},
         noise_(Noise::read(Config(variant.noise).root(), NoiseRegistry::builtin())),
         sgd_(context, {.learning_rate = 0.01, .momentum = 0.9, .weight_decay = 5e-4}, fisher_, noise_) {
-    if (noise_.needs_second_moment()) model_.arena().require_second_moment();
+    sgd_.require_sums(model_.arena());
     model_.arena().initialise(1);
   }
 
   void step(const Batch& batch, int64_t micro) {
     model_.arena().zero_sums();
+    const NoisePasses passes = sgd_.passes({batch.size(), model_.network().ghost_size(), 1, step_});
     double loss = 0;
     for (int64_t begin = 0; begin < batch.size(); begin += micro) {
       AccumulateOptions options;
       options.seed = 1;
       options.step = step_;
-      options.sample_offset = begin;
-      options.statistics = sgd_.statistics(true);
-      loss += model_.accumulate(batch.rows(begin, std::min(begin + micro, batch.size())), options).loss;
+      Batch rows = batch.rows(begin, std::min(begin + micro, batch.size()));
+      passes.apply(begin, rows, options);
+      loss += model_.accumulate(rows, options).loss;
     }
     NSGD_CHECK(std::isfinite(loss), "benchmark: the loss of step {} is {}", step_, loss);
-    sgd_.step(model_.parameters(), {.learning_rate = 0.01, .batch = batch.size(), .seed = 1, .step = step_});
+    sgd_.step(model_.parameters(), {.learning_rate = 0.01,
+                                    .batch = batch.size(),
+                                    .seed = 1,
+                                    .step = step_,
+                                    .noise_in_gradient = passes.in_gradient()});
     ++step_;
   }
 

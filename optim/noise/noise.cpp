@@ -5,8 +5,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise.h"
 #include "optim/noise/diagonal_fisher.h"
+#include "optim/noise/fisher_trace.h"
+#include "optim/noise/full_fisher.h"
 #include "optim/noise/isotropic.h"
+#include "optim/noise/kfac.h"
+#include "optim/noise/label.h"
+#include "optim/noise/ladder.h"
+#include "optim/noise/multiplicative.h"
 #include "optim/noise/none.h"
 
 namespace noisysgd {
@@ -24,11 +31,35 @@ double noise_kappa(int64_t large_batch, int64_t small_batch) {
   return 1.0 / static_cast<double>(small_batch) - 1.0 / static_cast<double>(large_batch);
 }
 
+int64_t count_elements(const std::vector<Parameter*>& parameters) {
+  int64_t count = 0;
+  for (const Parameter* parameter : parameters) count += parameter->shape.elements();
+  return count;
+}
+
+NoiseBatchSizes NoiseBatchSizes::read(const ConfigReader& json) {
+  NoiseBatchSizes sizes;
+  sizes.small_batch = json.integer("small_batch", {.default_value = sizes.small_batch, .at_least = 1});
+  sizes.large_batch = json.optional_integer("large_batch", {.at_least = 1});
+  if (sizes.large_batch && *sizes.large_batch <= sizes.small_batch)
+    json.error("large_batch",
+               fmt::format("must be above small_batch ({}): otherwise there is no noise to add", sizes.small_batch));
+  return sizes;
+}
+
 NoiseRegistry NoiseRegistry::builtin() {
   NoiseRegistry registry;
   registry.add("none", [](const ConfigReader&) { return std::make_unique<NoNoise>(); });
   registry.add("isotropic", IsotropicNoise::read);
   registry.add("diagonal_fisher", DiagonalFisherNoise::read);
+  registry.add("full_fisher", FullFisherNoise::read);
+  registry.add("block_fisher", BlockFisherNoise::read);
+  registry.add("unit_fisher", UnitFisherNoise::read);
+  registry.add("position_fisher", PositionFisherNoise::read);
+  registry.add("kfac", KfacNoise::read);
+  registry.add("fisher_trace", FisherTraceNoise::read);
+  registry.add("multiplicative", MultiplicativeNoise::read);
+  registry.add("label", LabelNoise::read);
   return registry;
 }
 
@@ -57,6 +88,7 @@ Noise Noise::read(const ConfigReader& json, const NoiseRegistry& registry) {
         json.choice<bool>("position", {{"before_momentum", false}, {"after_momentum", true}}, false);
     options.parameters = json.strings("parameters", {.default_value = options.parameters});
     options.scale = json.number("scale", {.default_value = 1, .at_least = 0});
+    options.match_trace = json.optional_integer("match_trace", {.at_least = 1});
   }
   noise.structure_ = registry.build(options.type, json);
   return noise;
@@ -85,21 +117,96 @@ int64_t Noise::steps_with_noise(int64_t total_steps) const {
   return active() ? static_cast<int64_t>(std::llround(options_.stop_fraction * static_cast<double>(total_steps))) : 0;
 }
 
+bool Noise::forms_in_backward() const {
+  const NoiseNeeds needs = structure_->needs({1, 1, 0, 0});
+  return structure_->weighs_samples() || needs.signs.grain != kernels::SignGrain::none;
+}
+
+void Noise::require_sums(ParameterArena& arena) const {
+  const NoiseNeeds needs = structure_->needs({1, 1, 0, 0});
+  if (needs_second_moment()) arena.require_second_moment();
+  if (structure_->weighs_samples() || needs.signs.grain != kernels::SignGrain::none) arena.require_noise_sum();
+  if (needs.kronecker_input || needs.kronecker_output) arena.require_kronecker_factors();
+  const bool signs = needs.signs.grain != kernels::SignGrain::none && needs.signs.grain != kernels::SignGrain::element;
+  for (const Parameter* parameter : arena.parameters())
+    NSGD_CHECK(!signs || parameter->gives_signed_sums || !applies_to(parameter->name),
+               "noise '{}': the layer of parameter '{}' gives no sums with signs; leave it out by noise.parameters",
+               options_.type, parameter->name);
+}
+
+bool Noise::may_weigh_losses(const FisherOptions& fisher) const {
+  return !options_.after_momentum && options_.parameters == std::vector<std::string>{"*"} && !options_.match_trace &&
+         fisher.labels == FisherLabels::data;
+}
+
+NoisePasses Noise::passes(Context& context, const FisherOptions& fisher, const NoiseBatch& batch,
+                          bool keep_gradient) const {
+  NoisePasses passes;
+  passes.step = batch.step;
+  const NoiseNeeds needs = structure_->needs(batch);
+  passes.statistics.second_moment =
+      needs_second_moment() && fisher.refreshes(batch.step) ? fisher.conv : SecondMoment::none;
+  passes.statistics.signs = needs.signs;
+  passes.statistics.kronecker_input = needs.kronecker_input;
+  passes.statistics.kronecker_output = needs.kronecker_output;
+  passes.statistics.factors_replace_second_moment =
+      needs.factors_replace_second_moment && !keep_gradient && !options_.match_trace;
+  if (!structure_->weighs_samples()) return passes;
+
+  std::vector<float> weights = structure_->sample_weights(batch);
+  NSGD_CHECK(static_cast<int64_t>(weights.size()) == batch.samples, "noise '{}': {} weights for {} samples",
+             options_.type, weights.size(), batch.samples);
+  passes.noise_labels = needs.labels;
+  const bool in_gradient =
+      !keep_gradient && needs.labels == NoiseLabels::fisher && may_weigh_losses(fisher) && !needs_second_moment();
+  const auto inverse_batch = static_cast<float>(1.0 / static_cast<double>(batch.samples));
+  for (float& u : weights) u = in_gradient ? 1.0f + static_cast<float>(options_.scale) * u : inverse_batch * u;
+  Tensor& target = in_gradient ? passes.loss_weights : passes.noise_weights;
+  target = from_host<float>(context, {batch.samples}, weights);
+  return passes;
+}
+
+void NoisePasses::apply(int64_t begin, Batch& batch, AccumulateOptions& options) const {
+  const int64_t end = begin + batch.size();
+  options.statistics = statistics;
+  options.sample_offset = begin;
+  if (loss_weights.defined()) batch.sample_weights = loss_weights.rows(begin, end);
+  options.noise_weights = noise_weights.defined() ? noise_weights.rows(begin, end) : Tensor();
+  options.noise_labels = noise_labels;
+  options.noise_step = step;
+}
+
 void Noise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const {
-  structure_->prepare(step, segments);
-  const auto variance_scale = static_cast<float>(options_.scale * options_.scale);
+  if (step.in_gradient) return;
+  std::vector<Parameter*> parameters;
+  std::vector<kernels::SgdSegment> noisy;
   for (size_t i = 0; i < segments.size(); ++i) {
+    if (!applies_to(step.parameters[i]->name)) continue;
+    parameters.push_back(step.parameters[i]);
+    noisy.push_back(segments[i]);
+  }
+  const NoiseStep own{step.context, parameters, step.fisher, step.batch, step.seed, step.step, false};
+  structure_->prepare(own, noisy);
+
+  double scale = options_.scale;
+  if (options_.match_trace) {
+    const std::optional<double> trace = structure_->trace(own);
+    NSGD_CHECK(trace, "noise.match_trace: the trace of '{}' is not known before it is drawn", options_.type);
+    const double wanted = noise_kappa(step.batch, *options_.match_trace) *
+                          fisher_trace(step.context, step.fisher, parameters, step.batch);
+    scale *= *trace > 0 ? std::sqrt(wanted / *trace) : 0;
+  }
+  scaled_.clear();
+  size_t next = 0;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    if (!applies_to(step.parameters[i]->name)) continue;
     kernels::SgdSegment& segment = segments[i];
-    if (!applies_to(step.parameters[i]->name)) {
-      segment.noise = {};
-      segment.explicit_noise = nullptr;
-      continue;
-    }
-    segment.noise.constant *= variance_scale;
-    segment.noise.second_moment *= variance_scale;
-    segment.noise.gradient_sum *= variance_scale;
-    NSGD_CHECK(!segment.explicit_noise || options_.scale == 1.0,
-               "noise.scale: '{}' draws explicit vectors, which are not rescaled", options_.type);
+    segment = noisy[next++];
+    segment.noise = segment.noise.scaled(scale * scale);
+    if (!segment.explicit_noise || scale == 1.0) continue;
+    const Tensor& vector = scaled_.emplace_back(step.context, step.parameters[i]->shape);
+    kernels::scale(step.context.queue, segment.n, static_cast<float>(scale), segment.explicit_noise, vector.f32());
+    segment.explicit_noise = vector.f32();
   }
 }
 

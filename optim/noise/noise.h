@@ -1,8 +1,15 @@
 // The interface of a noise structure: what a step adds to the mean gradient, eps ~ (0, covariance). One file per
-// structure in this folder. A structure either gives coefficients of a coordinate-wise Gaussian variance c0 + cQ Q + cS
-// S^2 (drawn inside the fused step, kernels/sgd_step.h) or an explicit vector per parameter.
+// structure in this folder. A structure is one of three kinds, by what it overrides beside prepare:
+//   * coefficients of a coordinate-wise Gaussian variance c0 + cQ Q + cS S^2, drawn inside the fused step
+//     (kernels/sgd_step.h), or an explicit vector per parameter: prepare alone;
+//   * sample_weights: eps = (1/M) sum_n u_n g_n. As loss weights 1 + u_n in the one backward pass, which then leaves
+//     g + eps in the gradient sums, at no cost; or as a second backward pass with weights u_n where the gradient must
+//     stay unweighted: noise after the momentum buffer, for some parameters only, true Fisher, match_trace, or
+//     statistics of the gradient in the same step;
+//   * needs: sums that the layers' backward adds to Parameter::noise_sum or the Kronecker factors.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
@@ -27,6 +34,24 @@ struct NoiseStep {
   int64_t batch = 0;
   uint64_t seed = 0;
   uint32_t step = 0;
+  bool in_gradient = false;  // the gradient sums hold the noise already: it came as loss weights
+};
+
+// The batch that the noise of a step is formed on.
+struct NoiseBatch {
+  int64_t samples = 0;
+  int64_t ghost_size = 0;  // of the network's ghost batch normalisation, or 0
+  uint64_t seed = 0;
+  uint32_t step = 0;
+};
+
+// What the backward passes of a step collect for the noise, beside the second moment.
+struct NoiseNeeds {
+  SignedSums signs = {};
+  bool kronecker_input = false, kronecker_output = false;
+  // Parameters with Kronecker factors need no second moment.
+  bool factors_replace_second_moment = false;
+  NoiseLabels labels = NoiseLabels::fisher;  // with sample_weights: the labels of the gradients that they weigh
 };
 
 class NoiseStructure {
@@ -34,8 +59,28 @@ class NoiseStructure {
   virtual ~NoiseStructure() = default;
   // True if the structure needs sum_n g_n^2, collected in backward by the configured Fisher estimator.
   virtual bool needs_second_moment() const { return false; }
-  // Sets `noise` or `explicit_noise` of segments[i], which belongs to parameters[i]; both are empty on entry.
+  virtual NoiseNeeds needs(const NoiseBatch&) const { return {}; }
+  // True if sample_weights gives u_n, n < samples, of the whole batch (micro-batches take their share of them).
+  virtual bool weighs_samples() const { return false; }
+  virtual std::vector<float> sample_weights(const NoiseBatch&) const { return {}; }
+  // The trace of the covariance for these parameters, for match_trace; none where it is not known beforehand.
+  virtual std::optional<double> trace(const NoiseStep&) const { return {}; }
+  // Sets `noise` or `explicit_noise` of segments[i], which belongs to parameters[i]; both are empty on entry. Only
+  // parameters that get noise are here.
   virtual void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) = 0;
+
+ protected:
+  // Gaussian noise of covariance kappa diag(F).
+  static void use_fisher_diagonal(const NoiseStep& step, const Parameter& parameter, double kappa,
+                                  kernels::SgdSegment& segment) {
+    const FisherSource source = fisher_source(step.fisher, parameter, step.batch);
+    segment.noise = source.coefficients.scaled(kappa);
+    segment.second_moment = source.second_moment;
+  }
+  // The explicit vectors that backward passes left in the noise sums.
+  static void use_noise_sums(const NoiseStep& step, std::span<kernels::SgdSegment> segments) {
+    for (size_t i = 0; i < segments.size(); ++i) segments[i].explicit_noise = step.parameters[i]->noise_sum.f32();
+  }
 };
 
 // Options every structure shares.
@@ -45,11 +90,41 @@ struct NoiseOptions {
   bool after_momentum = false;               // "position"
   std::vector<std::string> parameters{"*"};  // globs of parameter names that receive noise
   double scale = 1.0;                        // multiplies eps (lambda of Appendix B)
+  // M_S: rescales the covariance to the trace kappa tr F that the noise of this small batch would have.
+  std::optional<int64_t> match_trace;
+};
+
+// What a step's forward and backward passes do for its noise; made once for the whole batch.
+struct NoisePasses {
+  Statistics statistics;
+  Tensor loss_weights;   // [M] 1 + u_n, or undefined
+  Tensor noise_weights;  // [M] u_n / M, or undefined
+  NoiseLabels noise_labels = NoiseLabels::fisher;
+  uint32_t step = 0;
+
+  bool in_gradient() const { return loss_weights.defined(); }
+  // For the micro-batch of samples [begin, begin + batch.size()): sets its sample weights and the options' part.
+  void apply(int64_t begin, Batch& batch, AccumulateOptions& options) const;
 };
 
 // kappa = (M_L - M_S)/(M_L M_S): the covariance of a mean over M_S samples drawn without replacement from M_L is kappa
 // S^2. No noise is missing (0) from a batch that is not larger than M_S.
 double noise_kappa(int64_t large_batch, int64_t small_batch);
+
+// Trainable scalars of these parameters.
+int64_t count_elements(const std::vector<Parameter*>& parameters);
+
+// The keys small_batch and large_batch of the structures that stand in for the noise of a small batch.
+struct NoiseBatchSizes {
+  int64_t small_batch = 128;
+  std::optional<int64_t> large_batch =
+      {};  // none: the size of each batch, so that a shorter last one gets what it lacks
+
+  static NoiseBatchSizes read(const ConfigReader& json);
+  double kappa(int64_t batch) const { return noise_kappa(large_batch.value_or(batch), small_batch); }
+  // s with covariance of (s/M) sum_n sigma_n g_n = kappa F
+  double sign_scale(int64_t batch) const { return std::sqrt(kappa(batch) * static_cast<double>(batch)); }
+};
 
 using NoiseBuilder = std::function<std::unique_ptr<NoiseStructure>(const ConfigReader& json)>;
 
@@ -74,17 +149,26 @@ class Noise {
 
   const NoiseOptions& options() const { return options_; }
   bool active() const { return options_.type != "none"; }
-  bool needs_second_moment() const { return structure_->needs_second_moment(); }
+  bool needs_second_moment() const { return structure_->needs_second_moment() || options_.match_trace; }
+  // True if backward passes form the noise, so that each draw takes its own.
+  bool forms_in_backward() const;
+  // Allocates the sums that it needs. Throws Error for a parameter whose layer cannot give them.
+  void require_sums(ParameterArena& arena) const;
+  // keep_gradient: the gradient sums must stay those of unweighted samples.
+  NoisePasses passes(Context& context, const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const;
   bool applies_to(std::string_view parameter) const;
   // Throws Error for a glob that matches no parameter.
   void check_globs(const std::vector<Parameter*>& parameters) const;
   // Number of steps of a run that draw noise.
   int64_t steps_with_noise(int64_t total_steps) const;
-  // Fills the noise of every segment, scaled, and clears it where the globs do not match.
+  // Fills the noise of every segment that the globs match, scaled.
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const;
 
  private:
+  bool may_weigh_losses(const FisherOptions& fisher) const;
+
   NoiseOptions options_;
+  mutable std::vector<Tensor> scaled_;  // explicit vectors of the latest step
   std::shared_ptr<NoiseStructure> structure_;
 };
 

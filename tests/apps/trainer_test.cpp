@@ -87,7 +87,9 @@ void check_close(const std::filesystem::path& folder, const std::filesystem::pat
 TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
   const TemporaryFolder folder;
   const Regime regime = GENERATE(
-      regime_with({}),
+      regime_with({"fisher.refresh_every=4", "fisher.ema=0.5"}),
+      regime_with({R"(noise={"type": "full_fisher", "small_batch": 16, "stop_fraction": 0.8})"}),
+      regime_with({R"(noise={"type": "kfac", "refresh_every": 5, "stop_fraction": 0.8})", "fisher.ema=0.5"}),
       regime_with({R"(batch.change=[{"epochs": 3, "size": 32, "learning_rate": 0.01}])", "optimizer.weight_average=0.9",
                    "optimizer.clip_norm=0.5", "optimizer.scaling.type=square_root"}));
   REQUIRE(run(regime, folder.path() / "whole") == RunOutcome::finished);
@@ -141,6 +143,42 @@ TEST_CASE("the averaged weights are in the checkpoint and are what is evaluated"
   }
   const auto test_loss = [&](const char* which) { return metrics(folder.path() / which).back().at("loss"); };
   CHECK(test_loss("plain") != test_loss("averaged"));
+}
+
+// ghost batches of 32 and a K-FAC, ladder or weighted noise whose draws must not follow the micro-batches
+TEST_CASE("micro-batches give the whole batch's training under every noise that backward forms") {
+  const TemporaryFolder folder;
+  const std::string type = GENERATE("full_fisher", "unit_fisher", "position_fisher", "kfac", "label");
+  const std::string noise = R"(noise={"small_batch": 16, "stop_fraction": 1, "type": ")" + type + R"("})";
+  const std::vector<std::string> common{"epochs=1", "data.train_size=192", "model.layers[4].probability=0", noise};
+  std::vector<std::string> cut = common;
+  cut.push_back("batch.micro=32");
+  REQUIRE(run(regime_with(common), folder.path() / "whole") == RunOutcome::finished);
+  REQUIRE(run(regime_with(cut), folder.path() / "micro") == RunOutcome::finished);
+  const auto whole = tensors(folder.path() / "whole"), micro = tensors(folder.path() / "micro");
+  for (const std::string name : {"conv1.weight", "bn1.weight", "linear1.weight"}) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < whole.at(name).size(); ++i) {
+      difference += std::pow(double{whole.at(name)[i]} - micro.at(name)[i], 2);
+      norm += std::pow(double{whole.at(name)[i]}, 2);
+    }
+    INFO(type << " " << name);
+    CHECK(norm > 0);
+    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm));
+  }
+}
+
+TEST_CASE("the log of every layer holds the trace and the norm of its diagonal") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"epochs=1", "logging.per_layer=true", R"(noise={"type": "full_fisher"})"});
+  REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
+  const Json line = metrics(folder.path()).at(0);
+  for (const std::string layer : {"conv1", "bn1", "linear1"}) {
+    const double trace = line.at("layers").at(layer).at("fisher_trace");
+    const double norm = line.at("layers").at(layer).at("fisher_diagonal_norm");
+    CHECK(norm > 0);
+    CHECK(norm < trace);
+  }
 }
 
 TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {

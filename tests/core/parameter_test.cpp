@@ -35,9 +35,9 @@ TEST_CASE("an arena refuses a name given twice, and a discarded gradient leaves 
   CHECK(arena.elements() == 5);
   arena.zero_sums();
   first.gradient_sum.f32()[1] = 7;
-  arena.discard_gradients(true);
+  arena.gradients_into(GradientTarget::discarded);
   first.gradient_sum.f32()[1] = 9;
-  arena.discard_gradients(false);
+  arena.gradients_into(GradientTarget::gradient_sum);
   CHECK(first.gradient_sum.f32()[1] == 7);
   arena.zero_sums();
   CHECK(first.gradient_sum.f32()[1] == 0);

@@ -1,16 +1,23 @@
 // Every op on the CUDA device against the same op on the CPU, whose own tests compare it with fp64 references.
+#include <array>
+
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
+#include "kernels/cholesky.h"
 #include "kernels/conv.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/elementwise.h"
+#include "kernels/fisher_average.h"
 #include "kernels/gather_augment.h"
 #include "kernels/gemm.h"
+#include "kernels/moving_average.h"
+#include "kernels/patches.h"
 #include "kernels/pool.h"
 #include "kernels/random.h"
+#include "kernels/reduce.h"
 #include "kernels/sgd_step.h"
+#include "kernels/signs.h"
 #include "kernels/softmax_cross_entropy.h"
-#include "kernels/vector.h"
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
 
@@ -46,16 +53,68 @@ TEST_CASE("ops on whole vectors agree on both devices") {
   BothQueues both;
   for (const int64_t n : {0, 1, 31, 33, 1025, 600'001}) {  // the last: more than one element per thread of the grid
     CAPTURE(n);
-    Floats x(random_tensor(n, 1)), average(random_tensor(n, 2));
-    std::vector<double> sums;
-    both.run([&](Queue& q) {
-      moving_average(q, n, 0.75f, x.on(q), average.on(q));
-      sums.push_back(sum_of_squares(q, n, x.on(q)));
+    Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), q(random_tensor(n, 3)),
+        fresh(nan_tensor(n)), kept(random_tensor(n, 4));
+    std::vector<TensorSums> sums;
+    both.run([&](Queue& queue) {
+      moving_average(queue, n, 0.75f, x.on(queue), average.on(queue));
+      scale(queue, n, -1.7f, x.on(queue), scaled.on(queue));
+      fisher_average(queue, n, 0.3f, -0.2f, 0.0f, q.on(queue), x.on(queue), fresh.on(queue));
+      fisher_average(queue, n, 0.3f, -0.2f, 0.6f, q.on(queue), x.on(queue), kept.on(queue));
+      sums.push_back({3, 5});
+      tensor_sums(queue, n, x.on(queue), &sums.back());
     });
     CHECK(average.same_bits());
+    CHECK(scaled.same_bits());
+    CHECK(fresh.difference() == "");
+    CHECK(kept.difference() == "");
     REQUIRE(sums.size() == 2);
-    CHECK(sums[1] == Approx(sums[0]).epsilon(1e-12));
+    CHECK(sums[1].sum == Approx(sums[0].sum).epsilon(1e-12));
+    CHECK(sums[1].sum_of_squares == Approx(sums[0].sum_of_squares).epsilon(1e-12));
   }
+}
+
+TEST_CASE("signs agree to the bit on both devices") {
+  BothQueues both;
+  const SignGrain grain =
+      GENERATE(SignGrain::sample, SignGrain::sample_channel, SignGrain::sample_position, SignGrain::element);
+  for (const auto& [samples, positions, channels] :
+       {std::array<int64_t, 3>{0, 3, 4}, {1, 1, 1}, {33, 5, 7}, {3, 31, 33}, {260, 1, 10}}) {
+    CAPTURE(samples, positions, channels);
+    const int64_t n = samples * positions * channels;
+    Floats x(random_tensor(n, 1)), y(nan_tensor(n)), signs(nan_tensor(n));
+    const RandomStream stream{7, 3, 5, RandomPurpose::noise_signs};
+    both.run([&](Queue& q) {
+      multiply_signs(q, samples, positions, channels, grain, 1.5f, stream, 77, x.on(q), y.on(q));
+      multiply_signs(q, samples, positions, channels, grain, 0.5f, stream, 77, nullptr, signs.on(q));
+    });
+    CHECK(y.same_bits());
+    CHECK(signs.same_bits());
+  }
+}
+
+TEST_CASE("patches and Cholesky factors agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : {ConvShape{0, 5, 5, 2, 3, 3, 3, 1, 1, 1, 1}, ConvShape{2, 7, 5, 3, 4, 3, 2, 2, 1, 1, 0},
+                             ConvShape{3, 9, 9, 1, 2, 5, 5, 1, 1, 2, 2}}) {
+    for (const bool homogeneous : {false, true}) {
+      const int64_t columns = s.kernel_height * s.kernel_width * s.in_channels + (homogeneous ? 1 : 0);
+      CAPTURE(s.batch, s.height, s.width, s.in_channels, columns);
+      Floats x(random_tensor(s.batch * s.height * s.width * s.in_channels, 1)),
+          patches(nan_tensor(s.batch * s.positions() * columns));
+      both.run([&](Queue& q) { conv_patches(q, s, homogeneous, x.on(q), patches.on(q)); });
+      CHECK(patches.same_bits());
+    }
+  }
+  constexpr int64_t n = 33;
+  const std::vector<float> root = random_tensor(n * n, 1);
+  std::vector<float> matrix(n * n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t k = 0; k < n; ++k) matrix[i * n + j] += root[i * n + k] * root[j * n + k];
+  Floats a(matrix), lower(nan_tensor(n * n));
+  both.run([&](Queue& q) { cholesky(q, n, 0.5f, 1e-6, a.on(q), lower.on(q)); });
+  CHECK(lower.difference() == "");
 }
 
 TEST_CASE("layout changes and the option-A shortcut agree to the bit on both devices") {
@@ -63,8 +122,12 @@ TEST_CASE("layout changes and the option-A shortcut agree to the bit on both dev
   struct Shape {
     int64_t batch, height, width, channels, stride, out_channels;
   };
-  for (const Shape s : {Shape{0, 3, 3, 2, 1, 2}, {1, 1, 1, 1, 1, 1}, {3, 7, 5, 3, 2, 8}, {2, 33, 31, 33, 2, 40},
-                        {5, 8, 8, 16, 2, 32}, {2, 9, 10, 1, 3, 1}}) {
+  for (const Shape s : {Shape{0, 3, 3, 2, 1, 2},
+                        {1, 1, 1, 1, 1, 1},
+                        {3, 7, 5, 3, 2, 8},
+                        {2, 33, 31, 33, 2, 40},
+                        {5, 8, 8, 16, 2, 32},
+                        {2, 9, 10, 1, 3, 1}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.stride, s.out_channels);
     const int64_t positions = s.height * s.width, size = s.batch * positions * s.channels;
     const int64_t out_rows = (s.height + s.stride - 1) / s.stride, out_columns = (s.width + s.stride - 1) / s.stride;
@@ -90,12 +153,13 @@ TEST_CASE("bias ops agree on both devices") {
   struct Shape {
     int64_t samples, positions, channels;
   };
-  for (const Shape s : {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33},
-                        {2, 3000, 1}}) {
+  for (const Shape s :
+       {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33}, {2, 3000, 1}}) {
     CAPTURE(s.samples, s.positions, s.channels);
     const int64_t size = s.samples * s.positions * s.channels;
     Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
-        gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)), moment(random_tensor(s.channels, 5));
+        gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)),
+        moment(random_tensor(s.channels, 5));
     both.run([&](Queue& q) {
       bias_add(q, s.samples * s.positions, s.channels, bias.on(q), y.on(q));
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), gradient.on(q), moment.on(q));
@@ -111,16 +175,21 @@ TEST_CASE("bias ops agree on both devices") {
 
 TEST_CASE("pooling agrees on both devices") {
   BothQueues both;
-  for (const PoolShape s : {PoolShape{0, 4, 4, 3, 2, 2, 0}, {1, 1, 1, 1, 1, 1, 0}, {3, 7, 9, 5, 3, 2, 1},
-                            {2, 8, 8, 33, 2, 2, 0}, {2, 11, 7, 3, 3, 1, 1}, {1, 9, 9, 4, 2, 3, 0}, {2, 5, 5, 2, 5, 5, 2}}) {
+  for (const PoolShape s : {PoolShape{0, 4, 4, 3, 2, 2, 0},
+                            {1, 1, 1, 1, 1, 1, 0},
+                            {3, 7, 9, 5, 3, 2, 1},
+                            {2, 8, 8, 33, 2, 2, 0},
+                            {2, 11, 7, 3, 3, 1, 1},
+                            {1, 9, 9, 4, 2, 3, 0},
+                            {2, 5, 5, 2, 5, 5, 2}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.kernel, s.stride, s.padding);
     const int64_t positions = s.height * s.width, in = s.batch * positions * s.channels;
     const int64_t out = s.batch * s.out_height() * s.out_width() * s.channels;
     std::vector<float> ties = random_tensor(in, 1);
     for (float& value : ties) value = std::round(4 * value);  // so that the first maximum matters
-    Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)), grad(random_tensor(out, 2)),
-        max_grad(nan_tensor(in)), average_grad(nan_tensor(in)), mean(nan_tensor(s.batch * s.channels)),
-        mean_grad(nan_tensor(in));
+    Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)),
+        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), average_grad(nan_tensor(in)),
+        mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
     Mirrored<uint8_t> index(std::vector<uint8_t>(static_cast<size_t>(out), 0xff));
     both.run([&](Queue& q) {
       max_pool_forward(q, s, x.on(q), y.on(q), index.on(q));
@@ -163,8 +232,11 @@ TEST_CASE("augmented batches agree to the bit on both devices") {
     int64_t images, samples, height, width, channels;
     AugmentOptions options;
   };
-  for (const Shape s : {Shape{1, 0, 2, 2, 1, {}}, {9, 33, 7, 5, 3, {2, true}}, {5, 31, 28, 28, 1, {}},
-                        {3, 17, 9, 9, 4, {4, false}}, {4, 5, 3, 3, 2, {5, true}}}) {
+  for (const Shape s : {Shape{1, 0, 2, 2, 1, {}},
+                        {9, 33, 7, 5, 3, {2, true}},
+                        {5, 31, 28, 28, 1, {}},
+                        {3, 17, 9, 9, 4, {4, false}},
+                        {4, 5, 3, 3, 2, {5, true}}}) {
     CAPTURE(s.images, s.samples, s.height, s.width, s.channels, s.options.padding, s.options.flip);
     const int64_t size = s.height * s.width * s.channels;
     const std::vector<int32_t> pixels = random_integers(s.images * size, 1, 256);
@@ -221,8 +293,8 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
     int64_t samples, classes;
     float smoothing, scale;
   };
-  for (const Shape s : {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30},
-                        {9, 100, 0.2f, 1}}) {
+  for (const Shape s :
+       {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30}, {9, 100, 0.2f, 1}}) {
     CAPTURE(s.samples, s.classes, s.smoothing, s.scale);
     const int64_t size = s.samples * s.classes;
     Floats logits(random_tensor(size, 1, 0, s.scale)), weights(random_tensor(s.samples, 2)), grad(nan_tensor(size)),
@@ -238,8 +310,8 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
                             &plain[device]);
       softmax_cross_entropy(q, s.samples, s.classes, in_place.on(q), labels.on(q), weights.on(q), s.smoothing,
                             in_place.on(q), nullptr, &plain[device]);
-      sample_labels(q, s.samples, s.classes, logits.on(q),
-                    RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11, drawn.on(q));
+      sample_labels(q, s.samples, s.classes, logits.on(q), RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11,
+                    drawn.on(q));
     });
     if (s.classes > 1) CHECK(grad.difference({.terms = static_cast<double>(s.classes)}) == "");
     if (s.classes > 1) CHECK(losses.difference({.terms = static_cast<double>(s.classes)}) == "");
@@ -271,7 +343,8 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
   for (const bool nesterov : {false, true})
     for (const bool after : {false, true})
       for (const bool with_velocity : {false, true})
-        for (const NoiseCoefficients noise : {NoiseCoefficients{}, {0.01f, 0, 0}, {0, 0.5f, -0.1f}, {0.1f, 0.2f, 0.3f}}) {
+        for (const NoiseCoefficients noise :
+             {NoiseCoefficients{}, {0.01f, 0, 0}, {0, 0.5f, -0.1f}, {0.1f, 0.2f, 0.3f}}) {
           CAPTURE(nesterov, after, with_velocity, noise.constant, noise.second_moment, noise.gradient_sum);
           constexpr int64_t n = 7000;
           Floats value(random_tensor(n, 1)), velocity(random_tensor(n, 2)), gradient(random_tensor(n, 3)),
@@ -325,7 +398,8 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
                           .gradient_sum = gradient.on(q) + i * n,
                           .noise = {.constant = 0.5f},
                           .tensor = static_cast<uint32_t>(i)});
-    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, &norms[&q == &both.cuda]);
+    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3},
+             &norms[&q == &both.cuda]);
   });
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
@@ -333,8 +407,14 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
 
 TEST_CASE("batch normalisation agrees on both devices") {
   BothQueues both;
-  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2}, {2, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33},
-                                 {4, 1025, 16, 2}, {3, 17, 65, 1}, {128, 9, 2, 64}})
+  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2},
+                                 {2, 1, 1, 2},
+                                 {6, 5, 3, 3},
+                                 {8, 31, 33, 4},
+                                 {33, 1, 40, 33},
+                                 {4, 1025, 16, 2},
+                                 {3, 17, 65, 1},
+                                 {128, 9, 2, 64}})
     for (const float offset : {0.0f, 100.0f}) {
       CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
       const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
@@ -376,9 +456,9 @@ namespace {
 
 // Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
 const ConvShape conv_shapes[] = {
-    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},   {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
-    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0}, {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
-    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},  {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
+    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},    {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
+    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},  {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
+    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
     {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
 };
 

@@ -16,6 +16,19 @@ namespace {
 constexpr int64_t sizes[] = {0, 1, 31, 32, 33, 1025, 70000};  // the last one is shared by threads
 }
 
+TEST_CASE("scale multiplies, in place too") {
+  const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 40000);
+  Queue queue({}, GENERATE(1, 3));
+  const auto x = random_tensor(n, 1, 100);
+  std::vector<double> expected = to_double(x);
+  for (double& value : expected) value *= -0.3f;
+  std::vector<float> y = nan_tensor(n), in_place = x;
+  scale(queue, n, -0.3f, x.data(), y.data());
+  scale(queue, n, -0.3f, in_place.data(), in_place.data());
+  CHECK(compare(y, expected) == "");
+  CHECK(in_place == y);
+}
+
 TEST_CASE("fill, add and ReLU at every size and offset") {
   Queue queue({}, 3);
   for (const int64_t n : sizes)

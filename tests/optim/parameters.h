@@ -42,7 +42,7 @@ struct Parameters {
   }
 };
 
-inline const FisherOptions default_fisher;  // outlives every Sgd, which keeps a reference
+inline const FisherOptions default_fisher;
 
 inline Noise noise_from(const std::string& json) {
   Config config(parse_json(json, "test"), "test");

@@ -121,13 +121,13 @@ TEST_CASE("the norms of gradient and noise are those of the whole vector") {
   CHECK(stepped.norms.noise_squared == Approx(noise).epsilon(1e-5));
 }
 
-TEST_CASE("statistics are collected for the noise that needs them, while it is on") {
+TEST_CASE("statistics are collected for the noise that needs them") {
   Context context;
   const FisherOptions fisher{SecondMoment::spatial, FisherLabels::data, false};
   const Noise diagonal = noise_from(fisher_noise), isotropic = noise_from(R"({"type": "isotropic", "sigma": 1})");
-  CHECK(Sgd(context, {}, fisher, diagonal).statistics(true).second_moment == SecondMoment::spatial);
-  CHECK(Sgd(context, {}, fisher, diagonal).statistics(false).second_moment == SecondMoment::none);
-  CHECK(Sgd(context, {}, fisher, isotropic).statistics(true).second_moment == SecondMoment::none);
+  const NoiseBatch batch{Parameters::batch, 0, 1, 0};
+  CHECK(Sgd(context, {}, fisher, diagonal).passes(batch).statistics.second_moment == SecondMoment::spatial);
+  CHECK(Sgd(context, {}, fisher, isotropic).passes(batch).statistics.second_moment == SecondMoment::none);
 }
 
 TEST_CASE("optimizer options are read strictly") {

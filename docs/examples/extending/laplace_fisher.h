@@ -12,7 +12,7 @@ class LaplaceFisher : public noisysgd::NoiseStructure {
  public:
   explicit LaplaceFisher(int64_t small_batch) : small_batch_(small_batch) {}
 
-  // Beside the options that every structure shares: stop_fraction, position, parameters.
+  // Beside the options that every structure shares: stop_fraction, position, parameters, scale.
   static std::unique_ptr<NoiseStructure> read(const noisysgd::ConfigReader& json) {
     return std::make_unique<LaplaceFisher>(json.integer("small_batch", {.default_value = 128, .at_least = 1}));
   }

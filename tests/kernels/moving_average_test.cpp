@@ -1,4 +1,4 @@
-#include "kernels/vector.h"
+#include "kernels/moving_average.h"
 
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -6,18 +6,6 @@
 
 using namespace noisysgd;
 using namespace noisysgd::test;
-
-TEST_CASE("the sum of squares is exact to double precision and does not depend on the thread count") {
-  const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 4096, 100001);
-  const float offset = GENERATE(0.0f, 100.0f);
-  const std::vector<float> x = random_tensor(n, 1, offset);
-  double expected = 0;
-  for (const float value : x) expected += static_cast<double>(value) * value;
-  kernels::Queue one({}, 1), two({}, 2);
-  const double sum = kernels::sum_of_squares(one, n, x.data());
-  CHECK(sum == Approx(expected).epsilon(1e-12));  // the reference adds 100001 numbers one by one
-  CHECK(kernels::sum_of_squares(two, n, x.data()) == sum);
-}
 
 TEST_CASE("the moving average keeps its share of the past") {
   const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 100001);

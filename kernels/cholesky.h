@@ -1,0 +1,16 @@
+// Cholesky factor of a covariance, to draw from it.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+// lower lower^T = scale A + jitter scale (tr A / n) I for a symmetric positive semidefinite A, factored in double
+// precision. Where rounding has made A too indefinite the jitter grows tenfold at a time; a zero A gives zeros, and one
+// that no jitter up to 1 % mends (or that is not finite) is an Error.
+NSGD_OP(cholesky, void(Queue& queue, int64_t n, float scale, double jitter, const float* a,  // [n,n]
+                       float* lower));  // [n,n], zero above the diagonal; overwritten; may be a
+
+}  // namespace noisysgd::kernels

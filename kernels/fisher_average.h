@@ -1,0 +1,14 @@
+// diag(F) of a batch from its sums, and its running average.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+// average[i] = decay average[i] + (1-decay) max(0, cQ Q_i + cS S_i^2). decay 0 overwrites: average need hold nothing.
+NSGD_OP(fisher_average, void(Queue& queue, int64_t n, float second_moment_coefficient, float gradient_coefficient,
+                             float decay, const float* second_moment, const float* gradient_sum, float* average));
+
+}  // namespace noisysgd::kernels

@@ -1,0 +1,59 @@
+// Isotropic noise as strong as the Fisher matrix, by `level`:
+//   global     eps = sqrt(kappa tr F / d) xi over all d noisy parameters: trace of the covariance kappa tr F
+//   per_layer  the same with tr F_l and d_l of each layer (weight and bias together)
+//   literal    eps = sqrt(kappa tr F) xi, the words of Appendix E.2: trace kappa d tr F
+// Cost: the second moment, whose sum is M tr F.
+#pragma once
+
+#include <map>
+
+#include "optim/noise/noise.h"
+
+namespace noisysgd {
+
+enum class TraceLevel { global, per_layer, literal };
+
+class FisherTraceNoise : public NoiseStructure {
+ public:
+  FisherTraceNoise(const NoiseBatchSizes& sizes, TraceLevel level) : sizes_(sizes), level_(level) {}
+
+  static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
+    const auto level = json.choice<TraceLevel>(
+        "level",
+        {{"global", TraceLevel::global}, {"per_layer", TraceLevel::per_layer}, {"literal", TraceLevel::literal}},
+        TraceLevel::global);
+    return std::make_unique<FisherTraceNoise>(NoiseBatchSizes::read(json), level);
+  }
+
+  bool needs_second_moment() const override { return true; }
+
+  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
+    std::map<std::string, std::vector<Parameter*>> layers;
+    for (Parameter* parameter : step.parameters) layers[layer_of(*parameter)].push_back(parameter);
+    std::map<std::string, double> variance;
+    for (const auto& [layer, parameters] : layers) {
+      const double trace = fisher_trace(step.context, step.fisher, parameters, step.batch);
+      variance[layer] = level_ == TraceLevel::literal ? trace : trace / static_cast<double>(count_elements(parameters));
+    }
+    const double kappa = sizes_.kappa(step.batch);
+    for (size_t i = 0; i < segments.size(); ++i)
+      segments[i].noise.constant = static_cast<float>(std::max(0.0, kappa * variance[layer_of(*step.parameters[i])]));
+  }
+
+  std::optional<double> trace(const NoiseStep& step) const override {
+    const double trace =
+        sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
+    return level_ == TraceLevel::literal ? trace * static_cast<double>(count_elements(step.parameters)) : trace;
+  }
+
+ private:
+  // One layer for all unless levels are per layer.
+  std::string layer_of(const Parameter& parameter) const {
+    return level_ == TraceLevel::per_layer ? layer_name(parameter) : std::string();
+  }
+
+  NoiseBatchSizes sizes_;
+  TraceLevel level_;
+};
+
+}  // namespace noisysgd

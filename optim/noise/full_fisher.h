@@ -1,0 +1,41 @@
+// eps = (s/M) sum_n sigma_n g_n with s = sqrt(kappa M): covariance kappa F, all of the Fisher matrix (Appendix F, whose
+// formula lacks the factor). sigma by `signs`:
+//   rademacher  +-1 per sample
+//   gaussian    N(0,1) per sample
+//   subset      u_n = M/M_S - 1 on M_S random samples and -1 on the others: literally a small batch, covariance kappa
+//   S^2 ghost       +-1 per ghost batch: the covariance of ghost-batch gradients with their coupling, of rank <= M/B_g
+// `centered` subtracts the mean of the signs and scales by sqrt(M/(M-1)) (ghost: with the number of groups): covariance
+// kappa S^2 exactly.
+// Cost: none as loss weights; one more backward pass where optim/noise/noise.h says so.
+#pragma once
+
+#include "optim/noise/noise.h"
+
+namespace noisysgd {
+
+enum class FisherSigns { rademacher, gaussian, subset, ghost };
+
+class FullFisherNoise : public NoiseStructure {
+ public:
+  FullFisherNoise(const NoiseBatchSizes& sizes, FisherSigns signs, bool centered)
+      : sizes_(sizes), signs_(signs), centered_(centered) {}
+
+  static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
+
+  bool weighs_samples() const override { return true; }
+  std::vector<float> sample_weights(const NoiseBatch& batch) const override;
+  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
+    use_noise_sums(step, segments);
+  }
+  // Of the given F: exact where fisher.conv is.
+  std::optional<double> trace(const NoiseStep& step) const override;
+
+ private:
+  std::vector<float> subset_weights(const NoiseBatch& batch) const;
+
+  NoiseBatchSizes sizes_;
+  FisherSigns signs_;
+  bool centered_;
+};
+
+}  // namespace noisysgd

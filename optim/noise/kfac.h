@@ -1,0 +1,47 @@
+// Kronecker-factored noise (Appendix D; Grosse & Martens 2016 for convolutions): eps = sqrt(kappa) L_G Z L_A^T with
+// Z ~ N(0, I), covariance kappa A (x) G over each layer's weight and bias (as the weight of a constant input 1):
+//   A = L_A L_A^T = (1/M) sum_n sum_t a a^T,  G = L_G L_G^T = (1/(M T)) sum_n sum_t delta delta^T
+// Parameters of layers without factors (batch_norm) get the noise of diagonal_fisher. Nothing is inverted, so there is
+// no damping; `jitter` is relative to the mean of the diagonal and only helps the Cholesky factorisation.
+// `matrix_free`: eps = sqrt(kappa) L_G U, U = M^-1/2 sum_n sum_t r_nt a_nt^T with signs r: the same covariance without
+// A, whose order is that of a filter.
+// Cost: A and G from products over the batch, every `refresh_every` steps, and their factorisation; matrix-free: G and
+// one more weight-gradient pass.
+#pragma once
+
+#include <set>
+
+#include "optim/noise/noise.h"
+
+namespace noisysgd {
+
+struct KfacOptions {
+  NoiseBatchSizes sizes;
+  int64_t refresh_every = 1;
+  double jitter = 1e-6;
+  bool matrix_free = false;
+};
+
+class KfacNoise : public NoiseStructure {
+ public:
+  explicit KfacNoise(const KfacOptions& options) : options_(options) {}
+
+  static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
+
+  bool needs_second_moment() const override { return true; }
+  NoiseNeeds needs(const NoiseBatch& batch) const override;
+  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override;
+  std::optional<double> trace(const NoiseStep& step) const override;
+
+ private:
+  bool refreshes(uint32_t step) const { return step % options_.refresh_every == 0; }
+  void refresh(const NoiseStep& step, const KroneckerFactors& factors) const;
+  // The layer's Z, [outputs, inputs]: the same for its weight and its bias.
+  Tensor draw(const NoiseStep& step, const KroneckerFactors& factors) const;
+  Tensor noise_of(const NoiseStep& step, const Parameter& parameter) const;
+
+  KfacOptions options_;
+  std::vector<Tensor> vectors_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,36 @@
+// eps = (s/M) sum_n (grad l_n(y_n) - E_y grad l_n(y)) with random labels y_n and s = sqrt(kappa M). `labels`:
+//   uniform  each class alike: covariance kappa (1/M) sum_n J_n^T (I/K - 1 1^T/K^2) J_n, J_n = d logits / d theta
+//   model    drawn from the prediction, where the mean is 0: covariance kappa times the true Fisher matrix
+//            (1/M) sum_n J_n^T (diag p - p p^T) J_n (Appendix F)
+// Without label smoothing. Cost: one more backward pass.
+#pragma once
+
+#include "optim/noise/noise.h"
+
+namespace noisysgd {
+
+class LabelNoise : public NoiseStructure {
+ public:
+  LabelNoise(const NoiseBatchSizes& sizes, NoiseLabels labels) : sizes_(sizes), labels_(labels) {}
+
+  static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
+    const auto labels = json.choice<NoiseLabels>(
+        "labels", {{"uniform", NoiseLabels::uniform}, {"model", NoiseLabels::model}}, NoiseLabels::uniform);
+    return std::make_unique<LabelNoise>(NoiseBatchSizes::read(json), labels);
+  }
+
+  NoiseNeeds needs(const NoiseBatch&) const override { return {.labels = labels_}; }
+  bool weighs_samples() const override { return true; }
+  std::vector<float> sample_weights(const NoiseBatch& batch) const override {
+    return std::vector<float>(static_cast<size_t>(batch.samples), static_cast<float>(sizes_.sign_scale(batch.samples)));
+  }
+  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
+    use_noise_sums(step, segments);
+  }
+
+ private:
+  NoiseBatchSizes sizes_;
+  NoiseLabels labels_;
+};
+
+}  // namespace noisysgd

@@ -1,0 +1,402 @@
+// Every noise structure on a network of 37 parameters: what backward passes and prepare make of it has the covariance
+// of its formula, built from the gradients of the single samples in double precision.
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/optim/parameters.h"
+#include "tests/optim/tiny_network.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+constexpr double m = TinyNetwork::samples;
+constexpr double kappa = 1.0 / 2 - 1.0 / 8;  // M_S = 2
+constexpr size_t size = TinyNetwork::size;
+
+enum class Structure { full, centered, block, unit, position, kronecker, uniform_labels, model_labels };
+
+void add_centered(Covariance& covariance, const TinyNetwork& net) {
+  Vector mean(size);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const Vector g = net.gradient(n);
+    for (size_t i = 0; i < size; ++i) mean[i] += g[i] / m;
+  }
+  for (int64_t n = 0; n < net.samples; ++n) {
+    Vector deviation = net.gradient(n);
+    for (size_t i = 0; i < size; ++i) deviation[i] -= mean[i];
+    covariance.add(deviation, kappa / (m - 1));
+  }
+}
+
+// kappa Gamma (x) Omega of one layer; `index` numbers the parameters by output and input (the bias last).
+template <class Index>
+void add_kronecker(Covariance& covariance, const std::vector<Vector>& inputs, const std::vector<Vector>& deltas,
+                   double positions, Index index) {
+  const size_t columns = inputs[0].size(), rows = deltas[0].size();
+  std::vector<Vector> omega(columns, Vector(columns)), gamma(rows, Vector(rows));
+  for (const Vector& a : inputs)
+    for (size_t p = 0; p < columns; ++p)
+      for (size_t q = 0; q < columns; ++q) omega[p][q] += a[p] * a[q] / m;
+  for (const Vector& d : deltas)
+    for (size_t p = 0; p < rows; ++p)
+      for (size_t q = 0; q < rows; ++q) gamma[p][q] += d[p] * d[q] / (m * positions);
+  for (size_t i = 0; i < rows; ++i)
+    for (size_t k = 0; k < rows; ++k)
+      for (size_t p = 0; p < columns; ++p)
+        for (size_t q = 0; q < columns; ++q)
+          covariance.at(index(i, p), index(k, q)) += kappa * gamma[i][k] * omega[p][q];
+}
+
+void add_kronecker(Covariance& covariance, const TinyNetwork& net) {
+  std::vector<Vector> conv_inputs, conv_deltas, linear_inputs, linear_deltas;
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const std::vector<Vector> parts = net.parts(n);
+    for (const Vector& patch : net.patches(n)) conv_inputs.push_back(patch);
+    for (int64_t t = 0; t < net.positions; ++t) conv_deltas.push_back({parts[t][8], parts[t][9]});
+    Vector hidden = net.hidden(n);
+    hidden.push_back(1);
+    linear_inputs.push_back(hidden);
+    const Vector& linear = parts[net.positions];
+    linear_deltas.push_back({linear[34], linear[35], linear[36]});
+  }
+  add_kronecker(covariance, conv_inputs, conv_deltas, net.positions,
+                [](size_t i, size_t p) { return p < 4 ? 4 * i + p : 8 + i; });
+  add_kronecker(covariance, linear_inputs, linear_deltas, 1,
+                [](size_t i, size_t p) { return p < 8 ? 10 + 8 * i + p : 34 + i; });
+}
+
+Covariance formula(const TinyNetwork& net, Structure structure) {
+  Covariance covariance;
+  if (structure == Structure::centered) add_centered(covariance, net);
+  if (structure == Structure::kronecker) add_kronecker(covariance, net);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    if (structure == Structure::full) covariance.add(net.gradient(n), kappa / m);
+    if (structure == Structure::block)
+      covariance.add(net.gradient(n), kappa / m,
+                     [](size_t i, size_t j) { return TinyNetwork::layer_of(i) == TinyNetwork::layer_of(j); });
+    if (structure == Structure::unit)
+      covariance.add(net.gradient(n), kappa / m,
+                     [](size_t i, size_t j) { return TinyNetwork::unit_of(i) == TinyNetwork::unit_of(j); });
+    if (structure == Structure::position)
+      for (const Vector& part : net.parts(n)) covariance.add(part, kappa / m);
+    if (structure == Structure::uniform_labels || structure == Structure::model_labels) {
+      const bool uniform = structure == Structure::uniform_labels;
+      const Vector p = net.probabilities(n);
+      for (int32_t k = 0; k < net.classes; ++k) {
+        Vector deviation = net.logit_gradient(n, k);
+        const Vector mean = net.logit_gradient(n, -1);
+        for (size_t i = 0; uniform && i < deviation.size(); ++i) deviation[i] -= mean[i];
+        covariance.add(net.gradient(n, deviation), kappa / m * (uniform ? 1.0 / 3 : p[static_cast<size_t>(k)]));
+      }
+    }
+  }
+  return covariance;
+}
+
+// The sample covariance of so many draws agrees with the expected one: each entry within seven standard errors. Of a
+// product of two variables with kurtosis up to `kurtosis` the variance is below (kurtosis - 1) S_ii S_jj + S_ij^2.
+void check_covariance(TinyNetwork& net, const std::string& json, const Covariance& expected, int draws,
+                      double kurtosis = 3, const FisherOptions& fisher = {}) {
+  INFO(json);
+  Sgd sgd(net.context, {}, fisher, noise_from(json));
+  Covariance sampled;
+  Vector mean(size);
+  for (int k = 0; k < draws; ++k) {
+    const Vector noise = net.draw(sgd, static_cast<uint32_t>(k), TinyNetwork::samples, fisher);
+    sampled.add(noise, 1.0 / draws);
+    for (size_t i = 0; i < size; ++i) mean[i] += noise[i] / draws;
+  }
+  double worst = 0, worst_mean = 0;
+  for (size_t i = 0; i < size; ++i) {
+    const double own = expected.at(i, i);
+    if (own == 0) CHECK(sampled.at(i, i) <= 1e-5 * expected.trace() / size);  // K-FAC's jitter
+    if (own > 0) worst_mean = std::max(worst_mean, std::abs(mean[i]) / std::sqrt(own / draws));
+    for (size_t j = 0; j < size; ++j) {
+      const double bound =
+          std::sqrt(((kurtosis - 1) * own * expected.at(j, j) + expected.at(i, j) * expected.at(i, j)) / draws);
+      if (bound > 0) worst = std::max(worst, std::abs(sampled.at(i, j) - expected.at(i, j)) / bound);
+    }
+  }
+  CHECK(worst < 7);
+  CHECK(worst_mean < 6);
+  CHECK(expected.trace() > 0);
+  CHECK(sampled.trace() / expected.trace() == Approx(1).margin(0.15));
+}
+
+std::string with_small_batch(const std::string& type, const std::string& more = "") {
+  return R"({"type": ")" + type + R"(", "small_batch": 2)" + more + "}";
+}
+
+}  // namespace
+
+TEST_CASE("the reference gradients of the tiny network are those of the model") {
+  TinyNetwork net;
+  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("diagonal_fisher")));
+  net.accumulate(sgd, 0, true);
+  Vector sums(size), squares(size);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const Vector g = net.gradient(n);
+    for (size_t i = 0; i < size; ++i) {
+      sums[i] += g[i];
+      squares[i] += g[i] * g[i];
+    }
+  }
+  std::vector<float> actual_sums, actual_squares;
+  for (const Parameter* parameter : net.model.parameters()) {
+    for (const float v : parameter->gradient_sum.span<float>()) actual_sums.push_back(v);
+    for (const float v : parameter->second_moment.span<float>()) actual_squares.push_back(v);
+  }
+  CHECK(compare(actual_sums, sums, {.terms = 64, .condition = 8}) == "");
+  CHECK(compare(actual_squares, squares, {.terms = 64, .condition = 8}) == "");
+}
+
+TEST_CASE("each structure has the covariance of its formula") {
+  const auto [json, structure] = GENERATE(table<std::string, Structure>(
+      {{with_small_batch("full_fisher"), Structure::full},
+       {with_small_batch("full_fisher", R"(, "signs": "gaussian")"), Structure::full},
+       {with_small_batch("full_fisher", R"(, "centered": true)"), Structure::centered},
+       {with_small_batch("full_fisher", R"(, "signs": "gaussian", "centered": true)"), Structure::centered},
+       {with_small_batch("full_fisher", R"(, "signs": "subset")"), Structure::centered},
+       {with_small_batch("block_fisher"), Structure::block},
+       {with_small_batch("unit_fisher"), Structure::unit},
+       {with_small_batch("position_fisher"), Structure::position},
+       {with_small_batch("kfac"), Structure::kronecker},
+       {with_small_batch("kfac", R"(, "matrix_free": true)"), Structure::kronecker},
+       {with_small_batch("label"), Structure::uniform_labels},
+       {with_small_batch("label", R"(, "labels": "model")"), Structure::model_labels}}));
+  TinyNetwork net;
+  check_covariance(net, json, formula(net, structure), 3000);
+}
+
+TEST_CASE("full Fisher noise of kind \"true\" has the covariance of gradients at sampled labels") {
+  // Labels are drawn anew each step, so over steps the covariance is kappa times the true Fisher matrix.
+  TinyNetwork net;
+  check_covariance(net, with_small_batch("full_fisher"), formula(net, Structure::model_labels), 4000, 8,
+                   {.labels = FisherLabels::sampled});
+}
+
+// With inputs of one length the length of a and that of delta are independent: tr A tr G = tr F exactly.
+TEST_CASE("K-FAC is calibrated: where |a| is constant, tr A tr G is tr F of a linear layer") {
+  TinyNetwork net;
+  Model linear(net.context,
+               network_from(R"({"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]})", {3, 3, 1},
+                            net.classes),
+               net.classes);
+  linear.arena().initialise(3);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    float* image = net.batch.images.f32() + 9 * n;
+    float norm = 0;
+    for (int i = 0; i < 9; ++i) norm += image[i] * image[i];
+    for (int i = 0; i < 9; ++i) image[i] *= 2 / std::sqrt(norm);
+  }
+  const Noise noise = noise_from(R"({"type": "kfac", "small_batch": 2, "jitter": 0})");
+  Sgd sgd(net.context, {}, {}, noise);
+  sgd.require_sums(linear.arena());
+  const NoisePasses passes = sgd.passes({net.samples, 0, 1, 0}, true);
+  AccumulateOptions options;
+  Batch batch = net.batch;
+  passes.apply(0, batch, options);
+  linear.accumulate(batch, options);
+  double product = 1;
+  const KroneckerFactors& factors = *linear.parameters()[0]->kronecker;
+  for (const auto& [sum, order] :
+       {std::pair{factors.input_sum, factors.inputs}, {factors.output_sum, factors.outputs}}) {
+    double trace = 0;
+    for (int64_t i = 0; i < order; ++i) trace += sum.f32()[i * order + i] / m;
+    product *= trace;
+  }
+  const double fisher = fisher_trace(net.context, {}, linear.parameters(), net.samples);
+  CHECK(fisher > 0.1);
+  CHECK(product == Approx(fisher).epsilon(1e-5));
+}
+
+TEST_CASE("multiplicative noise: sigma^2 g^2 per coordinate, sigma^2 F / M per sample") {
+  TinyNetwork net;
+  Covariance per_sample, per_coordinate;
+  Vector mean(size);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const Vector g = net.gradient(n);
+    per_sample.add(g, 0.25 / (m * m));
+    for (size_t i = 0; i < size; ++i) mean[i] += g[i] / m;
+  }
+  for (size_t i = 0; i < size; ++i) per_coordinate.at(i, i) = 0.25 * mean[i] * mean[i];
+  check_covariance(net, R"({"type": "multiplicative", "sigma": 0.5, "per": "sample"})", per_sample, 3000);
+  check_covariance(net, R"({"type": "multiplicative", "sigma": 0.5})", per_coordinate, 3000);
+}
+
+// Beside sampling: the mean over all 2^M signs, through the same backward pass, is exact.
+TEST_CASE("the mean of eps eps^T over all signs is F") {
+  TinyNetwork net;
+  net.model.arena().require_noise_sum();
+  Covariance enumerated, fisher;
+  for (int64_t n = 0; n < net.samples; ++n) fisher.add(net.gradient(n), 1 / m);
+  const double patterns = 1 << net.samples;
+  AccumulateOptions options;
+  options.noise_weights = Tensor(net.context, {net.samples});
+  for (unsigned signs = 0; signs < 1u << net.samples; ++signs) {
+    net.model.arena().zero_sums();
+    for (int64_t n = 0; n < net.samples; ++n)
+      options.noise_weights.f32()[n] = static_cast<float>((signs >> n & 1u ? -1 : 1) / std::sqrt(m));
+    net.model.accumulate(net.batch, options);
+    Vector noise;
+    for (const Parameter* parameter : net.model.parameters())
+      for (const float value : parameter->noise_sum.span<float>()) noise.push_back(value);
+    enumerated.add(noise, 1 / patterns);
+  }
+  const std::vector<float> rounded(enumerated.values.begin(), enumerated.values.end());
+  CHECK(compare(rounded, fisher.values, {.terms = 64, .condition = 16}) == "");
+}
+
+// Every subset weight vector that a seed can draw is one of a small batch, and over all subsets they give kappa S^2.
+TEST_CASE("subset weights are those of a small batch, and their covariance over all subsets is kappa S^2") {
+  TinyNetwork net;
+  Config config(parse_json(R"({"signs": "subset", "small_batch": 3})", "test"), "test");
+  const auto structure = NoiseRegistry::builtin().build("full_fisher", config.root());
+  std::set<unsigned> drawn;
+  for (uint32_t step = 0; step < 2000; ++step) {
+    const std::vector<float> weights = structure->sample_weights({net.samples, 0, 9, step});
+    unsigned chosen = 0;
+    for (size_t n = 0; n < weights.size(); ++n) {
+      CHECK((weights[n] == -1.0f || weights[n] == Approx(8.0 / 3 - 1)));
+      if (weights[n] > 0) chosen |= 1u << n;
+    }
+    CHECK(__builtin_popcount(chosen) == 3);
+    drawn.insert(chosen);
+  }
+  CHECK(drawn.size() == 56);  // all of them
+
+  std::vector<Vector> gradients;
+  for (int64_t n = 0; n < net.samples; ++n) gradients.push_back(net.gradient(n));
+  Covariance enumerated, centered;
+  for (const unsigned chosen : drawn) {
+    Vector noise(size);
+    for (size_t n = 0; n < gradients.size(); ++n)
+      for (size_t i = 0; i < size; ++i) noise[i] += (chosen >> n & 1u ? 5.0 / 3 : -1.0) * gradients[n][i] / m;
+    enumerated.add(noise, 1 / 56.0);
+  }
+  add_centered(centered, net);  // kappa of M_S = 2
+  for (size_t i = 0; i < enumerated.values.size(); ++i)
+    CHECK(enumerated.values[i] == Approx(centered.values[i] * (1.0 / 3 - 1.0 / 8) / kappa).margin(1e-9));
+}
+
+TEST_CASE("loss weights leave in the gradient what the second backward pass gives apart") {
+  const std::string json = GENERATE_COPY(with_small_batch("full_fisher", R"(, "scale": 0.7)"),
+                                         with_small_batch("full_fisher", R"(, "signs": "subset")"),
+                                         std::string(R"({"type": "multiplicative", "sigma": 0.5, "per": "sample"})"));
+  TinyNetwork net;
+  Sgd sgd(net.context, {}, {}, noise_from(json));
+  const Vector noise = net.draw(sgd, 3);
+  CHECK_FALSE(net.in_gradient);
+  Vector expected;
+  for (const Parameter* parameter : net.model.parameters())
+    for (const float sum : parameter->gradient_sum.span<float>()) expected.push_back(sum + m * noise[expected.size()]);
+  net.accumulate(sgd, 3, false);
+  CHECK(net.in_gradient);
+  std::vector<float> sums;
+  for (const Parameter* parameter : net.model.parameters())
+    for (const float sum : parameter->gradient_sum.span<float>()) sums.push_back(sum);
+  CHECK(compare(sums, expected, {.terms = 64, .condition = 16}) == "");
+}
+
+TEST_CASE("the gradient stays apart from the noise where only a part of it is wanted or it comes later") {
+  TinyNetwork net;
+  for (const std::string more :
+       {R"(, "position": "after_momentum")", R"(, "parameters": ["*.weight"])", R"(, "match_trace": 4)"}) {
+    Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("full_fisher", more)));
+    net.accumulate(sgd, 0, false);
+    CHECK_FALSE(net.in_gradient);
+  }
+}
+
+TEST_CASE("noise does not depend on micro-batches or threads") {
+  const std::string type = GENERATE("full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac", "label");
+  const std::string more = type == "kfac" ? R"(, "matrix_free": true)" : "";
+  INFO(type);
+  TinyNetwork net;
+  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch(type, more)));
+  const Vector whole = net.draw(sgd, 4), other = net.draw(sgd, 5), cut = net.draw(sgd, 4, 3);
+  CHECK(compare(std::vector<float>(cut.begin(), cut.end()), whole, {.terms = 64, .condition = 16}) == "");
+  CHECK(other != whole);
+}
+
+TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise") {
+  TinyNetwork net;
+  const double wanted = formula(net, Structure::full).trace();
+  const auto traced = [&](const std::string& json) {
+    INFO(json);
+    Sgd sgd(net.context, {}, {}, noise_from(json));
+    double squares = 0;
+    const int draws = 2000;
+    for (int k = 0; k < draws; ++k)
+      for (const double value : net.draw(sgd, static_cast<uint32_t>(k))) squares += value * value / draws;
+    CHECK(squares / wanted == Approx(1).margin(0.12));
+  };
+  traced(R"({"type": "isotropic", "sigma": 3, "match_trace": 2})");
+  traced(R"({"type": "multiplicative", "sigma": 3, "match_trace": 2})");
+  traced(R"({"type": "multiplicative", "sigma": 3, "per": "sample", "match_trace": 2})");
+  traced(R"({"type": "fisher_trace", "small_batch": 4, "level": "literal", "match_trace": 2})");
+  traced(R"({"type": "kfac", "small_batch": 4, "match_trace": 2})");
+  traced(R"({"type": "full_fisher", "small_batch": 4, "centered": true, "match_trace": 2})");
+  traced(R"({"type": "unit_fisher", "small_batch": 4, "match_trace": 2})");
+  Sgd sgd(net.context, {}, {}, noise_from(R"({"type": "label", "match_trace": 2})"));
+  CHECK_THROWS_WITH(net.draw(sgd, 0), "noise.match_trace: the trace of 'label' is not known before it is drawn");
+}
+
+TEST_CASE("Fisher-trace noise has the trace of F over all, over each layer, or of d F") {
+  TinyNetwork net;
+  const Covariance fisher = formula(net, Structure::full);
+  double first = 0;
+  for (size_t i = 0; i < 10; ++i) first += fisher.at(i, i);
+  Covariance global, per_layer, literal;
+  for (size_t i = 0; i < size; ++i) {
+    global.at(i, i) = fisher.trace() / static_cast<double>(size);
+    per_layer.at(i, i) = i < 10 ? first / 10 : (fisher.trace() - first) / 27;
+    literal.at(i, i) = fisher.trace();
+  }
+  check_covariance(net, with_small_batch("fisher_trace"), global, 3000);
+  check_covariance(net, with_small_batch("fisher_trace", R"(, "level": "per_layer")"), per_layer, 3000);
+  check_covariance(net, with_small_batch("fisher_trace", R"(, "level": "literal")"), literal, 3000);
+}
+
+TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
+  TinyNetwork net;
+  const FisherOptions fisher{.refresh_every = 2, .ema = 0.75};
+  Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
+  Vector expected(size);
+  for (uint32_t step = 0; step < 4; ++step) {
+    net.accumulate(sgd, step, false);
+    const NoisePasses passes = sgd.passes({net.samples, 0, 5, step});
+    CHECK((passes.statistics.second_moment != SecondMoment::none) == (step % 2 == 0));
+    // Between the refreshes the parameters move, and with them F.
+    if (step % 2 == 0)
+      for (int64_t n = 0; n < net.samples; ++n) {
+        const Vector g = net.gradient(n);
+        for (size_t i = 0; i < size; ++i) {
+          if (n == 0) expected[i] *= step == 0 ? 0 : 0.75;
+          expected[i] += (step == 0 ? 1 : 0.25) * g[i] * g[i] / m;
+        }
+      }
+    sgd.step(net.model.parameters(), {0.5, net.samples, 5, step, true});
+    std::vector<float> average;
+    for (const Parameter* parameter : net.model.parameters())
+      for (const float value : parameter->fisher_average.span<float>()) average.push_back(value);
+    CHECK(compare(average, expected, {.terms = 64, .condition = 16}) == "");
+    CHECK(fisher_trace(net.context, fisher, net.model.parameters(), net.samples) ==
+          Approx(std::accumulate(expected.begin(), expected.end(), 0.0)).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("scale multiplies explicit vectors") {
+  TinyNetwork net;
+  Sgd plain(net.context, {}, {}, noise_from(with_small_batch("block_fisher")));
+  Sgd scaled(net.context, {}, {}, noise_from(with_small_batch("block_fisher", R"(, "scale": 3)")));
+  Vector expected = net.draw(plain, 1);
+  for (double& value : expected) value *= 3;
+  const Vector noise = net.draw(scaled, 1);
+  CHECK(compare(std::vector<float>(noise.begin(), noise.end()), expected) == "");
+}
