@@ -75,7 +75,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
   regime.sgd = read_sgd(root.object("optimizer"));
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
-  regime.fisher = read_fisher(root.object("fisher"));
+  regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
   regime.label_smoothing = static_cast<float>(
       root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
