@@ -425,6 +425,36 @@ TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
   }
 }
 
+TEST_CASE("a parameter whose layer gives no signed sums is named at the start, unless it gets no noise") {
+  Parameters parameters;
+  CHECK_THROWS_WITH(noise_from(R"({"type": "unit_fisher"})").require_sums(parameters.arena),
+                    "noise 'unit_fisher': the layer of parameter 'layer.weight' gives no sums with signs; leave it out "
+                    "by noise.parameters");
+  CHECK_NOTHROW(noise_from(R"({"type": "unit_fisher", "parameters": ["other.*"]})").require_sums(parameters.arena));
+  CHECK_NOTHROW(noise_from(R"({"type": "full_fisher"})").require_sums(parameters.arena));
+}
+
+TEST_CASE("ghost signs are one for each ghost batch, and need one") {
+  const auto build = [](const std::string& json) {
+    Config config(parse_json(json, "test"), "test");
+    return NoiseRegistry::builtin().build("full_fisher", config.root());
+  };
+  const auto structure = build(R"({"signs": "ghost", "small_batch": 4})");
+  bool both = false;
+  for (uint32_t step = 0; step < 8; ++step) {
+    const std::vector<float> weights = structure->sample_weights({16, 4, 3, step});
+    for (size_t n = 0; n < 16; ++n) {
+      CHECK(std::abs(weights[n]) == Approx(std::sqrt(16.0 / 4 - 1)));
+      CHECK(weights[n] == weights[n / 4 * 4]);
+    }
+    both = both || weights[0] != weights[15];
+  }
+  CHECK(both);
+  CHECK_THROWS_AS(structure->sample_weights({16, 0, 3, 0}), Error);
+  CHECK_THROWS_AS(build(R"({"signs": "ghost", "small_batch": 4, "centered": true})")->sample_weights({16, 16, 3, 0}),
+                  Error);
+}
+
 TEST_CASE("scale multiplies explicit vectors") {
   TinyNetwork net;
   Sgd plain(net.context, {}, {}, noise_from(with_small_batch("block_fisher")));
