@@ -42,7 +42,8 @@ std::filesystem::path output_folder(const Arguments& arguments, const Experiment
 void describe(Context& context, const Experiment& experiment, const Extensions& extensions, bool as_json) {
   DataCache data;
   const Regime& regime = experiment.regimes.front();
-  const Graph graph = make_model(context, regime, *data.get(regime), extensions).graph();
+  const Model model = make_model(context, regime, *data.get(regime), extensions);  // owns what the graph points to
+  const Graph graph = model.graph();
   fmt::print("{}\n", as_json ? graph.json().dump(2) : graph.text());
 }
 
