@@ -62,7 +62,7 @@ int run(int argc, char** argv) {
   app.add_flag("--ceilings", arguments.ceilings, "FMA peak, copy bandwidth and sgemm, on one thread and on all");
   app.add_option("--layers", arguments.layers, "Convolution and linear layers of these networks, one by one")
       ->check(network);
-  app.add_option("--steps", arguments.steps, "Training steps of these networks: plain, exact and spatial diag(F)")
+  app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step")
       ->capture_default_str()

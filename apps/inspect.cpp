@@ -40,7 +40,7 @@ Pass accumulate(Context& context, Model& model, const Regime& regime, const Batc
                 NoisePasses passes) {
   const int64_t samples = batch.size(), micro = std::min(samples, regime.batch.micro.value_or(samples));
   Pass pass{{}, Tensor(context, {samples, model.classes()}), Tensor(context, {samples}, DType::i32)};
-  passes.statistics.second_moment = regime.fisher.conv;
+  regime.fisher.collect(passes.statistics);
   model.arena().zero_sums();
   for (int64_t begin = 0; begin < samples; begin += micro) {
     const int64_t end = std::min(samples, begin + micro);
@@ -83,7 +83,7 @@ StoredMetadata describe(const Regime& regime, const Extensions& extensions, cons
                           {"fisher.conv", std::string(name_of(regime.fisher.conv))},
                           {"fisher.kind", std::string(regime.fisher.kind())},
                           {"fisher.centered", regime.fisher.centered ? "true" : "false"},
-                          {"fisher.batch_norm", "activation"}};
+                          {"fisher.batch_norm", regime.fisher.ghost_variance ? "ghost_variance" : "activation"}};
   const Json& noise = regime.effective.at("noise");
   for (const auto& [key, value] : noise.items()) {
     const bool always = key == "type" || key == "small_batch" || key == "sigma";

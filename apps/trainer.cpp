@@ -177,7 +177,7 @@ class Run {
     const bool log = (state_.step + 1) % regime_.log_every_steps == 0, log_layers = log && regime_.log_layers;
     const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
     NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
-    if (log_layers) passes.statistics.second_moment = regime_.fisher.conv;
+    if (log_layers) regime_.fisher.collect(passes.statistics);
     kernels::LossSums sums;
     const int64_t micro = regime_.batch.micro.value_or(samples);
     for (int64_t offset = 0; offset < samples; offset += micro) {

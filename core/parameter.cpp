@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "kernels/elementwise.h"
 #include "kernels/random.h"
 
 namespace noisysgd {
@@ -72,6 +73,17 @@ void ParameterArena::require_kronecker_factors() {
     factors->output_root = zeros(context_, factors->output_sum.shape());
     kronecker_.push_back(factors);
   }
+}
+
+void ParameterArena::begin_group() {
+  if (!before_group_.defined()) before_group_ = zeros(context_, {padded_});
+  kernels::scale(context_.queue, padded_, 1.0f, gradient_sum_.f32(), before_group_.f32());
+  fill(context_, gradient_sum_, 0.0f);
+}
+
+void ParameterArena::end_group() {
+  kernels::add_square(context_.queue, padded_, gradient_sum_.f32(), second_moment_.f32());
+  kernels::add(context_.queue, padded_, before_group_.f32(), gradient_sum_.f32());
 }
 
 void ParameterArena::gradients_into(GradientTarget target) {

@@ -89,6 +89,11 @@ class ParameterArena {
   void require_fisher_average();
   void require_kronecker_factors();
 
+  // Around the backward passes of one ghost batch: end_group adds the square of the gradient that it gave to the second
+  // moment.
+  void begin_group();
+  void end_group();
+
   // Redirects Parameter::gradient_sum.
   void gradients_into(GradientTarget target);
 
@@ -104,7 +109,7 @@ class ParameterArena {
   std::vector<Parameter*> parameters_;
   std::vector<int64_t> offsets_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, fisher_average_;
+  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, fisher_average_, before_group_;
   std::vector<KroneckerFactors*> kronecker_;
 };
 

@@ -30,6 +30,8 @@ struct SignedSums {
 
 struct Statistics {
   SecondMoment second_moment = SecondMoment::none;
+  // Above 0: the second moment is sum_b (sum of g_n over ghost batch b)^2 over groups of so many samples instead.
+  int64_t ghost_size = 0;
   SignedSums signs = {};
   // Sums for the Kronecker factors of the layers that have them (core/parameter.h).
   bool kronecker_input = false, kronecker_output = false;

@@ -26,6 +26,11 @@ NSGD_TARGET_CLONES void add_to(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
+NSGD_TARGET_CLONES void add_square_to(const float* x, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i] * x[i];
+}
+
 NSGD_TARGET_CLONES void multiply(float factor, const float* x, int64_t n, float* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = factor * x[i];
@@ -101,6 +106,11 @@ void relu_backward(Queue& queue, int64_t n, const float* y, const float* grad_y,
 
 void add(Queue& queue, int64_t n, const float* x, float* y) {
   parallel_ranges(queue, n, grain, [&](int64_t first, int64_t last) { add_to(x + first, last - first, y + first); });
+}
+
+void add_square(Queue& queue, int64_t n, const float* x, float* y) {
+  parallel_ranges(queue, n, grain,
+                  [&](int64_t first, int64_t last) { add_square_to(x + first, last - first, y + first); });
 }
 
 void scale(Queue& queue, int64_t n, float factor, const float* x, float* y) {

@@ -25,7 +25,38 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
   bind_buffers(context, buffers_);
 }
 
+// Ghost batches do not influence each other, so each can have its own passes.
+kernels::LossSums Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options) {
+  const int64_t samples = batch.size(), group = std::min(samples, options.statistics.ghost_size);
+  const int64_t ghost = network_->ghost_size();
+  NSGD_CHECK(!network_->couples_samples() || (ghost > 0 && group % ghost == 0),
+             "ghost batches of {} samples are coupled by this network, whose ghost size is {}", group, ghost);
+  NSGD_CHECK(samples % group == 0, "{} samples are not a multiple of the ghost size {}", samples, group);
+  const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
+    return tensor.defined() ? tensor.rows(begin, end) : Tensor();
+  };
+  kernels::LossSums sums;
+  for (int64_t begin = 0; begin < samples; begin += group) {
+    const int64_t end = begin + group;
+    AccumulateOptions part = options;
+    part.statistics.second_moment = SecondMoment::none;
+    part.sample_offset = options.sample_offset + begin;
+    part.sampled_labels = rows(options.sampled_labels, begin, end);
+    part.noise_weights = rows(options.noise_weights, begin, end);
+    part.logits = rows(options.logits, begin, end);
+    arena_.begin_group();
+    const kernels::LossSums of_group = accumulate(batch.rows(begin, end), part);
+    arena_.end_group();
+    sums.loss += of_group.loss;
+    sums.weighted_loss += of_group.weighted_loss;
+    sums.correct += of_group.correct;
+  }
+  return sums;
+}
+
 kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions& options) {
+  if (options.statistics.second_moment != SecondMoment::none && options.statistics.ghost_size > 0)
+    return accumulate_ghost_batches(batch, options);
   Tape tape;
   const Forward pass{context_, &tape, true, options.seed, options.step, options.sample_offset};
   Variable logits = network_->forward(pass, {batch.images});

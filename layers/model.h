@@ -71,6 +71,7 @@ class Model {
   int64_t classes() const { return classes_; }
 
  private:
+  kernels::LossSums accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options);
   void sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels);
 
   Context& context_;

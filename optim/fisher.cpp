@@ -8,7 +8,7 @@
 
 namespace noisysgd {
 
-FisherOptions read_fisher(const ConfigReader& json) {
+FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost_size) {
   FisherOptions options;
   options.conv = json.choice<SecondMoment>("conv",
                                            {{"exact", SecondMoment::exact},
@@ -20,7 +20,14 @@ FisherOptions read_fisher(const ConfigReader& json) {
   options.centered = json.boolean("centered", false);
   options.refresh_every = json.integer("refresh_every", {.default_value = 1, .at_least = 1});
   options.ema = json.number("ema", {.default_value = 0, .at_least = 0, .below = 1});
-  json.choice("batch_norm", {"activation"}, "activation");
+  options.ghost_variance = json.choice<bool>("batch_norm", {{"activation", false}, {"ghost_variance", true}}, false);
+  options.ghost_size = ghost_size.value_or(0);
+  if (options.ghost_variance && !ghost_size)
+    json.error("batch_norm", "\"ghost_variance\" needs batch.ghost_size: the size of the batches whose gradients vary");
+  if (options.ghost_variance && (options.conv != SecondMoment::exact || options.labels != FisherLabels::data))
+    json.error("batch_norm", "\"ghost_variance\" needs \"conv\": \"exact\" and \"kind\": \"empirical\"");
+  if (options.ghost_variance && options.centered)
+    json.error("centered", "does not go with \"batch_norm\": \"ghost_variance\", a variance already");
   if (options.centered && options.conv != SecondMoment::exact)
     json.error("centered", "needs \"conv\": \"exact\": only the exact second moment has the mean gradient to subtract");
   if (options.centered && options.labels == FisherLabels::sampled)
@@ -32,7 +39,15 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
                                                         int64_t batch) {
   const double samples = static_cast<double>(batch);
   kernels::NoiseCoefficients coefficients;
-  if (options.centered) {
+  if (options.ghost_variance) {
+    // With Q = sum_b (B G_b)^2 over K = M/B groups: B/(K-1) (sum_b G_b^2 - K G^2).
+    const double ghost = static_cast<double>(options.ghost_size), groups = samples / ghost;
+    NSGD_CHECK(batch > options.ghost_size && batch % options.ghost_size == 0,
+               "fisher.batch_norm: \"ghost_variance\" needs two or more whole ghost batches of {}, not {} samples",
+               options.ghost_size, batch);
+    coefficients.second_moment = static_cast<float>(1 / (ghost * (groups - 1)));
+    coefficients.gradient_sum = static_cast<float>(-1 / (ghost * groups * (groups - 1)));
+  } else if (options.centered) {
     NSGD_CHECK(batch > 1, "the centred Fisher matrix of a single sample is not defined");
     coefficients.second_moment = static_cast<float>(1 / (samples - 1));
     coefficients.gradient_sum = static_cast<float>(-1 / (samples * (samples - 1)));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <span>
 
@@ -18,12 +19,22 @@ struct FisherOptions {
   SecondMoment conv = SecondMoment::exact;
   FisherLabels labels = FisherLabels::data;  // "kind": empirical or true
   bool centered = false;
+  // "batch_norm": where ghost batches couple their samples, activation (delta times activation of each sample, what one
+  // backward pass holds) or ghost_variance: D = B Var_b(G_b) over the mean gradients G_b of ghost batches of B samples,
+  // one forward and backward pass each; at M_S = B, kappa D is the variance of small batches with all their coupling.
+  bool ghost_variance = false;
+  int64_t ghost_size = 0;     // B, with ghost_variance
   int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
   double ema = 0;             // weight of the old average at a refresh
 
   // True if the noise takes diag(F) from Parameter::fisher_average instead of the sums of the step.
   bool averaged() const { return refresh_every > 1 || ema > 0; }
   bool refreshes(uint32_t step) const { return step % refresh_every == 0; }
+  // What backward passes collect for diag(F).
+  void collect(Statistics& statistics) const {
+    statistics.second_moment = conv;
+    statistics.ghost_size = ghost_variance ? ghost_size : 0;
+  }
   FisherOptions of_one_batch() const {
     FisherOptions options = *this;
     options.refresh_every = 1;
@@ -33,7 +44,8 @@ struct FisherOptions {
   std::string_view kind() const { return labels == FisherLabels::data ? "empirical" : "true"; }
 };
 
-FisherOptions read_fisher(const ConfigReader& json);
+// ghost_size: the configured one, for ghost_variance.
+FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost_size = {});
 
 // D_i = cQ Q_i + cS S_i^2, clamped at 0: the coefficients for one parameter.
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,

@@ -1,5 +1,5 @@
 // Whole training steps (zero the sums, accumulate over micro-batches, noisy SGD step) of one network: plain, and with
-// diagonal-Fisher noise from the exact and the spatial estimator. Time is measured in turns within one process, memory
+// each kind of noise that has a cost of its own. Time is measured in turns within one process, memory
 // before that in a fresh context per variant.
 #pragma once
 

@@ -6,7 +6,7 @@
 //   position_fisher  eps_l = (s/M) sum_nt sigma_lnt G_l,n,t    kappa (1/M) sum_nt G_l,n,t G_l,n,t^T: its diagonal is
 //                                                             that of fisher.conv "spatial"
 // Cost: one more weight-gradient pass per layer. Layers must give signed sums (core/statistics.h): linear, conv2d and
-// batch_norm do; other layers get no noise.
+// batch_norm do; a parameter of another layer is an error at the start, unless noise.parameters leaves it out.
 #pragma once
 
 #include "optim/noise/noise.h"

@@ -144,8 +144,7 @@ NoisePasses Noise::passes(Context& context, const FisherOptions& fisher, const N
   NoisePasses passes;
   passes.step = batch.step;
   const NoiseNeeds needs = structure_->needs(batch);
-  passes.statistics.second_moment =
-      needs_second_moment() && fisher.refreshes(batch.step) ? fisher.conv : SecondMoment::none;
+  if (needs_second_moment() && fisher.refreshes(batch.step)) fisher.collect(passes.statistics);
   passes.statistics.signs = needs.signs;
   passes.statistics.kronecker_input = needs.kronecker_input;
   passes.statistics.kronecker_output = needs.kronecker_output;

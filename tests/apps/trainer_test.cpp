@@ -150,7 +150,9 @@ TEST_CASE("micro-batches give the whole batch's training under every noise that 
   const TemporaryFolder folder;
   const std::string type = GENERATE("full_fisher", "unit_fisher", "position_fisher", "kfac", "label");
   const std::string noise = R"(noise={"small_batch": 16, "stop_fraction": 1, "type": ")" + type + R"("})";
-  const std::vector<std::string> common{"epochs=1", "data.train_size=192", "model.layers[4].probability=0", noise};
+  const std::string coupling = type == "kfac" ? "ghost_variance" : "activation";
+  const std::vector<std::string> common{"fisher.batch_norm=" + coupling, "epochs=1", "data.train_size=192",
+                                        "model.layers[4].probability=0", noise};
   std::vector<std::string> cut = common;
   cut.push_back("batch.micro=32");
   REQUIRE(run(regime_with(common), folder.path() / "whole") == RunOutcome::finished);

@@ -29,6 +29,17 @@ TEST_CASE("scale multiplies, in place too") {
   CHECK(in_place == y);
 }
 
+TEST_CASE("add_square adds squares") {
+  const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 40000);
+  Queue queue({}, GENERATE(1, 3));
+  const auto x = random_tensor(n, 1, 100);
+  std::vector<float> y = random_tensor(n, 2);
+  std::vector<double> expected = to_double(y);
+  for (size_t i = 0; i < x.size(); ++i) expected[i] += double{x[i]} * x[i];
+  add_square(queue, n, x.data(), y.data());
+  CHECK(compare(y, expected) == "");
+}
+
 TEST_CASE("fill, add and ReLU at every size and offset") {
   Queue queue({}, 3);
   for (const int64_t n : sizes)

@@ -115,4 +115,10 @@ TEST_CASE("Fisher options") {
   CHECK_THROWS_AS(read(R"({"centered": true, "conv": "spatial"})"), ConfigError);
   CHECK_THROWS_AS(read(R"({"centered": true, "kind": "true"})"), ConfigError);
   CHECK_THROWS_AS(read(R"({"conv": "exakt"})"), ConfigError);
+  CHECK_THROWS_AS(read(R"({"batch_norm": "ghost_variance"})"), ConfigError);  // without a ghost size
+  CHECK(defaults.refresh_every == 1);
+  CHECK_FALSE(defaults.averaged());
+  CHECK(read(R"({"refresh_every": 3})").averaged());
+  CHECK(read(R"({"ema": 0.9})").averaged());
+  CHECK_THROWS_AS(read(R"({"ema": 1})"), ConfigError);
 }

@@ -363,6 +363,40 @@ TEST_CASE("Fisher-trace noise has the trace of F over all, over each layer, or o
   check_covariance(net, with_small_batch("fisher_trace", R"(, "level": "literal")"), literal, 3000);
 }
 
+TEST_CASE("ghost variance is B times the variance of the ghost batches' mean gradients") {
+  TinyNetwork net;
+  const int64_t ghost = GENERATE(1, 2, 4), micro = GENERATE(4, 8);
+  const FisherOptions fisher{.ghost_variance = true, .ghost_size = ghost};
+  Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
+  net.accumulate(sgd, 0, true, micro);
+  const auto groups = static_cast<double>(net.samples / ghost);
+  std::vector<Vector> means(static_cast<size_t>(groups), Vector(size));
+  Vector mean(size), variance(size), sum(size);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const Vector g = net.gradient(n);
+    for (size_t i = 0; i < size; ++i) {
+      means[static_cast<size_t>(n / ghost)][i] += g[i] / static_cast<double>(ghost);
+      mean[i] += g[i] / m;
+      sum[i] += g[i];
+    }
+  }
+  for (const Vector& of_group : means)
+    for (size_t i = 0; i < size; ++i)
+      variance[i] += static_cast<double>(ghost) * (of_group[i] - mean[i]) * (of_group[i] - mean[i]) / (groups - 1);
+  std::vector<float> sums, diagonal(size);
+  size_t next = 0;
+  for (const Parameter* parameter : net.model.parameters()) {
+    for (const float value : parameter->gradient_sum.span<float>()) sums.push_back(value);
+    fisher_diagonal(fisher, *parameter, net.samples, diagonal.data() + next);
+    next += static_cast<size_t>(parameter->shape.elements());
+  }
+  CHECK(compare(diagonal, variance, {.terms = 64, .condition = 32}) == "");
+  CHECK(compare(sums, sum, {.terms = 64, .condition = 8}) == "");
+  CHECK_THROWS_AS(
+      fisher_diagonal({.ghost_variance = true, .ghost_size = 8}, *net.model.parameters()[0], 8, diagonal.data()),
+      Error);
+}
+
 TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
   TinyNetwork net;
   const FisherOptions fisher{.refresh_every = 2, .ema = 0.75};
@@ -389,6 +423,36 @@ TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
     CHECK(fisher_trace(net.context, fisher, net.model.parameters(), net.samples) ==
           Approx(std::accumulate(expected.begin(), expected.end(), 0.0)).epsilon(1e-4));
   }
+}
+
+TEST_CASE("a parameter whose layer gives no signed sums is named at the start, unless it gets no noise") {
+  Parameters parameters;
+  CHECK_THROWS_WITH(noise_from(R"({"type": "unit_fisher"})").require_sums(parameters.arena),
+                    "noise 'unit_fisher': the layer of parameter 'layer.weight' gives no sums with signs; leave it out "
+                    "by noise.parameters");
+  CHECK_NOTHROW(noise_from(R"({"type": "unit_fisher", "parameters": ["other.*"]})").require_sums(parameters.arena));
+  CHECK_NOTHROW(noise_from(R"({"type": "full_fisher"})").require_sums(parameters.arena));
+}
+
+TEST_CASE("ghost signs are one for each ghost batch, and need one") {
+  const auto build = [](const std::string& json) {
+    Config config(parse_json(json, "test"), "test");
+    return NoiseRegistry::builtin().build("full_fisher", config.root());
+  };
+  const auto structure = build(R"({"signs": "ghost", "small_batch": 4})");
+  bool both = false;
+  for (uint32_t step = 0; step < 8; ++step) {
+    const std::vector<float> weights = structure->sample_weights({16, 4, 3, step});
+    for (size_t n = 0; n < 16; ++n) {
+      CHECK(std::abs(weights[n]) == Approx(std::sqrt(16.0 / 4 - 1)));
+      CHECK(weights[n] == weights[n / 4 * 4]);
+    }
+    both = both || weights[0] != weights[15];
+  }
+  CHECK(both);
+  CHECK_THROWS_AS(structure->sample_weights({16, 0, 3, 0}), Error);
+  CHECK_THROWS_AS(build(R"({"signs": "ghost", "small_batch": 4, "centered": true})")->sample_weights({16, 16, 3, 0}),
+                  Error);
 }
 
 TEST_CASE("scale multiplies explicit vectors") {
