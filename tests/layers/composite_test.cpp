@@ -70,7 +70,7 @@ TEST_CASE("nested residual sums: 3x through two identities") {
 }
 
 TEST_CASE("an input that no one else holds may be reused, with the same result") {
-  Context context;
+  Context context(test_device);
   const std::vector<float> x = random_tensor(20, 1), seed = random_tensor(20, 2);
   std::vector<std::vector<float>> values, gradients;
   for (const bool hold : {true, false}) {
@@ -81,10 +81,10 @@ TEST_CASE("an input that no one else holds may be reused, with the same result")
     Variable input{tensor_of(context, {4, 5}, x)};
     const Tensor held = hold ? input.value : Tensor();
     const Variable y = layer.forward({context, &tape, true}, std::move(input));
-    values.push_back(values_of(y.value));
+    values.push_back(values_of(context, y.value));
     tape.backward(context, y, tensor_of(context, {4, 5}, seed), {{SecondMoment::exact}});
-    gradients.push_back(values_of(arena.parameters()[0]->gradient_sum));
-    gradients.push_back(values_of(arena.parameters()[0]->second_moment));
+    gradients.push_back(values_of(context, arena.parameters()[0]->gradient_sum));
+    gradients.push_back(values_of(context, arena.parameters()[0]->second_moment));
   }
   CHECK(values[0] == values[1]);
   CHECK(gradients[0] == gradients[2]);
@@ -92,7 +92,7 @@ TEST_CASE("an input that no one else holds may be reused, with the same result")
 }
 
 TEST_CASE("gradients that reach one value several times are added, whoever owns them") {
-  Context context;
+  Context context(test_device);
   const std::vector<float> seed = random_tensor(6, 1);
   const int copies = GENERATE(1, 2, 3, 4);
   Tape tape;
@@ -105,8 +105,8 @@ TEST_CASE("gradients that reach one value several times are added, whoever owns 
   tape.backward(context, y, tensor_of(context, {6}, seed), {});
   Vector expected = to_double(seed);
   for (double& value : expected) value *= copies;
-  CHECK(compare(values_of(tape.gradient(x)), expected) == "");
-  CHECK(values_of(first_handed_out) == seed);
+  CHECK(compare(values_of(context, tape.gradient(x)), expected) == "");
+  CHECK(values_of(context, first_handed_out) == seed);
 }
 
 TEST_CASE("sequential and residual refuse shapes that do not meet") {

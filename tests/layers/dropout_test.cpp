@@ -14,7 +14,7 @@ struct Passed {
 
 // Ones through the layer and back, as micro-batches of the given size; the outputs one after another.
 Passed pass_ones(Layer& layer, int64_t samples, int64_t micro, uint64_t seed, uint32_t step) {
-  Context context;
+  Context context(test_device);
   Passed passed;
   for (int64_t begin = 0; begin < samples; begin += micro) {
     const int64_t count = std::min(micro, samples - begin);
@@ -23,9 +23,9 @@ Passed pass_ones(Layer& layer, int64_t samples, int64_t micro, uint64_t seed, ui
     Tape tape;
     const Variable x = tape.leaf(tensor_of(context, shape, ones));
     const Variable y = layer.forward({context, &tape, true, seed, step, begin}, x);
-    for (const float value : values_of(y.value)) passed.y.push_back(value);
+    for (const float value : values_of(context, y.value)) passed.y.push_back(value);
     tape.backward(context, y, tensor_of(context, shape, ones), {});
-    for (const float value : values_of(tape.gradient(x))) passed.grad_x.push_back(value);
+    for (const float value : values_of(context, tape.gradient(x))) passed.grad_x.push_back(value);
   }
   return passed;
 }
@@ -57,8 +57,8 @@ TEST_CASE("the dropout mask does not depend on micro-batching, but on seed, step
 }
 
 TEST_CASE("dropout is the identity in inference") {
-  Context context;
+  Context context(test_device);
   Dropout layer("drop", {6}, 0.5f, stream_of("drop"));
   const std::vector<float> x = random_tensor(24, 1);
-  CHECK(values_of(layer.forward({context}, {tensor_of(context, {4, 6}, x)}).value) == x);
+  CHECK(values_of(context, layer.forward({context}, {tensor_of(context, {4, 6}, x)}).value) == x);
 }

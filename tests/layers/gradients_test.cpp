@@ -106,7 +106,7 @@ TEST_CASE("conv2d: value, gradients and second moments of every estimator") {
 TEST_CASE("conv2d: exact and spatial estimators agree where there is one position") {
   const kernels::ConvShape shape{5, 4, 3, 2, 3, 4, 3, 1, 1, 0, 0};
   REQUIRE(shape.positions() == 1);
-  Context context;
+  Context context(test_device);
   std::vector<std::vector<float>> squares;
   for (const SecondMoment kind : {SecondMoment::exact, SecondMoment::spatial}) {
     Conv2d layer("conv", {4, 3, 2}, {.out_channels = 3, .kernel = {4, 3}});
@@ -115,7 +115,7 @@ TEST_CASE("conv2d: exact and spatial estimators agree where there is one positio
     Tape tape;
     const Variable y = layer.forward({context, &tape, true}, {tensor_of(context, {5, 4, 3, 2}, random_tensor(120, 1))});
     tape.backward(context, y, tensor_of(context, {5, 1, 1, 3}, random_tensor(15, 2)), {{kind}});
-    squares.push_back(values_of(arena.parameters()[0]->second_moment));
+    squares.push_back(values_of(context, arena.parameters()[0]->second_moment));
   }
   CHECK(compare(squares[0], to_double(squares[1])) == "");
 }
@@ -130,7 +130,7 @@ TEST_CASE("batch_norm: value, gradients and second moments over ghost groups") {
 }
 
 TEST_CASE("batch_norm refuses what it cannot normalise") {
-  Context context;
+  Context context(test_device);
   BatchNormOptions options;
   options.ghost_size = 4;
   BatchNorm layer("bn", {3}, options);

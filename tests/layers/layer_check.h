@@ -12,6 +12,7 @@
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
+#include "tests/test_device.h"
 
 namespace noisysgd::test {
 
@@ -29,17 +30,10 @@ struct LayerCheck {
 };
 
 inline Tensor tensor_of(Context& context, const Shape& shape, const std::vector<float>& values) {
-  Tensor tensor(context, shape);
-  NSGD_CHECK(static_cast<int64_t>(values.size()) == shape.elements(), "test: {} values for {}", values.size(),
-             shape.text());
-  std::copy(values.begin(), values.end(), tensor.f32());
-  return tensor;
+  return from_host(context, shape, values);
 }
 
-inline std::vector<float> values_of(const Tensor& tensor) {
-  const auto span = tensor.span<float>();
-  return {span.begin(), span.end()};
-}
+inline std::vector<float> values_of(Context& context, const Tensor& tensor) { return to_host<float>(context, tensor); }
 
 // Derivatives of y [N,T,C] by one scalar, contracted with the cotangent in the three ways that matter.
 struct Contractions {
@@ -75,7 +69,7 @@ inline Vector derivative_of(const std::function<Vector()>& f, double& scalar, do
 }
 
 // What a layer's backward leaves in one parameter, and what it should.
-inline std::string check_parameter(const Parameter& parameter, const std::vector<float>& base_sum,
+inline std::string check_parameter(Context& context, const Parameter& parameter, const std::vector<float>& base_sum,
                                    const std::vector<float>& base_square, const std::vector<Contractions>& expected,
                                    SecondMoment kind, Tolerance tolerance) {
   Vector sum(base_sum.begin(), base_sum.end()), square(base_square.begin(), base_square.end());
@@ -85,16 +79,16 @@ inline std::string check_parameter(const Parameter& parameter, const std::vector
     sum[i] += expected[i].gradient;
     if (kind != SecondMoment::none) square[i] += spatial ? expected[i].spatial : expected[i].exact;
   }
-  if (const auto error = compare(values_of(parameter.gradient_sum), sum, tolerance); !error.empty())
+  if (const auto error = compare(values_of(context, parameter.gradient_sum), sum, tolerance); !error.empty())
     return fmt::format("gradient of {}: {}", parameter.name, error);
-  if (const auto error = compare(values_of(parameter.second_moment), square, tolerance); !error.empty())
+  if (const auto error = compare(values_of(context, parameter.second_moment), square, tolerance); !error.empty())
     return fmt::format("second moment of {}: {}", parameter.name, error);
   return "";
 }
 
 // Empty if all agrees.
 inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck options = {}) {
-  Context context;
+  Context context(test_device);
   ParameterArena arena(context, layer.parameters(), true);
   bind_buffers(context, layer.buffers());
   std::vector<std::vector<float>> base_sums, base_squares;
@@ -103,7 +97,7 @@ inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck 
   for (Parameter* parameter : arena.parameters()) {
     const int64_t n = parameter->shape.elements();
     const auto set = [&](const Tensor& tensor, const std::vector<float>& values) {
-      std::copy(values.begin(), values.end(), tensor.f32());
+      copy_from_host<float>(context, values, tensor);
       return values;
     };
     parameters.push_back(to_double(set(parameter->value, random_tensor(n, ++stream))));
@@ -117,29 +111,29 @@ inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck 
   Tape tape;
   const Variable input = tape.leaf(tensor_of(context, in, x));
   const Variable output = layer.forward({context, &tape, true}, input);
-  const std::vector<float> y = values_of(output.value);
+  const std::vector<float> y = values_of(context, output.value);
   tape.backward(context, output, tensor_of(context, out, cotangent), {{options.kind}});
 
   Vector x64 = to_double(x);
   const Vector cotangent64 = to_double(cotangent);
   const auto f = [&] { return formula(x64, parameters); };
   const Tolerance tolerance{static_cast<double>(in.elements() + out.elements()), options.condition};
-  if (values_of(input.value) != x) return "the input was overwritten while others hold it";
+  if (values_of(context, input.value) != x) return "the input was overwritten while others hold it";
   if (const auto error = compare(y, f(), tolerance); !error.empty()) return "value: " + error;
 
   const int64_t channels = layer.output_shape()[-1];
   Vector grad_x;
   for (double& scalar : x64)
     grad_x.push_back(contract(derivative_of(f, scalar, options.step), cotangent64, options.samples, channels).gradient);
-  if (const auto error = compare(values_of(tape.gradient(input)), grad_x, tolerance); !error.empty())
+  if (const auto error = compare(values_of(context, tape.gradient(input)), grad_x, tolerance); !error.empty())
     return "gradient of the input: " + error;
 
   for (size_t p = 0; p < parameters.size(); ++p) {
     std::vector<Contractions> expected;
     for (double& scalar : parameters[p])
       expected.push_back(contract(derivative_of(f, scalar, options.step), cotangent64, options.samples, channels));
-    const auto error =
-        check_parameter(*arena.parameters()[p], base_sums[p], base_squares[p], expected, options.kind, tolerance);
+    const auto error = check_parameter(context, *arena.parameters()[p], base_sums[p], base_squares[p], expected,
+                                       options.kind, tolerance);
     if (!error.empty()) return error;
   }
   return "";

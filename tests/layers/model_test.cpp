@@ -10,6 +10,7 @@
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
+#include "tests/test_device.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -35,12 +36,10 @@ struct Trainee {
     model.arena().initialise(7);
   }
   Batch batch(int64_t samples) {
-    Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
-    const auto pixels = random_tensor(batch.images.elements(), 1);
-    const auto labels = random_integers(samples, 2, classes);
-    std::copy(pixels.begin(), pixels.end(), batch.images.f32());
-    std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
-    return batch;
+    const Shape images = image.batched(samples);
+    return {from_host(context, images, random_tensor(images.elements(), 1)),
+            from_host(context, {samples}, random_integers(samples, 2, classes)),
+            {}};
   }
   // The sums over the batch, cut into micro-batches of the given size.
   kernels::LossSums accumulate(const Batch& batch, int64_t micro, AccumulateOptions options) {
@@ -57,16 +56,16 @@ struct Trainee {
     }
     return total;
   }
-  std::vector<float> all(Tensor Parameter::*member) const {
+  std::vector<float> all(Tensor Parameter::*member) {
     std::vector<float> values;
     for (const Parameter* parameter : model.parameters()) {
-      const auto span = (parameter->*member).span<float>();
-      values.insert(values.end(), span.begin(), span.end());
+      const std::vector<float> own = to_host<float>(context, parameter->*member);
+      values.insert(values.end(), own.begin(), own.end());
     }
     return values;
   }
 
-  Context context;
+  Context context{test_device};
   Model model;
 };
 
@@ -87,10 +86,8 @@ TEST_CASE("a network of convolutions, ghost batch norm and a residual sum has th
   const Batch batch = trainee.batch(samples);
   trainee.accumulate(batch, samples, collecting(SecondMoment::none));
 
-  const auto pixels = batch.images.span<float>();
-  const Vector x(pixels.begin(), pixels.end());
-  const auto label_span = batch.labels.span<int32_t>();
-  const std::vector<int32_t> labels(label_span.begin(), label_span.end());
+  const Vector x = to_double(to_host<float>(trainee.context, batch.images));
+  const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, batch.labels);
   const kernels::ConvShape first{samples, height, width, 2, 4, 3, 3, 1, 1, 1, 1},
       second{samples, height, width, 4, 4, 3, 3, 1, 1, 1, 1};
   const kernels::BatchNormShape normalised{samples, height * width, 4, ghost};
@@ -130,8 +127,7 @@ TEST_CASE("gradient, diag(F) and loss do not depend on micro-batching") {
   const kernels::LossSums whole = trainee.accumulate(batch, 24, options);
   const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum),
                            squares = trainee.all(&Parameter::second_moment);
-  const auto sampled = options.sampled_labels.span<int32_t>();
-  const std::vector<int32_t> labels(sampled.begin(), sampled.end());
+  const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, options.sampled_labels);
   for (const int64_t micro : {4, 8, 20}) {
     const kernels::LossSums cut = trainee.accumulate(batch, micro, options);
     CHECK(cut.loss == Approx(whole.loss).epsilon(1e-6));
@@ -139,7 +135,7 @@ TEST_CASE("gradient, diag(F) and loss do not depend on micro-batching") {
     CHECK(compare(trainee.all(&Parameter::gradient_sum), to_double(gradient), {.terms = 100}) == "");
     CHECK(compare(trainee.all(&Parameter::second_moment), to_double(squares), {.terms = 100}) == "");
     if (fisher_labels == FisherLabels::sampled)
-      CHECK(std::equal(labels.begin(), labels.end(), options.sampled_labels.data<int32_t>()));
+      CHECK(to_host<int32_t>(trainee.context, options.sampled_labels) == labels);
   }
 }
 
@@ -178,11 +174,11 @@ TEST_CASE("the exact diagonal is at most positions times the spatial one") {
   trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
   const Parameter& filter = *trainee.model.parameters()[0];
   REQUIRE(filter.positions == image[0] * image[1]);
-  const auto exact_span = filter.second_moment.span<float>();
-  const std::vector<float> exact(exact_span.begin(), exact_span.end());
+  const std::vector<float> exact = to_host<float>(trainee.context, filter.second_moment);
   trainee.accumulate(batch, 8, collecting(SecondMoment::spatial));
+  const std::vector<float> spatial = to_host<float>(trainee.context, filter.second_moment);
   for (size_t i = 0; i < exact.size(); ++i)
-    CHECK(exact[i] <= 1.0001f * static_cast<float>(filter.positions) * filter.second_moment.f32()[i]);
+    CHECK(exact[i] <= 1.0001f * static_cast<float>(filter.positions) * spatial[i]);
 }
 
 TEST_CASE("a loss scaled by c scales gradients by c and second moments by its square") {
@@ -230,14 +226,15 @@ TEST_CASE("evaluation has no dropout, runs on running statistics, and reports lo
   for (const std::string& network : {convolutional, with_dropout}) {
     Trainee trainee(network, 4);
     const Batch batch = trainee.batch(8);
-    const Tensor logits = trainee.model.logits(batch.images), again = trainee.model.logits(batch.images);
-    const auto values = logits.span<float>(), other = again.span<float>();
-    CHECK(std::equal(values.begin(), values.end(), other.begin()));
+    const auto logits_of = [&](const Tensor& images) {
+      return to_host<float>(trainee.context, trainee.model.logits(images));
+    };
+    const std::vector<float> values = logits_of(batch.images);
+    CHECK(logits_of(batch.images) == values);
     // One sample alone gives what it gives in company.
-    const Tensor alone = trainee.model.logits(batch.rows(2, 3).images);
-    CHECK(compare(alone.span<float>(), Vector(values.begin() + 2 * classes, values.begin() + 3 * classes),
-                  {.terms = 100}) == "");
-    const auto labels = batch.labels.span<int32_t>();
+    CHECK(compare(logits_of(batch.rows(2, 3).images),
+                  Vector(values.begin() + 2 * classes, values.begin() + 3 * classes), {.terms = 100}) == "");
+    const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, batch.labels);
     const Vector losses =
         reference::cross_entropy(8, classes, {values.begin(), values.end()}, {labels.begin(), labels.end()}, 0.0);
     CHECK(trainee.model.evaluate(batch).loss == Approx(std::accumulate(losses.begin(), losses.end(), 0.0)));
@@ -248,12 +245,15 @@ TEST_CASE("the first layer that shows a NaN is named") {
   Trainee trainee(convolutional, 4);
   const Batch batch = trainee.batch(8);
   CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0).empty());
-  trainee.model.parameters()[3]->value.f32()[0] = std::numeric_limits<float>::quiet_NaN();
+  const Parameter& broken = *trainee.model.parameters()[3];
+  std::vector<float> values = to_host<float>(trainee.context, broken.value);
+  values[0] = std::numeric_limits<float>::quiet_NaN();
+  copy_from_host<float>(trainee.context, values, broken.value);
   CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0) == "block1.conv1");
 }
 
 TEST_CASE("a network must end in one score per class") {
-  Context context;
+  Context context(test_device);
   CHECK_THROWS_WITH(Model(context, network_from(R"({"type": "flatten"})", image, classes), classes),
                     "the network's output [60] is not one score for each of 3 classes");
 }
