@@ -49,14 +49,12 @@ struct Tiling {
 struct Problem {
   const float *x, *grad_y;
   float* partial;
-  int64_t batch;
-  int32_t in_channels, out_channels;
+  int32_t batch, in_channels, out_channels;
 };
 
 // A thread block's part: where its tile begins and which samples its group takes: first, first + step, ...
 struct Share {
-  int32_t k0, c0;
-  int64_t first, step;
+  int32_t k0, c0, first, step;
 };
 
 __device__ void copy_or_zero(float* to, const float* from, bool copy) {
@@ -65,14 +63,14 @@ __device__ void copy_or_zero(float* to, const float* from, bool copy) {
 
 // Starts the copies of item `item` of the group; what lies outside the image or behind the last sample becomes zero.
 template <class T>
-__device__ void load_item(const Problem& p, const Share& share, int64_t item, int thread, float* stage) {
+__device__ void load_item(const Problem& p, const Share& share, int item, int thread, float* stage) {
   constexpr int x_chunks = T::c_tile / chunk, grad_chunks = T::k_tile / chunk;
-  const int band0 = static_cast<int>(item % T::bands) * T::band;
+  const int band0 = item % T::bands * T::band;
   for (int s = 0; s < T::samples_per_item; ++s, stage += T::sample_floats) {
-    const int64_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
+    const int32_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
     const bool exists = n < p.batch;
-    const float* x = p.x + (exists ? n : 0) * T::in_size * T::in_size * p.in_channels + share.c0;
-    const float* grad = p.grad_y + (exists ? n : 0) * T::size * T::size * p.out_channels + share.k0;
+    const float* x = p.x + int64_t{exists ? n : 0} * T::in_size * T::in_size * p.in_channels + share.c0;
+    const float* grad = p.grad_y + int64_t{exists ? n : 0} * T::size * T::size * p.out_channels + share.k0;
 #pragma unroll 1
     for (int i = thread; i < T::x_rows * T::x_columns * x_chunks; i += T::group_threads) {
       const int c = i % x_chunks * chunk, column = i / x_chunks % T::x_columns, row = i / x_chunks / T::x_columns;
@@ -180,14 +178,14 @@ __global__ void __launch_bounds__(T::threads, 1) conv_tensor_kernel(Problem p) {
   const int group = static_cast<int>(threadIdx.x) / T::group_threads, warp = thread / warp_lanes;
   const int warp_k = warp % T::warps_k, warp_c = warp / T::warps_k;
   const auto tile = static_cast<int32_t>(blockIdx.x), c_tiles = p.in_channels / T::c_tile;
-  const int64_t shares = int64_t{gridDim.y} * T::groups;
-  const Share share{tile / c_tiles * T::k_tile, tile % c_tiles * T::c_tile, int64_t{blockIdx.y} * T::groups + group,
-                    shares};
+  const auto shares = static_cast<int32_t>(gridDim.y) * T::groups;
+  const Share share{tile / c_tiles * T::k_tile, tile % c_tiles * T::c_tile,
+                    static_cast<int32_t>(blockIdx.y) * T::groups + group, shares};
   const LanePlace place = lane_place<T>(lane, warp_k, warp_c);
   float* const group_stages = stages + group * T::stages * T::stage_floats;
   // All groups take the same number of items, so that one barrier serves the block; the last may be empty.
-  const int64_t samples = (p.batch + shares - 1) / shares;
-  const int64_t items = (samples + T::samples_per_item - 1) / T::samples_per_item * T::bands;
+  const int samples = (p.batch + shares - 1) / shares;
+  const int items = (samples + T::samples_per_item - 1) / T::samples_per_item * T::bands;
 
   Fragments<T> sample{}, gradient{}, square{};
   for (int item = 0; item < T::stages - 1; ++item) {
@@ -196,7 +194,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_tensor_kernel(Problem p) {
   }
   int stage = 0, free_stage = T::stages - 1;
 #pragma unroll 1
-  for (int64_t item = 0; item < items; ++item) {
+  for (int item = 0; item < items; ++item) {
     __pipeline_wait_prior(T::stages - 2);
     __syncthreads();  // the item is here for all, and all are done with the stage that is filled next
     if (item + T::stages - 1 < items)
@@ -217,7 +215,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_tensor_kernel(Problem p) {
   }
 
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
-  float* const to = p.partial + share.first * moments * weights;
+  float* const to = p.partial + int64_t{share.first} * moments * weights;
   const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;
   store_fragments<T>(p, k, c, lane, moments == 1 ? sample : gradient, to);
   if (moments == 2) store_fragments<T>(p, k, c, lane, square, to + weights);
@@ -232,8 +230,12 @@ int64_t blocks_per_tile(const ConvShape& s) {
 
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, int moments, const float* x, const float* grad_y, float* partial) {
-  const Problem problem{
-      x, grad_y, partial, s.batch, static_cast<int32_t>(s.in_channels), static_cast<int32_t>(s.out_channels)};
+  const Problem problem{x,
+                        grad_y,
+                        partial,
+                        static_cast<int32_t>(s.batch),
+                        static_cast<int32_t>(s.in_channels),
+                        static_cast<int32_t>(s.out_channels)};
   const dim3 grid(static_cast<unsigned>((s.out_channels / T::k_tile) * (s.in_channels / T::c_tile)),
                   static_cast<unsigned>(blocks_per_tile<T>(s)));
   launch(queue, moments == 2 ? conv_tensor_kernel<T, 2> : conv_tensor_kernel<T, 1>, grid, T::threads, T::shared_bytes,
@@ -258,11 +260,10 @@ constexpr Choice choice_of = {T::size,   T::stride,           T::k_tile,        
 // The first that takes a shape: larger tiles read shared memory less often.
 //                                             size stride m k c groups band stages
 constexpr std::array choices = {
-    choice_of<Tiling<32, 1, 2, 2, 4, 1, 4, 2>>, choice_of<Tiling<32, 1, 1, 1, 2, 5, 4, 2>>,
-    choice_of<Tiling<16, 1, 2, 2, 4, 1, 8, 2>>, choice_of<Tiling<16, 1, 1, 2, 4, 1, 8, 3>>,
-    choice_of<Tiling<8, 1, 2, 2, 4, 1, 8, 3>>,  choice_of<Tiling<4, 1, 2, 2, 4, 1, 4, 3, 4>>,
-    choice_of<Tiling<16, 2, 1, 2, 2, 3, 4, 2>>, choice_of<Tiling<8, 2, 1, 2, 2, 3, 8, 2>>,
-    choice_of<Tiling<4, 2, 1, 2, 2, 3, 4, 2>>,
+    choice_of<Tiling<32, 1, 1, 2, 4, 1, 4, 2>>,   choice_of<Tiling<32, 1, 1, 1, 2, 5, 4, 2>>,
+    choice_of<Tiling<16, 1, 1, 2, 4, 1, 8, 3>>,   choice_of<Tiling<8, 1, 1, 2, 4, 1, 8, 4>>,
+    choice_of<Tiling<4, 1, 2, 2, 4, 1, 4, 3, 4>>, choice_of<Tiling<16, 2, 1, 2, 2, 3, 4, 2>>,
+    choice_of<Tiling<8, 2, 1, 2, 2, 3, 8, 2>>,    choice_of<Tiling<4, 2, 1, 2, 2, 3, 4, 2>>,
 };
 
 const Choice* choose(const ConvShape& s, const float* x, const float* grad_y) {
@@ -270,7 +271,8 @@ const Choice* choose(const ConvShape& s, const float* x, const float* grad_y) {
                             reinterpret_cast<uintptr_t>(grad_y) % (chunk * sizeof(float)) == 0;
   const bool square = s.height == s.width && s.stride_height == s.stride_width && s.kernel_height == 3 &&
                       s.kernel_width == 3 && s.padding_height == 1 && s.padding_width == 1;
-  if (!whole_chunks || !square) return nullptr;
+  constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
+  if (!whole_chunks || !square || s.batch > most || s.in_channels * s.out_channels > most) return nullptr;
   for (const Choice& choice : choices)
     if (choice.takes(s)) return &choice;
   return nullptr;
