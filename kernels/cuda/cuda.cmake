@@ -51,11 +51,18 @@ function(nsgd_emulate_kernels target)
   endforeach()
 endfunction()
 
-# nsgd_cuda_kernels(a.cu …): kernels of the library, in builds with CUDA.
-function(nsgd_cuda_kernels)
+# nsgd_cuda_sources(target a.cu …), in builds with CUDA.
+function(nsgd_cuda_sources target)
   if(NSGD_CUDA_EMULATED)
-    nsgd_emulate_kernels(noisysgd ${ARGN})
-  elseif(NSGD_WITH_CUDA)
-    target_sources(noisysgd PRIVATE ${ARGN})
+    nsgd_emulate_kernels(${target} ${ARGN})
+  else()
+    target_sources(${target} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
+# nsgd_cuda_kernels(a.cu …): kernels of the library, left out of builds without CUDA.
+function(nsgd_cuda_kernels)
+  if(NSGD_WITH_CUDA)
+    nsgd_cuda_sources(noisysgd ${ARGN})
   endif()
 endfunction()

@@ -1,0 +1,18 @@
+// Kernels with one fault each, which the emulator must find.
+#pragma once
+
+#include <string>
+
+#include "kernels/queue.h"
+
+namespace noisysgd::test {
+
+// Launches the kernel with the fault of that name; x and y: 256 floats each on the device. Faults:
+//   in every build: divergent_barrier, missed_barrier, unequal_loops, mask_without_lane, shuffle_outside_mask,
+//     barrier_and_warp (a deadlock), copy_never_awaited, host_pointer, block_too_large;
+//   by the values they leave: wait_too_weak (NaN);
+//   by the address sanitizer: shared_out_of_bounds, dynamic_out_of_bounds, global_out_of_bounds, misaligned;
+//   by the race checker: missing_barrier, missing_warp_barrier, missing_second_barrier, block_race, unwritten_shared.
+void launch_fault(kernels::Queue& queue, const std::string& name, const float* x, float* y);
+
+}  // namespace noisysgd::test

@@ -1,0 +1,131 @@
+#include "tests/emulator/primitives.h"
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/ptx.h"
+
+namespace noisysgd::test {
+
+using kernels::cuda::launch;
+namespace ptx = kernels::cuda::ptx;
+
+namespace {
+
+constexpr unsigned all_lanes = 0xffffffffu;
+
+__global__ void shuffles_kernel(const int32_t* in, int32_t* out) {
+  const int lane = threadIdx.x;
+  const int32_t value = in[lane];
+  out[lane] = __shfl_sync(all_lanes, value, 5);
+  out[32 + lane] = __shfl_sync(all_lanes, value, lane % 8 / 2, 8);
+  out[64 + lane] = __shfl_xor_sync(all_lanes, value, 3);
+  out[96 + lane] = __shfl_down_sync(all_lanes, value, 4);
+  out[128 + lane] = __shfl_up_sync(all_lanes, value, 4);
+  constexpr unsigned even_lanes = 0x55555555u;
+  int32_t sum = value;
+  if (lane % 2 == 0) {
+    for (int bits = 16; bits > 1; bits /= 2) sum += __shfl_xor_sync(even_lanes, sum, bits);
+  }
+  out[160 + lane] = sum;
+}
+
+__global__ void votes_kernel(const int32_t* in, int32_t* out) {
+  const int32_t value = in[threadIdx.x];
+  const int positive = value > 0;
+  const unsigned ballot = __ballot_sync(all_lanes, positive);
+  const int any = __any_sync(all_lanes, positive), all = __all_sync(all_lanes, positive);
+  const int32_t least = __reduce_min_sync(all_lanes, value);
+  const int count = __syncthreads_count(positive), both = __syncthreads_and(positive), one = __syncthreads_or(positive);
+  if (threadIdx.x > 0) return;
+  out[0] = static_cast<int32_t>(ballot);
+  out[1] = any != 0;
+  out[2] = all != 0;
+  out[3] = count;
+  out[4] = both != 0;
+  out[5] = one != 0;
+  out[6] = least;
+}
+
+__global__ void reverse_blocks_kernel(const float* in, float* out) {
+  GPU_DYNAMIC_SHARED(float, block);
+  const unsigned base = blockIdx.x * blockDim.x;
+  block[threadIdx.x] = in[base + threadIdx.x];
+  __syncthreads();
+  out[base + threadIdx.x] = block[blockDim.x - 1 - threadIdx.x];
+}
+
+__global__ void staged_row_sums_kernel(int rows, const float* in, float* out) {
+  GPU_SHARED(float, buffer, [2][64]);
+  const int column = threadIdx.x;
+  const auto fetch = [&](int row) {
+    if (column < 16 && row < rows)
+      __pipeline_memcpy_async(&buffer[row % 2][column * 4], in + row * 64 + column * 4, 16);
+    __pipeline_commit();
+  };
+  float sum = 0;
+  fetch(0);
+  for (int row = 0; row < rows; ++row) {
+    fetch(row + 1);
+    __pipeline_wait_prior(1);
+    __syncthreads();
+    sum += buffer[row % 2][63 - column];  // what another thread fetched
+    __syncthreads();
+  }
+  out[63 - column] = sum;
+}
+
+__global__ void tf32_product_kernel(const float* a, const float* b, float* d) {
+  const int group = threadIdx.x / 4, place = threadIdx.x % 4;
+  uint32_t fragment_a[4], fragment_b[2];
+  float fragment_d[4] = {};
+  for (int i = 0; i < 4; ++i) fragment_a[i] = ptx::round_to_tf32(a[(group + i % 2 * 8) * 8 + place + i / 2 * 4]);
+  for (int i = 0; i < 2; ++i) fragment_b[i] = ptx::round_to_tf32(b[(place + i * 4) * 8 + group]);
+  ptx::mma_m16n8k8_tf32(fragment_d, fragment_a, fragment_b);
+  for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + place * 2 + i % 2] = fragment_d[i];
+}
+
+__global__ void scalar_functions_kernel(int n, const float* x, float* out) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  out[i] = __uint_as_float(ptx::round_to_tf32(x[i]));
+  out[n + i] = ptx::exp2_approximate(x[i]);
+  out[2 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
+}
+
+__global__ void histogram_kernel(int n, const int32_t* values, int32_t* counts, unsigned* finished, int32_t* total) {
+  GPU_SHARED(bool, is_last);
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < n) atomicAdd(&counts[values[i]], 1);
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) is_last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;
+  __syncthreads();
+  if (!is_last || threadIdx.x > 0) return;
+  int32_t sum = 0;
+  for (int k = 0; k < 8; ++k) sum += atomicAdd(&counts[k], 0);
+  *total = sum;
+}
+
+}  // namespace
+
+void shuffles(kernels::Queue& queue, const int32_t* in, int32_t* out) {
+  launch(queue, shuffles_kernel, 1, 32, 0, in, out);
+}
+void votes(kernels::Queue& queue, const int32_t* in, int32_t* out) { launch(queue, votes_kernel, 1, 64, 0, in, out); }
+void reverse_blocks(kernels::Queue& queue, int blocks, const float* in, float* out) {
+  launch(queue, reverse_blocks_kernel, static_cast<unsigned>(blocks), 256, 256 * sizeof(float), in, out);
+}
+void staged_row_sums(kernels::Queue& queue, int rows, const float* in, float* out) {
+  launch(queue, staged_row_sums_kernel, 1, 64, 0, rows, in, out);
+}
+void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* d) {
+  launch(queue, tf32_product_kernel, 1, 32, 0, a, b, d);
+}
+void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out) {
+  launch(queue, scalar_functions_kernel, static_cast<unsigned>((n + 127) / 128), 128, 0, n, x, out);
+}
+void histogram(kernels::Queue& queue, int n, const int32_t* values, int32_t* counts, unsigned* finished,
+               int32_t* total) {
+  launch(queue, histogram_kernel, static_cast<unsigned>((n + 63) / 64), 64, 0, n, values, counts, finished, total);
+}
+
+}  // namespace noisysgd::test

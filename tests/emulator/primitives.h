@@ -1,0 +1,29 @@
+// What kernels are made of, one small kernel each: the emulator must give what a GPU gives.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/queue.h"
+
+namespace noisysgd::test {
+
+// out [6,32]: shuffles of in [32] by one warp: from lane 5, from lane i % 8 / 2 of its eight lanes, xor 3, down 4, up
+// 4, and the sum of the 16 even lanes, in those lanes alone (others: in).
+void shuffles(kernels::Queue& queue, const int32_t* in, int32_t* out);
+// out [7]: ballot, any and all of (in > 0) over the first warp of in [64], then the block's count, and, or, and the
+// minimum of the first warp.
+void votes(kernels::Queue& queue, const int32_t* in, int32_t* out);
+// out[i] = in[n-1-i] within each block of 256, through shared memory.
+void reverse_blocks(kernels::Queue& queue, int blocks, const float* in, float* out);
+// out [64] = sums over rows of in [rows,64], each row staged by cp.async into one of two buffers.
+void staged_row_sums(kernels::Queue& queue, int rows, const float* in, float* out);
+// d [16,8] = a [16,8] b [8,8] by mma.m16n8k8 on operands rounded to tf32.
+void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* d);
+// out [3,n]: x rounded to tf32, 2^x, and the square root of |x|.
+void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out);
+// counts [8] += how often each value occurs; *total = their sum, by the block that finishes last. finished [1] is zero
+// before and after.
+void histogram(kernels::Queue& queue, int n, const int32_t* values, int32_t* counts, unsigned* finished,
+               int32_t* total);
+
+}  // namespace noisysgd::test

@@ -1,0 +1,124 @@
+#include "tests/emulator/primitives.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "core/tensor.h"
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/random_tensor.h"
+#include "tests/test_device.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+float tf32(float x) {  // by arithmetic on the mantissa, for normal numbers: 10 bits stay, ties go away from zero
+  int exponent;
+  const double mantissa = std::frexp(static_cast<double>(x), &exponent);
+  return static_cast<float>(std::ldexp(std::round(mantissa * 2048), exponent - 11));
+}
+
+}  // namespace
+
+TEST_CASE("shuffles move lanes as CUDA says") {
+  Context context(test_device);
+  const std::vector<int32_t> in = random_integers(32, 1, 1000);
+  const Tensor out = from_host(context, {6 * 32}, std::vector<int32_t>(6 * 32, -1));
+  shuffles(context.queue, from_host(context, {32}, in).data<int32_t>(), out.data<int32_t>());
+  int32_t even = 0;
+  for (size_t i = 0; i < 32; i += 2) even += in[i];
+  std::vector<int32_t> expected;
+  for (size_t i = 0; i < 32; ++i) expected.push_back(in[5]);
+  for (size_t i = 0; i < 32; ++i) expected.push_back(in[i / 8 * 8 + i % 8 / 2]);
+  for (size_t i = 0; i < 32; ++i) expected.push_back(in[i ^ 3]);
+  for (size_t i = 0; i < 32; ++i) expected.push_back(in[i < 28 ? i + 4 : i]);
+  for (size_t i = 0; i < 32; ++i) expected.push_back(in[i >= 4 ? i - 4 : i]);
+  for (size_t i = 0; i < 32; ++i) expected.push_back(i % 2 == 0 ? even : in[i]);
+  CHECK(to_host<int32_t>(context, out) == expected);
+}
+
+TEST_CASE("votes count what the lanes say") {
+  Context context(test_device);
+  for (const int32_t shift : {-1000, -500, 1}) {  // none, some, all positive
+    std::vector<int32_t> in = random_integers(64, 2, 1000);
+    for (int32_t& value : in) value += shift;
+    const Tensor out = from_host(context, {7}, std::vector<int32_t>(7, -1));
+    votes(context.queue, from_host(context, {64}, in).data<int32_t>(), out.data<int32_t>());
+    uint32_t ballot = 0;
+    for (size_t i = 0; i < 32; ++i) ballot |= static_cast<uint32_t>(in[i] > 0) << i;
+    const auto positive = static_cast<int32_t>(std::count_if(in.begin(), in.end(), [](int32_t v) { return v > 0; }));
+    CHECK(to_host<int32_t>(context, out) == std::vector<int32_t>{static_cast<int32_t>(ballot), ballot != 0,
+                                                                 ballot == ~0u, positive, positive == 64, positive > 0,
+                                                                 *std::min_element(in.begin(), in.begin() + 32)});
+  }
+}
+
+TEST_CASE("a barrier makes shared memory visible to the block") {
+  Context context(test_device);
+  const std::vector<float> in = random_tensor(3 * 256, 3);
+  const Tensor out = from_host(context, {3 * 256}, nan_tensor(3 * 256));
+  reverse_blocks(context.queue, 3, from_host(context, {3 * 256}, in).f32(), out.f32());
+  std::vector<float> expected = in;
+  for (auto block = expected.begin(); block != expected.end(); block += 256) std::reverse(block, block + 256);
+  CHECK(to_host<float>(context, out) == expected);
+}
+
+TEST_CASE("asynchronous copies are there after the wait") {
+  Context context(test_device);
+  for (const int rows : {1, 2, 7}) {
+    const std::vector<float> in = random_tensor(rows * 64, 4);
+    const Tensor out = from_host(context, {64}, nan_tensor(64));
+    staged_row_sums(context.queue, rows, from_host(context, {rows * 64}, in).f32(), out.f32());
+    std::vector<double> expected(64);
+    for (size_t i = 0; i < in.size(); ++i) expected[i % 64] += in[i];
+    CHECK(compare(to_host<float>(context, out), expected, {.terms = 7}) == "");
+  }
+}
+
+TEST_CASE("the tensor-core product is that of operands rounded to tf32") {
+  Context context(test_device);
+  const std::vector<float> a = random_tensor(128, 5), b = random_tensor(64, 6);
+  const Tensor d = from_host(context, {128}, nan_tensor(128));
+  tf32_product(context.queue, from_host(context, {128}, a).f32(), from_host(context, {64}, b).f32(), d.f32());
+  std::vector<double> expected(128);
+  for (size_t i = 0; i < 16; ++i)
+    for (size_t j = 0; j < 8; ++j)
+      for (size_t k = 0; k < 8; ++k)
+        expected[i * 8 + j] += static_cast<double>(tf32(a[i * 8 + k])) * tf32(b[k * 8 + j]);
+  CHECK(compare(to_host<float>(context, d), expected, {.terms = 8, .condition = 4}) ==
+        "");  // sums are cut, not rounded
+}
+
+TEST_CASE("scalar instructions have their values") {
+  Context context(test_device);
+  const int n = 1000;
+  const std::vector<float> x = random_tensor(n, 7, 0, 20);
+  const Tensor out = from_host(context, {3 * n}, nan_tensor(3 * n));
+  scalar_functions(context.queue, n, from_host(context, {n}, x).f32(), out.f32());
+  const std::vector<float> values = to_host<float>(context, out);
+  std::vector<double> expected;
+  for (const float v : x) expected.push_back(tf32(v));
+  for (const float v : x) expected.push_back(std::exp2(static_cast<double>(v)));
+  for (const float v : x) expected.push_back(std::sqrt(std::fabs(static_cast<double>(v))));
+  for (size_t i = 0; i < values.size(); ++i) CHECK(std::fabs(values[i] - expected[i]) <= 4e-7 * std::fabs(expected[i]));
+}
+
+TEST_CASE("atomics add once per thread, and the last block sees all of it") {
+  Context context(test_device);
+  const std::vector<int32_t> values = random_integers(333, 8, 8);
+  const Tensor counts = from_host(context, {8}, std::vector<int32_t>(8)),
+               finished = from_host(context, {1}, std::vector<int32_t>{0}),
+               total = from_host(context, {1}, std::vector<int32_t>{-1});
+  for (int run = 1; run <= 2; ++run) {
+    histogram(context.queue, 333, from_host(context, {333}, values).data<int32_t>(), counts.data<int32_t>(),
+              reinterpret_cast<unsigned*>(finished.data<int32_t>()), total.data<int32_t>());
+    std::vector<int32_t> expected(8);
+    for (const int32_t v : values) expected[static_cast<size_t>(v)] += run;
+    CHECK(to_host<int32_t>(context, counts) == expected);
+    CHECK(to_host<int32_t>(context, total) == std::vector<int32_t>{333 * run});
+  }
+}
