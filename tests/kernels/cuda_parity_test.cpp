@@ -444,10 +444,11 @@ TEST_CASE("on tensor cores, weight gradients and second moments are exact up to 
   for (const ConvShape& s :
        {square(3, 32, 16, 16, 1), square(2, 32, 32, 64, 1), square(3, 16, 32, 32, 1), square(2, 16, 32, 64, 1),
         square(3, 8, 64, 64, 1), square(1, 8, 32, 32, 1), square(5, 4, 32, 128, 1), square(4, 32, 16, 32, 2),
-        square(2, 16, 32, 64, 2), square(270, 4, 64, 64, 1), square(797, 8, 16, 32, 2)}) {
+        square(2, 16, 32, 64, 2), square(266, 4, 64, 64, 1), square(401, 8, 16, 32, 2)}) {
     CAPTURE(s.batch, s.height, s.in_channels, s.out_channels, s.stride_height);
     const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
     for (const bool representable : {true, false}) {
+      if (!representable && s.batch > 100) continue;  // large only for its samples: exact values show more
       CAPTURE(representable);
       std::vector<float> x_values = random_tensor(in, 1, 0.3f), grad_values = random_tensor(out, 2, 0.1f);
       if (representable) {  // halves in tf32, so that nothing at all is rounded
