@@ -47,7 +47,7 @@ function(nsgd_emulate_kernels target)
     file(GENERATE OUTPUT ${wrapper} CONTENT "#include \"${CMAKE_CURRENT_SOURCE_DIR}/${source}\"\n")
     target_sources(${target} PRIVATE ${wrapper})
     set_source_files_properties(${wrapper} TARGET_DIRECTORY ${target} PROPERTIES GENERATED ON
-      COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unknown-pragmas;$<$<BOOL:${NSGD_RACE_CHECK}>:-fsanitize=thread;-g>")
+      COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unknown-pragmas;$<$<BOOL:${NSGD_RACE_CHECK}>:-fsanitize=thread;-gdwarf-4>")
   endforeach()
 endfunction()
 
