@@ -1,5 +1,5 @@
-// Implicit matrix products in shared-memory tiles, for any kernel, stride, padding and channel count. A product has rows
-// (positions of the result), columns (its channels) and depth (taps); no patch matrix is stored.
+// Implicit matrix products in shared-memory tiles, for any kernel, stride, padding and channel count. A product has
+// rows (positions of the result), columns (its channels) and depth (taps); no patch matrix is stored.
 #include "kernels/conv.h"
 
 #include "kernels/conv_second_moment.h"
@@ -74,7 +74,8 @@ struct BackwardData {
 
 // Grid: tiles of columns, tiles of rows.
 template <class Product>
-__global__ void __launch_bounds__(block_threads) conv_product_kernel(const __grid_constant__ Product product, float* result) {
+__global__ void __launch_bounds__(block_threads)
+    conv_product_kernel(const __grid_constant__ Product product, float* result) {
   GPU_SHARED(float, left, [depth_step][tile_pitch]);
   GPU_SHARED(float, right, [depth_step][tile_pitch]);
   constexpr int loads = tile * depth_step / block_threads;  // per thread and operand

@@ -26,9 +26,9 @@ __global__ void __launch_bounds__(block_threads) add_kernel(int64_t n, const flo
 }
 
 // A thread takes the elements of one Philox block; the first and the last block may belong to others in part.
-__global__ void __launch_bounds__(block_threads) dropout_kernel(int64_t n, float probability, float scale,
-                                                                RandomStream stream, uint64_t offset, const float* x,
-                                                                float* y) {
+__global__ void __launch_bounds__(block_threads)
+    dropout_kernel(int64_t n, float probability, float scale, RandomStream stream, uint64_t offset, const float* x,
+                   float* y) {
   const auto skipped = static_cast<int64_t>(offset % 4);
   grid_stride((n + skipped + 3) / 4, [&](int64_t block) {
     const auto words = random_words(stream, static_cast<uint32_t>(offset / 4 + static_cast<uint64_t>(block)));

@@ -24,6 +24,8 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
   if (m == 0 || n == 0) return;
   const bool flip_a = transpose_a == Transpose::yes, flip_b = transpose_b == Transpose::yes;
   const auto leading = [](int64_t columns) { return static_cast<int>(std::max<int64_t>(columns, 1)); };
+  NSGD_CUBLAS_CHECK(cublasSetMathMode(
+      queue.cuda().cublas(), queue.precision() == Precision::tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
   NSGD_CUBLAS_CHECK(cublasSgemm(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                                 flip_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
                                 static_cast<int>(k), &alpha, b, leading(flip_b ? k : n), a, leading(flip_a ? m : k),
@@ -41,8 +43,8 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
     const int64_t count = std::min(block, samples - first);
     launch(queue, square_kernel, grid_size(count * inputs), block_threads, 0, count * inputs, x + first * inputs,
            x_squared);
-    launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs, grad_y + first * outputs,
-           grad_squared);
+    launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs,
+           grad_y + first * outputs, grad_squared);
     gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared, 1.0f,
          second_moment);
   }

@@ -64,8 +64,7 @@ __device__ Four noise_of(const SgdSegment& segment, const SgdHyperparameters& h,
   Four noise = load_or_zero(segment.explicit_noise, segment.n, i);
   const NoiseCoefficients& c = segment.noise;
   if (c.constant == 0 && c.second_moment == 0 && c.gradient_sum == 0) return noise;
-  const Four second_moment =
-      c.second_moment != 0 ? load_or_zero(segment.second_moment, segment.n, i) : Four{};
+  const Four second_moment = c.second_moment != 0 ? load_or_zero(segment.second_moment, segment.n, i) : Four{};
   const RandomStream stream{h.seed, h.step, segment.tensor, RandomPurpose::noise};
   float normals[4];
   draw_normals(stream, static_cast<uint32_t>(i / 4), normals);
@@ -133,8 +132,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 // total[2] = the sum of all pieces' norms, by one block
-__global__ void __launch_bounds__(block_threads)
-    sgd_norms_kernel(int64_t pieces, const double* norms, double* total) {
+__global__ void __launch_bounds__(block_threads) sgd_norms_kernel(int64_t pieces, const double* norms, double* total) {
   double gradient = 0, noise = 0;
   for (int64_t piece = threadIdx.x; piece < pieces; piece += block_threads) {
     gradient += norms[2 * piece];
@@ -189,8 +187,8 @@ void sgd_step(Queue& queue, std::span<const SgdSegment> segments, const SgdHyper
   if (!norms) return;
   launch(queue, sgd_norms_kernel, 1u, block_threads, 0, total, piece_norms, piece_norms + 2 * total);
   double sums[2];
-  NSGD_CUDA_CHECK(cudaMemcpyAsync(sums, piece_norms + 2 * total, sizeof sums, cudaMemcpyDeviceToHost,
-                                  queue.cuda().stream()));
+  NSGD_CUDA_CHECK(
+      cudaMemcpyAsync(sums, piece_norms + 2 * total, sizeof sums, cudaMemcpyDeviceToHost, queue.cuda().stream()));
   NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
   norms->gradient_squared += sums[0];
   norms->noise_squared += sums[1];

@@ -44,7 +44,8 @@ __device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
 }
 
 // One row by one warp; the formulas and their order of cancellation are those of softmax_cross_entropy.cpp.
-__device__ RowSums warp_row(const float* z, int64_t classes, int64_t label, float weight, float smoothing, float* grad) {
+__device__ RowSums warp_row(const float* z, int64_t classes, int64_t label, float weight, float smoothing,
+                            float* grad) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const Maximum maximum = row_maximum(z, classes, lane);
   const float label_shifted = z[label] - maximum.value, label_exp = expf(label_shifted);
@@ -109,9 +110,9 @@ __global__ void __launch_bounds__(block_threads)
   *total = share;
 }
 
-__global__ void __launch_bounds__(block_threads) sample_labels_kernel(int64_t samples, int64_t classes,
-                                                                      const float* logits, RandomStream stream,
-                                                                      uint64_t offset, int32_t* labels) {
+__global__ void __launch_bounds__(block_threads)
+    sample_labels_kernel(int64_t samples, int64_t classes, const float* logits, RandomStream stream, uint64_t offset,
+                         int32_t* labels) {
   grid_stride(samples, [&](int64_t n) {
     const float* z = logits + n * classes;
     float shift = z[0];
@@ -157,8 +158,7 @@ void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const
   const RowSums* on_device = softmax_on_device(queue, samples, classes, logits, labels, sample_weights, label_smoothing,
                                                grad_logits, sample_losses);
   RowSums total;
-  NSGD_CUDA_CHECK(
-      cudaMemcpyAsync(&total, on_device, sizeof total, cudaMemcpyDeviceToHost, queue.cuda().stream()));
+  NSGD_CUDA_CHECK(cudaMemcpyAsync(&total, on_device, sizeof total, cudaMemcpyDeviceToHost, queue.cuda().stream()));
   NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
   NSGD_CHECK(total.bad_label == 0, "softmax cross-entropy: sample {} has a label that is not in 0..{}",
              total.bad_label - 1, classes - 1);

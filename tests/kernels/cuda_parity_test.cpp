@@ -3,6 +3,7 @@
 #include "kernels/bias.h"
 #include "kernels/conv.h"
 #include "kernels/conv_second_moment.h"
+#include "kernels/cuda/conv_tensor.h"
 #include "kernels/elementwise.h"
 #include "kernels/gather_augment.h"
 #include "kernels/gemm.h"
@@ -12,6 +13,7 @@
 #include "kernels/softmax_cross_entropy.h"
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
+#include "tests/kernels/simd_fixture.h"
 
 using namespace noisysgd;
 using namespace noisysgd::kernels;
@@ -46,8 +48,12 @@ TEST_CASE("layout changes and the option-A shortcut agree to the bit on both dev
   struct Shape {
     int64_t batch, height, width, channels, stride, out_channels;
   };
-  for (const Shape s : {Shape{0, 3, 3, 2, 1, 2}, {1, 1, 1, 1, 1, 1}, {3, 7, 5, 3, 2, 8}, {2, 33, 31, 33, 2, 40},
-                        {5, 8, 8, 16, 2, 32}, {2, 9, 10, 1, 3, 1}}) {
+  for (const Shape s : {Shape{0, 3, 3, 2, 1, 2},
+                        {1, 1, 1, 1, 1, 1},
+                        {3, 7, 5, 3, 2, 8},
+                        {2, 33, 31, 33, 2, 40},
+                        {5, 8, 8, 16, 2, 32},
+                        {2, 9, 10, 1, 3, 1}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.stride, s.out_channels);
     const int64_t positions = s.height * s.width, size = s.batch * positions * s.channels;
     const int64_t out_rows = (s.height + s.stride - 1) / s.stride, out_columns = (s.width + s.stride - 1) / s.stride;
@@ -73,12 +79,13 @@ TEST_CASE("bias ops agree on both devices") {
   struct Shape {
     int64_t samples, positions, channels;
   };
-  for (const Shape s : {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33},
-                        {2, 3000, 1}}) {
+  for (const Shape s :
+       {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33}, {2, 3000, 1}}) {
     CAPTURE(s.samples, s.positions, s.channels);
     const int64_t size = s.samples * s.positions * s.channels;
     Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
-        gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)), moment(random_tensor(s.channels, 5));
+        gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)),
+        moment(random_tensor(s.channels, 5));
     both.run([&](Queue& q) {
       bias_add(q, s.samples * s.positions, s.channels, bias.on(q), y.on(q));
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), gradient.on(q), moment.on(q));
@@ -94,16 +101,21 @@ TEST_CASE("bias ops agree on both devices") {
 
 TEST_CASE("pooling agrees on both devices") {
   BothQueues both;
-  for (const PoolShape s : {PoolShape{0, 4, 4, 3, 2, 2, 0}, {1, 1, 1, 1, 1, 1, 0}, {3, 7, 9, 5, 3, 2, 1},
-                            {2, 8, 8, 33, 2, 2, 0}, {2, 11, 7, 3, 3, 1, 1}, {1, 9, 9, 4, 2, 3, 0}, {2, 5, 5, 2, 5, 5, 2}}) {
+  for (const PoolShape s : {PoolShape{0, 4, 4, 3, 2, 2, 0},
+                            {1, 1, 1, 1, 1, 1, 0},
+                            {3, 7, 9, 5, 3, 2, 1},
+                            {2, 8, 8, 33, 2, 2, 0},
+                            {2, 11, 7, 3, 3, 1, 1},
+                            {1, 9, 9, 4, 2, 3, 0},
+                            {2, 5, 5, 2, 5, 5, 2}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.kernel, s.stride, s.padding);
     const int64_t positions = s.height * s.width, in = s.batch * positions * s.channels;
     const int64_t out = s.batch * s.out_height() * s.out_width() * s.channels;
     std::vector<float> ties = random_tensor(in, 1);
     for (float& value : ties) value = std::round(4 * value);  // so that the first maximum matters
-    Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)), grad(random_tensor(out, 2)),
-        max_grad(nan_tensor(in)), average_grad(nan_tensor(in)), mean(nan_tensor(s.batch * s.channels)),
-        mean_grad(nan_tensor(in));
+    Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)),
+        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), average_grad(nan_tensor(in)),
+        mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
     Mirrored<uint8_t> index(std::vector<uint8_t>(static_cast<size_t>(out), 0xff));
     both.run([&](Queue& q) {
       max_pool_forward(q, s, x.on(q), y.on(q), index.on(q));
@@ -146,8 +158,11 @@ TEST_CASE("augmented batches agree to the bit on both devices") {
     int64_t images, samples, height, width, channels;
     AugmentOptions options;
   };
-  for (const Shape s : {Shape{1, 0, 2, 2, 1, {}}, {9, 33, 7, 5, 3, {2, true}}, {5, 31, 28, 28, 1, {}},
-                        {3, 17, 9, 9, 4, {4, false}}, {4, 5, 3, 3, 2, {5, true}}}) {
+  for (const Shape s : {Shape{1, 0, 2, 2, 1, {}},
+                        {9, 33, 7, 5, 3, {2, true}},
+                        {5, 31, 28, 28, 1, {}},
+                        {3, 17, 9, 9, 4, {4, false}},
+                        {4, 5, 3, 3, 2, {5, true}}}) {
     CAPTURE(s.images, s.samples, s.height, s.width, s.channels, s.options.padding, s.options.flip);
     const int64_t size = s.height * s.width * s.channels;
     const std::vector<int32_t> pixels = random_integers(s.images * size, 1, 256);
@@ -204,8 +219,8 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
     int64_t samples, classes;
     float smoothing, scale;
   };
-  for (const Shape s : {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30},
-                        {9, 100, 0.2f, 1}}) {
+  for (const Shape s :
+       {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30}, {9, 100, 0.2f, 1}}) {
     CAPTURE(s.samples, s.classes, s.smoothing, s.scale);
     const int64_t size = s.samples * s.classes;
     Floats logits(random_tensor(size, 1, 0, s.scale)), weights(random_tensor(s.samples, 2)), grad(nan_tensor(size)),
@@ -221,8 +236,8 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
                             &plain[device]);
       softmax_cross_entropy(q, s.samples, s.classes, in_place.on(q), labels.on(q), weights.on(q), s.smoothing,
                             in_place.on(q), nullptr, &plain[device]);
-      sample_labels(q, s.samples, s.classes, logits.on(q),
-                    RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11, drawn.on(q));
+      sample_labels(q, s.samples, s.classes, logits.on(q), RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11,
+                    drawn.on(q));
     });
     if (s.classes > 1) CHECK(grad.difference({.terms = static_cast<double>(s.classes)}) == "");
     if (s.classes > 1) CHECK(losses.difference({.terms = static_cast<double>(s.classes)}) == "");
@@ -254,7 +269,8 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
   for (const bool nesterov : {false, true})
     for (const bool after : {false, true})
       for (const bool with_velocity : {false, true})
-        for (const NoiseCoefficients noise : {NoiseCoefficients{}, {0.01f, 0, 0}, {0, 0.5f, -0.1f}, {0.1f, 0.2f, 0.3f}}) {
+        for (const NoiseCoefficients noise :
+             {NoiseCoefficients{}, {0.01f, 0, 0}, {0, 0.5f, -0.1f}, {0.1f, 0.2f, 0.3f}}) {
           CAPTURE(nesterov, after, with_velocity, noise.constant, noise.second_moment, noise.gradient_sum);
           constexpr int64_t n = 7000;
           Floats value(random_tensor(n, 1)), velocity(random_tensor(n, 2)), gradient(random_tensor(n, 3)),
@@ -308,7 +324,8 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
                           .gradient_sum = gradient.on(q) + i * n,
                           .noise = {.constant = 0.5f},
                           .tensor = static_cast<uint32_t>(i)});
-    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, &norms[&q == &both.cuda]);
+    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3},
+             &norms[&q == &both.cuda]);
   });
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
@@ -316,8 +333,14 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
 
 TEST_CASE("batch normalisation agrees on both devices") {
   BothQueues both;
-  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2}, {2, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33},
-                                 {4, 1025, 16, 2}, {3, 17, 65, 1}, {128, 9, 2, 64}})
+  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2},
+                                 {2, 1, 1, 2},
+                                 {6, 5, 3, 3},
+                                 {8, 31, 33, 4},
+                                 {33, 1, 40, 33},
+                                 {4, 1025, 16, 2},
+                                 {3, 17, 65, 1},
+                                 {128, 9, 2, 64}})
     for (const float offset : {0.0f, 100.0f}) {
       CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
       const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
@@ -359,9 +382,9 @@ namespace {
 
 // Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
 const ConvShape conv_shapes[] = {
-    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},   {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
-    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0}, {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
-    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},  {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
+    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},    {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
+    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},  {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
+    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
     {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
 };
 
@@ -409,4 +432,66 @@ TEST_CASE("fused weight gradients and second moments agree on both devices") {
     CHECK(spatial.difference(tolerance) == "");
     CHECK(direct.difference(tolerance) == "");
   }
+}
+
+TEST_CASE("on tensor cores, weight gradients and second moments are exact up to rounding to tf32") {
+  BothQueues both;
+  both.cuda.set_precision(Precision::tf32);
+  const auto square = [](int64_t batch, int64_t size, int64_t in, int64_t out, int64_t stride) {
+    return ConvShape{batch, size, size, in, out, 3, 3, stride, stride, 1, 1};
+  };
+  // Every tiling; the last two have more samples than shares, and a share whose last item is incomplete.
+  for (const ConvShape& s :
+       {square(3, 32, 16, 16, 1), square(2, 32, 32, 64, 1), square(3, 16, 32, 32, 1), square(2, 16, 32, 64, 1),
+        square(3, 8, 64, 64, 1), square(1, 8, 32, 32, 1), square(5, 4, 32, 128, 1), square(4, 32, 16, 32, 2),
+        square(2, 16, 32, 64, 2), square(270, 4, 64, 64, 1), square(797, 8, 16, 32, 2)}) {
+    CAPTURE(s.batch, s.height, s.in_channels, s.out_channels, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    for (const bool representable : {true, false}) {
+      CAPTURE(representable);
+      std::vector<float> x_values = random_tensor(in, 1, 0.3f), grad_values = random_tensor(out, 2, 0.1f);
+      if (representable) {  // halves in tf32, so that nothing at all is rounded
+        for (float& value : x_values) value = std::round(2 * value) / 2;
+        for (float& value : grad_values) value = std::round(2 * value) / 2;
+      }
+      const std::vector<float> before(static_cast<size_t>(s.weights()), 0.5f);
+      Floats x(x_values), grad_y(grad_values), sum(before), moment(before), direct(before);
+      CHECK(cuda::conv_tensor_shares(s, x.on(both.cuda), grad_y.on(both.cuda)) > 0);
+      both.run([&](Queue& q) {
+        conv_second_moment_exact(q, s, x.on(q), grad_y.on(q), sum.on(q), moment.on(q));
+        conv_backward_weight_direct(q, s, x.on(q), grad_y.on(q), direct.on(q));
+      });
+      if (representable) {
+        CHECK(sum.same_bits());
+        CHECK(moment.same_bits());
+        CHECK(direct.same_bits());
+      } else {
+        CHECK(sum.difference(within(1e-3)) == "");
+        CHECK(moment.difference(within(2e-3)) == "");  // a square doubles the relative error
+        CHECK(direct.difference(within(1e-3)) == "");
+        CHECK_FALSE(moment.difference(within(1e-6)) == "");  // it did round: the tensor cores did the work
+      }
+    }
+  }
+}
+
+TEST_CASE("with tf32 allowed, shapes that no tiling takes keep single precision") {
+  BothQueues both;
+  both.cuda.set_precision(Precision::tf32);
+  for (const ConvShape& s : conv_shapes) {
+    if (s.height == 16) continue;  // the one that a tiling takes
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), sum(random_tensor(s.weights(), 3)),
+        moment(random_tensor(s.weights(), 4));
+    CHECK(cuda::conv_tensor_shares(s, x.on(both.cuda), grad_y.on(both.cuda)) == 0);
+    both.run([&](Queue& q) { conv_second_moment_exact(q, s, x.on(q), grad_y.on(q), sum.on(q), moment.on(q)); });
+    const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
+    CHECK(sum.difference(tolerance) == "");
+    CHECK(moment.difference(tolerance) == "");
+  }
+  const ConvShape s{2, 16, 16, 32, 32, 3, 3, 1, 1, 1, 1};  // an address that no asynchronous copy of 16 bytes takes
+  Floats x(random_tensor(2 * 256 * 32 + 1, 1));
+  CHECK(cuda::conv_tensor_shares(s, x.on(both.cuda), x.on(both.cuda)) > 0);
+  CHECK(cuda::conv_tensor_shares(s, x.on(both.cuda) + 1, x.on(both.cuda)) == 0);
 }
