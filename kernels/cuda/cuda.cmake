@@ -43,11 +43,11 @@ endif()
 function(nsgd_emulate_kernels target)
   foreach(source ${ARGN})
     get_filename_component(name ${source} NAME_WE)
-    set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${name}_emulated.cpp)
+    set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}_emulated/${name}.cpp)
     file(GENERATE OUTPUT ${wrapper} CONTENT "#include \"${CMAKE_CURRENT_SOURCE_DIR}/${source}\"\n")
     target_sources(${target} PRIVATE ${wrapper})
     set_source_files_properties(${wrapper} TARGET_DIRECTORY ${target} PROPERTIES GENERATED ON
-      COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unknown-pragmas;$<$<BOOL:${NSGD_RACE_CHECK}>:-fsanitize=thread;-g>")
+      COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unknown-pragmas;$<$<BOOL:${NSGD_RACE_CHECK}>:-fsanitize=thread;-gdwarf-4>")
   endforeach()
 endfunction()
 
