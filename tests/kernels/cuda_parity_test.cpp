@@ -1,5 +1,7 @@
 // Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
 // Convolutions: cuda_conv_parity_test.cpp.
+#include <algorithm>
+
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
 #include "kernels/elementwise.h"
@@ -246,6 +248,28 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
     CHECK(std::abs(sums[1].loss - sums[0].loss) <= scale);
     CHECK(std::abs(sums[1].weighted_loss - sums[0].weighted_loss) <= scale);
     CHECK(std::abs(plain[1].loss - plain[0].loss) <= 2 * scale);
+  }
+}
+
+TEST_CASE("of equal logits the first is the prediction on both devices") {
+  BothQueues both;
+  for (const int64_t classes : {3, 31, 33, 100}) {
+    CAPTURE(classes);
+    constexpr int64_t samples = 200;
+    std::vector<float> rounded = random_tensor(samples * classes, 1);
+    for (float& value : rounded) value = std::round(value);
+    std::vector<int32_t> first_maxima;
+    for (int64_t n = 0; n < samples; ++n) {
+      const auto row = rounded.begin() + n * classes;
+      first_maxima.push_back(static_cast<int32_t>(std::max_element(row, row + classes) - row));
+    }
+    Floats logits(rounded);
+    Mirrored<int32_t> labels(first_maxima);
+    both.run([&](Queue& q) {
+      LossSums sums;
+      softmax_cross_entropy(q, samples, classes, logits.on(q), labels.on(q), nullptr, 0, nullptr, nullptr, &sums);
+      CHECK(sums.correct == samples);
+    });
   }
 }
 
