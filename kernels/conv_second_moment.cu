@@ -1,10 +1,12 @@
-// The fused weight gradient in shared-memory tiles, single precision, for any shape. A block owns a tile of the
-// weights, [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of G_n, of their sum and
-// of their second moment in registers and folds G_n into both when a sample ends. The shares write partial sums, which
-// a second kernel adds in order.
+// The fused weight gradient: on tensor cores where precision and shape allow (kernels/cuda/conv_tensor.h), otherwise in
+// shared-memory tiles, single precision, for any shape. There a block owns a tile of the weights,
+// [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of G_n, of their sum and of their
+// second moment in registers and folds G_n into both when a sample ends. The shares write partial sums, which a second
+// kernel adds in order.
 #include "kernels/conv_second_moment.h"
 
 #include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/conv_tensor.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 
@@ -115,6 +117,17 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
+// Lets compute(partial) fill [shares,moments,K,R,S,C] and adds the shares to the targets.
+template <class Compute>
+void with_shares(Queue& queue, const ConvShape& shape, int64_t shares, float* grad_weight, float* second_moment,
+                 const Compute& compute) {
+  const int64_t weights = shape.weights(), moments = second_moment ? 2 : 1;
+  auto* partial = static_cast<float*>(queue.workspace(sizeof(float) * shares * moments * weights));
+  compute(partial);
+  launch(queue, sum_shares_kernel, grid_size(weights), block_threads, 0, shares, weights, partial, grad_weight,
+         second_moment);
+}
+
 template <SecondMoment statistic, int channel_tile>
 void launch_tiles(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, float* grad_weight,
                   float* second_moment) {
@@ -123,14 +136,12 @@ void launch_tiles(Queue& queue, const ConvShape& shape, const float* x, const fl
   const int64_t channel_tiles = divide_up(shape.out_channels, channel_tile);
   // Enough blocks to fill a large GPU twice, as long as every share has a sample.
   const int64_t shares = std::clamp<int64_t>(512 / (tap_tiles * channel_tiles), 1, shape.batch);
-  constexpr int64_t moments = statistic == SecondMoment::none ? 1 : 2;
-  auto* partial = static_cast<float*>(queue.workspace(sizeof(float) * shares * moments * shape.weights()));
   const dim3 grid(static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles),
                   static_cast<unsigned>(shares));
-  launch(queue, conv_weight_gradient_kernel<statistic, channel_tile>, grid, block_threads, 0, geometry, x, grad_y,
-         partial);
-  launch(queue, sum_shares_kernel, grid_size(shape.weights()), block_threads, 0, shares, shape.weights(), partial,
-         grad_weight, second_moment);
+  with_shares(queue, shape, shares, grad_weight, second_moment, [&](float* partial) {
+    launch(queue, conv_weight_gradient_kernel<statistic, channel_tile>, grid, block_threads, 0, geometry, x, grad_y,
+           partial);
+  });
 }
 
 // Narrow layers take tiles of few channels and many taps.
@@ -139,6 +150,13 @@ void weight_gradient(Queue& queue, const ConvShape& shape, const float* x, const
                      float* second_moment) {
   check(shape);
   if (shape.batch == 0) return;
+  if (statistic != SecondMoment::spatial && queue.precision() == Precision::tf32) {
+    const int64_t shares = conv_tensor_shares(shape, x, grad_y);
+    if (shares > 0)
+      return with_shares(queue, shape, shares, grad_weight, second_moment, [&](float* partial) {
+        conv_tensor_weight_gradient(queue, shape, second_moment ? 2 : 1, x, grad_y, partial);
+      });
+  }
   const auto tiles = shape.out_channels <= 16   ? launch_tiles<statistic, 16>
                      : shape.out_channels <= 32 ? launch_tiles<statistic, 32>
                                                 : launch_tiles<statistic, 64>;

@@ -25,6 +25,10 @@ __global__ void __launch_bounds__(block_threads) add_kernel(int64_t n, const flo
   grid_stride(n, [&](int64_t i) { y[i] += x[i]; });
 }
 
+__global__ void __launch_bounds__(block_threads) add_square_kernel(int64_t n, const float* x, float* y) {
+  grid_stride(n, [&](int64_t i) { y[i] += x[i] * x[i]; });
+}
+
 __global__ void __launch_bounds__(block_threads) scale_kernel(int64_t n, float factor, const float* x, float* y) {
   grid_stride(n, [&](int64_t i) { y[i] = factor * x[i]; });
 }
@@ -148,6 +152,10 @@ void relu_backward(Queue& queue, int64_t n, const float* y, const float* grad_y,
 
 void add(Queue& queue, int64_t n, const float* x, float* y) {
   if (n > 0) launch(queue, add_kernel, grid_size(n), block_threads, 0, n, x, y);
+}
+
+void add_square(Queue& queue, int64_t n, const float* x, float* y) {
+  if (n > 0) launch(queue, add_square_kernel, grid_size(n), block_threads, 0, n, x, y);
 }
 
 void scale(Queue& queue, int64_t n, float factor, const float* x, float* y) {

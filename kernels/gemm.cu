@@ -24,6 +24,8 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
   if (m == 0 || n == 0) return;
   const bool flip_a = transpose_a == Transpose::yes, flip_b = transpose_b == Transpose::yes;
   const auto leading = [](int64_t columns) { return static_cast<int>(std::max<int64_t>(columns, 1)); };
+  NSGD_CUBLAS_CHECK(cublasSetMathMode(
+      queue.cuda().cublas(), queue.precision() == Precision::tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
   NSGD_CUBLAS_CHECK(cublasSgemm(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                                 flip_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
                                 static_cast<int>(k), &alpha, b, leading(flip_b ? k : n), a, leading(flip_a ? m : k),

@@ -13,6 +13,10 @@ namespace noisysgd::kernels {
 class OnednnState;  // engine, stream and prepared primitives of the CPU backend: kernels/onednn.h
 class CudaState;    // stream and library handles of the CUDA backend: kernels/cuda/state.h
 
+// What the CUDA backend's matrix products and convolutions do with their operands: nothing, or round them to tf32 (10
+// bits of fraction) where tensor cores then do the work. Sums are fp32 either way.
+enum class Precision { fp32, tf32 };
+
 class Queue {
  public:
   // threads: OpenMP threads of the CPU backend, 0 = all cores that the process may use. Throws Error for a device that
@@ -24,6 +28,8 @@ class Queue {
 
   const Device& device() const { return device_; }
   int threads() const { return threads_; }
+  Precision precision() const { return precision_; }
+  void set_precision(Precision precision) { precision_ = precision; }
 
   // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
   // It grows to the largest request and stays; its content is undefined.
@@ -38,6 +44,7 @@ class Queue {
  private:
   Device device_;
   int threads_;
+  Precision precision_ = Precision::fp32;
   std::unique_ptr<OnednnState> onednn_;
   std::shared_ptr<CudaState> cuda_;
   size_t workspace_bytes_ = 0;

@@ -20,13 +20,14 @@ stage() {
   printf 'done in %d s\n' $((SECONDS - start)) >&2
 }
 
+# configure [PRESET]
 configure() {
-  stage "Configuring" configure.log env -C "$root" cmake --preset cpu
+  stage "Configuring${1:+ ($1)}" configure.log env -C "$root" cmake --preset "${1:-cpu}"
 }
 
-# build WHAT [TARGET…]
+# build WHAT [TARGET…], in the folder of the preset in $preset (cpu if unset)
 build() {
   local what=$1
   shift
-  stage "Building $what" build.log cmake --build "$root/build/cpu" --parallel "$cores" ${1:+--target "$@"}
+  stage "Building $what" build.log cmake --build "$root/build/${preset:-cpu}" --parallel "$cores" ${1:+--target "$@"}
 }

@@ -25,7 +25,8 @@ __device__ inline NormalPair normal_pair(uint32_t radius_word, uint32_t angle_wo
   float s, c;
   sincospif(half_turns, &s, &c);
   const float cosine = (quadrant & 1u) ? s : c, sine = (quadrant & 1u) ? c : s;
-  return {((quadrant + 1u) & 2u) ? -radius * cosine : radius * cosine, (quadrant & 2u) ? -radius * sine : radius * sine};
+  return {((quadrant + 1u) & 2u) ? -radius * cosine : radius * cosine,
+          (quadrant & 2u) ? -radius * sine : radius * sine};
 }
 
 // Elements 4*block .. 4*block+3 of the stream of standard normals.

@@ -1,5 +1,6 @@
-// Division of 0 <= n < 2^31 by a divisor fixed at launch, as a multiplication: with l = ceil(log2 d) and m = ceil(2^(31+l)
-// / d), n / d = n m >> (31+l) (Granlund, Montgomery, "Division by invariant integers using multiplication", PLDI 1994).
+// Division of 0 <= n < 2^31 by a divisor fixed at launch, as a multiplication: with l = ceil(log2 d) and m =
+// ceil(2^(31+l) / d), n / d = n m >> (31+l) (Granlund, Montgomery, "Division by invariant integers using
+// multiplication", PLDI 1994).
 #pragma once
 
 #include <bit>

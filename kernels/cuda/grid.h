@@ -52,8 +52,8 @@ __device__ void channel_stride(int64_t rows, int64_t channels, const Prepare& pr
 }
 
 inline unsigned channel_grid(int64_t rows, int64_t channels) {
-  return static_cast<unsigned>(
-      std::max<int64_t>(std::min(divide_up(rows * channels, block_threads), busy_blocks), divide_up(channels, block_threads)));
+  return static_cast<unsigned>(std::max<int64_t>(std::min(divide_up(rows * channels, block_threads), busy_blocks),
+                                                 divide_up(channels, block_threads)));
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -20,8 +20,8 @@ inline int channel_width(int64_t channels) {
 }
 
 // Over samples [first, last) of the block: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
-// contributes. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in the
-// lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
+// contributes. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in
+// the lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
 template <int terms, class Load>
 __device__ void sum_samples(int64_t first, int64_t last, int64_t positions, int64_t channels, int width, bool in_range,
                             const Load& load, double (&totals)[2 * terms]) {

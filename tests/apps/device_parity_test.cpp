@@ -2,10 +2,12 @@
 // labels and noise, so that every tensor of the checkpoint agrees to rounding.
 #include <filesystem>
 
+#include "apps/checkpoint.h"
 #include "apps/trainer.h"
 #include "core/safetensors.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/temporary_folder.h"
 
@@ -72,5 +74,39 @@ TEST_CASE("three steps of training agree on both devices") {
         CHECK(compare(actual.at(name), to_double(values), {.terms = 784, .condition = 3}) == "");
       }
     }
+  }
+}
+
+TEST_CASE("a checkpoint of a device is read back to the bit, by the device and by the CPU") {
+  const Shape image{6, 5, 2};
+  const auto model_on = [&](Context& context, uint64_t seed) {
+    auto model = std::make_unique<Model>(context, network_from(models[2].json, image, 3, 4), 3);
+    model->arena().initialise(seed);
+    return model;
+  };
+  const auto state_of = [](Model& model) {
+    std::vector<std::vector<float>> state;
+    for (const Parameter* parameter : model.parameters()) {
+      state.push_back(to_host<float>(model.context(), parameter->value));
+      state.push_back(to_host<float>(model.context(), parameter->velocity));
+    }
+    for (const Buffer* buffer : model.buffers()) state.push_back(to_host<float>(model.context(), buffer->value));
+    return state;
+  };
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "checkpoint.safetensors";
+  Context cuda({Backend::cuda}), cpu({}, 1);
+  const auto saved = model_on(cuda, 1);
+  saved->accumulate({from_host(cuda, image.batched(8), random_tensor(8 * image.elements(), 1)),
+                     from_host(cuda, {8}, random_integers(8, 2, 3)),
+                     {}},
+                    {});  // moves the running statistics
+  for (const Parameter* parameter : saved->parameters()) copy(cuda, parameter->gradient_sum, parameter->velocity);
+  save_checkpoint(path, *saved, Json::object());
+  for (Context* context : {&cuda, &cpu}) {
+    const auto loaded = model_on(*context, 2);
+    REQUIRE(state_of(*loaded) != state_of(*saved));
+    load_checkpoint(path, *loaded);
+    CHECK(state_of(*loaded) == state_of(*saved));
   }
 }

@@ -56,13 +56,14 @@ Values three_steps(int64_t micro) {
   for (uint32_t step = 0; step < 3; ++step) {
     const Batch batch = random_batch(context, image, samples, classes, 10 * step);
     model.arena().zero_sums();
+    const NoisePasses passes = sgd.passes({samples, 8, 4, step});
     for (int64_t begin = 0; begin < samples; begin += micro) {
       AccumulateOptions options;
       options.seed = 4;
       options.step = step;
-      options.sample_offset = begin;
-      options.statistics = sgd.statistics(true);
-      model.accumulate(batch.rows(begin, begin + micro), options);
+      Batch part = batch.rows(begin, begin + micro);
+      passes.apply(begin, part, options);
+      model.accumulate(part, options);
     }
     sgd.step(model.parameters(), {0.05, samples, 4, step, true});
   }

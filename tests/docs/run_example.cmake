@@ -1,6 +1,6 @@
 # Runs the example from nothing and looks for both of its regimes, and for its layer's parameter, in what it wrote.
 file(REMOVE_RECURSE ${OUTPUT})
-execute_process(COMMAND ${PROGRAM} ${CONFIG} --threads 1 --output ${OUTPUT} COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${PROGRAM} ${CONFIG} --device cpu --threads 1 --output ${OUTPUT} COMMAND_ERROR_IS_FATAL ANY)
 file(READ ${OUTPUT}/table.txt table)
 if(NOT table MATCHES "LB  " OR NOT table MATCHES "LB\\+Laplace")
   message(FATAL_ERROR "The table lacks a regime:\n${table}")

@@ -20,8 +20,9 @@ template <class T>
 void __stcs(T* pointer, T value) {
   *pointer = value;
 }
-inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-inline void __threadfence_block() {}
+// One OS thread runs everything: only the compiler must keep the order.
+inline void __threadfence() { asm volatile("" ::: "memory"); }
+inline void __threadfence_block() { asm volatile("" ::: "memory"); }
 
 inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes, size_t zero_fill = 0,
                                     NSGD_EMULATION_HERE) {

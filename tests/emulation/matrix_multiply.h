@@ -40,10 +40,10 @@ inline void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32
       &fragments, file, line);
 }
 
-// Rounds to the nearest tf32, ties away from zero: cvt.rna.tf32.f32.
+// Rounds to the nearest tf32, ties to even: cvt.rn.tf32.f32.
 inline uint32_t round_to_tf32(float value) {
   const unsigned bits = __float_as_uint(value);
-  return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
+  return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0xfffu + (bits >> 13 & 1u)) & 0xffffe000u;
 }
 
 }  // namespace noisysgd::emulation

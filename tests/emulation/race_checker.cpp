@@ -219,4 +219,12 @@ void atomic_access(const void* pointer, size_t bytes, void* return_address) {
   access_words(pointer, bytes, true, true, return_address);
 }
 
+void forget_written(const void* pointer, size_t bytes) {
+  if (!checker().active) return;
+  char* address = static_cast<char*>(const_cast<void*>(pointer));
+  Region* region = find_region(address);
+  if (!region || !region->shared) return;
+  for (size_t i = 0; i < bytes; i += 4) region->words[static_cast<size_t>(address + i - region->base) / 4].written = 0;
+}
+
 }  // namespace noisysgd::emulation::race

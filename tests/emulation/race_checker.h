@@ -20,6 +20,7 @@ void end_block();
 std::string end_grid();  // the first finding, or nothing
 void access(const void* pointer, size_t bytes, bool write, void* return_address);
 void atomic_access(const void* pointer, size_t bytes, void* return_address);
+void forget_written(const void* pointer, size_t bytes);  // until written again, a read of it is a finding
 #else
 inline void begin_grid(int) {}
 inline void begin_block(size_t) {}
@@ -30,6 +31,7 @@ inline void synchronize_warp(int, unsigned) {}
 inline void end_block() {}
 inline std::string end_grid() { return {}; }
 inline void access(const void*, size_t, bool, void*) {}
+inline void forget_written(const void*, size_t) {}
 #endif
 
 }  // namespace noisysgd::emulation::race

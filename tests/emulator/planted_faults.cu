@@ -123,6 +123,7 @@ void launch_fault(kernels::Queue& queue, const std::string& name, const float* x
   if (name == "barrier_and_warp") return run(barrier_and_warp_kernel, 1, 32);
   if (name == "copy_never_awaited") return run(copy_never_awaited_kernel);
   if (name == "wait_too_weak") return run(wait_too_weak_kernel);
+  if (name == "none") return run(scale_kernel);
   if (name == "block_too_large") return run(scale_kernel, 1, 2048);
   if (name == "shared_out_of_bounds") return run(shared_out_of_bounds_kernel);
   if (name == "dynamic_out_of_bounds") return run(dynamic_out_of_bounds_kernel);

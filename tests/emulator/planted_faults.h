@@ -7,7 +7,7 @@
 
 namespace noisysgd::test {
 
-// Launches the kernel with the fault of that name; x and y: 256 floats each on the device. Faults:
+// Launches the kernel with the fault of that name; x and y: 256 floats each on the device. "none" doubles x. Faults:
 //   in every build: divergent_barrier, missed_barrier, unequal_loops, mask_without_lane, shuffle_outside_mask,
 //     barrier_and_warp (a deadlock), copy_never_awaited, host_pointer, block_too_large;
 //   by the values they leave: wait_too_weak (NaN);

@@ -1,11 +1,11 @@
-// Every op on the CUDA device against the same op on the CPU, whose own tests compare it with fp64 references.
+// Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
+// Convolutions: cuda_conv_parity_test.cpp.
+#include <algorithm>
 #include <array>
 
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
 #include "kernels/cholesky.h"
-#include "kernels/conv.h"
-#include "kernels/conv_second_moment.h"
 #include "kernels/elementwise.h"
 #include "kernels/fisher_average.h"
 #include "kernels/gather_augment.h"
@@ -53,12 +53,13 @@ TEST_CASE("ops on whole vectors agree on both devices") {
   BothQueues both;
   for (const int64_t n : {0, 1, 31, 33, 1025, 600'001}) {  // the last: more than one element per thread of the grid
     CAPTURE(n);
-    Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), q(random_tensor(n, 3)),
-        fresh(nan_tensor(n)), kept(random_tensor(n, 4));
+    Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), squared(random_tensor(n, 5)),
+        q(random_tensor(n, 3)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
     std::vector<TensorSums> sums;
     both.run([&](Queue& queue) {
       moving_average(queue, n, 0.75f, x.on(queue), average.on(queue));
       scale(queue, n, -1.7f, x.on(queue), scaled.on(queue));
+      add_square(queue, n, x.on(queue), squared.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.0f, q.on(queue), x.on(queue), fresh.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.6f, q.on(queue), x.on(queue), kept.on(queue));
       sums.push_back({3, 5});
@@ -66,6 +67,7 @@ TEST_CASE("ops on whole vectors agree on both devices") {
     });
     CHECK(average.same_bits());
     CHECK(scaled.same_bits());
+    CHECK(squared.same_bits());
     CHECK(fresh.difference() == "");
     CHECK(kept.difference() == "");
     REQUIRE(sums.size() == 2);
@@ -326,6 +328,28 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
   }
 }
 
+TEST_CASE("of equal logits the first is the prediction on both devices") {
+  BothQueues both;
+  for (const int64_t classes : {3, 31, 33, 100}) {
+    CAPTURE(classes);
+    constexpr int64_t samples = 200;
+    std::vector<float> rounded = random_tensor(samples * classes, 1);
+    for (float& value : rounded) value = std::round(value);
+    std::vector<int32_t> first_maxima;
+    for (int64_t n = 0; n < samples; ++n) {
+      const auto row = rounded.begin() + n * classes;
+      first_maxima.push_back(static_cast<int32_t>(std::max_element(row, row + classes) - row));
+    }
+    Floats logits(rounded);
+    Mirrored<int32_t> labels(first_maxima);
+    both.run([&](Queue& q) {
+      LossSums sums;
+      softmax_cross_entropy(q, samples, classes, logits.on(q), labels.on(q), nullptr, 0, nullptr, nullptr, &sums);
+      CHECK(sums.correct == samples);
+    });
+  }
+}
+
 TEST_CASE("a label that is no class is an error on the CUDA device too") {
   BothQueues both;
   Floats logits(random_tensor(60, 1)), grad(nan_tensor(60));
@@ -450,60 +474,4 @@ TEST_CASE("batch normalisation agrees on both devices") {
       CHECK(grad_x.difference(tolerance) == "");
       CHECK(in_place.on_cuda() == grad_x.on_cuda());
     }
-}
-
-namespace {
-
-// Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
-const ConvShape conv_shapes[] = {
-    {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},    {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
-    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},  {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
-    {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
-    {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
-};
-
-}  // namespace
-
-TEST_CASE("convolutions agree on both devices") {
-  BothQueues both;
-  for (const ConvShape& s : conv_shapes) {
-    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
-    Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
-        grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), grad_x(nan_tensor(in)),
-        grad_weight(random_tensor(s.weights(), 5));
-    both.run([&](Queue& q) {
-      conv_forward(q, s, x.on(q), weight.on(q), bias.on(q), y.on(q));
-      conv_forward(q, s, x.on(q), weight.on(q), nullptr, without_bias.on(q));
-      conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
-      conv_backward_weight(q, s, x.on(q), grad_y.on(q), grad_weight.on(q));
-    });
-    const double window = static_cast<double>(s.kernel_height * s.kernel_width);
-    CHECK(y.difference({.terms = window * s.in_channels}) == "");
-    CHECK(without_bias.difference({.terms = window * s.in_channels}) == "");
-    CHECK(grad_x.difference({.terms = window * s.out_channels}) == "");
-    CHECK(grad_weight.difference({.terms = static_cast<double>(s.batch * s.positions())}) == "");
-  }
-}
-
-TEST_CASE("fused weight gradients and second moments agree on both devices") {
-  BothQueues both;
-  for (const ConvShape& s : conv_shapes) {
-    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
-    Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), exact_sum(random_tensor(s.weights(), 3)),
-        exact(random_tensor(s.weights(), 4)), spatial_sum(random_tensor(s.weights(), 3)),
-        spatial(random_tensor(s.weights(), 4)), direct(random_tensor(s.weights(), 3));
-    both.run([&](Queue& q) {
-      conv_second_moment_exact(q, s, x.on(q), grad_y.on(q), exact_sum.on(q), exact.on(q));
-      conv_second_moment_spatial(q, s, x.on(q), grad_y.on(q), spatial_sum.on(q), spatial.on(q));
-      conv_backward_weight_direct(q, s, x.on(q), grad_y.on(q), direct.on(q));
-    });
-    const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
-    CHECK(exact_sum.difference(tolerance) == "");
-    CHECK(exact.difference(tolerance) == "");
-    CHECK(spatial_sum.difference(tolerance) == "");
-    CHECK(spatial.difference(tolerance) == "");
-    CHECK(direct.difference(tolerance) == "");
-  }
 }

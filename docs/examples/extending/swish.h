@@ -28,7 +28,7 @@ class Swish : public noisysgd::Layer {
 
   noisysgd::Variable forward_impl(const noisysgd::Forward& pass, noisysgd::Variable x) override {
     noisysgd::Tensor y(pass.context, x.value.shape());
-    const float slope = *slope_.value.f32();
+    const float slope = slope_.value.span<float>()[0];
     const auto in = x.value.span<float>(), out = y.span<float>();
     for (size_t i = 0; i < in.size(); ++i) out[i] = in[i] * logistic(slope * in[i]);
 
@@ -43,7 +43,7 @@ class Swish : public noisysgd::Layer {
                             const noisysgd::Tensor& grad_y) {
     noisysgd::Tensor grad_x(backward.context, grad_y.shape());
     const int64_t samples = grad_y.shape()[0], features = input_shape().elements();
-    const float slope = *slope_.value.f32();
+    const float slope = slope_.value.span<float>()[0];
     const bool squares = backward.statistics.second_moment != noisysgd::SecondMoment::none;
     for (int64_t n = 0; n < samples; ++n) {
       float slope_gradient = 0;  // g_n: of this sample alone
