@@ -54,7 +54,7 @@ TEST_CASE("ops on whole vectors agree on both devices") {
   for (const int64_t n : {0, 1, 31, 33, 1025, 600'001}) {  // the last: more than one element per thread of the grid
     CAPTURE(n);
     Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), squared(random_tensor(n, 5)),
-        q(random_tensor(n, 3)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
+        q(random_tensor(n, 3, 1.0f)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
     std::vector<TensorSums> sums;
     both.run([&](Queue& queue) {
       moving_average(queue, n, 0.75f, x.on(queue), average.on(queue));
