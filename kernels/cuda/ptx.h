@@ -27,12 +27,16 @@ __device__ __forceinline__ float sqrt_approximate(float x) {
 #endif
 }
 
-// The nearest tf32, ties to even, as the bits of a float. (Ties away from zero would take five instructions.)
+// The nearest tf32, ties to even, as the bits of a float. (Ties away from zero would take five instructions.) GPUs
+// before compute capability 9.0 have no such instruction: the same rounding of a finite number by integers.
 __device__ __forceinline__ uint32_t round_to_tf32(float x) {
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900)
   uint32_t bits;
   asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
   return bits;
+#elif defined(__CUDACC__)
+  const uint32_t bits = __float_as_uint(x), rounded = (bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu;
+  return (bits & 0x7f800000u) == 0x7f800000u ? bits : rounded;
 #else
   return emulation::round_to_tf32(x);
 #endif
