@@ -78,6 +78,8 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   const bool noise_pass = options.noise_weights.defined();
   kernels::LossSums ignored;
   Tensor fisher_labels = batch.labels;
+  // The Fisher matrix at sampled labels is of the model's likelihood: smoothing belongs to the targets of the data.
+  const float fisher_smoothing = options.fisher_labels == FisherLabels::sampled ? 0.0f : label_smoothing_;
   if ((statistics.any() || noise_pass) && options.fisher_labels == FisherLabels::sampled) {
     fisher_labels = options.sampled_labels.defined() ? options.sampled_labels : Tensor(context_, {samples}, DType::i32);
     sample_labels(logits.value, {options.seed, options.step, 0, RandomPurpose::fisher_labels}, options.sample_offset,
@@ -85,15 +87,14 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   }
   if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
     arena_.gradients_into(GradientTarget::discarded);
-    // The Fisher matrix is of the model's likelihood: smoothing belongs to the targets of the data.
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, 0.0f, ignored), {statistics, true});
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing, ignored), {statistics, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
     statistics = {};
   }
   if (noise_pass) {
     Tensor gradient;
     if (options.noise_labels == NoiseLabels::fisher) {
-      gradient = loss_gradient(fisher_labels, options.noise_weights, label_smoothing_, ignored);
+      gradient = loss_gradient(fisher_labels, options.noise_weights, fisher_smoothing, ignored);
     } else {
       const bool uniform = options.noise_labels == NoiseLabels::uniform;
       const RandomStream stream{options.seed, options.noise_step, 0, RandomPurpose::noise_labels};

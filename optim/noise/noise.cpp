@@ -125,7 +125,7 @@ bool Noise::forms_in_backward() const {
 void Noise::require_sums(ParameterArena& arena) const {
   const NoiseNeeds needs = structure_->needs({1, 1, 0, 0});
   if (needs_second_moment()) arena.require_second_moment();
-  if (structure_->weighs_samples() || needs.signs.grain != kernels::SignGrain::none) arena.require_noise_sum();
+  if (forms_in_backward()) arena.require_noise_sum();
   if (needs.kronecker_input || needs.kronecker_output) arena.require_kronecker_factors();
   const bool signs = needs.signs.grain != kernels::SignGrain::none && needs.signs.grain != kernels::SignGrain::element;
   for (const Parameter* parameter : arena.parameters())

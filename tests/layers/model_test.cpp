@@ -214,13 +214,18 @@ TEST_CASE("statistics from sampled labels leave the gradient as it is") {
   CHECK(trainee.all(&Parameter::second_moment) == squares);
 }
 
-TEST_CASE("label smoothing is no part of the statistics from sampled labels") {
+TEST_CASE("label smoothing is no part of the statistics and the noise from sampled labels") {
   AccumulateOptions options = collecting(SecondMoment::exact);
   options.fisher_labels = FisherLabels::sampled;
   Trainee plain(convolutional, 4), smoothed(convolutional, 4, 0.3f);
-  plain.accumulate(plain.batch(16), 16, options);
-  smoothed.accumulate(smoothed.batch(16), 16, options);
+  for (Trainee* trainee : {&plain, &smoothed}) {
+    trainee->model.arena().require_noise_sum();
+    options.noise_weights = from_host(trainee->context, {16}, random_tensor(16, 5));
+    trainee->accumulate(trainee->batch(16), 16, options);
+  }
   CHECK(smoothed.all(&Parameter::second_moment) == plain.all(&Parameter::second_moment));
+  CHECK(smoothed.all(&Parameter::noise_sum) == plain.all(&Parameter::noise_sum));
+  CHECK(plain.all(&Parameter::noise_sum) != std::vector<float>(plain.all(&Parameter::noise_sum).size()));
   CHECK(smoothed.all(&Parameter::gradient_sum) != plain.all(&Parameter::gradient_sum));
 }
 
