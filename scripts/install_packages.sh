@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages that the build needs and that are missing (Debian, Ubuntu and their kin).
-# Nothing is asked of the network when all are there. NSGD_INSTALL=0 skips the whole step.
+# Nothing is asked of the network when all are there. NSGD_INSTALL=0 skips the whole step. Arguments: further packages.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -12,6 +12,7 @@ packages=(
   'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev libstb-dev
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
   catch2 librapidcheck-dev python3-numpy
+  "$@"
 )
 
 if [[ ${NSGD_INSTALL:-1} == 0 ]]; then

@@ -9,7 +9,8 @@ case ${1:-} in
 Usage: scripts/test.sh [ctest options]
 
 Installs what is missing, builds everything and runs the test suite; -R NAME runs the tests whose names match.
-The CUDA kernels are tested too, emulated on the processor, from a second build folder.
+The CUDA kernels are tested too, emulated on the processor, from a second build folder, and compiled by nvcc in a third;
+where there is no nvcc, scripts/install_cuda_toolkit.sh brings one into build/. NSGD_NVCC=0 leaves that build out.
 NSGD_INSTALL=0 in the environment skips the installation of system packages.
 HELP
     exit 0
@@ -21,9 +22,18 @@ configure
 build "everything"
 configure emulate
 preset=emulate build "the CUDA kernels for the emulator" gpu_tests
+if [[ ${NSGD_NVCC:-1} != 0 ]]; then
+  CUDACXX=$("$root/scripts/install_cuda_toolkit.sh")
+  export CUDACXX
+  configure cuda-check
+  preset=cuda-check build "the CUDA backend by nvcc" apps/all gpu_tests
+fi
 # Several tests run side by side, each with its own team of threads: waiting threads must give their core away.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 status=0
 ctest --test-dir "$root/build/cpu" --output-on-failure --parallel "$cores" "$@" || status=$?
 ctest --test-dir "$root/build/emulate" --output-on-failure --parallel "$cores" --label-regex gpu "$@" || status=$?
+if [[ ${NSGD_NVCC:-1} != 0 ]]; then
+  ctest --test-dir "$root/build/cuda-check" --output-on-failure --label-regex cuda_build "$@" || status=$?
+fi
 exit "$status"

@@ -16,28 +16,16 @@ if(NSGD_CUDA STREQUAL "EMULATE")
   add_subdirectory(tests/emulation)
   target_compile_definitions(noisysgd PUBLIC NSGD_CUDA_EMULATED)
   target_link_libraries(noisysgd PUBLIC nsgd_emulation)
-elseif(NOT NSGD_CUDA STREQUAL "OFF")
-  include(CheckLanguage)
-  check_language(CUDA)
-  if(CMAKE_CUDA_COMPILER)
-    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 90a)
-    endif()
-    enable_language(CUDA)
-    if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc has C++20
-      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
-      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
-    endif()
-    find_package(CUDAToolkit REQUIRED)
-    set(NSGD_WITH_CUDA ON)
-    target_link_libraries(noisysgd PUBLIC CUDA::cudart CUDA::cublas)
-    # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
-    add_library(nsgd_cuda_flags INTERFACE)
-    target_compile_options(nsgd_cuda_flags INTERFACE
-      "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-DFMT_CONSTEVAL=;-DFMT_USE_CONSTEXPR=1>")
-  elseif(NSGD_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "NSGD_CUDA=ON, but no CUDA compiler was found; CUDACXX=/path/to/nvcc names one")
-  endif()
+elseif(NSGD_WITH_NVCC)
+  set(NSGD_WITH_CUDA ON)
+  target_link_libraries(noisysgd PUBLIC CUDA::cudart CUDA::cublas)
+  add_library(nsgd_cuda_flags INTERFACE)
+  # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
+  target_compile_options(nsgd_cuda_flags INTERFACE
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-DFMT_CONSTEVAL=;-DFMT_USE_CONSTEXPR=1>"
+    # The device pass's warnings, and those of the host compiler that nvcc calls.
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
+    "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
 endif()
 if(NSGD_WITH_CUDA)
   target_compile_definitions(noisysgd PUBLIC NSGD_WITH_CUDA)
