@@ -72,6 +72,12 @@ BatchOptions read_batch(const ConfigReader& json) {
   return batch;
 }
 
+kernels::Precision read_precision(const ConfigReader& root) {
+  using enum kernels::Precision;
+  return root.choice<kernels::Precision>("precision",
+                                         {{name_of(fp32), fp32}, {name_of(tf32), tf32}, {name_of(bf16), bf16}}, tf32);
+}
+
 void check_changes(const ConfigReader& batch, const Regime& regime) {
   int64_t epochs = 0;
   for (const BatchChange& change : regime.batch.changes) epochs += change.epochs;
@@ -86,6 +92,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader root = config.root();
   Regime regime;
   regime.name = name;
+  regime.precision = read_precision(root);
   regime.data = read_data(root.object("data"));
   root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
   const ConfigReader batch = root.object("batch");

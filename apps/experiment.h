@@ -50,7 +50,8 @@ struct BatchOptions {
 // One regime: the base document with the regime's patch merged over it.
 struct Regime {
   std::string name;
-  Json effective;  // with every default filled in; rebuilds the regime
+  Json effective;                                           // with every default filled in; rebuilds the regime
+  kernels::Precision precision = kernels::Precision::tf32;  // of a CUDA device
   DataOptions data;
   BatchOptions batch;
   int64_t epochs = 10;

@@ -79,6 +79,7 @@ StoredMetadata describe(const Regime& regime, const Extensions& extensions, cons
   StoredMetadata metadata{{"version", NSGD_VERSION},
                           {"seed", std::to_string(seed)},
                           {"regime", regime.name},
+                          {"precision", name_of(model.context().queue.precision())},
                           {"graph", model.graph().json().dump()},
                           {"fisher.conv", std::string(name_of(regime.fisher.conv))},
                           {"fisher.kind", std::string(regime.fisher.kind())},
@@ -145,6 +146,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   std::string notes;
 
   Context context(parse_device(experiment.device), experiment.threads);
+  context.queue.set_precision(regime.precision);
   const auto data = DataCache().get(regime);
   const Dataset& train = data->sets.train;
   const Loader loader(context, train, data->normalisation, regime.data.augment);

@@ -116,7 +116,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       if (!request.only.includes(regime, seed)) continue;
       const std::filesystem::path folder = run_folder(request, regime, seed);
       if (is_finished(folder)) {
-        check_identity(folder, regime, seed);
+        check_identity(folder, regime, seed, request.extensions);
         continue;
       }
       const auto loaded = data.get(regime);

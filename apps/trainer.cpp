@@ -103,6 +103,7 @@ class Run {
     if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
     if (regime_.log_layers) model_.arena().require_second_moment();
     if (regime_.weight_average) average_.emplace(context_, model_, static_cast<float>(*regime_.weight_average));
+    context_.queue.set_precision(regime_.precision);
     context_.allocator.reset_peak();
     open_folder();
   }
@@ -141,7 +142,7 @@ class Run {
     std::filesystem::create_directories(request_.folder, error);
     NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
     if (std::filesystem::exists(checkpoint_path())) {
-      check_identity(request_.folder, regime_, request_.seed);
+      check_identity(request_.folder, regime_, request_.seed, request_.extensions);
       state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
     } else {
       model_.arena().initialise(request_.seed);
@@ -312,6 +313,7 @@ class Run {
                        {"seconds", state_.seconds},
                        {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
                        {"device", context_.queue.device().name()},
+                       {"precision", name_of(context_.queue.precision())},
                        {"threads", context_.queue.threads()},
                        {"version", NSGD_VERSION}};
     write_file_atomically(request_.folder / "summary.json", summary.dump(2) + "\n");
@@ -355,10 +357,15 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
   return Run(context, data, request).run();
 }
 
-void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed) {
+void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
+                    const Extensions& extensions) {
   const std::filesystem::path path = folder / config_file;
-  NSGD_CHECK(parse_json(read_file(path), path.string()) == identity(regime, seed),
-             "{}: was written by another configuration or seed; use another --output", path.string());
+  Json stored = parse_json(read_file(path), path.string());
+  // Of an earlier version: keys that it did not know have their defaults.
+  if (stored.contains("config"))
+    stored["config"] = read_experiment(stored["config"], path.string(), extensions).regimes.front().effective;
+  NSGD_CHECK(stored == identity(regime, seed), "{}: was written by another configuration or seed; use another --output",
+             path.string());
 }
 
 bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / "summary.json"); }

@@ -29,7 +29,8 @@ enum class RunOutcome { finished, interrupted };
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
 // Throws Error if the run in `folder` was made by another effective configuration or seed.
-void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed);
+void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
+                    const Extensions& extensions);
 
 // True if `folder` holds the summary of a finished run.
 bool is_finished(const std::filesystem::path& folder);

@@ -150,7 +150,7 @@ void weight_gradient(Queue& queue, const ConvShape& shape, const float* x, const
                      float* second_moment) {
   check(shape);
   if (shape.batch == 0) return;
-  if (statistic != SecondMoment::spatial && queue.precision() == Precision::tf32) {
+  if (statistic != SecondMoment::spatial && queue.precision() != Precision::fp32) {
     const int64_t shares = conv_tensor_shares(shape, x, grad_y);
     if (shares > 0)
       return with_shares(queue, shape, shares, grad_weight, second_moment, [&](float* partial) {

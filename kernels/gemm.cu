@@ -13,23 +13,38 @@ __global__ void __launch_bounds__(block_threads) square_kernel(int64_t n, const 
   grid_stride(n, [&](int64_t i) { y[i] = x[i] * x[i]; });
 }
 
-}  // namespace
+cublasComputeType_t compute_type(Precision precision) {
+  switch (precision) {
+    case Precision::bf16:
+      return CUBLAS_COMPUTE_32F_FAST_16BF;
+    case Precision::tf32:
+      return CUBLAS_COMPUTE_32F_FAST_TF32;
+    default:
+      return CUBLAS_COMPUTE_32F;
+  }
+}
 
 // cuBLAS is column-major: our row-major C = op(A) op(B) is its C^T = op(B)^T op(A)^T, on the same memory.
-void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-          const float* a, const float* b, float beta, float* c) {
+void multiply(Queue& queue, Precision precision, Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n,
+              int64_t k, float alpha, const float* a, const float* b, float beta, float* c) {
   constexpr int64_t largest = std::numeric_limits<int>::max();
   NSGD_CHECK(m >= 0 && n >= 0 && k >= 0 && m <= largest && n <= largest && k <= largest,
              "gemm: sizes m={} n={} k={} must lie in 0..{}", m, n, k, largest);
   if (m == 0 || n == 0) return;
   const bool flip_a = transpose_a == Transpose::yes, flip_b = transpose_b == Transpose::yes;
   const auto leading = [](int64_t columns) { return static_cast<int>(std::max<int64_t>(columns, 1)); };
-  NSGD_CUBLAS_CHECK(cublasSetMathMode(
-      queue.cuda().cublas(), queue.precision() == Precision::tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
-  NSGD_CUBLAS_CHECK(cublasSgemm(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                                flip_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
-                                static_cast<int>(k), &alpha, b, leading(flip_b ? k : n), a, leading(flip_a ? m : k),
-                                &beta, c, leading(n)));
+  NSGD_CUBLAS_CHECK(cublasGemmEx(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                 flip_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
+                                 static_cast<int>(k), &alpha, b, CUDA_R_32F, leading(flip_b ? k : n), a, CUDA_R_32F,
+                                 leading(flip_a ? m : k), &beta, c, CUDA_R_32F, leading(n), compute_type(precision),
+                                 CUBLAS_GEMM_DEFAULT));
+}
+
+}  // namespace
+
+void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+          const float* a, const float* b, float beta, float* c) {
+  multiply(queue, queue.precision(), transpose_a, transpose_b, m, n, k, alpha, a, b, beta, c);
 }
 
 void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_t inputs, const float* x,
@@ -39,14 +54,16 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
   const int64_t block = std::clamp<int64_t>(block_floats / (inputs + outputs), 1, samples);
   auto* x_squared = static_cast<float*>(queue.workspace(sizeof(float) * block * (inputs + outputs)));
   float* grad_squared = x_squared + block * inputs;
+  // Squares keep tf32's fraction under bf16: they are sums' terms, not operands that the policy speaks of.
+  const Precision precision = queue.precision() == Precision::fp32 ? Precision::fp32 : Precision::tf32;
   for (int64_t first = 0; first < samples; first += block) {
     const int64_t count = std::min(block, samples - first);
     launch(queue, square_kernel, grid_size(count * inputs), block_threads, 0, count * inputs, x + first * inputs,
            x_squared);
     launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs,
            grad_y + first * outputs, grad_squared);
-    gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared, 1.0f,
-         second_moment);
+    multiply(queue, precision, Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared,
+             1.0f, second_moment);
   }
 }
 

@@ -16,6 +16,10 @@ Queue::Queue(Device device, int threads) : device_(device), threads_(threads == 
 
 Queue::~Queue() = default;
 
+void Queue::set_precision(Precision precision) {
+  if (device_.backend == Backend::cuda) precision_ = precision;
+}
+
 void* Queue::workspace(size_t bytes) {
   if (bytes > workspace_bytes_) {
     const size_t rounded = (bytes + 63) / 64 * 64;

@@ -13,9 +13,14 @@ namespace noisysgd::kernels {
 class OnednnState;  // engine, stream and prepared primitives of the CPU backend: kernels/onednn.h
 class CudaState;    // stream and library handles of the CUDA backend: kernels/cuda/state.h
 
-// What the CUDA backend's matrix products and convolutions do with their operands: nothing, or round them to tf32 (10
-// bits of fraction) where tensor cores then do the work. Sums are fp32 either way.
-enum class Precision { fp32, tf32 };
+// What the CUDA backend's matrix products and convolutions may do with their operands: nothing, or round them to tf32
+// (10 bits of fraction) or bf16 (7 bits) where tensor cores then do the work. What is stored stays fp32, and so do all
+// sums, and the squares of second moments.
+enum class Precision { fp32, tf32, bf16 };
+
+constexpr const char* name_of(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "bf16";
+}
 
 class Queue {
  public:
@@ -28,8 +33,9 @@ class Queue {
 
   const Device& device() const { return device_; }
   int threads() const { return threads_; }
+  // fp32 unless set. A queue on the CPU stays at fp32: its backend knows no other.
   Precision precision() const { return precision_; }
-  void set_precision(Precision precision) { precision_ = precision; }
+  void set_precision(Precision precision);
 
   // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
   // It grows to the largest request and stays; its content is undefined.

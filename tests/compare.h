@@ -19,6 +19,16 @@ struct Tolerance {
   double condition = 1;  // how much the op amplifies rounding of its own input; the test says why it is not 1
 };
 
+// In the Frobenius norm; NaN where the reference is all zero.
+inline double relative_error(std::span<const float> actual, std::span<const double> reference) {
+  double reference_squared = 0, error_squared = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    reference_squared += reference[i] * reference[i];
+    error_squared += (actual[i] - reference[i]) * (actual[i] - reference[i]);
+  }
+  return std::sqrt(error_squared / reference_squared);
+}
+
 // Empty if they agree, otherwise what differs: use as CHECK(compare(...) == "").
 inline std::string compare(std::span<const float> actual, std::span<const double> reference, Tolerance tolerance = {}) {
   if (actual.size() != reference.size())

@@ -5,6 +5,7 @@
 
 #include "apps/checkpoint.h"
 #include "apps/trainer.h"
+#include "core/file.h"
 #include "core/safetensors.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -19,7 +20,7 @@ namespace {
 
 constexpr const char* base = R"({
   "data": {"type": "synthetic", "train_size": 200, "test_size": 32, "augment": {"crop_padding": 2}},
-  "batch": {"size": 64, "ghost_size": 32}, "epochs": 1,
+  "batch": {"size": 64, "ghost_size": 32}, "epochs": 1, "precision": "fp32",
   "optimizer": {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.001}})";
 
 struct Named {
@@ -102,6 +103,34 @@ TEST_CASE("three steps of training agree on both devices") {
 
 TEST_CASE("every noise structure trains alike on both devices") {
   for (const Named& other : others) check_training(models[2], other);
+}
+
+TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a training of its own") {
+  Json document = parse_config(base, "test");
+  document["model"] = parse_json(models[1].json, "test");
+  const TemporaryFolder folder;
+  std::map<std::string, std::vector<float>> trained[3];
+  for (const kernels::Precision precision :
+       {kernels::Precision::fp32, kernels::Precision::tf32, kernels::Precision::bf16}) {
+    document["precision"] = name_of(precision);
+    const auto path = folder.path() / name_of(precision);
+    trained[int(precision)] = train_on({Backend::cuda}, read_experiment(document, "test", {}).regimes.at(0), path);
+    CHECK(parse_json(read_file(path / "summary.json"), "summary").at("precision") == name_of(precision));
+  }
+  for (const auto& [name, values] : trained[0]) {
+    if (name.starts_with("momentum.") || !name.ends_with("weight")) continue;
+    INFO(name);
+    const std::vector<double> expected = to_double(values);
+    const double tf32 = relative_error(trained[1].at(name), expected),
+                 bf16 = relative_error(trained[2].at(name), expected);
+    // The weights move by a small part of themselves, and rounding of the operands by 2^-11 or 2^-8 at most (and what
+    // follows where it carries a ReLU or a maximum to the other side) moves them by a part of that.
+    CHECK(tf32 < 2e-2);
+    CHECK(bf16 < 2e-2);
+    CHECK(tf32 > 1e-7);
+    CHECK(bf16 > 1e-7);
+    CHECK(trained[1].at(name) != trained[2].at(name));
+  }
 }
 
 TEST_CASE("a checkpoint of a device is read back to the bit, by the device and by the CPU") {

@@ -55,6 +55,17 @@ TEST_CASE("a regime is a patch over the base, and a new type drops the old type'
   CHECK(again.regimes.at(0).effective == regime.effective);
 }
 
+TEST_CASE("precision is tf32 unless asked for, and a regime may have its own") {
+  const Experiment experiment = read_experiment(parse_config(R"({"precision": "bf16",
+    "regimes": [{"name": "A"}, {"name": "B", "precision": "fp32"}, {"name": "C", "precision": null}]})",
+                                                             "test"),
+                                                "test", {});
+  CHECK(experiment.regimes[0].precision == kernels::Precision::bf16);
+  CHECK(experiment.regimes[1].precision == kernels::Precision::fp32);
+  CHECK(experiment.regimes[2].precision == kernels::Precision::tf32);
+  CHECK(any_mentions(problems_of(R"({"precision": "fp16"})"), "$.precision"));
+}
+
 TEST_CASE("mistakes of regimes and seeds name the regime") {
   CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A"}, {"name": "A"}]})"), "used twice"));
   CHECK(any_mentions(problems_of(R"({"regimes": [{"epochs": 2}]})"), "$.regimes[0]"));

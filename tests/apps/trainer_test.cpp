@@ -192,6 +192,26 @@ TEST_CASE("a loss that is not finite stops the run, names step and layer, and ke
   CHECK_FALSE(is_finished(folder.path() / "nan"));
 }
 
+TEST_CASE("the CPU computes in fp32 whatever precision is asked for, and the summary says so") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"epochs=1", "precision=bf16"});
+  REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
+  CHECK(parse_json(read_file(folder.path() / "summary.json"), "summary").at("precision") == "fp32");
+  CHECK(parse_json(read_file(folder.path() / "config.json"), "config").at("config").at("precision") == "bf16");
+}
+
+TEST_CASE("a run of a version that knew fewer keys goes on with their defaults") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "config.json";
+  REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  Json stored = parse_json(read_file(path), "config");
+  REQUIRE(stored["config"].erase("precision") == 1);
+  write_file_atomically(path, stored.dump());
+  CHECK_NOTHROW(check_identity(folder.path(), regime_with({"epochs=1"}), 7, {}));
+  CHECK_THROWS_WITH(check_identity(folder.path(), regime_with({"epochs=1", "precision=fp32"}), 7, {}),
+                    Catch::Matchers::Contains("another configuration"));
+}
+
 TEST_CASE("a folder of another configuration or seed is refused and left as it is") {
   const TemporaryFolder folder;
   REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);

@@ -1,11 +1,12 @@
 #include <algorithm>
+#include <vector>
 
 #include "tests/emulation/cublas_api.h"
+#include "tests/emulation/rounding.h"
 #include "tests/emulation/stream.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
-  cublasMath_t mode = CUBLAS_DEFAULT_MATH;
 };
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
@@ -23,11 +24,6 @@ cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
-  handle->mode = mode;
-  return CUBLAS_STATUS_SUCCESS;
-}
-
 const char* cublasGetStatusString(cublasStatus_t status) {
   switch (status) {
     case CUBLAS_STATUS_SUCCESS:
@@ -42,39 +38,45 @@ const char* cublasGetStatusString(cublasStatus_t status) {
   return "unknown cuBLAS status";
 }
 
-cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m,
-                                         int n, int k, const float* alpha, const float* a, int lda, long long stride_a,
-                                         const float* b, int ldb, long long stride_b, const float* beta, float* c,
-                                         int ldc, long long stride_c, int batch) {
+static int operand_fraction(cublasComputeType_t compute) {
+  using namespace noisysgd::emulation;
+  return compute == CUBLAS_COMPUTE_32F_FAST_TF32   ? tf32_fraction
+         : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? bf16_fraction
+                                                   : fp32_fraction;
+}
+
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m, int n, int k,
+                            const void* alpha, const void* a, cudaDataType_t a_type, int lda, const void* b,
+                            cudaDataType_t b_type, int ldb, const void* beta, void* c, cudaDataType_t c_type, int ldc,
+                            cublasComputeType_t compute, cublasGemmAlgo_t) {
   if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   const bool transposed_a = op_a != CUBLAS_OP_N, transposed_b = op_b != CUBLAS_OP_N;
-  if (m < 0 || n < 0 || k < 0 || batch < 0 || lda < std::max(1, transposed_a ? k : m) ||
-      ldb < std::max(1, transposed_b ? n : k) || ldc < std::max(1, m)) {
+  if (m < 0 || n < 0 || k < 0 || lda < std::max(1, transposed_a ? k : m) || ldb < std::max(1, transposed_b ? n : k) ||
+      ldc < std::max(1, m)) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
-  const float scale = *alpha, keep = *beta;
-  noisysgd::emulation::submit(handle->stream, [=] {
-    for (int z = 0; z < batch; ++z) {
-      const float *az = a + z * stride_a, *bz = b + z * stride_b;
-      float* cz = c + z * stride_c;
-      for (int j = 0; j < n; ++j) {
-        for (int i = 0; i < m; ++i) {
-          float sum = 0;
-          for (int p = 0; p < k; ++p) {
-            sum += az[transposed_a ? size_t(i) * lda + p : size_t(p) * lda + i] *
-                   bz[transposed_b ? size_t(p) * ldb + j : size_t(j) * ldb + p];
-          }
-          float& element = cz[size_t(j) * ldc + i];
-          element = scale * sum + (keep == 0.0f ? 0.0f : keep * element);
-        }
+  if (a_type != CUDA_R_32F || b_type != CUDA_R_32F || c_type != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  const int fraction = operand_fraction(compute);
+  noisysgd::emulation::submit(handle->stream, [=, a = static_cast<const float*>(a), b = static_cast<const float*>(b),
+                                               c = static_cast<float*>(c)] {
+    std::vector<float> left(size_t(m) * k), right(size_t(n) * k);  // [m,k], [n,k]
+    for (int p = 0; p < k; ++p) {
+      for (int i = 0; i < m; ++i)
+        left[size_t(i) * k + p] = noisysgd::emulation::round_to_fraction(
+            a[transposed_a ? size_t(i) * lda + p : size_t(p) * lda + i], fraction);
+      for (int j = 0; j < n; ++j)
+        right[size_t(j) * k + p] = noisysgd::emulation::round_to_fraction(
+            b[transposed_b ? size_t(p) * ldb + j : size_t(j) * ldb + p], fraction);
+    }
+    for (int j = 0; j < n; ++j) {
+      for (int i = 0; i < m; ++i) {
+        float sum = 0;
+        for (int p = 0; p < k; ++p) sum += left[size_t(i) * k + p] * right[size_t(j) * k + p];
+        float& element = c[size_t(j) * ldc + i];
+        element = scale * sum + (keep == 0.0f ? 0.0f : keep * element);
       }
     }
   });
   return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m, int n, int k,
-                           const float* alpha, const float* a, int lda, const float* b, int ldb, const float* beta,
-                           float* c, int ldc) {
-  return cublasSgemmStridedBatched(handle, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1);
 }

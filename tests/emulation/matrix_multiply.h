@@ -5,6 +5,7 @@
 
 #include "tests/emulation/collectives.h"
 #include "tests/emulation/intrinsics.h"
+#include "tests/emulation/rounding.h"
 
 namespace noisysgd::emulation {
 
@@ -41,9 +42,6 @@ inline void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32
 }
 
 // Rounds to the nearest tf32, ties to even: cvt.rn.tf32.f32.
-inline uint32_t round_to_tf32(float value) {
-  const unsigned bits = __float_as_uint(value);
-  return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0xfffu + (bits >> 13 & 1u)) & 0xffffe000u;
-}
+inline uint32_t round_to_tf32(float value) { return __float_as_uint(round_to_fraction(value, tf32_fraction)); }
 
 }  // namespace noisysgd::emulation

@@ -38,6 +38,13 @@ TEST_CASE("a device that this build or machine does not have is named") {
   CHECK_THROWS_WITH(Queue({Backend::cuda, 99}, 1), Catch::Matchers::Contains("cuda:99"));
 }
 
+TEST_CASE("a queue on the CPU stays at fp32") {
+  Queue queue({}, 1);
+  CHECK(queue.precision() == Precision::fp32);
+  queue.set_precision(Precision::bf16);
+  CHECK(queue.precision() == Precision::fp32);
+}
+
 TEST_CASE("libraries borrow the queue's threads and give the caller's setting back") {
   omp_set_num_threads(2);
   Queue queue({}, 3);
