@@ -21,16 +21,17 @@ void cholesky(Queue& queue, int64_t n, float scale, double jitter, const float* 
   const int size = static_cast<int>(n);
   const std::vector<float> source(a, a + n * n);
   std::vector<double> factor(source.size());
-  for (double relative = jitter;; relative = relative == 0 ? 1e-9 : 10 * relative) {
+  for (const double relative : cholesky_jitters(jitter)) {
     for (size_t i = 0; i < source.size(); ++i) factor[i] = double{scale} * source[i];
     for (int64_t i = 0; i < n; ++i) factor[i * n + i] += relative * trace / static_cast<double>(n);
     int info = 0;
     dpotrf_("U", &size, factor.data(), &size, &info);  // upper by columns is lower by rows
-    if (info == 0) break;
-    NSGD_CHECK(relative <= 0.01, "cholesky: a matrix of size {} is not positive semidefinite (LAPACK: {})", n, info);
+    if (info != 0) continue;
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) lower[i * n + j] = j <= i ? static_cast<float>(factor[i * n + j]) : 0.0f;
+    return;
   }
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) lower[i * n + j] = j <= i ? static_cast<float>(factor[i * n + j]) : 0.0f;
+  throw Error(fmt::format("cholesky: a matrix of size {} is not positive semidefinite", n));
 }
 
 }  // namespace noisysgd::kernels::cpu
