@@ -9,8 +9,9 @@ case ${1:-} in
 Usage: scripts/test.sh [ctest options]
 
 Installs what is missing, builds everything and runs the test suite; -R NAME runs the tests whose names match.
-The CUDA kernels are tested too, emulated on the processor, from a second build folder, and compiled by nvcc in a third;
-where there is no nvcc, scripts/install_cuda_toolkit.sh brings one into build/. NSGD_NVCC=0 leaves that build out.
+The CUDA kernels are tested too, emulated on the processor, from a second build folder, and the kernels again under the
+emulation's race checker from a third; nvcc compiles them in a fourth. Where there is no nvcc,
+scripts/install_cuda_toolkit.sh brings one into build/. NSGD_NVCC=0 leaves that build out.
 NSGD_INSTALL=0 in the environment skips the installation of system packages.
 HELP
     exit 0
@@ -22,6 +23,8 @@ configure
 build "everything"
 configure emulate
 preset=emulate build "the CUDA kernels for the emulator" gpu_tests
+configure emulate-race
+preset=emulate-race build "the CUDA kernels for the race checker" kernels_gpu_test emulator_gpu_test
 if [[ ${NSGD_NVCC:-1} != 0 ]]; then
   CUDACXX=$("$root/scripts/install_cuda_toolkit.sh")
   export CUDACXX
@@ -33,6 +36,8 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 status=0
 ctest --test-dir "$root/build/cpu" --output-on-failure --parallel "$cores" "$@" || status=$?
 ctest --test-dir "$root/build/emulate" --output-on-failure --parallel "$cores" --label-regex gpu "$@" || status=$?
+ctest --test-dir "$root/build/emulate-race" --output-on-failure --parallel "$cores" --label-regex gpu \
+  --exclude-regex '^(layers|apps)|every kernel is launched' "$@" || status=$?
 if [[ ${NSGD_NVCC:-1} != 0 ]]; then
   ctest --test-dir "$root/build/cuda-check" --output-on-failure --label-regex cuda_build "$@" || status=$?
 fi
