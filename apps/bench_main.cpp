@@ -6,13 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "apps/bench/bandwidth.h"
+#include "apps/bench/bars.h"
 #include "apps/bench/ceilings.h"
 #include "apps/bench/layers.h"
 #include "apps/bench/machine.h"
 #include "apps/bench/networks.h"
 #include "apps/bench/steps.h"
 #include "apps/run_main.h"
+#include "apps/train_app.h"
 #include "core/file.h"
+#include "kernels/cuda/event_timer.h"
 #include "kernels/queue.h"
 
 namespace {
@@ -21,9 +25,10 @@ using namespace noisysgd;
 using namespace noisysgd::bench;
 
 struct Arguments {
-  bool ceilings = false, markdown = false;
+  bool ceilings = false, bandwidth = false, markdown = false;
   std::vector<std::string> layers, steps;
-  std::string json;
+  std::string json, bars, device = "cpu", precision;
+  BandwidthOptions bandwidth_options;
   LayerOptions layer_options;
   StepOptions step_options;
   int threads = 0, rounds = 15;
@@ -40,18 +45,51 @@ void print_section(const Section& section, bool markdown) {
   std::fflush(stdout);
 }
 
-void run_benchmarks(const Arguments& arguments) {
-  const Json machine = describe_machine(kernels::Queue({}, arguments.threads).threads());
+int run_benchmarks(const Arguments& arguments) {
+  const Device device = arguments.layer_options.device;
+  Json machine = describe_machine(kernels::Queue({}, arguments.threads).threads());
+  bool emulated = false;
+  if (device.backend == Backend::cuda) {
+    for (const auto& [key, value] : kernels::cuda::describe_device(device.index)) machine[key] = value;
+    emulated = machine.at("emulated") == "yes";
+  }
   print_header(machine, arguments.markdown);
+  if (emulated) fmt::print("\nThe device is emulated on the processor: its times say nothing about a GPU.\n");
+  DeviceSizes sizes;
+  if (emulated) sizes = DeviceSizes::tiny();
+  if (device.backend == Backend::cpu) sizes.copied_floats = int64_t{1} << 27;
   Json report = {{"machine", machine}};
   const auto add = [&](const Section& section) {
     print_section(section, arguments.markdown);
     report[section.key].push_back(section.json);
   };
-  if (arguments.ceilings) add(measure_ceilings(machine.at("threads").get<int>(), arguments.rounds));
-  for (const std::string& network : arguments.layers) add(measure_layers(network, arguments.layer_options));
+  if (arguments.ceilings)
+    add(device.backend == Backend::cuda ? measure_device_ceilings(device, sizes, arguments.rounds)
+                                        : measure_ceilings(machine.at("threads").get<int>(), arguments.rounds));
+  LayerOptions layer_options = arguments.layer_options;
+  BandwidthOptions bandwidth_options = arguments.bandwidth_options;
+  layer_options.sizes = bandwidth_options.sizes = sizes;
+  if (emulated) bandwidth_options.parameters = 4096;
+  if (arguments.bandwidth) add(measure_bandwidth(bandwidth_options));
+  for (const std::string& network : arguments.layers) add(measure_layers(network, layer_options));
   for (const std::string& network : arguments.steps) add(measure_steps(network, arguments.step_options));
+  int broken = 0;
+  if (!arguments.bars.empty()) {
+    const Verdict verdict = check_bars(report, arguments.bars, emulated);
+    broken = verdict.broken;
+    print_section(verdict.section, arguments.markdown);
+    report["bars"] = verdict.section.json;
+  }
   if (!arguments.json.empty()) write_file_atomically(arguments.json, report.dump(2) + "\n");
+  if (broken > 0) fmt::print(stderr, "noisysgd-bench: {} of the bars broken\n", broken);
+  return broken > 0 ? 2 : 0;
+}
+
+kernels::Precision precision_of(const std::string& name, const Device& device) {
+  using kernels::Precision;
+  NSGD_CHECK(name.empty() || device.backend == Backend::cuda, "--precision {}: the processor computes in fp32", name);
+  if (device.backend == Backend::cpu || name == "fp32") return Precision::fp32;
+  return name == "bf16" ? Precision::bf16 : Precision::tf32;
 }
 
 int run(int argc, char** argv) {
@@ -59,11 +97,19 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", NSGD_VERSION);
   Arguments arguments;
   const auto network = CLI::IsMember(network_names());
-  app.add_flag("--ceilings", arguments.ceilings, "FMA peak, copy bandwidth and sgemm, on one thread and on all");
+  app.add_flag("--ceilings", arguments.ceilings,
+               "What the machine can do: arithmetic, copy bandwidth and matrix products");
+  app.add_flag("--bandwidth", arguments.bandwidth, "The noise step and ghost batch norm against copy bandwidth");
   app.add_option("--layers", arguments.layers, "Convolution and linear layers of these networks, one by one")
       ->check(network);
   app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);
+  app.add_option("--variants", arguments.step_options.variants, "Of --steps, beside the plain step [all]")
+      ->check(CLI::IsMember(step_variants()));
+  app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--precision", arguments.precision, "Of a CUDA device: fp32, tf32 or bf16 [tf32]")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app.add_option("--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
@@ -79,12 +125,17 @@ int run(int argc, char** argv) {
   app.add_option("--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");
   CLI11_PARSE(app, argc, argv);
-  NSGD_CHECK(arguments.ceilings || !arguments.layers.empty() || !arguments.steps.empty(),
-             "nothing to measure: give --ceilings, --layers or --steps (see --help)");
+  NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty(),
+             "nothing to measure: give --ceilings, --bandwidth, --layers or --steps (see --help)");
   arguments.layer_options.threads = arguments.step_options.threads = arguments.threads;
   arguments.layer_options.rounds = arguments.step_options.rounds = arguments.rounds;
-  run_benchmarks(arguments);
-  return 0;
+  const Device device = parse_device(arguments.device);
+  arguments.layer_options.device = arguments.step_options.device = arguments.bandwidth_options.device = device;
+  arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
+  arguments.bandwidth_options.threads = arguments.threads;
+  arguments.bandwidth_options.rounds = arguments.rounds;
+  arguments.bandwidth_options.batch = arguments.layer_options.batch;
+  return run_benchmarks(arguments);
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ namespace {
 Samples measure_copy(int threads, int rounds, int64_t floats) {
   Context context({}, threads);
   const Tensor from = zeros(context, {floats}), to = zeros(context, {floats});
-  return measure({{"copy",
+  return measure(context.queue,
+                 {{"copy",
                    [&] {
                      kernels::cpu::parallel_ranges(context.queue, floats, 1, [&](int64_t begin, int64_t end) {
                        std::memcpy(to.f32() + begin, from.f32() + begin,
@@ -29,8 +30,7 @@ Samples measure_copy(int threads, int rounds, int64_t floats) {
                  rounds)[0];
 }
 
-Samples measure_sgemm(int threads, int rounds, int64_t size) {
-  Context context({}, threads);
+Samples measure_gemm(Context& context, int rounds, int64_t size) {
   const Tensor a(context, {size, size}), b(context, {size, size}), c(context, {size, size});
   kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{}, a.f32());
   kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{.tensor = 1}, b.f32());
@@ -38,7 +38,7 @@ Samples measure_sgemm(int threads, int rounds, int64_t size) {
     kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, size, size, size, 1, a.f32(), b.f32(),
                   0, c.f32());
   };
-  return measure({{"sgemm", product}}, rounds)[0];
+  return measure(context.queue, {{"gemm", product}}, rounds)[0];
 }
 
 }  // namespace
@@ -56,10 +56,11 @@ Section measure_ceilings(int threads, int rounds) {
   std::vector<int> thread_counts{1};
   if (threads > 1) thread_counts.push_back(threads);
   for (const int count : thread_counts) {
+    Context context({}, count);
     const double peak = fma_peak(count, rounds);
     const double copy = 8.0 * static_cast<double>(copied) / measure_copy(count, rounds, copied).median();
     const double sgemm =
-        2.0 * static_cast<double>(order * order * order) / measure_sgemm(count, rounds, order).median();
+        2.0 * static_cast<double>(order * order * order) / measure_gemm(context, rounds, order).median();
     section.table.add_row({std::to_string(count), fmt::format("{:.1f}", peak * 1e-9),
                            fmt::format("{:.1f}", copy * 1e-9), fmt::format("{:.1f}", sgemm * 1e-9),
                            fmt::format("{:.0f}", 100 * sgemm / peak)});
@@ -68,6 +69,41 @@ Section measure_ceilings(int threads, int rounds) {
                             {"copy_bytes_per_second", copy},
                             {"sgemm_flops_per_second", sgemm}});
   }
+  return section;
+}
+
+double copy_bandwidth(Context& context, int rounds, int64_t floats) {
+  const Tensor from = zeros(context, {floats}), to(context, {floats});
+  const Samples times = measure(context.queue, {{"copy", [&] { copy(context, from, to); }}}, rounds)[0];
+  return 8.0 * static_cast<double>(floats) / times.median();
+}
+
+double gemm_peak(Context& context, int rounds, int64_t order) {
+  const auto flops = 2.0 * static_cast<double>(order) * static_cast<double>(order) * static_cast<double>(order);
+  return flops / measure_gemm(context, rounds, order).median();
+}
+
+Section measure_device_ceilings(const Device& device, const DeviceSizes& sizes, int rounds) {
+  Section section{
+      .title = "Ceilings of " + device.name(),
+      .note = fmt::format("Medians of {} rounds: copying {} MiB (read + written bytes), and a {}x{}x{} "
+                          "product of operands stored in fp32 and rounded as the precision says.",
+                          rounds, sizes.copied_floats * 4 >> 20, sizes.gemm_order, sizes.gemm_order, sizes.gemm_order),
+      .table = TextTable({"copy, GB/s", "fp32, TFLOP/s", "tf32, TFLOP/s", "bf16, TFLOP/s"}),
+      .key = "ceilings",
+      .json = Json::object()};
+  Context context(device);
+  const double copied = copy_bandwidth(context, rounds, sizes.copied_floats);
+  section.json["copy_bytes_per_second"] = copied;
+  std::vector<std::string> row{fmt::format("{:.1f}", copied * 1e-9)};
+  using kernels::Precision;
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    context.queue.set_precision(precision);
+    const double rate = gemm_peak(context, rounds, sizes.gemm_order);
+    section.json[fmt::format("{}_flops_per_second", name_of(precision))] = rate;
+    row.push_back(fmt::format("{:.2f}", rate * 1e-12));
+  }
+  section.table.add_row(row);
   return section;
 }
 

@@ -2,10 +2,22 @@
 #pragma once
 
 #include "apps/bench/section.h"
+#include "core/tensor.h"
 
 namespace noisysgd::bench {
 
 // For one thread and for `threads`: FMA peak, copy bandwidth (bytes read plus bytes written) and sgemm.
 Section measure_ceilings(int threads, int rounds);
+
+// How large the problems are that show a device's ceilings.
+struct DeviceSizes {
+  int64_t copied_floats = int64_t{1} << 28, gemm_order = 8192;
+  // For an emulated device, of which times mean nothing.
+  static DeviceSizes tiny() { return {1 << 12, 32}; }
+};
+
+double copy_bandwidth(Context& context, int rounds, int64_t floats);  // bytes read plus bytes written, per second
+double gemm_peak(Context& context, int rounds, int64_t order);        // FLOP/s at the queue's precision
+Section measure_device_ceilings(const Device& device, const DeviceSizes& sizes, int rounds);
 
 }  // namespace noisysgd::bench

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 
+#include "apps/bench/ceilings.h"
 #include "apps/bench/fma_peak.h"
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
@@ -104,20 +105,28 @@ std::vector<Operation> linear_operations(Context& context, int64_t samples, int6
 }  // namespace
 
 Section measure_layers(const std::string& network, const LayerOptions& options) {
-  Context context({}, options.threads);
-  const double peak = fma_peak(context.queue.threads(), options.rounds);
-  Section section{
-      .title = fmt::format("Layers: {}, batch {}", network, options.batch),
-      .note = fmt::format("Medians of {} alternating rounds; {:.1f} GFLOP/s is the measured FMA peak of {} thread(s). "
-                          "Ratio: time over that of the plain weight gradient.",
-                          options.rounds, peak * 1e-9, context.queue.threads()),
-      .table =
-          TextTable({"layer", "operation", "ms", "p5 – p95", "GFLOP/s", "% of peak", "ratio"},
-                    {TextTable::Align::left, TextTable::Align::left, TextTable::Align::right, TextTable::Align::right,
-                     TextTable::Align::right, TextTable::Align::right, TextTable::Align::right}),
-      .key = "layers",
-      .json = {
-          {"network", network}, {"batch", options.batch}, {"fma_flops_per_second", peak}, {"layers", Json::array()}}};
+  Context context(options.device, options.threads);
+  context.queue.set_precision(options.precision);
+  const bool on_device = options.device.backend == Backend::cuda;
+  const double peak = on_device ? gemm_peak(context, options.rounds, options.sizes.gemm_order)
+                                : fma_peak(context.queue.threads(), options.rounds);
+  const std::string ceiling =
+      on_device ? fmt::format("of a {0}x{0}x{0} product at {1}", options.sizes.gemm_order, name_of(options.precision))
+                : fmt::format("the measured FMA peak of {} thread(s)", context.queue.threads());
+  Section section{.title = fmt::format("Layers: {}, batch {}", network, options.batch),
+                  .note = fmt::format("Medians of {} alternating rounds; the peak, {:.1f} GFLOP/s, is {}. "
+                                      "Ratio: time over that of the plain weight gradient.",
+                                      options.rounds, peak * 1e-9, ceiling),
+                  .table = TextTable(
+                      {"layer", "operation", "ms", "p5 – p95", "GFLOP/s", "% of peak", "ratio"},
+                      {TextTable::Align::left, TextTable::Align::left, TextTable::Align::right, TextTable::Align::right,
+                       TextTable::Align::right, TextTable::Align::right, TextTable::Align::right}),
+                  .key = "layers",
+                  .json = {{"network", network},
+                           {"batch", options.batch},
+                           {"precision", name_of(options.precision)},
+                           {"peak_flops_per_second", peak},
+                           {"layers", Json::array()}}};
 
   const std::unique_ptr<Layer> layer = make_network(network);
   Graph graph{layer->input_shape(), classes, {}};
@@ -133,7 +142,7 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
 
     std::vector<Case> cases;
     for (const Operation& operation : operations) cases.push_back(operation.run);
-    const std::vector<Samples> times = measure(cases, options.rounds);
+    const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
     std::map<std::string, const Samples*> by_name;
     for (size_t i = 0; i < cases.size(); ++i) by_name[cases[i].name] = &times[i];
     Json measured = {{"layer", node.name}, {"input", input.extents()}, {"output", node.output.extents()}};

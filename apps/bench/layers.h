@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "apps/bench/ceilings.h"
 #include "apps/bench/section.h"
 
 namespace noisysgd::bench {
@@ -13,6 +14,9 @@ struct LayerOptions {
   int64_t batch = 512;
   int threads = 0;
   int rounds = 9;
+  Device device;
+  kernels::Precision precision = kernels::Precision::fp32;
+  DeviceSizes sizes;
 };
 
 Section measure_layers(const std::string& network, const LayerOptions& options);

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "kernels/cuda/event_timer.h"
+
 namespace noisysgd::bench {
 
 namespace {
@@ -19,7 +21,14 @@ double percentile_of(std::vector<double> values, double p) {
   return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
-double seconds_of(const std::function<void()>& run, int calls) {
+double seconds_of(kernels::Queue& queue, const std::function<void()>& run, int calls) {
+  if (queue.device().backend == Backend::cuda) {
+    kernels::cuda::EventTimer timer(queue);
+    queue.synchronize();
+    timer.start();
+    for (int i = 0; i < calls; ++i) run();
+    return timer.stop() / calls;
+  }
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < calls; ++i) run();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
@@ -46,18 +55,18 @@ std::string milliseconds(double seconds) {
   return value < 10 ? fmt::format("{:.2f}", value) : fmt::format("{:.1f}", value);
 }
 
-std::vector<Samples> measure(const std::vector<Case>& cases, int rounds, double least_seconds) {
+std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds, double least_seconds) {
   std::vector<int> calls;
   for (const Case& one : cases) {
     one.run();
-    const double seconds = seconds_of(one.run, 1);
+    const double seconds = seconds_of(queue, one.run, 1);
     calls.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
   }
   std::vector<Samples> samples(cases.size());
   for (int round = 0; round < rounds; ++round) {
     for (size_t i = 0; i < cases.size(); ++i) {
       const size_t turn = round % 2 == 0 ? i : cases.size() - 1 - i;
-      samples[turn].add(seconds_of(cases[turn].run, calls[turn]));
+      samples[turn].add(seconds_of(queue, cases[turn].run, calls[turn]));
     }
   }
   return samples;

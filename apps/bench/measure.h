@@ -8,6 +8,7 @@
 
 #include "core/json.h"
 #include "kernels/check.h"
+#include "kernels/queue.h"
 
 namespace noisysgd::bench {
 
@@ -32,8 +33,9 @@ class Samples {
 };
 
 // One warm-up call each, then `rounds` rounds. A sample of a short case is the mean of several calls, at least
-// `least_seconds` together.
-std::vector<Samples> measure(const std::vector<Case>& cases, int rounds, double least_seconds = 0.01);
+// `least_seconds` together. Time is that of the queue's device: of the processor's clock, or between two CUDA events.
+std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds,
+                             double least_seconds = 0.01);
 
 std::string milliseconds(double seconds);
 

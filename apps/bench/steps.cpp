@@ -92,7 +92,8 @@ struct MemoryPeak {
 MemoryPeak measure_memory(const std::string& network, const Variant& variant, const StepOptions& options,
                           int64_t micro) {
   const bool marked = reset_resident_peak();
-  Context context({}, options.threads);
+  Context context(options.device, options.threads);
+  context.queue.set_precision(options.precision);
   Training training(context, network, variant);
   const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
   for (int i = 0; i < 2; ++i) training.step(batch, micro);
@@ -105,21 +106,33 @@ std::string mebibytes(size_t bytes) {
 
 }  // namespace
 
+std::vector<std::string> step_variants() {
+  std::vector<std::string> names;
+  for (const Variant& variant : variants) names.push_back(variant.name);
+  return names;
+}
+
 Section measure_steps(const std::string& network, const StepOptions& options) {
   const int64_t micro = options.micro == 0 ? options.batch : options.micro;
   std::vector<MemoryPeak> memory;
-  for (const Variant& variant : variants) memory.push_back(measure_memory(network, variant, options, micro));
+  std::vector<Variant> chosen;
+  for (const Variant& variant : variants)
+    if (options.variants.empty() || std::ranges::count(options.variants, variant.name) ||
+        variant.conv == SecondMoment::none)
+      chosen.push_back(variant);
+  for (const Variant& variant : chosen) memory.push_back(measure_memory(network, variant, options, micro));
 
-  Context context({}, options.threads);
+  Context context(options.device, options.threads);
+  context.queue.set_precision(options.precision);
   const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
   std::vector<std::unique_ptr<Training>> trainings;
   std::vector<Case> cases;
-  for (const Variant& variant : variants) {
+  for (const Variant& variant : chosen) {
     trainings.push_back(std::make_unique<Training>(context, network, variant));
     cases.push_back(
         {variant.name, [&batch, micro, training = trainings.back().get()] { training->step(batch, micro); }});
   }
-  const std::vector<Samples> times = measure(cases, options.rounds);
+  const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
 
   Section section{
       .title = fmt::format("Training step: {}, batch {}, micro-batch {}", network, options.batch, micro),
@@ -129,7 +142,11 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
       .table =
           TextTable({"step", "ms", "p5 – p95", "samples/s", "time / plain", "peak MiB (resident)", "memory / plain"}),
       .key = "steps",
-      .json = {{"network", network}, {"batch", options.batch}, {"micro", micro}, {"variants", Json::array()}}};
+      .json = {{"network", network},
+               {"batch", options.batch},
+               {"micro", micro},
+               {"precision", name_of(options.precision)},
+               {"variants", Json::array()}}};
   for (size_t i = 0; i < cases.size(); ++i) {
     const double time_ratio = times[i].ratio(times[0]);
     const double memory_ratio = static_cast<double>(memory[i].allocated) / static_cast<double>(memory[0].allocated);

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "apps/bench/section.h"
+#include "core/tensor.h"
 
 namespace noisysgd::bench {
 
@@ -14,8 +16,12 @@ struct StepOptions {
   int64_t micro = 0;  // samples per forward and backward pass; 0: the whole batch
   int threads = 0;
   int rounds = 9;
+  Device device;
+  kernels::Precision precision = kernels::Precision::fp32;
+  std::vector<std::string> variants;  // of step_variants(), beside the plain step; empty: all
 };
 
+std::vector<std::string> step_variants();
 Section measure_steps(const std::string& network, const StepOptions& options);
 
 }  // namespace noisysgd::bench

@@ -1,6 +1,7 @@
 // The build without CUDA: no device can be used.
 #include "kernels/check.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/event_timer.h"
 
 namespace noisysgd::kernels::cuda {
 
@@ -15,5 +16,12 @@ std::shared_ptr<CudaState> make_state(int device_index) {
 void synchronize(const CudaState&) {}
 void* allocate(int device_index, size_t) { throw Error(fmt::format("device cuda:{}: {}", device_index, reason)); }
 void release(int, void*) noexcept {}
+
+struct EventTimer::Events {};
+EventTimer::EventTimer(Queue& queue) : queue_(queue) { throw Error(reason); }
+EventTimer::~EventTimer() = default;
+void EventTimer::start() {}
+double EventTimer::stop() { return 0; }
+std::vector<std::pair<std::string, std::string>> describe_device(int) { return {}; }
 
 }  // namespace noisysgd::kernels::cuda

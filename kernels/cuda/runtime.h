@@ -11,6 +11,14 @@
 
 #include "kernels/check.h"
 
+namespace noisysgd::kernels {
+#ifdef NSGD_CUDA_EMULATED
+inline constexpr bool cuda_emulated = true;
+#else
+inline constexpr bool cuda_emulated = false;
+#endif
+}  // namespace noisysgd::kernels
+
 // NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message.
 #define NSGD_CUDA_CHECK(...)                                                                                         \
   do {                                                                                                               \

@@ -1,0 +1,96 @@
+#include "apps/bench/bandwidth.h"
+
+#include <fmt/format.h>
+
+#include "apps/bench/measure.h"
+#include "apps/bench/networks.h"
+#include "kernels/batch_norm.h"
+#include "kernels/random.h"
+#include "kernels/sgd_step.h"
+
+namespace noisysgd::bench {
+
+namespace {
+
+struct Mover {
+  Case run;
+  double bytes;
+};
+
+Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
+  Tensor tensor(context, {elements});
+  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
+  return tensor;
+}
+
+Mover noise_step(Context& context, int64_t parameters) {
+  const Tensor value = random_tensor(context, parameters, 0), velocity = zeros(context, {parameters});
+  const Tensor sum = random_tensor(context, parameters, 1), square(context, {parameters});
+  fill(context, square, 1);
+  const auto step = [=, &queue = context.queue] {
+    const kernels::SgdSegment segment{.n = parameters,
+                                      .value = value.f32(),
+                                      .velocity = velocity.f32(),
+                                      .gradient_sum = sum.f32(),
+                                      .second_moment = square.f32(),
+                                      .explicit_noise = nullptr,
+                                      .noise = {.second_moment = 1e-6f},
+                                      .weight_decay = 5e-4f};
+    const kernels::SgdHyperparameters hyperparameters{
+        .learning_rate = 1e-3f, .momentum = 0.9f, .inverse_batch = 1e-3f, .seed = 1};
+    kernels::sgd_step(queue, std::span(&segment, 1), hyperparameters, nullptr);
+  };
+  return {{"noise step", step}, 6.0 * sizeof(float) * static_cast<double>(parameters)};  // reads 4, writes 2
+}
+
+std::vector<Mover> ghost_batch_norm(Context& context, int64_t batch) {
+  const kernels::BatchNormShape shape{batch, 32 * 32, 16, std::min(batch, ghost_size)};
+  const int64_t elements = batch * shape.positions * shape.channels, statistics = shape.groups() * shape.channels;
+  const Tensor x = random_tensor(context, elements, 0), grad = random_tensor(context, elements, 1),
+               y(context, x.shape());
+  const Tensor gamma = random_tensor(context, shape.channels, 2), beta = zeros(context, {shape.channels});
+  const Tensor running_mean = zeros(context, {shape.channels}), running_variance = zeros(context, {shape.channels});
+  const Tensor grad_gamma = zeros(context, {shape.channels}), grad_beta = zeros(context, {shape.channels});
+  const Tensor mean(context, {statistics}), inverse_std(context, {statistics});
+  const auto forward = [=, &queue = context.queue] {
+    kernels::batch_norm_forward(queue, shape, 1e-5f, 0.1f, x.f32(), gamma.f32(), beta.f32(), running_mean.f32(),
+                                running_variance.f32(), mean.f32(), inverse_std.f32(), y.f32());
+  };
+  const auto backward = [=, &queue = context.queue] {
+    kernels::batch_norm_backward(queue, shape, x.f32(), gamma.f32(), mean.f32(), inverse_std.f32(), grad.f32(),
+                                 grad_gamma.f32(), grad_beta.f32(), nullptr, nullptr, y.f32());
+  };
+  const double size = sizeof(float) * static_cast<double>(elements);
+  return {{{"ghost batch norm forward", forward}, 2 * size}, {{"ghost batch norm backward", backward}, 3 * size}};
+}
+
+}  // namespace
+
+Section measure_bandwidth(const BandwidthOptions& options) {
+  Context context(options.device, options.threads);
+  const double ceiling = copy_bandwidth(context, options.rounds, options.sizes.copied_floats);
+  Section section{
+      .title = "Bandwidth",
+      .note = fmt::format("Medians of {} rounds. Bytes that must at least be moved, over time, as a share of "
+                          "copying ({:.1f} GB/s). {} parameters; activations of 32x32x16, batch {}.",
+                          options.rounds, ceiling * 1e-9, options.parameters, options.batch),
+      .table = TextTable({"operation", "ms", "p5 – p95", "GB/s", "share of copy"}),
+      .key = "bandwidth",
+      .json = {{"copy_bytes_per_second", ceiling},
+               {"parameters", options.parameters},
+               {"batch", options.batch},
+               {"operations", Json::object()}}};
+  std::vector<Mover> movers = ghost_batch_norm(context, options.batch);
+  movers.push_back(noise_step(context, options.parameters));
+  for (const Mover& mover : movers) {
+    const Samples times = measure(context.queue, {mover.run}, options.rounds)[0];
+    const double rate = mover.bytes / times.median();
+    section.table.add_row({mover.run.name, milliseconds(times.median()), times.spread(),
+                           fmt::format("{:.1f}", rate * 1e-9), fmt::format("{:.2f}", rate / ceiling)});
+    section.json["operations"][mover.run.name] = {
+        {"seconds", times.json()}, {"bytes_per_second", rate}, {"share_of_copy", rate / ceiling}};
+  }
+  return section;
+}
+
+}  // namespace noisysgd::bench

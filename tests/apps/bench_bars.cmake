@@ -1,0 +1,30 @@
+# noisysgd-bench judges measured ratios by a file of bars: a kept one, one that nothing can keep (exit status 2), one that
+# was not measured, and a file that it cannot read.
+file(MAKE_DIRECTORY ${FOLDER})
+function(bench bar)
+  file(WRITE ${FOLDER}/bars.json "{\"bars\": [${bar}]}")
+  execute_process(COMMAND ${PROGRAM} --steps mlp --batch 2 --rounds 9 --threads 1 --variants "diag-F exact + noise"
+      --bars ${FOLDER}/bars.json --json ${FOLDER}/report.json
+    RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE error)
+  set(status "${status}" PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+  set(error "${error}" PARENT_SCOPE)
+endfunction()
+set(steps "\"goal\": \"G4\", \"section\": \"steps\", \"variant\": \"diag-F exact + noise\"")
+
+bench("{${steps}, \"network\": \"mlp\", \"at_most\": 1000}, {${steps}, \"network\": \"vgg16\", \"at_most\": 1}")
+file(READ ${FOLDER}/report.json report)
+string(JSON kept GET "${report}" bars 0 verdict)
+string(JSON absent GET "${report}" bars 1 verdict)
+string(JSON value TYPE "${report}" bars 1 value)
+if(NOT status EQUAL 0 OR NOT kept STREQUAL "kept" OR NOT absent STREQUAL "not measured" OR NOT value STREQUAL "NULL")
+  message(FATAL_ERROR "kept bar: exit status ${status}, ${kept}, ${absent}, ${value}\n${output}${error}")
+endif()
+bench("{${steps}, \"network\": \"mlp\", \"at_most\": 0.001}")
+if(NOT status EQUAL 2 OR NOT output MATCHES "BROKEN" OR NOT error MATCHES "1 of the bars broken")
+  message(FATAL_ERROR "broken bar: exit status ${status}\n${output}${error}")
+endif()
+bench("{\"goal\": \"G4\", \"section\": \"step\", \"at_most\": 1}")
+if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\]: section \"step\": expected layers, steps or bandwidth")
+  message(FATAL_ERROR "wrong bar: exit status ${status}\n${output}${error}")
+endif()
