@@ -1,5 +1,6 @@
 # noisysgd-bench judges measured ratios by a file of bars: a kept one, one that nothing can keep (exit status 2), one that
 # was not measured, and a file that it cannot read.
+cmake_minimum_required(VERSION 3.22)
 file(MAKE_DIRECTORY ${FOLDER})
 function(bench bar)
   file(WRITE ${FOLDER}/bars.json "{\"bars\": [${bar}]}")

@@ -1,4 +1,5 @@
 # scripts/gpu_check.sh on the emulated device: every step is taken, and the report says what was run and what was not.
+cmake_minimum_required(VERSION 3.22)
 file(REMOVE_RECURSE ${FOLDER})
 execute_process(COMMAND ${SOURCE}/scripts/gpu_check.sh --quick --folder ${BUILD} --report ${FOLDER}
   RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE error)
