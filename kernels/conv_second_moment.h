@@ -4,8 +4,8 @@
 //   spatial:  second_moment += sum_n sum_t grad_y^2 x^2   (Appendix C.2: the product of squared patches and gradients)
 // and in both grad_weight += sum_n G_n. Per-sample gradients live in registers; nothing of size N x P is stored. On the
 // CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which statistic is asked
-// for. On a CUDA device, 3x3 convolutions of common shapes round their operands to tf32 where the queue's precision
-// allows it; every other case is single precision.
+// for. On a CUDA device operands are rounded as far as the queue's precision allows; docs/cuda.md says which kernel takes
+// which shape.
 #pragma once
 
 #include "kernels/conv.h"

@@ -15,7 +15,7 @@ class CudaState;    // stream and library handles of the CUDA backend: kernels/c
 
 // What the CUDA backend's matrix products and convolutions may do with their operands: nothing, or round them to tf32
 // (10 bits of fraction) or bf16 (7 bits) where tensor cores then do the work. What is stored stays fp32, and so do all
-// sums, and the squares of second moments.
+// sums.
 enum class Precision { fp32, tf32, bf16 };
 
 constexpr const char* name_of(Precision precision) {

@@ -5,17 +5,6 @@
 
 namespace noisysgd::kernels::cuda::ptx {
 
-// 2^x, to two units in the last place; subnormal results are zero.
-__device__ __forceinline__ float exp2_approximate(float x) {
-#ifdef __CUDACC__
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return exp2f(x);
-#endif
-}
-
 // sqrt(x), to one unit in the last place.
 __device__ __forceinline__ float sqrt_approximate(float x) {
 #ifdef __CUDACC__
@@ -54,6 +43,65 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
   emulation::mma_m16n8k8_tf32(d, a, b);
+#endif
+}
+
+// Two numbers as bf16 (7 bits of fraction), ties to even: `low` in the low half.
+__device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
+#ifdef __CUDACC__
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return emulation::round_to_bf16(low) | emulation::round_to_bf16(high) << 16;
+#endif
+}
+
+// The squares of two bf16, rounded to bf16 again: x x + (-0).
+__device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
+#ifdef __CUDACC__
+  uint32_t squares;
+  asm("fma.rn.bf16x2 %0, %1, %1, %2;" : "=r"(squares) : "r"(pair), "r"(0x80008000u));
+  return squares;
+#else
+  const float low = emulation::bf16_value(pair & 0xffffu), high = emulation::bf16_value(pair >> 16);
+  return round_to_bf16x2(low * low, high * high);
+#endif
+}
+
+// d[16,8] += a[16,16] b[16,8] over the warp in bf16 with fp32 sums. Registers hold pairs of depth indices k, k+1:
+//   a[i] at (group + 8 (i % 2), k = 2 place + 8 (i / 2)), b[i] at (k = 2 place + 8 i, group), d as above.
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#ifdef __CUDACC__
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  emulation::mma_m16n8k16_bf16(d, a, b);
+#endif
+}
+
+// Loads `matrices` (2 or 4) 8x8 matrices of 16-bit elements from shared memory, each transposed. Lane 8 i + r names row
+// r of matrix i, 16 aligned bytes (with two matrices the upper lanes' rows count for nothing); the lane receives
+// elements (2 place, group) and (2 place + 1, group) of matrix i in to[i].
+template <int matrices>
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices], const uint16_t* row) {
+  static_assert(matrices == 2 || matrices == 4);
+#ifdef __CUDACC__
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (matrices == 4)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(to[0]), "=r"(to[1])
+                 : "r"(address)
+                 : "memory");
+#else
+  emulation::load_matrices_transposed(to, matrices, row);
 #endif
 }
 

@@ -83,12 +83,45 @@ __global__ void tf32_product_kernel(const float* a, const float* b, float* d) {
   for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + place * 2 + i % 2] = fragment_d[i];
 }
 
+__global__ void bf16_product_kernel(const float* a, const float* b, float* d) {
+  const int group = threadIdx.x / 4, place = threadIdx.x % 4;
+  uint32_t fragment_a[4], fragment_b[2];
+  float fragment_d[4] = {};
+  for (int i = 0; i < 4; ++i) {
+    const float* from = a + (group + i % 2 * 8) * 16 + place * 2 + i / 2 * 8;
+    fragment_a[i] = ptx::round_to_bf16x2(from[0], from[1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    const float* from = b + (place * 2 + i * 8) * 8 + group;
+    fragment_b[i] = ptx::round_to_bf16x2(from[0], from[8]);
+  }
+  ptx::mma_m16n8k16_bf16(fragment_d, fragment_a, fragment_b);
+  for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + place * 2 + i % 2] = fragment_d[i];
+}
+
+__global__ void transposed_matrices_kernel(const uint16_t* in, uint16_t* out) {
+  GPU_SHARED(uint16_t, rows, [6 * 8][8]);
+  const int lane = threadIdx.x, group = lane / 4, place = lane % 4;
+  for (int i = lane; i < 6 * 64; i += 32) rows[i / 8][i % 8] = in[i];
+  __syncthreads();
+  uint32_t four[4], two[2];
+  ptx::load_matrices_transposed<4>(four, rows[lane]);
+  ptx::load_matrices_transposed<2>(two, rows[32 + lane % 16]);
+  for (int i = 0; i < 6; ++i) {
+    const uint32_t pair = i < 4 ? four[i] : two[i - 4];
+    out[i * 64 + group * 8 + place * 2] = static_cast<uint16_t>(pair & 0xffffu);
+    out[i * 64 + group * 8 + place * 2 + 1] = static_cast<uint16_t>(pair >> 16);
+  }
+}
+
 __global__ void scalar_functions_kernel(int n, const float* x, float* out) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= n) return;
   out[i] = __uint_as_float(ptx::round_to_tf32(x[i]));
-  out[n + i] = ptx::exp2_approximate(x[i]);
-  out[2 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
+  const uint32_t pair = ptx::round_to_bf16x2(x[i / 2 * 2], x[i / 2 * 2 + 1]), squares = ptx::square_bf16x2(pair);
+  out[n + i] = __uint_as_float(i % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+  out[2 * n + i] = __uint_as_float(i % 2 == 0 ? squares << 16 : squares & 0xffff0000u);
+  out[3 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
 }
 
 __global__ void histogram_kernel(int n, const int32_t* values, int32_t* counts, unsigned* finished, int32_t* total) {
@@ -119,6 +152,12 @@ void staged_row_sums(kernels::Queue& queue, int rows, const float* in, float* ou
 }
 void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* d) {
   launch(queue, tf32_product_kernel, 1, 32, 0, a, b, d);
+}
+void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* d) {
+  launch(queue, bf16_product_kernel, 1, 32, 0, a, b, d);
+}
+void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out) {
+  launch(queue, transposed_matrices_kernel, 1, 32, 0, in, out);
 }
 void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out) {
   launch(queue, scalar_functions_kernel, static_cast<unsigned>((n + 127) / 128), 128, 0, n, x, out);

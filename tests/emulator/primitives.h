@@ -19,7 +19,11 @@ void reverse_blocks(kernels::Queue& queue, int blocks, const float* in, float* o
 void staged_row_sums(kernels::Queue& queue, int rows, const float* in, float* out);
 // d [16,8] = a [16,8] b [8,8] by mma.m16n8k8 on operands rounded to tf32.
 void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* d);
-// out [3,n]: x rounded to tf32, 2^x, and the square root of |x|.
+// d [16,8] = a [16,16] b [16,8] by mma.m16n8k16 on operands rounded to bf16.
+void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* d);
+// out [6,8,8]: the transposes of in [6,8,8], four and two at a time.
+void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
+// out [4,n]: x rounded to tf32 and to bf16, the square of the latter in bf16, and the square root of |x|. n is even.
 void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out);
 // counts [8] += how often each value occurs; *total = their sum, by the block that finishes last. finished [1] is zero
 // before and after.

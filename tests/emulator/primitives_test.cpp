@@ -16,11 +16,14 @@ using namespace noisysgd::test;
 
 namespace {
 
-float tf32(float x) {  // by arithmetic on the mantissa, for normal numbers: 10 bits stay, ties go away from zero
+// Nearest number with `bits` bits of mantissa, ties to even, for normal numbers.
+double rounded(double x, int bits) {
   int exponent;
-  const double mantissa = std::frexp(static_cast<double>(x), &exponent);
-  return static_cast<float>(std::ldexp(std::round(mantissa * 2048), exponent - 11));
+  const double mantissa = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
 }
+double tf32(float x) { return rounded(x, 11); }
+double bf16(float x) { return rounded(x, 8); }
 
 }  // namespace
 
@@ -87,24 +90,55 @@ TEST_CASE("the tensor-core product is that of operands rounded to tf32") {
   std::vector<double> expected(128);
   for (size_t i = 0; i < 16; ++i)
     for (size_t j = 0; j < 8; ++j)
-      for (size_t k = 0; k < 8; ++k)
-        expected[i * 8 + j] += static_cast<double>(tf32(a[i * 8 + k])) * tf32(b[k * 8 + j]);
+      for (size_t k = 0; k < 8; ++k) expected[i * 8 + j] += tf32(a[i * 8 + k]) * tf32(b[k * 8 + j]);
   CHECK(compare(to_host<float>(context, d), expected, {.terms = 8, .condition = 4}) ==
         "");  // sums are cut, not rounded
+}
+
+TEST_CASE("the tensor-core product is that of operands rounded to bf16") {
+  Context context(test_device);
+  const std::vector<float> a = random_tensor(256, 5), b = random_tensor(128, 6);
+  const Tensor d = from_host(context, {128}, nan_tensor(128));
+  bf16_product(context.queue, from_host(context, {256}, a).f32(), from_host(context, {128}, b).f32(), d.f32());
+  std::vector<double> expected(128);
+  for (size_t i = 0; i < 16; ++i)
+    for (size_t j = 0; j < 8; ++j)
+      for (size_t k = 0; k < 16; ++k) expected[i * 8 + j] += bf16(a[i * 16 + k]) * bf16(b[k * 8 + j]);
+  CHECK(compare(to_host<float>(context, d), expected, {.terms = 16, .condition = 4}) == "");
+}
+
+TEST_CASE("matrices are loaded transposed") {
+  Context context(test_device);
+  std::vector<int32_t> in(6 * 32), expected(6 * 32);  // two 16-bit elements each
+  auto* rows = reinterpret_cast<uint16_t*>(in.data());
+  auto* columns = reinterpret_cast<uint16_t*>(expected.data());
+  for (size_t i = 0; i < 6; ++i)
+    for (size_t r = 0; r < 8; ++r)
+      for (size_t c = 0; c < 8; ++c)
+        rows[i * 64 + r * 8 + c] = columns[i * 64 + c * 8 + r] = static_cast<uint16_t>(i * 64 + r * 8 + c + 1);
+  const Tensor out = from_host(context, {6 * 32}, std::vector<int32_t>(6 * 32, -1));
+  transposed_matrices(context.queue,
+                      reinterpret_cast<const uint16_t*>(from_host(context, {6 * 32}, in).data<int32_t>()),
+                      reinterpret_cast<uint16_t*>(out.data<int32_t>()));
+  CHECK(to_host<int32_t>(context, out) == expected);
 }
 
 TEST_CASE("scalar instructions have their values") {
   Context context(test_device);
   const int n = 1000;
-  const std::vector<float> x = random_tensor(n, 7, 0, 20);
-  const Tensor out = from_host(context, {3 * n}, nan_tensor(3 * n));
+  std::vector<float> x = random_tensor(n, 7, 0, 20);
+  x[0] = 1 + 0x1p-11f, x[1] = 1 + 0x1p-8f, x[2] = -1 - 3 * 0x1p-8f;  // ties
+  const Tensor out = from_host(context, {4 * n}, nan_tensor(4 * n));
   scalar_functions(context.queue, n, from_host(context, {n}, x).f32(), out.f32());
   const std::vector<float> values = to_host<float>(context, out);
   std::vector<double> expected;
   for (const float v : x) expected.push_back(tf32(v));
-  for (const float v : x) expected.push_back(std::exp2(static_cast<double>(v)));
+  for (const float v : x) expected.push_back(bf16(v));
+  for (const float v : x) expected.push_back(rounded(bf16(v) * bf16(v), 8));
   for (const float v : x) expected.push_back(std::sqrt(std::fabs(static_cast<double>(v))));
-  for (size_t i = 0; i < values.size(); ++i) CHECK(std::fabs(values[i] - expected[i]) <= 4e-7 * std::fabs(expected[i]));
+  for (size_t i = 0; i < values.size(); ++i)
+    CHECK(std::fabs(values[i] - expected[i]) <=
+          (i < 3 * n ? 0 : 2e-7) * std::fabs(expected[i]));  // roundings are exact
 }
 
 TEST_CASE("atomics add once per thread, and the last block sees all of it") {

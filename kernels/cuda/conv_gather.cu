@@ -1,0 +1,233 @@
+// The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32 or bf16. A
+// group of warps owns a tile of the weights, [output channels, patch elements (r,s,c)], and takes one sample at a time,
+// 16 output positions at a time: asynchronous copies gather the patches element by element, zero outside the image,
+// into a ring of stages. Groups of a block, and blocks along the grid's third dimension, take different samples.
+#include <algorithm>
+
+#include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/reduce.h"
+#include "kernels/cuda/tensor_operands.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int step_positions = 16, stages = 3;
+constexpr int m_tiles = 2, n_tiles = 4;  // of a warp: 32 output channels, 32 patch elements
+constexpr int64_t blocks_at_work = 2 * 132;
+
+template <class Format_, int warps_k_, int warps_n_, int groups_>
+struct Tiling {
+  using Format = Format_;
+  using Register = typename Format::Register;
+  static constexpr int warps_k = warps_k_, warps_n = warps_n_, groups = groups_;
+  static constexpr int k_tile = warps_k * m_tiles * 16, n_tile = warps_n * n_tiles * 8;
+  static constexpr int group_threads = warps_k * warps_n * warp_lanes, threads = groups * group_threads;
+  static constexpr int spread = 8 / Format::values;  // lanes of one load then read 32 different banks
+  static constexpr int channel_pitch = k_tile + spread, tap_pitch = n_tile + spread;
+  static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
+  static constexpr size_t shared_bytes = sizeof(float) * groups * stages * stage_floats;
+  static_assert(group_threads % k_tile == 0 || k_tile % group_threads == 0);
+};
+
+// A group's part: where its tile begins and which samples it takes: first, first + step, ...
+struct Share {
+  int32_t k0, n0;
+  int64_t first, step;
+};
+
+// Starts the copies of item `item`: step_positions positions of one sample. Every thread copies the same columns of
+// both operands at some of the positions.
+template <class T>
+__device__ void load_item(const ConvGeometry& g, const float* x, const float* grad_y, const Share& share, int item,
+                          int steps, int thread, float* channels) {
+  const int64_t n = share.first + item / steps * share.step;
+  const int32_t first = item % steps * step_positions;
+  const bool exists = n < g.batch;
+  const float* sample_x = x + (exists ? n : 0) * g.in_size();
+  const float* sample_grad = grad_y + (exists ? n : 0) * g.out_size();
+#pragma unroll 1
+  for (int i = thread; i < step_positions * T::k_tile; i += T::group_threads) {
+    const int column = i % T::k_tile, t = i / T::k_tile;
+    const int32_t k = share.k0 + column;
+    const bool inside = exists && k < g.out_channels && first + t < g.out_positions();
+    __pipeline_memcpy_async(channels + t * T::channel_pitch + column,
+                            sample_grad + (inside ? (first + t) * g.out_channels + k : 0), sizeof(float),
+                            inside ? 0 : sizeof(float));
+  }
+  float* const taps = channels + step_positions * T::channel_pitch;
+  int previous = -1;
+  Tap tap{};
+#pragma unroll 1
+  for (int i = thread; i < step_positions * T::n_tile; i += T::group_threads) {
+    const int column = i % T::n_tile, t = i / T::n_tile;
+    const bool has_tap = share.n0 + column < g.taps();
+    if (column != previous) tap = tap_of(has_tap ? share.n0 + column : 0, g.by_in_channels, g.by_kernel_width);
+    previous = column;
+    int32_t out_column = first + t;
+    const int32_t row = g.by_out_width.reduce(out_column);
+    const int32_t h = row * g.stride_height - g.padding_height + tap.row;
+    const int32_t w = out_column * g.stride_width - g.padding_width + tap.column;
+    const bool inside = exists && has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
+    __pipeline_memcpy_async(taps + t * T::tap_pitch + column,
+                            sample_x + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), sizeof(float),
+                            inside ? 0 : sizeof(float));
+  }
+}
+
+using Fragments = float[m_tiles][n_tiles][4];
+
+// Adds the products over Format::depth positions to gradient and, of the squared operands, to square.
+template <class T, bool spatial>
+__device__ void multiply_positions(const float* channels, const float* taps, Fragments& gradient, Fragments& square) {
+  using Format = typename T::Format;
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
+  // Rounds the operand's `values` floats that lie `pitch` apart, and their squares.
+  const auto round = [](const float* from, int pitch, typename T::Register& to, typename T::Register& to_square) {
+    float values[Format::values], squares[Format::values];
+    for (int v = 0; v < Format::values; ++v) {
+      values[v] = from[v * pitch];
+      squares[v] = values[v] * values[v];
+    }
+    to = Format::round(values);
+    if constexpr (spatial) to_square = Format::round(squares);
+  };
+  typename T::Register right[n_tiles][2], right_squares[n_tiles][2];
+#pragma unroll
+  for (int n = 0; n < n_tiles; ++n)
+    for (int half = 0; half < 2; ++half)
+      round(taps + Format::depth_index(place, half, 0) * T::tap_pitch + n * 8 + group, T::tap_pitch, right[n][half],
+            right_squares[n][half]);
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m) {
+    typename T::Register left[4], left_squares[4];
+    for (int i = 0; i < 4; ++i)
+      round(channels + Format::depth_index(place, i / 2, 0) * T::channel_pitch + m * 16 + group + i % 2 * 8,
+            T::channel_pitch, left[i], left_squares[i]);
+#pragma unroll
+    for (int n = 0; n < n_tiles; ++n) {
+      Format::multiply(gradient[m][n], left, right[n]);
+      if constexpr (spatial) Format::multiply(square[m][n], left_squares, right_squares[n]);
+    }
+  }
+}
+
+// Grid: tiles of patch elements, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
+template <class T, SecondMoment statistic>
+__global__ void __launch_bounds__(T::threads)
+    conv_gather_kernel(const __grid_constant__ ConvGeometry g, const float* x, const float* grad_y, float* partial) {
+  GPU_DYNAMIC_SHARED(float, shared);
+  constexpr bool exact = statistic == SecondMoment::exact;
+  const int thread = static_cast<int>(threadIdx.x) % T::group_threads;
+  const int group = static_cast<int>(threadIdx.x) / T::group_threads, warp = thread / warp_lanes;
+  const int warp_k = warp % T::warps_k, warp_n = warp / T::warps_k;
+  const int64_t shares = int64_t{gridDim.z} * T::groups;
+  const Share share{static_cast<int32_t>(blockIdx.y) * T::k_tile, static_cast<int32_t>(blockIdx.x) * T::n_tile,
+                    int64_t{blockIdx.z} * T::groups + group, shares};
+  float* const ring = shared + group * stages * T::stage_floats;
+  // All groups take the same number of samples, so that one barrier serves the block; the last may be empty.
+  const int steps = (g.out_positions() + step_positions - 1) / step_positions;
+  const int items = static_cast<int>((g.batch + shares - 1) / shares) * steps;
+  const auto load = [&](int item) {
+    if (item < items) load_item<T>(g, x, grad_y, share, item, steps, thread, ring + item % stages * T::stage_floats);
+    __pipeline_commit();
+  };
+
+  Fragments gradient{}, square{}, sample{};
+  for (int item = 0; item < stages - 1; ++item) load(item);
+  int step = 0;
+#pragma unroll 1
+  for (int item = 0; item < items; ++item) {
+    __pipeline_wait_prior(stages - 2);
+    __syncthreads();  // the item is here for all, and all are done with the stage that is filled next
+    load(item + stages - 1);
+    const float* channels = ring + item % stages * T::stage_floats + warp_k * m_tiles * 16;
+    const float* taps =
+        ring + item % stages * T::stage_floats + step_positions * T::channel_pitch + warp_n * n_tiles * 8;
+#pragma unroll
+    for (int t = 0; t < step_positions; t += T::Format::depth)
+      multiply_positions<T, statistic == SecondMoment::spatial>(
+          channels + t * T::channel_pitch, taps + t * T::tap_pitch, exact ? sample : gradient, square);
+    if (++step < steps) continue;
+    step = 0;  // the sample is complete: it joins the sums and begins anew
+    if constexpr (exact)
+#pragma unroll
+      for (int m = 0; m < m_tiles; ++m)
+#pragma unroll
+        for (int n = 0; n < n_tiles; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            gradient[m][n][i] += sample[m][n][i];
+            square[m][n][i] += sample[m][n][i] * sample[m][n][i];
+            sample[m][n][i] = 0;
+          }
+  }
+
+  constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
+  float* const to = partial + share.first * moments * g.weights();
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m)
+#pragma unroll
+    for (int n = 0; n < n_tiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int32_t k = share.k0 + (warp_k * m_tiles + m) * 16 + i / 2 * 8 + lane / 4;
+        const int32_t tap = share.n0 + (warp_n * n_tiles + n) * 8 + lane % 4 * 2 + i % 2;
+        if (k >= g.out_channels || tap >= g.taps()) continue;
+        to[k * g.taps() + tap] = gradient[m][n][i];
+        if constexpr (moments == 2) to[g.weights() + k * g.taps() + tap] = square[m][n][i];
+      }
+}
+
+template <class T>
+dim3 grid_of(const ConvShape& s) {
+  const int64_t taps = divide_up(s.weights() / s.out_channels, T::n_tile),
+                channels = divide_up(s.out_channels, T::k_tile);
+  const int64_t most = divide_up(s.batch, T::groups);
+  return {static_cast<unsigned>(taps), static_cast<unsigned>(channels),
+          static_cast<unsigned>(std::clamp<int64_t>(blocks_at_work / (taps * channels), 1, most))};
+}
+
+template <class T>
+int64_t shares(const ConvShape& s) {
+  return int64_t{grid_of<T>(s).z} * T::groups;
+}
+
+template <class T>
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
+                   float* partial) {
+  launch(queue,
+         statistic == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
+         : statistic == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
+                                              : conv_gather_kernel<T, SecondMoment::none>,
+         grid_of<T>(s), T::threads, T::shared_bytes, ConvGeometry(s), x, grad_y, partial);
+}
+
+template <class T>
+constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>};
+
+// Narrow layers take small tiles, and a block then several samples at once.
+template <class Format>
+const ConvKernel* choose(const ConvShape& s) {
+  if (s.out_channels > 32) return &kernel_of<Tiling<Format, 2, 4, 1>>;
+  return s.weights() / s.out_channels > 32 ? &kernel_of<Tiling<Format, 1, 4, 2>> : &kernel_of<Tiling<Format, 1, 1, 4>>;
+}
+
+}  // namespace
+
+const ConvKernel* conv_gather(const ConvShape& shape, Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return nullptr;
+    case Precision::tf32:
+      return choose<Tf32>(shape);
+    case Precision::bf16:
+      return choose<Bf16>(shape);
+  }
+  return nullptr;
+}
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,256 @@
+// 3x3 convolutions on images of 2x2, stride 1, padding 1. A sum over so few positions is cheaper squared by its terms:
+//   sum_n (sum_t g_nt a_n,t+d)^2 = sum_t<=u w sum_n (g_nt g_nu) (a_n,t+d a_n,u+d),  w = 1 for t = u and else 2,
+// which are matrix products over the samples: per weight one term at the corner taps d, three at the edges, ten in the
+// centre. Pairs are formed in fp32 when operands are loaded. The terms may cancel: where the truth is about 0, the sum
+// may fall below it. The spatial form is the terms with t = u alone.
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/reduce.h"
+#include "kernels/cuda/tensor_operands.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int side = 2, positions = 4, pairs = positions * (positions + 1) / 2, taps = 9;
+constexpr int chunk = 4;  // floats of one asynchronous copy
+constexpr int64_t blocks_at_work = 132;
+
+// The input position under tap `tap` of output position t, or -1 outside the image.
+__host__ __device__ constexpr int input_of(int t, int tap) {
+  const int row = t / side + tap / 3 - 1, column = t % side + tap % 3 - 1;
+  return row >= 0 && row < side && column >= 0 && column < side ? row * side + column : -1;
+}
+// The number of the pair t <= u.
+__host__ __device__ constexpr int pair_of(int t, int u) { return t * (2 * positions - t + 1) / 2 + u - t; }
+
+template <class Format_, int m_tiles_, int warps_k_, int warps_c_>
+struct Tiling {
+  using Format = Format_;
+  using Register = typename Format::Register;
+  static constexpr int m_tiles = m_tiles_, warps_k = warps_k_, warps_c = warps_c_;
+  static constexpr int k_tile = warps_k * m_tiles * 16, c_tile = warps_c * 8, threads = warps_k * warps_c * warp_lanes;
+  static constexpr int item_samples = 16, stages = 3;
+  static constexpr int spread = 8 / Format::values;  // lanes of one load then read 32 different banks
+  static constexpr int x_pitch = positions * c_tile + spread, grad_pitch = positions * k_tile + spread;
+  static constexpr int stage_floats = item_samples * (x_pitch + grad_pitch);
+  static constexpr size_t shared_bytes = sizeof(float) * stages * stage_floats;
+  static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= 227 * 1024);
+};
+
+struct Problem {
+  const float *x, *grad_y;  // [N,4,C], [N,4,K]
+  float* partial;
+  int32_t batch, in_channels, out_channels;
+};
+
+// Starts the copies of samples first .. first + 15; samples from `end` on are zero.
+template <class T>
+__device__ void load_item(const Problem& p, int32_t k0, int32_t c0, int64_t first, int64_t end, float* stage) {
+  const auto copy = [&](const float* from, int32_t channels, int tile, int pitch, float* to) {
+    const int per_position = tile / chunk;
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < T::item_samples * positions * per_position; i += T::threads) {
+      const int c = i % per_position * chunk, t = i / per_position % positions, s = i / per_position / positions;
+      const bool exists = first + s < end;
+      __pipeline_memcpy_async(to + s * pitch + t * tile + c,
+                              from + (exists ? ((first + s) * positions + t) * channels + c : 0), chunk * sizeof(float),
+                              exists ? 0 : chunk * sizeof(float));
+    }
+  };
+  copy(p.x + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
+  copy(p.grad_y + k0, p.out_channels, T::k_tile, T::grad_pitch, stage + T::item_samples * T::x_pitch);
+}
+
+// A warp's weights: 16 m_tiles output channels, 9 taps, 8 input channels.
+template <class T>
+using Fragments = float[T::m_tiles][taps][4];
+
+// Adds the products over Format::depth samples, whose operands begin at x and grad.
+template <class T, SecondMoment statistic>
+__device__ void multiply_samples(const float* x, const float* grad, Fragments<T>& gradient, Fragments<T>& square) {
+  using Format = typename T::Format;
+  constexpr bool exact = statistic == SecondMoment::exact, squares = statistic != SecondMoment::none;
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
+  typename T::Register x_single[positions][2], x_pairs[pairs][2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float values[positions][Format::values];
+    for (int t = 0; t < positions; ++t) {
+      for (int v = 0; v < Format::values; ++v)
+        values[t][v] = x[Format::depth_index(place, half, v) * T::x_pitch + t * T::c_tile + group];
+      x_single[t][half] = Format::round(values[t]);
+    }
+    for (int t = 0; t < positions; ++t)
+      for (int u = t; u < positions; ++u) {
+        float products[Format::values];
+        for (int v = 0; v < Format::values; ++v) products[v] = values[t][v] * values[u][v];
+        if (squares && (exact || t == u)) x_pairs[pair_of(t, u)][half] = Format::round(products);
+      }
+  }
+#pragma unroll
+  for (int m = 0; m < T::m_tiles; ++m) {
+    float values[positions][4][Format::values];
+    for (int t = 0; t < positions; ++t)
+      for (int i = 0; i < 4; ++i)
+        for (int v = 0; v < Format::values; ++v)
+          values[t][i][v] =
+              grad[Format::depth_index(place, i / 2, v) * T::grad_pitch + t * T::k_tile + m * 16 + group + i % 2 * 8];
+#pragma unroll
+    for (int t = 0; t < positions; ++t) {
+      typename T::Register left[4];
+      for (int i = 0; i < 4; ++i) left[i] = Format::round(values[t][i]);
+#pragma unroll
+      for (int tap = 0; tap < taps; ++tap)
+        if (input_of(t, tap) >= 0) Format::multiply(gradient[m][tap], left, x_single[input_of(t, tap)]);
+      if constexpr (squares) {
+#pragma unroll
+        for (int u = t; u < (exact ? positions : t + 1); ++u) {
+          for (int i = 0; i < 4; ++i) {
+            float products[Format::values];
+            for (int v = 0; v < Format::values; ++v)
+              products[v] = (t == u ? 1.0f : 2.0f) * values[t][i][v] * values[u][i][v];
+            left[i] = Format::round(products);
+          }
+#pragma unroll
+          for (int tap = 0; tap < taps; ++tap)
+            if (input_of(t, tap) >= 0 && input_of(u, tap) >= 0)
+              Format::multiply(square[m][tap], left, x_pairs[pair_of(input_of(t, tap), input_of(u, tap))]);
+        }
+      }
+    }
+  }
+}
+
+// sums += item, and the item begins anew
+template <class T>
+__device__ void fold(Fragments<T>& item, Fragments<T>& sums) {
+#pragma unroll
+  for (int m = 0; m < T::m_tiles; ++m)
+#pragma unroll
+    for (int tap = 0; tap < taps; ++tap)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums[m][tap][i] += item[m][tap][i];
+        item[m][tap][i] = 0;
+      }
+}
+
+// Writes a warp's sums to target [K,3,3,C].
+template <class T>
+__device__ void store_fragments(const Problem& p, int32_t k, int32_t c, const Fragments<T>& sums, float* target) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+#pragma unroll
+  for (int m = 0; m < T::m_tiles; ++m)
+#pragma unroll
+    for (int tap = 0; tap < taps; ++tap)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int64_t row = k + m * 16 + half * 8 + lane / 4;
+        *reinterpret_cast<float2*>(target + (row * taps + tap) * p.in_channels + c + lane % 4 * 2) = {
+            sums[m][tap][2 * half], sums[m][tap][2 * half + 1]};
+      }
+}
+
+// Grid: tiles of the weights, shares of the samples (consecutive ones).
+template <class T, SecondMoment statistic>
+__global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(Problem p) {
+  GPU_DYNAMIC_SHARED(float, stages);
+  constexpr bool split = std::is_same_v<typename T::Format, SplitTf32>;
+  const int warp = static_cast<int>(threadIdx.x) / warp_lanes, warp_k = warp % T::warps_k, warp_c = warp / T::warps_k;
+  const auto tile = static_cast<int32_t>(blockIdx.x), c_tiles = p.in_channels / T::c_tile;
+  const int32_t k0 = tile / c_tiles * T::k_tile, c0 = tile % c_tiles * T::c_tile;
+  const int64_t first = int64_t{p.batch} * blockIdx.y / gridDim.y,
+                end = int64_t{p.batch} * (blockIdx.y + 1) / gridDim.y;
+  const auto items = static_cast<int>((end - first + T::item_samples - 1) / T::item_samples);
+  const auto load = [&](int item) {
+    if (item < items)
+      load_item<T>(p, k0, c0, first + int64_t{item} * T::item_samples, end,
+                   stages + item % T::stages * T::stage_floats);
+    __pipeline_commit();
+  };
+
+  Fragments<T> gradient{}, square{}, item_gradient{}, item_square{};
+  for (int item = 0; item < T::stages - 1; ++item) load(item);
+#pragma unroll 1
+  for (int item = 0; item < items; ++item) {
+    __pipeline_wait_prior(T::stages - 2);
+    __syncthreads();  // the item is here for all, and all are done with the stage that is filled next
+    load(item + T::stages - 1);
+    const float* x = stages + item % T::stages * T::stage_floats + warp_c * 8;
+    const float* grad =
+        stages + item % T::stages * T::stage_floats + T::item_samples * T::x_pitch + warp_k * T::m_tiles * 16;
+#pragma unroll 1
+    for (int s = 0; s < T::item_samples; s += T::Format::depth)
+      multiply_samples<T, statistic>(x + s * T::x_pitch, grad + s * T::grad_pitch, split ? item_gradient : gradient,
+                                     split ? item_square : square);
+    if constexpr (split) {
+      fold<T>(item_gradient, gradient);
+      if constexpr (statistic != SecondMoment::none) fold<T>(item_square, square);
+    }
+  }
+
+  constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
+  const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
+  float* const to = p.partial + int64_t{blockIdx.y} * moments * weights;
+  const int32_t k = k0 + warp_k * T::m_tiles * 16, c = c0 + warp_c * 8;
+  store_fragments<T>(p, k, c, gradient, to);
+  if constexpr (moments == 2) store_fragments<T>(p, k, c, square, to + weights);
+}
+
+template <class T>
+int64_t tiles_of(const ConvShape& s) {
+  return (s.out_channels / T::k_tile) * (s.in_channels / T::c_tile);
+}
+
+template <class T>
+int64_t shares(const ConvShape& s) {
+  return std::clamp<int64_t>(blocks_at_work / tiles_of<T>(s), 1, divide_up(s.batch, T::item_samples));
+}
+
+template <class T>
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
+                   float* partial) {
+  const Problem problem{x,
+                        grad_y,
+                        partial,
+                        static_cast<int32_t>(s.batch),
+                        static_cast<int32_t>(s.in_channels),
+                        static_cast<int32_t>(s.out_channels)};
+  const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
+  launch(queue,
+         statistic == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
+         : statistic == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
+                                              : conv_pairs_kernel<T, SecondMoment::none>,
+         grid, T::threads, T::shared_bytes, problem);
+}
+
+template <class T>
+const ConvKernel* kernel_of(const ConvShape& s) {
+  static constexpr ConvKernel kernel{&shares<T>, &launch_tiling<T>};
+  return s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 ? &kernel : nullptr;
+}
+
+}  // namespace
+
+const ConvKernel* conv_pairs(const ConvShape& s, Precision precision) {
+  constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
+  if (s.height != side || s.width != side || s.kernel_height != 3 || s.kernel_width != 3 || s.padding_height != 1 ||
+      s.padding_width != 1 || s.stride_height != 1 || s.stride_width != 1 || s.batch > most ||
+      s.in_channels * s.out_channels > most)
+    return nullptr;
+  switch (precision) {
+    case Precision::fp32:
+      return kernel_of<Tiling<SplitTf32, 1, 2, 4>>(s);
+    case Precision::tf32:
+      return kernel_of<Tiling<Tf32, 2, 2, 4>>(s);
+    case Precision::bf16:
+      return kernel_of<Tiling<Bf16, 2, 2, 4>>(s);
+  }
+  return nullptr;
+}
+
+}  // namespace noisysgd::kernels::cuda

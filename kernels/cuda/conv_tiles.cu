@@ -1,0 +1,135 @@
+// The weight gradient of any convolution and its second moments in single precision, in shared-memory tiles. A block
+// owns a tile of the weights, [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of
+// G_n, of their sum and of their second moment in registers and folds G_n into both when a sample ends.
+#include <algorithm>
+
+#include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int micro = 4, positions_per_step = 16;
+
+// Sums over output positions of outer products: of one sample where they are squared, else of all samples.
+template <SecondMoment statistic>
+struct Accumulators {
+  float gradient[micro][micro] = {}, square[micro][micro] = {};
+  float sample[micro][micro] = {};  // G_n
+
+  __device__ void add(const float (&channels)[micro], const float (&taps)[micro]) {
+    for (int i = 0; i < micro; ++i)
+      for (int j = 0; j < micro; ++j) {
+        if constexpr (statistic == SecondMoment::exact)
+          sample[i][j] += channels[i] * taps[j];
+        else
+          gradient[i][j] += channels[i] * taps[j];
+        if constexpr (statistic == SecondMoment::spatial)
+          square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
+      }
+  }
+  __device__ void end_sample() {
+    if constexpr (statistic == SecondMoment::exact)
+      for (int i = 0; i < micro; ++i)
+        for (int j = 0; j < micro; ++j) {
+          gradient[i][j] += sample[i][j];
+          square[i][j] += sample[i][j] * sample[i][j];
+          sample[i][j] = 0;
+        }
+  }
+};
+
+// Grid: tiles of taps, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
+template <SecondMoment statistic, int channel_tile>
+__global__ void __launch_bounds__(block_threads)
+    conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const float* x, const float* grad_y, float* partial) {
+  constexpr int tap_tile = block_threads * micro * micro / channel_tile;
+  GPU_SHARED(float, channels, [positions_per_step][channel_tile + micro]);
+  GPU_SHARED(float, taps, [positions_per_step][tap_tile + micro]);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int channel = thread / (tap_tile / micro) * micro, tap = thread % (tap_tile / micro) * micro;
+  const int32_t channel0 = static_cast<int32_t>(blockIdx.y) * channel_tile;
+  const int32_t tap0 = static_cast<int32_t>(blockIdx.x) * tap_tile;
+
+  // What this thread copies: one column of each operand, at every position_step-th position.
+  const int load_channel = thread % channel_tile, load_tap = thread % tap_tile;
+  const bool has_channel = channel0 + load_channel < g.out_channels, has_tap = tap0 + load_tap < g.taps();
+  const Tap source = tap_of(has_tap ? tap0 + load_tap : 0, g.by_in_channels, g.by_kernel_width);
+
+  Accumulators<statistic> sums;
+  for (int64_t n = blockIdx.z; n < g.batch; n += gridDim.z) {
+    const float* sample_x = x + n * g.in_size();
+    const float* sample_grad = grad_y + n * g.out_size() + channel0 + load_channel;
+    for (int32_t first = 0; first < g.out_positions(); first += positions_per_step) {
+      for (int t = thread / channel_tile; t < positions_per_step; t += block_threads / channel_tile)
+        channels[t][load_channel] =
+            has_channel && first + t < g.out_positions() ? sample_grad[(first + t) * g.out_channels] : 0.0f;
+      for (int t = thread / tap_tile; t < positions_per_step; t += block_threads / tap_tile) {
+        int32_t column = first + t;
+        const int32_t row = g.by_out_width.reduce(column);
+        const int32_t h = row * g.stride_height - g.padding_height + source.row;
+        const int32_t w = column * g.stride_width - g.padding_width + source.column;
+        const bool inside = has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
+        taps[t][load_tap] = inside ? sample_x[(h * g.width + w) * g.in_channels + source.channel] : 0.0f;
+      }
+      __syncthreads();
+#pragma unroll
+      for (int t = 0; t < positions_per_step; ++t) {
+        const float4 c = *reinterpret_cast<const float4*>(&channels[t][channel]);
+        const float4 p = *reinterpret_cast<const float4*>(&taps[t][tap]);
+        sums.add({c.x, c.y, c.z, c.w}, {p.x, p.y, p.z, p.w});
+      }
+      __syncthreads();
+    }
+    sums.end_sample();
+  }
+
+  constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
+  float* to = partial + int64_t{blockIdx.z} * moments * g.weights();
+  for (int i = 0; i < micro; ++i)
+    for (int j = 0; j < micro; ++j) {
+      const int32_t k = channel0 + channel + i, p = tap0 + tap + j;
+      if (k >= g.out_channels || p >= g.taps()) continue;
+      to[k * g.taps() + p] = sums.gradient[i][j];
+      if constexpr (moments == 2) to[g.weights() + k * g.taps() + p] = sums.square[i][j];
+    }
+}
+
+template <int channel_tile>
+dim3 grid_of(const ConvShape& s) {
+  const int64_t tap_tiles = divide_up(s.weights() / s.out_channels, block_threads * micro * micro / channel_tile);
+  const int64_t channel_tiles = divide_up(s.out_channels, channel_tile);
+  // Enough blocks to fill a large GPU twice, as long as every share has a sample.
+  return {static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles),
+          static_cast<unsigned>(std::clamp<int64_t>(512 / (tap_tiles * channel_tiles), 1, s.batch))};
+}
+
+template <int channel_tile>
+int64_t shares(const ConvShape& s) {
+  return grid_of<channel_tile>(s).z;
+}
+
+template <int channel_tile>
+void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
+                  float* partial) {
+  launch(queue,
+         statistic == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, channel_tile>
+         : statistic == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, channel_tile>
+                                              : conv_tiles_kernel<SecondMoment::none, channel_tile>,
+         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), x, grad_y, partial);
+}
+
+template <int channel_tile>
+constexpr ConvKernel kernel_of = {&shares<channel_tile>, &launch_tiles<channel_tile>};
+
+}  // namespace
+
+// Narrow layers take tiles of few channels and many taps.
+const ConvKernel& conv_tiles(const ConvShape& shape) {
+  if (shape.out_channels <= 16) return kernel_of<16>;
+  return shape.out_channels <= 32 ? kernel_of<32> : kernel_of<64>;
+}
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,34 @@
+// The kernels behind the weight gradient of a convolution and its second moment, and which of them takes which shape.
+// All but the matrix product write partial sums, one per share of the samples, which a last kernel adds in order.
+#pragma once
+
+#include "kernels/conv.h"
+
+namespace noisysgd::kernels::cuda {
+
+enum class SecondMoment { none, exact, spatial };
+
+enum class ConvRoute {
+  matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS
+  window,          // conv_window.h: 3x3, padding 1, images of 32, 16, 8 or 4 positions, channels in whole tiles
+  pairs,           // conv_pairs.cu: the same on images of 2x2
+  gather,          // conv_gather.cu: tensor cores, any shape
+  tiles,           // conv_tiles.cu: single precision, any shape
+};
+ConvRoute conv_route(const ConvShape& shape, SecondMoment statistic, Precision precision);
+
+// A kernel on one kind of shape. partial [shares,moments,K,R,S,C]: per share of the samples sum_n G_n and, with a
+// statistic, its second moment.
+struct ConvKernel {
+  int64_t (*shares)(const ConvShape& shape);
+  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment statistic, const float* x, const float* grad_y,
+                 float* partial);
+};
+
+// Each answers null where it takes nothing. window and pairs copy 16 bytes at a time: x and grad_y must be aligned so.
+const ConvKernel* conv_window(const ConvShape& shape, SecondMoment statistic, Precision precision);
+const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
+const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
+const ConvKernel& conv_tiles(const ConvShape& shape);
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,15 @@
+// Tilings of the window kernel for operands rounded to bf16.
+#include "kernels/cuda/conv_window.h"
+
+namespace noisysgd::kernels::cuda::window {
+
+// Bands of at least 8 rows: ldmatrix then reads 8 rows of one column, without a bank conflict.
+const ConvKernel* choose_bf16(const ConvShape& shape) {
+  //                    size stride m k c groups band stages samples
+  return choose<Tiling<Bf16, 32, 1, 1, 2, 4, 1, 8, 1>, Tiling<Bf16, 32, 1, 1, 1, 2, 3, 8, 1>,
+                Tiling<Bf16, 16, 1, 1, 2, 4, 1, 8, 2>, Tiling<Bf16, 8, 1, 1, 2, 4, 1, 8, 3>,
+                Tiling<Bf16, 4, 1, 2, 2, 4, 1, 4, 2, 4>, Tiling<Bf16, 16, 2, 1, 2, 2, 2, 8, 1>,
+                Tiling<Bf16, 8, 2, 1, 2, 2, 3, 8, 1>, Tiling<Bf16, 4, 2, 1, 2, 2, 3, 4, 2>>(shape);
+}
+
+}  // namespace noisysgd::kernels::cuda::window

@@ -1,0 +1,55 @@
+// What tensor cores multiply, in three formats: d[16,8] += left[16,depth] right[depth,8] over a warp, sums in fp32.
+// With group = lane / 4 and place = lane % 4 a lane holds, as registers of `values` operands each (ptx.h),
+//   left[i] at row group + 8 (i % 2), right[i] at column group, value v of them at depth depth_index(place, half, v)
+//   with half = i / 2 of left and i of right; d[i] at (group + 8 (i / 2), 2 place + i % 2).
+#pragma once
+
+#include "kernels/cuda/ptx.h"
+
+namespace noisysgd::kernels::cuda {
+
+template <int values_>
+struct OperandLayout {
+  static constexpr int values = values_, depth = 8 * values;
+  __host__ __device__ static constexpr int depth_index(int place, int half, int value) {
+    return place * values + value + half * (depth / 2);
+  }
+};
+
+struct Tf32 : OperandLayout<1> {
+  using Register = uint32_t;
+  __device__ static Register round(const float (&x)[values]) { return ptx::round_to_tf32(x[0]); }
+  __device__ static void multiply(float (&d)[4], const Register (&left)[4], const Register (&right)[2]) {
+    ptx::mma_m16n8k8_tf32(d, left, right);
+  }
+};
+
+struct Bf16 : OperandLayout<2> {
+  using Register = uint32_t;
+  __device__ static Register round(const float (&x)[values]) { return ptx::round_to_bf16x2(x[0], x[1]); }
+  __device__ static void multiply(float (&d)[4], const Register (&left)[4], const Register (&right)[2]) {
+    ptx::mma_m16n8k16_bf16(d, left, right);
+  }
+};
+
+// Single precision: each operand as the sum of two tf32, three products; what is left out is 2^-22 of a product. The
+// units cut sums instead of rounding them, so that long sums belong outside: add up d of few products each.
+struct SplitTf32 : OperandLayout<1> {
+  struct Register {
+    uint32_t big, small;
+  };
+  __device__ static Register round(const float (&x)[values]) {
+    const uint32_t big = ptx::round_to_tf32(x[0]);
+    return {big, ptx::round_to_tf32(x[0] - __uint_as_float(big))};
+  }
+  __device__ static void multiply(float (&d)[4], const Register (&left)[4], const Register (&right)[2]) {
+    const uint32_t left_big[4] = {left[0].big, left[1].big, left[2].big, left[3].big};
+    const uint32_t left_small[4] = {left[0].small, left[1].small, left[2].small, left[3].small};
+    const uint32_t right_big[2] = {right[0].big, right[1].big}, right_small[2] = {right[0].small, right[1].small};
+    ptx::mma_m16n8k8_tf32(d, left_small, right_big);
+    ptx::mma_m16n8k8_tf32(d, left_big, right_small);
+    ptx::mma_m16n8k8_tf32(d, left_big, right_big);
+  }
+};
+
+}  // namespace noisysgd::kernels::cuda

@@ -1,0 +1,283 @@
+// The CUDA kernels of the weight gradient and its second moments, each on the shapes that it takes, against fp64.
+#include "kernels/conv_second_moment.h"
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "tests/catch.h"
+#include "tests/kernels/mirrored.h"
+#include "tests/kernels/simd_fixture.h"
+#include "tests/reference/second_moment_reference.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+using cuda::ConvRoute;
+using Statistic = cuda::SecondMoment;
+
+using Floats = Mirrored<float>;
+
+namespace {
+
+constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
+
+ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t stride = 1, int64_t kernel = 3) {
+  const int64_t padding = kernel / 2;
+  return {batch, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
+}
+
+struct Moments {
+  std::vector<float> sum, squares;
+};
+
+struct Layer {
+  Layer(const ConvShape& s, std::vector<float> x_values, std::vector<float> grad_values)
+      : shape(s), x(std::move(x_values)), grad_y(std::move(grad_values)) {}
+
+  // On outputs that hold `before`; x_offset moves x, for addresses that are not aligned.
+  Moments run(Queue& queue, Statistic statistic, float before, int64_t x_offset = 0) {
+    const std::vector<float> prefill(static_cast<size_t>(shape.weights()), before);
+    Floats sum(prefill), squares(prefill);
+    const float *from_x = x.on(queue) + x_offset, *from_grad = grad_y.on(queue);
+    if (statistic == Statistic::none)
+      conv_backward_weight_direct(queue, shape, from_x, from_grad, sum.on(queue));
+    else if (statistic == Statistic::exact)
+      conv_second_moment_exact(queue, shape, from_x, from_grad, sum.on(queue), squares.on(queue));
+    else
+      conv_second_moment_spatial(queue, shape, from_x, from_grad, sum.on(queue), squares.on(queue));
+    queue.synchronize();
+    return {sum.on_cuda(), squares.on_cuda()};
+  }
+
+  ConvShape shape;
+  Floats x, grad_y;
+};
+
+int64_t inputs(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
+int64_t outputs(const ConvShape& s) { return s.batch * s.positions() * s.out_channels; }
+
+std::vector<float> halves(std::vector<float> values) {
+  for (float& value : values) value = std::round(2 * value) / 2;
+  return values;
+}
+
+std::vector<float> plus(float before, const std::vector<double>& values) {
+  std::vector<float> result;
+  for (const double value : values) result.push_back(static_cast<float>(before + value));
+  return result;
+}
+
+const std::vector<double>& squares_of(const SecondMomentReference& reference, Statistic statistic) {
+  return statistic == Statistic::exact ? reference.exact : reference.spatial;
+}
+
+std::vector<Statistic> statistics() { return {Statistic::none, Statistic::exact, Statistic::spatial}; }
+
+// On values that every format holds, nothing at all is rounded.
+void check_exact_values(Queue& queue, const ConvShape& s) {
+  const std::vector<float> x = halves(random_tensor(inputs(s), 1, 0.3f)),
+                           grad_y = halves(random_tensor(outputs(s), 2, 0.1f));
+  const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+  Layer layer(s, x, grad_y);
+  for (const Statistic statistic : statistics()) {
+    CAPTURE(statistic);
+    const Moments result = layer.run(queue, statistic, 0.5f);
+    CHECK(result.sum == plus(0.5f, reference.sum));
+    if (statistic != Statistic::none) CHECK(result.squares == plus(0.5f, squares_of(reference, statistic)));
+  }
+}
+
+// The error of a sum of products, relative to its root mean square. Where operands are rounded, each with the unit
+// roundoff u, a product is off by 0.6 u in the root mean square and single sums by five times that; a square doubles
+// the relative error.
+double promised_error(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return 1e-5;
+    case Precision::tf32:
+      return 3 * 0x1p-11;
+    case Precision::bf16:
+      return 3 * 0x1p-8;
+  }
+  return 0;
+}
+
+// Results are as good as the precision promises, and where it rounds, no better: tensor cores did the work.
+void check_rounding(Queue& queue, const ConvShape& s) {
+  const double promised = promised_error(queue.precision());
+  const std::vector<float> x = random_tensor(inputs(s), 1, 0.3f), grad_y = random_tensor(outputs(s), 2, 0.1f);
+  const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+  Layer layer(s, x, grad_y);
+  for (const Statistic statistic : statistics()) {
+    CAPTURE(statistic);
+    const Moments result = layer.run(queue, statistic, 0);
+    CHECK(compare(result.sum, reference.sum, within(promised)) == "");
+    const bool rounds = queue.precision() != Precision::fp32;
+    CHECK((compare(result.sum, reference.sum, within(promised / 100)) != "") >= rounds);
+    if (statistic == Statistic::none) continue;
+    CHECK(compare(result.squares, squares_of(reference, statistic), within(2 * promised)) == "");
+    CHECK((compare(result.squares, squares_of(reference, statistic), within(promised / 100)) != "") >= rounds);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the window kernel is exact up to the rounding of its operands") {
+  Queue queue({Backend::cuda, 0});
+  // Every tiling of every precision.
+  for (const ConvShape& s : {square(3, 32, 16, 16), square(2, 32, 32, 64), square(3, 16, 32, 32), square(2, 16, 32, 64),
+                             square(3, 8, 64, 64), square(1, 8, 32, 32), square(5, 4, 32, 128),
+                             square(4, 32, 16, 32, 2), square(2, 16, 32, 64, 2), square(3, 8, 16, 32, 2)})
+    for (const Precision precision : precisions) {
+      CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.stride_height);
+      queue.set_precision(precision);
+      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::window);
+      check_exact_values(queue, s);
+      check_rounding(queue, s);
+    }
+}
+
+TEST_CASE("the window kernel takes more samples than it has shares, and incomplete items") {
+  Queue queue({Backend::cuda, 0});
+  for (const ConvShape& s : {square(266, 4, 64, 64), square(401, 8, 16, 32, 2)})
+    for (const Precision precision : precisions) {
+      CAPTURE(precision, s.batch);
+      queue.set_precision(precision);
+      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::window);
+      check_exact_values(queue, s);
+    }
+}
+
+TEST_CASE("on 2x2 images pairs of positions give the second moment") {
+  Queue queue({Backend::cuda, 0});
+  for (const ConvShape& s : {square(1, 2, 32, 64), square(37, 2, 64, 64), square(50, 2, 32, 192)})
+    for (const Precision precision : precisions) {
+      CAPTURE(precision, s.batch, s.in_channels, s.out_channels);
+      queue.set_precision(precision);
+      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::pairs);
+      check_exact_values(queue, s);
+      if (s.batch > 1) check_rounding(queue, s);  // too few terms at the corners of one sample for its bound
+    }
+}
+
+TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays NaN") {
+  Queue queue({Backend::cuda, 0});
+  const ConvShape s = square(2, 2, 32, 64);
+  std::vector<float> x(static_cast<size_t>(inputs(s)), 1.0f), grad_y = random_tensor(outputs(s), 3);
+  for (size_t n = 0; n < 2;
+       ++n)  // the four positions of a channel sum to about zero, and so does G_n of the centre tap
+    for (size_t k = 0; k < 64; ++k) {
+      float* g = grad_y.data() + n * 256 + k;
+      g[192] = -(g[0] + g[64] + g[128]);
+    }
+  for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+    queue.set_precision(precision);
+    const Moments result = Layer(s, x, grad_y).run(queue, Statistic::exact, 0);
+    for (const float value : result.squares) REQUIRE(value >= 0);
+    std::vector<float> poisoned = grad_y;
+    poisoned[256 + 5] = NAN;  // sample 1, position 0, channel 5
+    const Moments with_nan = Layer(s, x, poisoned).run(queue, Statistic::exact, 0);
+    for (size_t i = 0; i < with_nan.squares.size(); ++i) {
+      const size_t tap = i / 32 % 9;  // position 0 sees the input under the taps of rows and columns 1 and 2
+      const bool touched = i / (9 * 32) == 5 && tap / 3 > 0 && tap % 3 > 0;
+      REQUIRE(std::isnan(with_nan.squares[i]) == touched);
+      REQUIRE(std::isnan(with_nan.sum[i]) == touched);
+    }
+  }
+}
+
+TEST_CASE("tensor cores take any other shape too") {
+  Queue queue({Backend::cuda, 0});
+  for (const ConvShape& s : {
+           ConvShape{9, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},   // LeNet: 25 patch elements, four samples at once
+           ConvShape{3, 12, 12, 20, 50, 5, 5, 1, 1, 0, 0},  // LeNet: 500 of them
+           ConvShape{5, 8, 8, 3, 16, 3, 3, 1, 1, 1, 1},     // three colours
+           ConvShape{5, 7, 9, 5, 24, 3, 3, 1, 1, 1, 1},     // two samples at once, odd widths
+           ConvShape{300, 2, 2, 3, 4, 2, 2, 1, 1, 1, 1},    // more samples than shares
+           square(5, 8, 16, 33, 2, 1),                      // projection shortcut
+           ConvShape{3, 6, 9, 3, 65, 2, 4, 1, 2, 1, 3},     // nothing square
+           ConvShape{4, 6, 6, 7, 9, 1, 1, 1, 1, 0, 0},      // a 1x1 kernel: squares of sums
+       })
+    for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+      CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+      queue.set_precision(precision);
+      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::gather);
+      CHECK(cuda::conv_route(s, Statistic::exact, Precision::fp32) == ConvRoute::tiles);
+      check_exact_values(queue, s);
+      if (s.batch < 100) check_rounding(queue, s);
+    }
+}
+
+TEST_CASE("where G_n is one outer product, matrix products give all") {
+  Queue queue({Backend::cuda, 0});
+  const ConvShape whole{21, 4, 3, 7, 11, 4, 3, 1, 1, 0, 0}, single = square(6, 5, 7, 9, 1, 1);
+  for (const Precision precision : precisions) {
+    queue.set_precision(precision);
+    CHECK(cuda::conv_route(whole, Statistic::exact, precision) == ConvRoute::matrix_product);
+    CHECK(cuda::conv_route(single, Statistic::spatial, precision) == ConvRoute::matrix_product);
+    CHECK(cuda::conv_route(single, Statistic::none, precision) == ConvRoute::matrix_product);
+    CHECK(cuda::conv_route(single, Statistic::exact, precision) != ConvRoute::matrix_product);
+    check_exact_values(queue, whole);
+    check_exact_values(queue, single);
+  }
+}
+
+TEST_CASE("addresses that no copy of 16 bytes takes go to a kernel that copies less at once") {
+  Queue queue({Backend::cuda, 0});
+  const ConvShape s = square(2, 4, 32, 64);
+  std::vector<float> x = halves(random_tensor(inputs(s) + 1, 1)), grad_y = halves(random_tensor(outputs(s), 2));
+  Layer layer(s, x, grad_y);
+  x.erase(x.begin());
+  const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+  for (const Precision precision : precisions) {
+    queue.set_precision(precision);
+    const Moments result = layer.run(queue, Statistic::exact, 0, 1);
+    CHECK(result.sum == plus(0, reference.sum));
+    CHECK(result.squares == plus(0, reference.exact));
+  }
+}
+
+TEST_CASE("the convolutions of the paper's networks take these kernels") {
+  struct Expected {
+    ConvShape shape;
+    ConvRoute rounded, fp32;  // with operands rounded to tf32 or bf16, and in single precision
+  };
+  const int64_t batch = 4096;
+  const auto conv = [&](int64_t size, int64_t in, int64_t out, int64_t stride = 1, int64_t kernel = 3) {
+    return square(batch, size, in, out, stride, kernel);
+  };
+  constexpr ConvRoute window = ConvRoute::window, gather = ConvRoute::gather, tiles = ConvRoute::tiles;
+  std::vector<Expected> layers = {
+      {{batch, 28, 28, 1, 20, 5, 5, 1, 1, 0, 0}, gather, tiles},  // LeNet
+      {{batch, 12, 12, 20, 50, 5, 5, 1, 1, 0, 0}, gather, tiles},
+      {conv(32, 3, 64, 1, 5), gather, tiles},  // AlexNet
+      {conv(16, 64, 64, 1, 5), gather, tiles},
+      {conv(32, 3, 64), gather, tiles},  // VGG16
+      {conv(32, 64, 64), window, window},
+      {conv(16, 64, 128), window, window},
+      {conv(16, 128, 128), window, window},
+      {conv(8, 128, 256), window, window},
+      {conv(8, 256, 256), window, window},
+      {conv(4, 256, 512), window, window},
+      {conv(4, 512, 512), window, window},
+      {conv(2, 512, 512), ConvRoute::pairs, ConvRoute::pairs},
+  };
+  for (const int64_t width : {1, 2}) {  // ResNet20, ResNet44; ResNet44X2
+    const int64_t a = 16 * width, b = 32 * width, c = 64 * width;
+    layers.insert(layers.end(), {{conv(32, 3, a), gather, tiles},
+                                 {conv(32, a, a), window, window},
+                                 {conv(32, a, b, 2), window, window},
+                                 {conv(16, b, b), window, window},
+                                 {conv(16, b, c, 2), window, window},
+                                 {conv(8, c, c), window, window},
+                                 {conv(32, a, b, 2, 1), gather, tiles},  // projection shortcuts
+                                 {conv(16, b, c, 2, 1), gather, tiles}});
+  }
+  for (const Expected& layer : layers) {
+    const ConvShape& s = layer.shape;
+    CAPTURE(s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    for (const Statistic statistic : statistics()) {
+      CHECK(cuda::conv_route(s, statistic, Precision::tf32) == layer.rounded);
+      CHECK(cuda::conv_route(s, statistic, Precision::bf16) == layer.rounded);
+      const bool spatial_window = statistic == Statistic::spatial && layer.fp32 == window;
+      CHECK(cuda::conv_route(s, statistic, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
+    }
+  }
+}
