@@ -89,6 +89,8 @@ int run(const Arguments& arguments, const Extensions& extensions) {
   NSGD_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
   write_file_atomically(folder / "experiment.json", experiment.document.dump(2) + "\n");
   const Progress::Mode progress = Progress::choose(arguments.quiet);
+  if (progress != Progress::Mode::quiet && device.backend == Backend::cuda)
+    fmt::print("convolutions on {}: {}\n", device.name(), kernels::cuda::convolutions(context.queue.cuda()));
   if (progress != Progress::Mode::quiet)
     fmt::print("{}: {} regime{} × {} seed{} on {}, {} thread{}, into {}\n", experiment.name, experiment.regimes.size(),
                experiment.regimes.size() > 1 ? "s" : "", experiment.seeds.size(),

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/metrics_log.h"
 #include "core/tensorboard.h"
+#include "kernels/cuda/device.h"
 
 namespace noisysgd {
 
@@ -300,22 +301,24 @@ class Run {
   }
 
   void write_summary() {
-    const Json summary{{"regime", regime_.name},
-                       {"seed", request_.seed},
-                       {"epochs", regime_.epochs},
-                       {"steps", total_steps_},
-                       {"test_accuracy", state_.test_accuracy},
-                       {"test_loss", state_.test_loss},
-                       {"best_test_accuracy", state_.best_accuracy},
-                       {"best_epoch", state_.best_epoch},
-                       {"train_loss", state_.last_epoch.mean_loss()},
-                       {"train_accuracy", state_.last_epoch.accuracy()},
-                       {"seconds", state_.seconds},
-                       {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
-                       {"device", context_.queue.device().name()},
-                       {"precision", name_of(context_.queue.precision())},
-                       {"threads", context_.queue.threads()},
-                       {"version", NSGD_VERSION}};
+    Json summary{{"regime", regime_.name},
+                 {"seed", request_.seed},
+                 {"epochs", regime_.epochs},
+                 {"steps", total_steps_},
+                 {"test_accuracy", state_.test_accuracy},
+                 {"test_loss", state_.test_loss},
+                 {"best_test_accuracy", state_.best_accuracy},
+                 {"best_epoch", state_.best_epoch},
+                 {"train_loss", state_.last_epoch.mean_loss()},
+                 {"train_accuracy", state_.last_epoch.accuracy()},
+                 {"seconds", state_.seconds},
+                 {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
+                 {"device", context_.queue.device().name()},
+                 {"precision", name_of(context_.queue.precision())},
+                 {"threads", context_.queue.threads()},
+                 {"version", NSGD_VERSION}};
+    if (context_.queue.device().backend == Backend::cuda)
+      summary["convolutions"] = kernels::cuda::convolutions(context_.queue.cuda());
     write_file_atomically(request_.folder / "summary.json", summary.dump(2) + "\n");
   }
 

@@ -1,9 +1,13 @@
-// Implicit matrix products in shared-memory tiles, for any kernel, stride, padding and channel count. A product has
-// rows (positions of the result), columns (its channels) and depth (taps); no patch matrix is stored.
+// By cuDNN where it is there and has a plan (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in
+// shared-memory tiles, for any kernel, stride, padding and channel count. A product has rows (positions of the result),
+// columns (its channels) and depth (taps); no patch matrix is stored.
 #include "kernels/conv.h"
 
+#include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/cudnn_conv.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 
@@ -125,12 +129,22 @@ void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t 
   launch(queue, conv_product_kernel<Product>, grid, block_threads, 0, product, result);
 }
 
+bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, const float* x, const float* w,
+              const float* y) {
+  cudnn::Convolutions* const cudnn = queue.cuda().cudnn();
+  return cudnn && cudnn->convolve(queue, operation, shape, x, w, y);
+}
+
 }  // namespace
 
 void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, const float* bias,
                   float* y) {
   check(shape);
   if (shape.batch == 0) return;
+  if (by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
+    if (bias) bias_add(queue, shape.batch * shape.positions(), shape.out_channels, bias, y);
+    return;
+  }
   launch_product(queue, Forward{ConvGeometry(shape), x, weight, bias}, shape.batch * shape.positions(),
                  shape.out_channels, y);
 }
@@ -138,12 +152,18 @@ void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const fl
 void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {
   check(shape);
   if (shape.batch == 0) return;
+  if (by_cudnn(queue, cudnn::Operation::backward_data, shape, grad_x, weight, grad_y)) return;
   launch_product(queue, BackwardData{ConvGeometry(shape), grad_y, weight}, shape.batch * shape.height * shape.width,
                  shape.in_channels, grad_x);
 }
 
 void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                           float* grad_weight) {
+  check(shape);
+  if (shape.batch == 0) return;
+  // The own tensor-core kernels read every operand once and form no matrix of patches: they go first.
+  const bool by_tiles = conv_route(shape, SecondMoment::none, queue.precision()) == ConvRoute::tiles;
+  if (by_tiles && by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y)) return;
   conv_backward_weight_direct(queue, shape, x, grad_y, grad_weight);
 }
 

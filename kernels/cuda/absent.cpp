@@ -13,6 +13,7 @@ std::string why_unusable(int) { return reason; }
 std::shared_ptr<CudaState> make_state(int device_index) {
   throw Error(fmt::format("device cuda:{}: {}", device_index, reason));
 }
+std::string convolutions(const CudaState&) { return {}; }
 void synchronize(const CudaState&) {}
 void* allocate(int device_index, size_t) { throw Error(fmt::format("device cuda:{}: {}", device_index, reason)); }
 void release(int, void*) noexcept {}

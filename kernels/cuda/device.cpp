@@ -4,18 +4,43 @@
 
 namespace noisysgd::kernels::cuda {
 
+namespace {
+
+constexpr int least_major = 8;  // compute capability: asynchronous copies, tf32 and bf16 on tensor cores
+
+// "12.4" of CUDA's 12040.
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+std::string about_driver() {
+  int driver = 0, runtime = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "this machine has no NVIDIA driver";
+  NSGD_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  return fmt::format("the NVIDIA driver knows CUDA up to {}, this build is one of CUDA {}: a newer driver is needed",
+                     version_text(driver), version_text(runtime));
+}
+
+}  // namespace
+
 std::string why_unusable(int device_index) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaGetLastError();  // the question is answered; no later call should meet the error
-  if (error == cudaErrorInsufficientDriver) return "no NVIDIA driver, or one older than this build's CUDA";
+  if (error == cudaErrorInsufficientDriver) return about_driver();
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0)) return "this machine has no CUDA device";
   if (error != cudaSuccess) return cudaGetErrorString(error);
-  if (device_index >= 0 && device_index < count) return {};
-  return fmt::format("this machine has {} CUDA device{}, numbered from 0", count, count == 1 ? "" : "s");
+  if (device_index < 0 || device_index >= count)
+    return fmt::format("this machine has {} CUDA device{}, numbered from 0", count, count == 1 ? "" : "s");
+  int major = 0, minor = 0;
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index));
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_index));
+  if (major >= least_major) return {};
+  return fmt::format("its compute capability is {}.{}, and {}.0 is the least that the kernels run on", major, minor,
+                     least_major);
 }
 
 std::shared_ptr<CudaState> make_state(int device_index) { return std::make_shared<CudaState>(device_index); }
+
+std::string convolutions(const CudaState& state) { return state.convolutions(); }
 
 void synchronize(const CudaState& state) { NSGD_CUDA_CHECK(cudaStreamSynchronize(state.stream())); }
 

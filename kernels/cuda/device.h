@@ -15,6 +15,8 @@ namespace noisysgd::kernels::cuda {
 std::string why_unusable(int device_index);
 
 std::shared_ptr<CudaState> make_state(int device_index);
+// What computes convolutions: "cuDNN 9.19.0", or "own kernels" and why.
+std::string convolutions(const CudaState& state);
 void synchronize(const CudaState& state);
 
 // 256-byte aligned device memory; null if it does not suffice.

@@ -1,9 +1,17 @@
-// CUDA's side of a queue: its device, stream and cuBLAS handle. Internal to the CUDA backend.
+// CUDA's side of a queue: its device, stream and library handles. Internal to the CUDA backend.
 #pragma once
+
+#include <memory>
+#include <string>
 
 #include "kernels/cuda/runtime.h"
 
 namespace noisysgd::kernels {
+
+namespace cudnn {
+struct Api;
+class Convolutions;
+}  // namespace cudnn
 
 class CudaState {
  public:
@@ -18,12 +26,20 @@ class CudaState {
   // Works on stream(), with scalars read from the host and sums in fp32.
   cublasHandle_t cublas() const { return cublas_; }
   int multiprocessors() const { return multiprocessors_; }
+  // cuDNN's convolutions; null where own kernels compute them, because of without_cudnn().
+  cudnn::Convolutions* cudnn();
+  const std::string& without_cudnn() const { return without_cudnn_; }
+  // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
+  std::string convolutions() const;
 
  private:
   int device_index_;
   int multiprocessors_ = 0;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
+  const cudnn::Api* cudnn_api_ = nullptr;
+  std::string without_cudnn_;
+  std::unique_ptr<cudnn::Convolutions> cudnn_;  // made when first asked for
 };
 
 }  // namespace noisysgd::kernels

@@ -9,6 +9,7 @@
 
 #include "kernels/check.h"
 #include "tests/emulation/device_memory.h"
+#include "tests/emulation/emulated_device.h"
 #include "tests/emulation/scheduler.h"
 #include "tests/emulation/stream.h"
 
@@ -128,7 +129,7 @@ cudaError_t cudaFree(void* pointer) { return release(pointer, true); }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return allocate(pointer, bytes, false); }
 cudaError_t cudaFreeHost(void* pointer) { return release(pointer, false); }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = noisysgd::emulation::device_memory_bytes;
+  *total = noisysgd::emulation::emulated_device().memory_bytes;
   *free = *total - noisysgd::emulation::device_bytes_held();
   return cudaSuccess;
 }
@@ -248,6 +249,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   }
   return cudaSuccess;
 }
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = resolve(stream)->graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   *executable = new CUgraphExec_st{graph->work};
   return cudaSuccess;
@@ -267,20 +272,22 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  const auto& device = noisysgd::emulation::emulated_device();
+  *count = device.driver == cudaSuccess ? device.count : 0;
+  return result(device.driver);
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = noisysgd::emulation::emulated_device().driver_version;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = noisysgd::emulation::emulated_device().runtime_version;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return result(cudaErrorInvalidDevice);
-  *properties = {"Emulated GPU", noisysgd::emulation::device_memory_bytes, 9, 0, 4};
+  const auto& emulated = noisysgd::emulation::emulated_device();
+  *properties = {"Emulated GPU", emulated.memory_bytes, emulated.major, emulated.minor, 4};
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
@@ -301,10 +308,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 2048;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = noisysgd::emulation::emulated_device().major;
       break;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
+      *value = noisysgd::emulation::emulated_device().minor;
       break;
   }
   return cudaSuccess;

@@ -1,0 +1,33 @@
+#include "kernels/cuda/convert.h"
+
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/launch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+__global__ void __launch_bounds__(block_threads) fp32_to_bf16_kernel(int64_t n, const float* x, uint16_t* y) {
+  grid_stride(n, [&](int64_t i) {
+    const uint32_t bits = __float_as_uint(x[i]);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    // The fraction of a NaN may lie in the lower half alone: a bit of the upper one keeps it from becoming infinite.
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    y[i] = static_cast<uint16_t>(nan ? bits >> 16 | 0x40u : rounded);
+  });
+}
+
+__global__ void __launch_bounds__(block_threads) bf16_to_fp32_kernel(int64_t n, const uint16_t* x, float* y) {
+  grid_stride(n, [&](int64_t i) { y[i] = __uint_as_float(uint32_t{x[i]} << 16); });
+}
+
+}  // namespace
+
+void fp32_to_bf16(Queue& queue, int64_t n, const float* x, uint16_t* y) {
+  if (n > 0) launch(queue, fp32_to_bf16_kernel, grid_size(n), block_threads, 0, n, x, y);
+}
+
+void bf16_to_fp32(Queue& queue, int64_t n, const uint16_t* x, float* y) {
+  if (n > 0) launch(queue, bf16_to_fp32_kernel, grid_size(n), block_threads, 0, n, x, y);
+}
+
+}  // namespace noisysgd::kernels::cuda

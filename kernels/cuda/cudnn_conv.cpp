@@ -1,0 +1,160 @@
+#include "kernels/cuda/cudnn_conv.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/convert.h"
+#include "kernels/cuda/event_timer.h"
+#include "kernels/elementwise.h"
+#include "kernels/scratch.h"
+
+namespace noisysgd::kernels::cudnn {
+
+namespace {
+
+constexpr int most_plans = 8;  // that are timed, per type of operands
+constexpr int timed_runs = 3;  // after one that is not
+constexpr size_t largest_workspace = size_t{1} << 30;
+
+std::array<int64_t, 3> sizes(const ConvShape& s) {
+  return {s.batch * s.height * s.width * s.in_channels, s.weights(), s.batch * s.positions() * s.out_channels};
+}
+
+constexpr size_t result_of(Operation operation) {  // among x, w, y
+  return operation == Operation::forward ? 2 : operation == Operation::backward_data ? 0 : 1;
+}
+
+std::string problem_name(Operation operation, const ConvShape& s, Precision precision) {
+  return fmt::format("{}-{}-n{}-{}x{}x{}-k{}-{}x{}-stride{}x{}-pad{}x{}", name_of(operation), name_of(precision),
+                     s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
+                     s.stride_height, s.stride_width, s.padding_height, s.padding_width);
+}
+
+bool is_capturing(cudaStream_t stream) {
+  cudaStreamCaptureStatus status;
+  NSGD_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
+}  // namespace
+
+struct Convolutions::Route {
+  std::shared_ptr<const Convolution> convolution;
+  Plan plan;
+  DataType type;
+
+  cuda::PlanChoice choice() const { return {plan.position, plan.engine, type == DataType::bf16}; }
+};
+
+std::string version_text(const Api& api) {
+  const size_t version = api.version();
+  return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
+Convolutions::Convolutions(const Api& api, int device_index, cudaStream_t stream) : api_(api), stream_(stream) {
+  cudaDeviceProp properties;
+  NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
+  most_workspace_ = std::min(largest_workspace, properties.totalGlobalMem / 16);
+  cache_.emplace(version_text(api), properties.name);
+  const Status status = api.create(&handle_);
+  NSGD_CHECK(status == Status::success, "{}: {}; NSGD_CUDNN=off does without it", version_text(api),
+             api.status_name(status));
+  api.set_stream(handle_, stream);
+}
+
+Convolutions::~Convolutions() { api_.destroy(handle_); }
+
+bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, const float* x, const float* w,
+                            const float* y) {
+  // Rows of a larger tensor may begin anywhere; plans count on aligned addresses.
+  for (const float* address : {x, w, y})
+    if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return false;
+  const Key key{static_cast<int64_t>(operation),
+                static_cast<int64_t>(queue.precision()),
+                s.batch,
+                s.height,
+                s.width,
+                s.in_channels,
+                s.out_channels,
+                s.kernel_height,
+                s.kernel_width,
+                s.stride_height,
+                s.stride_width,
+                s.padding_height,
+                s.padding_width};
+  const Operands operands{operation, s, {x, w, y}};
+  auto found = chosen_.find(key);
+  if (found == chosen_.end()) found = chosen_.emplace(key, choose(queue, operands)).first;
+  if (!found->second) return false;
+  run(queue, *found->second, operands, true);
+  return true;
+}
+
+std::vector<Convolutions::Route> Convolutions::routes(Operation operation, const ConvShape& shape,
+                                                      Precision precision) const {
+  std::vector<DataType> types{DataType::fp32};
+  // cuDNN writes bf16 where it reads bf16. A weight gradient is a sum over the batch, which should not be rounded to
+  // that: it stays with fp32 tensors, whose products are in tf32.
+  if (precision == Precision::bf16 && operation != Operation::backward_filter)
+    types.insert(types.begin(), DataType::bf16);
+  std::vector<Route> routes;
+  for (const DataType type : types) {
+    const auto convolution = std::make_shared<const Convolution>(api_, Problem{operation, shape, type});
+    for (Plan& plan : convolution->plans({.handle = handle_}, precision, most_workspace_, most_plans))
+      routes.push_back({convolution, std::move(plan), type});
+  }
+  return routes;
+}
+
+std::unique_ptr<Convolutions::Route> Convolutions::choose(Queue& queue, const Operands& operands) const {
+  std::vector<Route> candidates = routes(operands.operation, operands.shape, queue.precision());
+  if (candidates.empty()) return nullptr;
+  const std::string name = problem_name(operands.operation, operands.shape, queue.precision());
+  const std::optional<cuda::PlanChoice> known = cache_->read(name);
+  size_t best = 0;
+  const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });
+  if (same != candidates.end()) {
+    best = static_cast<size_t>(same - candidates.begin());
+  } else if (!is_capturing(stream_)) {
+    std::vector<double> times;
+    for (const Route& route : candidates) times.push_back(seconds(queue, route, operands));
+    best = static_cast<size_t>(std::ranges::min_element(times) - times.begin());
+    cache_->write(name, candidates[best].choice());
+  }
+  return std::make_unique<Route>(std::move(candidates[best]));
+}
+
+double Convolutions::seconds(Queue& queue, const Route& route, const Operands& operands) const {
+  run(queue, route, operands, false);
+  cuda::EventTimer timer(queue);
+  timer.start();
+  for (int i = 0; i < timed_runs; ++i) run(queue, route, operands, false);
+  return timer.stop();
+}
+
+void Convolutions::run(Queue& queue, const Route& route, const Operands& operands, bool add) const {
+  const size_t result = result_of(operands.operation);
+  const auto elements = sizes(operands.shape);
+  const bool bf16 = route.type == DataType::bf16, accumulates = operands.operation == Operation::backward_filter;
+  ScratchLayout layout;
+  const auto workspace = layout.add<std::byte>(static_cast<int64_t>(route.plan.workspace_bytes));
+  std::array<std::optional<ScratchArray<uint16_t>>, 3> converted;
+  if (bf16)
+    for (size_t i = 0; i < 3; ++i) converted[i] = layout.add<uint16_t>(elements[i]);
+  std::optional<ScratchArray<float>> sum;
+  if (accumulates) sum = layout.add<float>(elements[result]);
+  void* const base = queue.workspace(layout.bytes());
+
+  std::array<const void*, 3> given{operands.xwy[0], operands.xwy[1], operands.xwy[2]};
+  if (sum) given[result] = sum->in(base);
+  if (bf16)
+    for (size_t i = 0; i < 3; ++i) {
+      given[i] = converted[i]->in(base);
+      if (i != result) cuda::fp32_to_bf16(queue, elements[i], operands.xwy[i], converted[i]->in(base));
+    }
+  route.convolution->execute(handle_, route.plan, given[0], given[1], given[2], workspace.in(base));
+  auto* const target = const_cast<float*>(operands.xwy[result]);
+  if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result]->in(base), target);
+  if (accumulates && add) kernels::add(queue, elements[result], sum->in(base), target);
+}
+
+}  // namespace noisysgd::kernels::cudnn

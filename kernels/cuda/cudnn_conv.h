@@ -1,0 +1,54 @@
+// Convolutions of one queue by cuDNN. For every problem the fastest of the plans that the precision allows: timed when
+// the problem is first met, kept on disk for later runs (kernels/cuda/plan_cache.h).
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/plan_cache.h"
+
+namespace noisysgd::kernels::cudnn {
+
+std::string version_text(const Api& api);  // "cuDNN 9.19.0"
+
+class Convolutions {
+ public:
+  Convolutions(const Api& api, int device_index, cudaStream_t stream);
+  ~Convolutions();
+  Convolutions(const Convolutions&) = delete;
+  Convolutions& operator=(const Convolutions&) = delete;
+
+  // Computes one of x [N,H,W,C], w [K,R,S,C] and y [N,Ho,Wo,K] from the other two: y and x are overwritten, w is added
+  // to. False, with nothing done, if cuDNN has no plan for it. While a graph is captured nothing is timed: a problem
+  // that was not met before gets the plan that cuDNN prefers.
+  bool convolve(Queue& queue, Operation operation, const ConvShape& shape, const float* x, const float* w,
+                const float* y);
+
+ private:
+  struct Route;
+  using Key = std::array<int64_t, 13>;
+  struct Operands {
+    Operation operation;
+    ConvShape shape;
+    std::array<const float*, 3> xwy;
+  };
+
+  std::vector<Route> routes(Operation operation, const ConvShape& shape, Precision precision) const;
+  std::unique_ptr<Route> choose(Queue& queue, const Operands& operands) const;
+  double seconds(Queue& queue, const Route& route, const Operands& operands) const;
+  // add: to the weight gradient; without it the sum stays in the workspace.
+  void run(Queue& queue, const Route& route, const Operands& operands, bool add) const;
+
+  const Api& api_;
+  Handle handle_ = nullptr;
+  cudaStream_t stream_;
+  size_t most_workspace_;
+  std::optional<cuda::PlanCache> cache_;
+  std::map<Key, std::unique_ptr<Route>> chosen_;  // null: none
+};
+
+}  // namespace noisysgd::kernels::cudnn

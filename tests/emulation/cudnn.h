@@ -1,0 +1,23 @@
+// The emulated cuDNN: descriptors with the library's rules, a handful of engines, convolutions by plain loops over the
+// tensors' strides. It is found by NSGD_CUDNN=on.
+//
+//   engine  numerical note             in the heuristics' list
+//   11      sums in a changing order   first
+//   5       tensor cores               second; its plans are not supported
+//   67      tensor cores, workspace    third
+//   28      none                       fourth
+//   70      Winograd                   first of the fallback list
+//   0       none                       second of the fallback list
+#pragma once
+
+#include <cstdint>
+
+namespace noisysgd::emulation {
+
+// Convolutions executed so far, and the engine of the last.
+struct CudnnUse {
+  int64_t executions = 0, last_engine = -1;
+};
+const CudnnUse& cudnn_use();
+
+}  // namespace noisysgd::emulation

@@ -1,0 +1,36 @@
+// The device that the emulation shows, and the state of its driver. Tests change it for as long as an object of
+// DifferentDevice lives.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "tests/emulation/types.h"
+
+namespace noisysgd::emulation {
+
+struct EmulatedDevice {
+  int count = 1;  // of devices
+  cudaError_t driver = cudaSuccess;
+  int driver_version = 13000, runtime_version = 13000;
+  int major = 9, minor = 0;  // compute capability
+  size_t memory_bytes = size_t(1) << 30;
+};
+
+inline EmulatedDevice& emulated_device() {
+  static EmulatedDevice device;
+  return device;
+}
+
+class DifferentDevice {
+ public:
+  explicit DifferentDevice(const EmulatedDevice& device) : before_(std::exchange(emulated_device(), device)) {}
+  ~DifferentDevice() { emulated_device() = before_; }
+  DifferentDevice(const DifferentDevice&) = delete;
+  DifferentDevice& operator=(const DifferentDevice&) = delete;
+
+ private:
+  EmulatedDevice before_;
+};
+
+}  // namespace noisysgd::emulation

@@ -1,0 +1,177 @@
+// Convolutions by cuDNN, emulated or real, against the CPU's; which plans are allowed and how the choice is kept; and,
+// where the library is installed, its plans for every convolution of the paper's models, which it lists without a GPU.
+#include <filesystem>
+#include <fstream>
+
+#include "kernels/conv.h"
+#include "kernels/cuda/convert.h"
+#include "kernels/cuda/cudnn_conv.h"
+#include "kernels/cuda/plan_cache.h"
+#include "kernels/cuda/state.h"
+#include "tests/catch.h"
+#include "tests/environment.h"
+#include "tests/kernels/mirrored.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+
+using Floats = Mirrored<float>;
+
+namespace {
+
+const ConvShape shapes[] = {
+    {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0}, {3, 6, 6, 4, 8, 5, 5, 1, 1, 2, 2},  {5, 9, 8, 7, 12, 3, 3, 2, 2, 1, 1},
+    {4, 8, 8, 12, 8, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 12, 2, 3, 2, 1, 0, 2}, {2, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1},
+};
+
+}  // namespace
+
+TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision goes") {
+  const TemporaryFolder cache;
+  const Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
+  BothQueues both;
+  REQUIRE(both.cuda.cuda().cudnn() != nullptr);
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    both.cuda.set_precision(precision);
+    const double bar = precision == Precision::fp32 ? 1e-5 : precision == Precision::tf32 ? 1e-3 : 1e-2;
+    for (const ConvShape& s : shapes) {
+      CAPTURE(name_of(precision), s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+      const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+      Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
+          grad_y(random_tensor(out, 4)), y(nan_tensor(out)), grad_x(nan_tensor(in)),
+          grad_weight(random_tensor(s.weights(), 5));
+      for (int repeat = 0; repeat < 2; ++repeat)  // the first chooses, the second has chosen
+        both.run([&](Queue& q) {
+          conv_forward(q, s, x.on(q), weight.on(q), bias.on(q), y.on(q));
+          conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
+          conv_backward_weight(q, s, x.on(q), grad_y.on(q), grad_weight.on(q));
+        });
+      CHECK(relative_error(y.on_cuda(), to_double(y.on_cpu())) < bar);
+      CHECK(relative_error(grad_x.on_cuda(), to_double(grad_x.on_cpu())) < bar);
+      CHECK(relative_error(grad_weight.on_cuda(), to_double(grad_weight.on_cpu())) < bar);
+    }
+  }
+}
+
+TEST_CASE("a plan is allowed by what it does to numbers") {
+  using enum cudnn::NumericalNote;
+  const auto allowed = [](std::vector<cudnn::NumericalNote> notes, Precision precision) {
+    return cudnn::is_allowed(notes, {}, precision);
+  };
+  CHECK(allowed({}, Precision::fp32));
+  CHECK(allowed({strict_nan}, Precision::fp32));
+  CHECK_FALSE(allowed({tensor_core}, Precision::fp32));
+  CHECK(allowed({tensor_core}, Precision::tf32));
+  CHECK(allowed({tensor_core}, Precision::bf16));
+  for (const auto note : {down_converts_inputs, reduced_precision_reduction, fft, nondeterministic, winograd,
+                          winograd_4x4, winograd_6x6, winograd_13x13})
+    CHECK_FALSE(allowed({tensor_core, note}, Precision::bf16));
+  const std::vector compiled{cudnn::BehaviourNote::compiled_at_run_time};
+  CHECK_FALSE(cudnn::is_allowed({}, compiled, Precision::tf32));
+}
+
+TEST_CASE("fp32 to bf16 rounds to nearest, ties to even, and back is exact") {
+  Queue queue({Backend::cuda});
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> given{1.0f, 1.00390625f, 1.01171875f, -1.005f, 0.0f, 3.4e38f, inf, -inf};
+  const std::vector<float> expected{1.0f, 1.0f, 1.015625f, -1.0078125f, 0.0f, inf, inf, -inf};
+  Floats x(given), y(nan_tensor(given.size())), not_a_number({nan});
+  Mirrored<uint16_t> half(std::vector<uint16_t>(given.size()));
+  cuda::fp32_to_bf16(queue, given.size(), x.on(queue), half.on(queue));
+  cuda::bf16_to_fp32(queue, given.size(), half.on(queue), y.on(queue));
+  queue.synchronize();
+  CHECK(y.on_cuda() == expected);
+  cuda::fp32_to_bf16(queue, 1, not_a_number.on(queue), half.on(queue));
+  cuda::bf16_to_fp32(queue, 1, half.on(queue), y.on(queue));
+  queue.synchronize();
+  CHECK(std::isnan(y.on_cuda()[0]));
+}
+
+TEST_CASE("the cache of plans gives back what was written, and nothing where a file is damaged") {
+  const TemporaryFolder folder;
+  const Variable place("NSGD_CACHE", folder.path().string());
+  const cuda::PlanCache cache("cuDNN 9.19.0", "a GPU / its name");
+  CHECK(cache.read("forward") == std::nullopt);
+  const cuda::PlanChoice choice{3, 67, true};
+  cache.write("forward", choice);
+  CHECK(cache.read("forward") == choice);
+  CHECK(cache.read("backward-data") == std::nullopt);
+  CHECK(cuda::PlanCache("cuDNN 9.20.0", "a GPU / its name").read("forward") == std::nullopt);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
+    if (entry.is_regular_file()) std::ofstream(entry.path()) << "plan x";
+  CHECK(cache.read("forward") == std::nullopt);
+  const Variable nowhere("NSGD_CACHE", "/dev/null/nowhere");
+  const cuda::PlanCache lost("cuDNN 9.19.0", "GPU");
+  lost.write("forward", choice);
+  CHECK(lost.read("forward") == std::nullopt);
+}
+
+TEST_CASE("a library that is not there is named, as an error where it was asked for") {
+  std::string why;
+  CHECK(cudnn::open_library("libnot-there.so.9", why) == nullptr);
+  CHECK(why.find("libnot-there.so.9") != std::string::npos);
+  CHECK(cudnn::open_library("libm.so.6", why) == nullptr);
+  CHECK(why == "libm.so.6: has no cudnnGetVersion");
+  {
+    const Variable wrong("NSGD_CUDNN", "libnot-there.so.9");
+    CHECK_THROWS_WITH(Queue({Backend::cuda}), Catch::Matchers::Contains("NSGD_CUDNN=libnot-there.so.9"));
+  }
+  const Variable off("NSGD_CUDNN", "off");
+  Queue queue({Backend::cuda});
+  CHECK(queue.cuda().cudnn() == nullptr);
+  CHECK(queue.cuda().convolutions() == "own kernels (NSGD_CUDNN=off)");
+}
+
+namespace {
+
+// An H100 as cuDNN describes it.
+constexpr const char* h100 = R"({"maxGridSize": [2147483647, 65535, 65535], "maxBlockSize": [1024, 1024, 64],
+  "regsPerBlock": 65536, "multiProcessorCount": 132, "smClockRateKHz": 1980000, "memClockRateKHz": 2619000,
+  "l2CacheSize": 52428800, "warpSize": 32, "maxSharedMemoryPerBlock": 49152, "maxSharedMemoryPerBlockOptin": 232448,
+  "reservedSharedMemoryPerBlock": 1024, "maxRegistersPerSM": 65536, "pciDeviceId": 0, "maxCtasPerSM": 32,
+  "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048, "isTccDriver": 0, "supportCoopLaunch": 1, "deviceVer": 900,
+  "driverVer": 13000, "cudaDeviceId": 0, "totalGlobalMem": 85017493504, "deviceName": "H100"})";
+
+constexpr ConvShape square(int64_t size, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
+  return {4096, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
+}
+// LeNet, AlexNet, VGG16, ResNet44 and its double width, whose shortcuts are projections or none.
+constexpr ConvShape models[] = {
+    square(28, 1, 20, 5, 1, 0),   square(12, 20, 50, 5, 1, 0),   square(32, 3, 64, 5, 1, 2),
+    square(16, 64, 192, 5, 1, 2), square(8, 192, 384, 3, 1, 1),  square(8, 384, 256, 3, 1, 1),
+    square(8, 256, 256, 3, 1, 1), square(32, 3, 64, 3, 1, 1),    square(32, 64, 64, 3, 1, 1),
+    square(16, 64, 128, 3, 1, 1), square(16, 128, 128, 3, 1, 1), square(8, 128, 256, 3, 1, 1),
+    square(4, 256, 512, 3, 1, 1), square(4, 512, 512, 3, 1, 1),  square(2, 512, 512, 3, 1, 1),
+    square(32, 3, 16, 3, 1, 1),   square(32, 16, 16, 3, 1, 1),   square(32, 16, 32, 3, 2, 1),
+    square(16, 32, 32, 3, 1, 1),  square(16, 32, 64, 3, 2, 1),   square(8, 64, 64, 3, 1, 1),
+    square(32, 16, 32, 1, 2, 0),  square(16, 32, 64, 1, 2, 0),   square(32, 3, 32, 3, 1, 1),
+    square(32, 32, 32, 3, 1, 1),  square(32, 32, 64, 3, 2, 1),   square(16, 64, 64, 3, 1, 1),
+    square(16, 64, 128, 3, 2, 1), square(8, 128, 128, 3, 1, 1),  square(32, 32, 64, 1, 2, 0),
+    square(16, 64, 128, 1, 2, 0),
+};
+
+}  // namespace
+
+TEST_CASE("the installed cuDNN has a plan for every convolution of the paper's models") {
+  std::string why;
+  const cudnn::Api* api = cudnn::open_library("libcudnn.so.9", why);
+  if (!api) api = cudnn::open_library("/usr/local/cuda/lib64/libcudnn.so.9", why);
+  if (!api || api->version() < 90800) {
+    WARN("cuDNN's plans are not checked: " << (api ? "this version makes none without a GPU" : why));
+    return;
+  }
+  const cudnn::Descriptor properties = cudnn::device_properties(*api, h100);
+  const cudnn::Target target{.device_properties = &properties};
+  using enum cudnn::Operation;
+  for (const ConvShape& s : models)
+    for (const auto operation : {forward, backward_data, backward_filter})
+      for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+        if (precision == Precision::bf16 && operation == backward_filter) continue;  // done on fp32 tensors
+        CAPTURE(name_of(operation), name_of(precision), s.height, s.in_channels, s.out_channels, s.kernel_height);
+        const cudnn::DataType type = precision == Precision::bf16 ? cudnn::DataType::bf16 : cudnn::DataType::fp32;
+        const cudnn::Convolution convolution(*api, {operation, s, type});
+        CHECK(convolution.plans(target, precision, size_t{1} << 30, 1).size() == 1);
+      }
+}
