@@ -39,8 +39,8 @@ std::vector<std::pair<std::string, Tensor>> noise_state(const Model& model) {
   for (const Parameter* parameter : model.parameters()) {
     if (parameter->fisher_average.defined()) state.emplace_back("fisher." + parameter->name, parameter->fisher_average);
     const KroneckerFactors* factors = parameter->kronecker;
-    if (!factors || factors->weight != parameter || !factors->input_root.defined()) continue;
-    state.emplace_back("kfac.input." + parameter->name, factors->input_root);
+    if (!factors || factors->weight != parameter || !factors->output_root.defined()) continue;
+    if (factors->input_root.defined()) state.emplace_back("kfac.input." + parameter->name, factors->input_root);
     state.emplace_back("kfac.output." + parameter->name, factors->output_root);
   }
   return state;

@@ -84,7 +84,7 @@ StoredMetadata describe(const Regime& regime, const Extensions& extensions, cons
                           {"fisher.conv", std::string(name_of(regime.fisher.conv))},
                           {"fisher.kind", std::string(regime.fisher.kind())},
                           {"fisher.centered", regime.fisher.centered ? "true" : "false"},
-                          {"fisher.batch_norm", regime.fisher.ghost_variance ? "ghost_variance" : "activation"}};
+                          {"fisher.batch_norm", std::string(regime.fisher.batch_norm_name())}};
   const Json& noise = regime.effective.at("noise");
   for (const auto& [key, value] : noise.items()) {
     const bool always = key == "type" || key == "small_batch" || key == "sigma";
@@ -153,6 +153,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   Model model(context, regime.build_network(extensions, loader.image_shape(), train.classes), train.classes,
               regime.label_smoothing);
   regime.noise.check_globs(model.parameters());
+  check_network(regime.fisher, model.graph());
   model.arena().initialise(seed);
   if (options.checkpoint) load_weights(*options.checkpoint, model);
 

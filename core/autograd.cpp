@@ -15,11 +15,12 @@ void Tape::backward(Context& context, const Variable& output, Tensor seed, const
   NSGD_CHECK(output.needs_gradient() && output.id < static_cast<int>(nodes_.size()),
              "backward from a value that is not on this tape");
   BackwardPass pass(context, *this, options.statistics);
-  for (Node& node : nodes_) node.gradient = {};
+  for (Node& node : nodes_) node.gradient = {}, node.normalisation = nullptr;
   pass.add_gradient(output.id, std::move(seed));
   for (int id = output.id; id >= 0; --id) {
     Node& node = nodes_[static_cast<size_t>(id)];
     if (!node.backward) continue;  // a leaf keeps its gradient
+    pass.normalisation_ = std::move(node.normalisation);
     if (node.gradient.defined()) node.backward(pass, std::move(node.gradient));
     node.gradient = {};
     if (!options.retain) node.backward = nullptr;
@@ -34,11 +35,12 @@ const Tensor& Tape::gradient(const Variable& variable) const {
 
 void Tape::clear() { nodes_.clear(); }
 
-void BackwardPass::add_gradient(int id, Tensor gradient) {
+void BackwardPass::add_gradient(int id, Tensor gradient, std::shared_ptr<const Normalisation> from) {
   if (id < 0) return;
   Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];
   NSGD_CHECK(gradient.shape() == node.shape, "gradient {} for a value of shape {}", gradient.shape().text(),
              node.shape.text());
+  node.normalisation = node.gradient.defined() ? nullptr : std::move(from);
   if (!node.gradient.defined()) {
     node.gradient = std::move(gradient);
   } else if (node.gradient.sole_owner()) {

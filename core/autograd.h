@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <vector>
 
 #include "core/statistics.h"
@@ -18,6 +19,13 @@ struct Variable {
   Tensor value;
   int id = -1;
   bool needs_gradient() const { return id >= 0; }
+};
+
+// How a batch normalisation read its input x [M,T,C]: xhat = (x - mean) inverse_std within ghost batches of `group`
+// samples. The gradient that it gives to x is orthogonal to 1 and to xhat in every ghost batch and channel.
+struct Normalisation {
+  Tensor x, mean, inverse_std;  // the latter two [groups,C]
+  int64_t group = 0;
 };
 
 class BackwardPass;
@@ -50,6 +58,7 @@ class Tape {
     Backward backward;  // empty for a leaf
     Tensor gradient;
     Shape shape;
+    std::shared_ptr<const Normalisation> normalisation = nullptr;  // what gave the gradient, and alone
   };
   std::vector<Node> nodes_;
 };
@@ -59,14 +68,19 @@ class BackwardPass {
   BackwardPass(Context& context, Tape& tape, const Statistics& statistics)
       : context(context), statistics(statistics), tape_(tape) {}
 
-  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored.
-  void add_gradient(int id, Tensor gradient);
+  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored. A batch
+  // normalisation may say what it is.
+  void add_gradient(int id, Tensor gradient, std::shared_ptr<const Normalisation> from = nullptr);
+  // For the node that runs: the batch normalisation that alone read its output; null if there is none.
+  const Normalisation* normalisation() const { return normalisation_.get(); }
 
   Context& context;
   const Statistics& statistics;
 
  private:
+  friend class Tape;
   Tape& tape_;
+  std::shared_ptr<const Normalisation> normalisation_;
 };
 
 }  // namespace noisysgd

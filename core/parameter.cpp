@@ -62,14 +62,16 @@ void ParameterArena::require_second_moment() { require(&Parameter::second_moment
 void ParameterArena::require_noise_sum() { require(&Parameter::noise_sum, noise_sum_); }
 void ParameterArena::require_fisher_average() { require(&Parameter::fisher_average, fisher_average_); }
 
-void ParameterArena::require_kronecker_factors() {
+void ParameterArena::require_kronecker_factors(bool of_inputs) {
   if (!kronecker_.empty()) return;
   for (const Parameter* parameter : parameters_) {
     KroneckerFactors* factors = parameter->kronecker;
     if (!factors || factors->weight != parameter) continue;
-    factors->input_sum = zeros(context_, {factors->inputs, factors->inputs});
+    if (of_inputs) {
+      factors->input_sum = zeros(context_, {factors->inputs, factors->inputs});
+      factors->input_root = zeros(context_, factors->input_sum.shape());
+    }
     factors->output_sum = zeros(context_, {factors->outputs, factors->outputs});
-    factors->input_root = zeros(context_, factors->input_sum.shape());
     factors->output_root = zeros(context_, factors->output_sum.shape());
     kronecker_.push_back(factors);
   }
@@ -115,7 +117,7 @@ void ParameterArena::zero_sums() {
   if (has_second_moment()) fill(context_, second_moment_, 0.0f);
   if (noise_sum_.defined()) fill(context_, noise_sum_, 0.0f);
   for (const KroneckerFactors* factors : kronecker_) {
-    fill(context_, factors->input_sum, 0.0f);
+    if (factors->input_sum.defined()) fill(context_, factors->input_sum, 0.0f);
     fill(context_, factors->output_sum, 0.0f);
   }
 }

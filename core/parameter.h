@@ -29,7 +29,7 @@ struct KroneckerFactors {
   int64_t inputs = 0, outputs = 0, positions = 1;
 
   // Filled by ParameterArena::require_kronecker_factors.
-  Tensor input_sum{};   // [inputs,inputs]: sum_n sum_t a a^T
+  Tensor input_sum{};   // [inputs,inputs]: sum_n sum_t a a^T; undefined unless asked for
   Tensor output_sum{};  // [outputs,outputs]: sum_n sum_t delta delta^T
   Tensor input_root{};  // lower Cholesky factors of their means, kept by the noise between refreshes
   Tensor output_root{};
@@ -53,6 +53,7 @@ struct Parameter {
   uint32_t index = 0;                     // position in the arena: the tensor word of its random streams
   KroneckerFactors* kronecker = nullptr;  // of the layer it belongs to, if that gives them
   bool gives_signed_sums = false;         // its layer adds to noise_sum what Statistics::signs asks for
+  bool gives_centered_squares = false;    // its layer heeds Statistics::center_normalised
 
   Shape exported_shape() const;  // PyTorch's
 };
@@ -87,7 +88,7 @@ class ParameterArena {
   void require_second_moment();
   void require_noise_sum();
   void require_fisher_average();
-  void require_kronecker_factors();
+  void require_kronecker_factors(bool of_inputs);  // and of outputs
 
   // Around the backward passes of one ghost batch: end_group adds the square of the gradient that it gave to the second
   // moment.

@@ -21,6 +21,9 @@ enum class SecondMoment {
 // Sums with random signs, added to Parameter::noise_sum by one more weight-gradient pass of each layer: a draw of
 // noise. The weight and the bias of a layer share signs; every layer has its own.
 struct SignedSums {
+  // Signs that a sample's gradients share over its positions.
+  bool of_samples() const { return grain == kernels::SignGrain::sample || grain == kernels::SignGrain::sample_channel; }
+
   kernels::SignGrain grain = kernels::SignGrain::none;  // element: of signs in the gradient's place, not of gradients
   float scale = 1;                                      // of every sign
   uint64_t seed = 0;
@@ -32,6 +35,9 @@ struct Statistics {
   SecondMoment second_moment = SecondMoment::none;
   // Above 0: the second moment is sum_b (sum of g_n over ghost batch b)^2 over groups of so many samples instead.
   int64_t ghost_size = 0;
+  // Layers right before a batch normalisation: without the part of the second moment that it cancels
+  // (layers/centered_sums.h).
+  bool center_normalised = false;
   SignedSums signs = {};
   // Sums for the Kronecker factors of the layers that have them (core/parameter.h).
   bool kronecker_input = false, kronecker_output = false;

@@ -323,5 +323,55 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   });
 }
 
+void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                           const float* inverse_std, float* xhat) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const int64_t channels = shape.channels, group_size = shape.group * shape.positions * channels;
+  const int64_t width = std::min(wide_row(channels), shape.positions * channels);
+  const Blocks blocks(shape.group, shape.positions * channels);
+  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * shape.groups() * 3 * width));
+  for (int64_t group = 0; group < shape.groups(); ++group) {
+    float* group_wide = wide + group * 3 * width;
+    repeat_channels(mean + group * channels, channels, width, group_wide);
+    repeat_channels(inverse_std + group * channels, channels, width, group_wide + width);
+    std::fill_n(group_wide + 2 * width, width, 0.0f);
+  }
+  parallel_blocks(queue, shape.groups() * blocks.per_group, shape.groups() * group_size, [&](int64_t block, int64_t) {
+    const int64_t first = blocks.first(block) * shape.positions * channels;
+    const int64_t last = blocks.last(block) * shape.positions * channels;
+    const float* group_wide = wide + block / blocks.per_group * 3 * width;
+    normalise(x + first, last - first, width, group_wide, group_wide + width, group_wide + 2 * width, xhat + first);
+  });
+}
+
+void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                                 const float* inverse_std, const float* grad_y, float* sums, float* products) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const int64_t channels = shape.channels, sample_size = shape.positions * channels;
+  const int64_t width = std::min(wide_row(channels), sample_size);
+  ScratchLayout layout;
+  const auto wide_means = layout.add<float>(shape.groups() * width);
+  const auto thread_wide = layout.add<float>(queue.threads() * 2 * width);
+  void* scratch = queue.workspace(layout.bytes());
+  for (int64_t group = 0; group < shape.groups(); ++group)
+    repeat_channels(mean + group * channels, channels, width, wide_means.in(scratch) + group * width);
+  parallel_blocks(queue, shape.samples, 2 * shape.samples * sample_size, [&](int64_t n, int64_t thread) {
+    const int64_t group = n / shape.group;
+    float* wide_sums = thread_wide.in(scratch) + thread * 2 * width;
+    std::fill_n(wide_sums, 2 * width, 0.0f);
+    over_wide_rows(sample_size, width, [&](int64_t first, int64_t rows, int64_t row_width) {
+      gradient_sums(x + n * sample_size + first, grad_y + n * sample_size + first, rows, row_width,
+                    wide_means.in(scratch) + group * width, wide_sums, wide_sums + width);
+    });
+    std::fill_n(sums + n * channels, channels, 0.0f);
+    std::fill_n(products + n * channels, channels, 0.0f);
+    fold_channels(wide_sums, channels, width, sums + n * channels);
+    fold_channels(wide_sums + width, channels, width, products + n * channels);
+    for (int64_t c = 0; c < channels; ++c) products[n * channels + c] *= inverse_std[group * channels + c];
+  });
+}
+
 }  // namespace cpu
 }  // namespace noisysgd::kernels

@@ -105,7 +105,7 @@ struct Affine {
   __device__ float operator()(float x) const { return (x - mean) * scale + shift; }
 };
 
-// Second grid dimension: groups.
+// Second grid dimension: groups. gamma and beta null: 1 and 0.
 __global__ void __launch_bounds__(block_threads)
     normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
                      const float* beta, const float* mean, const float* inverse_std, float* y) {
@@ -114,7 +114,8 @@ __global__ void __launch_bounds__(block_threads)
     channel_stride(
         rows, channels,
         [&](int64_t c) {
-          return Affine{mean[group * channels + c], gamma[c] * inverse_std[group * channels + c], beta[c]};
+          const float inverse = inverse_std[group * channels + c];
+          return Affine{mean[group * channels + c], gamma ? gamma[c] * inverse : inverse, beta ? beta[c] : 0.0f};
         },
         [&](int64_t i, const Affine& affine) { y[origin + i] = affine(x[origin + i]); });
   }
@@ -217,6 +218,23 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
+// Grid: see for_each_sample.
+__global__ void __launch_bounds__(block_threads)
+    sample_gradients_kernel(int64_t samples, int64_t group_samples, int64_t positions, int64_t channels, int width,
+                            const float* x, const float* mean, const float* inverse_std, const float* grad_y,
+                            float* sums, float* products) {
+  for_each_sample<2>(
+      samples, positions, channels, width,
+      [&](int64_t n, int64_t channel, int64_t i, float(&terms)[2]) {
+        terms[0] += grad_y[i];
+        terms[1] += grad_y[i] * (x[i] - mean[n / group_samples * channels + channel]);
+      },
+      [&](int64_t n, int64_t channel, const float(&terms)[2]) {
+        sums[n * channels + channel] = terms[0];
+        products[n * channels + channel] = terms[1] * inverse_std[n / group_samples * channels + channel];
+      });
+}
+
 // Grid over channel tiles and blocks of `units` rows or samples of each group.
 struct GroupGrid {
   int width;
@@ -290,6 +308,24 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
          block_sums.in(scratch), grad_gamma, grad_beta, gamma_second_moment, beta_second_moment);
   launch(queue, input_gradient_kernel, group_channel_grid(shape), block_threads, 0, groups, rows, channels, x, gamma,
          mean, inverse_std, offset.in(scratch), slope.in(scratch), grad_y, grad_x);
+}
+
+void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                           const float* inverse_std, float* xhat) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const float* const none = nullptr;
+  launch(queue, normalise_kernel, group_channel_grid(shape), block_threads, 0, shape.groups(),
+         shape.group * shape.positions, shape.channels, x, none, none, mean, inverse_std, xhat);
+}
+
+void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                                 const float* inverse_std, const float* grad_y, float* sums, float* products) {
+  check(shape);
+  if (shape.samples == 0) return;
+  launch(queue, sample_gradients_kernel, sample_channel_grid(shape.samples, shape.channels), block_threads, 0,
+         shape.samples, shape.group, shape.positions, shape.channels, channel_width(shape.channels), x, mean,
+         inverse_std, grad_y, sums, products);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -35,5 +35,11 @@ NSGD_OP(batch_norm_backward, void(Queue& queue, const BatchNormShape& shape, con
                                   const float* mean, const float* inverse_std, const float* grad_y, float* grad_gamma,
                                   float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
                                   float* grad_x));  // overwritten; may be grad_y
+NSGD_OP(batch_norm_normalised, void(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                                    const float* inverse_std, float* xhat));
+// The gradients of single samples: sums[n,c] = sum_t grad_y, products[n,c] = sum_t grad_y xhat.
+NSGD_OP(batch_norm_sample_gradients,
+        void(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean, const float* inverse_std,
+             const float* grad_y, float* sums, float* products));  // [M,C], overwritten
 
 }  // namespace noisysgd::kernels

@@ -64,4 +64,17 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
   }
 }
 
+void bias_sample_gradients(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                           float* sums) {
+  const int64_t width = std::min(wide_row(channels), positions * channels);
+  auto* thread_sums = static_cast<float*>(queue.workspace(sizeof(float) * queue.threads() * width));
+  parallel_blocks(queue, samples, samples * positions * channels, [&](int64_t n, int64_t thread) {
+    float* wide = thread_sums + thread * width;
+    std::fill_n(wide, width, 0.0f);
+    sum_wide_rows(grad_y + n * positions * channels, positions * channels, width, wide);
+    std::fill_n(sums + n * channels, channels, 0.0f);
+    fold_channels(wide, channels, width, sums + n * channels);
+  });
+}
+
 }  // namespace noisysgd::kernels::cpu

@@ -39,6 +39,16 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
+// Grid: see for_each_sample.
+__global__ void __launch_bounds__(block_threads)
+    bias_sample_gradients_kernel(int64_t samples, int64_t positions, int64_t channels, int width, const float* grad_y,
+                                 float* sums) {
+  for_each_sample<1>(
+      samples, positions, channels, width,
+      [&](int64_t, int64_t, int64_t i, float(&terms)[1]) { terms[0] += grad_y[i]; },
+      [&](int64_t n, int64_t channel, const float(&terms)[1]) { sums[n * channels + channel] = terms[0]; });
+}
+
 }  // namespace
 
 void bias_add(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y) {
@@ -57,6 +67,13 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
          0, samples, positions, channels, width, grad_y, partial);
   launch(queue, bias_total_kernel, grid_size(channels), block_threads, 0, chunks, channels, partial, grad_bias,
          second_moment);
+}
+
+void bias_sample_gradients(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                           float* sums) {
+  if (samples == 0 || positions == 0 || channels == 0) return;
+  launch(queue, bias_sample_gradients_kernel, sample_channel_grid(samples, channels), block_threads, 0, samples,
+         positions, channels, channel_width(channels), grad_y, sums);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -15,5 +15,8 @@ NSGD_OP(bias_add, void(Queue& queue, int64_t rows, int64_t channels, const float
 // grad_y[n,t,k])^2
 NSGD_OP(bias_backward, void(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
                             float* grad_bias, float* second_moment));
+// sums[n,k] = sum_t grad_y[n,t,k]: the gradients of the single samples.
+NSGD_OP(bias_sample_gradients, void(Queue& queue, int64_t samples, int64_t positions, int64_t channels,
+                                    const float* grad_y, float* sums));  // [M,K], overwritten
 
 }  // namespace noisysgd::kernels

@@ -9,6 +9,7 @@
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/gemm.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -60,20 +61,53 @@ const ConvKernel& kernel_for(const ConvShape& shape, SecondMoment statistic, Pre
   return conv_tiles(shape);
 }
 
-void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment statistic, const float* x, const float* grad_y,
-                     float* grad_weight, float* second_moment) {
+// y[n,t,k] = factors[n,k] x[n,t,k]
+__global__ void __launch_bounds__(block_threads)
+    multiply_channels_kernel(int64_t n, int64_t positions, int64_t channels, const float* factors, const float* x,
+                             float* y) {
+  grid_stride(n, [&](int64_t i) { y[i] = factors[i / channels / positions * channels + i % channels] * x[i]; });
+}
+
+// What one pass adds up, and where.
+struct Request {
+  const float *x, *grad_y;
+  float *grad_weight, *second_moment;  // the latter or null
+  const float* signs = nullptr;        // [N,K] of grad_y, or null
+  SampleSums centering = {};           // of SecondMoment::centered
+};
+
+void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment statistic, const Request& request) {
   check(shape);
   if (shape.batch == 0) return;
-  if (conv_route(shape, statistic, queue.precision()) == ConvRoute::matrix_product)
-    return by_matrix_products(queue, shape, x, grad_y, grad_weight, second_moment);
-  const ConvKernel& kernel = kernel_for(shape, statistic, queue.precision(), aligned(x) && aligned(grad_y));
-  const int64_t shares = kernel.shares(shape), weights = shape.weights(), moments = second_moment ? 2 : 1;
-  auto* partial = static_cast<float*>(queue.workspace(sizeof(float) * shares * moments * weights));
-  kernel.launch(queue, shape, statistic, x, grad_y, partial);
+  const bool centered = statistic == SecondMoment::centered;
+  const bool products = !centered && conv_route(shape, statistic, queue.precision()) == ConvRoute::matrix_product;
+  const bool by_chunks = aligned(request.x) && aligned(request.grad_y);
+  const ConvKernel& kernel =
+      centered || products ? conv_tiles(shape) : kernel_for(shape, statistic, queue.precision(), by_chunks);
+  const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
+  const int64_t shares = products ? 0 : kernel.shares(shape);
+
+  ScratchLayout layout;
+  const auto partials = layout.add<float>(shares * (request.second_moment ? 2 : 1) * weights);
+  const auto copy = layout.add<float>(request.signs ? outputs : 0);
+  void* scratch = queue.workspace(layout.bytes());
+  const float* grad_y = request.grad_y;
+  if (request.signs) {
+    launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
+           shape.out_channels, request.signs, grad_y, copy.in(scratch));
+    grad_y = copy.in(scratch);
+  }
+  if (products)  // with signs there is no second moment, whose product would take the workspace
+    return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.second_moment);
+  float* const partial = partials.in(scratch);
+  if (centered)
+    conv_tiles_centered(queue, shape, request.centering, request.x, grad_y, partial);
+  else
+    kernel.launch(queue, shape, statistic, request.x, grad_y, partial);
   const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
   const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
-  launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, grad_weight,
-         second_moment);
+  launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, request.grad_weight,
+         request.second_moment);
 }
 
 }  // namespace
@@ -105,19 +139,29 @@ ConvRoute conv_route(const ConvShape& s, SecondMoment statistic, Precision preci
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
 }
 
+void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const SampleSums& sums,
+                      float* grad_weight) {
+  const SecondMoment statistic = !sums.second_moment ? SecondMoment::none
+                                 : sums.slope        ? SecondMoment::centered
+                                                     : SecondMoment::exact;
+  weight_gradient(queue, shape, statistic, {x, grad_y, grad_weight, sums.second_moment, nullptr, sums});
+  if (sums.signed_sum)
+    weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
+}
+
 void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                               float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, SecondMoment::exact, x, grad_y, grad_weight, second_moment);
+  weight_gradient(queue, shape, SecondMoment::exact, {x, grad_y, grad_weight, second_moment});
 }
 
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, SecondMoment::spatial, x, grad_y, grad_weight, second_moment);
+  weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
 }
 
 void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                  float* grad_weight) {
-  weight_gradient(queue, shape, SecondMoment::none, x, grad_y, grad_weight, nullptr);
+  weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, grad_weight, nullptr});
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -3,9 +3,9 @@
 //   exact:    second_moment += sum_n G_n^2            (the diagonal of the Fisher matrix itself)
 //   spatial:  second_moment += sum_n sum_t grad_y^2 x^2   (Appendix C.2: the product of squared patches and gradients)
 // and in both grad_weight += sum_n G_n. Per-sample gradients live in registers; nothing of size N x P is stored. On the
-// CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which statistic is asked
-// for. On a CUDA device operands are rounded as far as the queue's precision allows; docs/cuda.md says which kernel takes
-// which shape.
+// CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which sums are asked for. On
+// a CUDA device operands are rounded as far as the queue's precision allows; docs/cuda.md says which kernel takes which
+// shape. There contributions less C_n are always formed in single precision.
 #pragma once
 
 #include "kernels/conv.h"
@@ -19,6 +19,21 @@ NSGD_OP(conv_second_moment_exact, void(Queue& queue, const ConvShape& shape,
                                        float* second_moment));  // [K,R,S,C], accumulated
 NSGD_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                          float* grad_weight, float* second_moment));
+// What the pass can add up of the samples' gradients beside the gradient; each null or accumulated.
+struct SampleSums {
+  float* second_moment = nullptr;  // [K,R,S,C] += sum_n (G_n - C_n)^2
+  // C_n[k,p] = tap_mean[p] channel_sum[n,k] + slope[k,p] channel_product[n,k]: the part of a sample's gradient that a
+  // batch normalisation cancels over the samples (layers/centered_sums.h); 0 if these four are null.
+  const float* tap_mean = nullptr;         // [R,S,C]
+  const float* slope = nullptr;            // [K,R,S,C]
+  const float* channel_sum = nullptr;      // [N,K]
+  const float* channel_product = nullptr;  // [N,K]
+
+  float* signed_sum = nullptr;   // [K,R,S,C] += sum_n signs[n,k] G_n: a draw of noise
+  const float* signs = nullptr;  // [N,K]
+};
+NSGD_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                               const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
 // The same pass without a second moment: conv_backward_weight where it beats the library.
 NSGD_OP(conv_backward_weight_direct,
         void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, float* grad_weight));

@@ -1,53 +1,101 @@
 #include "kernels/signs.h"
 
-#include <array>
+#include <bit>
 
 #include "kernels/parallel.h"
+#include "kernels/target_clones.h"
 
 namespace noisysgd::kernels::cpu {
 namespace {
 
-// Signs of one stream; neighbouring indices share a Philox block of 128 bits.
+constexpr int64_t chunk = 1024;  // signs at a time: 4 KiB stay in the first-level cache
+
+NSGD_TARGET_CLONES void expand_words(const uint32_t* words, int64_t count, float scale, float* signs) {
+  const auto positive = std::bit_cast<uint32_t>(scale);
+  for (int64_t w = 0; w < count; ++w)
+#pragma omp simd
+    for (uint32_t j = 0; j < 32; ++j) signs[w * 32 + j] = std::bit_cast<float>(positive ^ (words[w] >> j << 31));
+}
+
+NSGD_TARGET_CLONES void multiply(const float* signs, const float* x, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = signs[i] * x[i];
+}
+
+NSGD_TARGET_CLONES void multiply(float sign, const float* x, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = sign * x[i];
+}
+
+// Signs of one stream, -scale or +scale. Neighbouring indices share a Philox block of 128 bits.
 class Signs {
  public:
-  explicit Signs(const RandomStream& stream) : stream_(stream) {}
+  Signs(const RandomStream& stream, float scale) : stream_(stream), scale_(scale) {}
 
-  // -scale or +scale
-  float at(uint64_t index, float scale) {
-    const uint64_t block = index / 128;
-    if (block != block_) {
-      words_ = random_words(stream_, static_cast<uint32_t>(block));
-      block_ = block;
+  // Those of indices first, first + 1, …; at most `chunk` of them. The pointer holds until the next call.
+  const float* from(uint64_t first, int64_t count) {
+    const uint64_t begin = first / 128, end = (first + static_cast<uint64_t>(count) + 127) / 128;
+    if (begin < begin_ || end > end_) {  // some more than were asked for, so that short runs share them
+      begin_ = begin;
+      end_ = begin + blocks;
+      for (uint64_t block = 0; block < blocks; ++block) {
+        const auto words = random_words(stream_, static_cast<uint32_t>(begin + block));
+        expand_words(words.data(), 4, scale_, signs_ + block * 128);
+      }
     }
-    return words_[index / 32 % 4] >> (index % 32) & 1u ? -scale : scale;
+    return signs_ + (first - begin_ * 128);
   }
+  float at(uint64_t index) { return *from(index, 1); }
 
  private:
+  static constexpr uint64_t blocks = chunk / 128 + 1;
   const RandomStream& stream_;
-  uint64_t block_ = ~uint64_t{0};
-  std::array<uint32_t, 4> words_{};
+  float scale_;
+  uint64_t begin_ = 1, end_ = 0;  // blocks that signs_ holds
+  float signs_[blocks * 128];
 };
+
+void multiply_or_copy(const float* signs, const float* x, int64_t n, float* y) {
+  if (x)
+    multiply(signs, x, n, y);
+  else
+    std::copy_n(signs, n, y);
+}
+
+void multiply_or_fill(float sign, const float* x, int64_t n, float* y) {
+  if (x)
+    multiply(sign, x, n, y);
+  else
+    std::fill_n(y, n, sign);
+}
 
 }  // namespace
 
 void multiply_signs(Queue& queue, int64_t samples, int64_t positions, int64_t channels, SignGrain grain, float scale,
                     const RandomStream& stream, uint64_t sample_offset, const float* x, float* y) {
   NSGD_CHECK(grain != SignGrain::none, "multiply_signs: no grain for {} samples", samples);
-  const auto t_count = static_cast<uint64_t>(positions), k_count = static_cast<uint64_t>(channels);
-  parallel_blocks(queue, samples, samples * positions * channels, [&](int64_t n, int64_t) {
-    Signs signs(stream);
-    const uint64_t m = sample_offset + static_cast<uint64_t>(n);
-    for (uint64_t t = 0; t < t_count; ++t) {
-      const int64_t row = (n * positions + static_cast<int64_t>(t)) * channels;
-      const float shared = grain == SignGrain::sample            ? signs.at(m, scale)
-                           : grain == SignGrain::sample_position ? signs.at(m * t_count + t, scale)
-                                                                 : 0.0f;
-      for (uint64_t k = 0; k < k_count; ++k) {
-        const float sign = grain == SignGrain::sample_channel ? signs.at(m * k_count + k, scale)
-                           : grain == SignGrain::element      ? signs.at((m * t_count + t) * k_count + k, scale)
-                                                              : shared;
-        const int64_t i = row + static_cast<int64_t>(k);
-        y[i] = x ? sign * x[i] : sign;
+  const int64_t size = positions * channels;  // of a sample
+  const int64_t block = std::clamp<int64_t>(16384 / std::max<int64_t>(size, 1), 1, std::max<int64_t>(samples, 1));
+  parallel_blocks(queue, (samples + block - 1) / block, samples * size, [&](int64_t b, int64_t) {
+    Signs signs(stream, scale);
+    for (int64_t n = b * block; n < std::min(samples, (b + 1) * block); ++n) {
+      const uint64_t m = sample_offset + static_cast<uint64_t>(n);
+      const float* const from = x ? x + n * size : nullptr;
+      float* const to = y + n * size;
+      const auto part = [&](int64_t i) { return from ? from + i : nullptr; };
+      if (grain == SignGrain::sample) {
+        multiply_or_fill(signs.at(m), from, size, to);
+      } else if (grain == SignGrain::sample_position) {
+        for (int64_t t = 0; t < positions; ++t)
+          multiply_or_fill(signs.at(m * static_cast<uint64_t>(positions) + static_cast<uint64_t>(t)),
+                           part(t * channels), channels, to + t * channels);
+      } else {  // a run of signs: that of the sample's channels, again for each position, or of all its elements
+        const int64_t run = grain == SignGrain::element ? size : channels;
+        for (int64_t first = 0; first < run; first += chunk) {
+          const int64_t count = std::min(chunk, run - first);
+          const float* const values = signs.from(m * static_cast<uint64_t>(run) + static_cast<uint64_t>(first), count);
+          for (int64_t i = first; i < size; i += run) multiply_or_copy(values, part(i), count, to + i);
+        }
       }
     }
   });

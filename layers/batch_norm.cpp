@@ -1,6 +1,5 @@
 #include "layers/batch_norm.h"
 
-#include "kernels/batch_norm.h"
 #include "layers/backward_statistics.h"
 
 namespace noisysgd {
@@ -34,21 +33,32 @@ Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
   return pass.record(
       std::move(y), [this, shape, x = std::move(x), mean, inverse_std](BackwardPass& backward, const Tensor& grad_y) {
         const bool squares = backward.statistics.second_moment != SecondMoment::none;
-        const Tensor with_signs =
-            backward.statistics.signs.grain == kernels::SignGrain::element
-                ? Tensor()  // K-FAC: by its diagonal
-                : signed_gradient(backward, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
-        if (with_signs.defined())
-          kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
-                                       inverse_std.f32(), with_signs.f32(), gamma_.noise_sum.f32(),
-                                       beta_.noise_sum.f32(), nullptr, nullptr, with_signs.f32());
+        add_signed_sums(backward, shape, x.value, mean, inverse_std, grad_y);
         Tensor grad_x = grad_y.sole_owner() ? grad_y : Tensor(backward.context, grad_y.shape());
         kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
                                      inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(),
                                      beta_.gradient_sum.f32(), squares ? gamma_.second_moment.f32() : nullptr,
                                      squares ? beta_.second_moment.f32() : nullptr, grad_x.f32());
-        backward.add_gradient(x.id, std::move(grad_x));
+        std::shared_ptr<const Normalisation> normalisation;
+        if (backward.statistics.center_normalised)
+          normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
+        backward.add_gradient(x.id, std::move(grad_x), std::move(normalisation));
       });
+}
+
+void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x,
+                                const Tensor& mean, const Tensor& inverse_std, const Tensor& grad_y) {
+  const SignedSums& signs = pass.statistics.signs;
+  if (signs.grain == kernels::SignGrain::none || signs.grain == kernels::SignGrain::element)
+    return;  // K-FAC's are not of gradients: this layer has the noise of its diagonal
+  const Tensor gradient =
+      signs.of_samples() ? grad_y
+                         : signed_gradient(pass, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
+  const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
+  kernels::batch_norm_sample_gradients(pass.context.queue, shape, x.f32(), mean.f32(), inverse_std.f32(),
+                                       gradient.f32(), of_beta.f32(), of_gamma.f32());
+  add_signed_samples(pass, gamma_.index, of_beta, beta_.noise_sum);
+  add_signed_samples(pass, gamma_.index, of_gamma, gamma_.noise_sum);
 }
 
 Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x) {

@@ -1,11 +1,12 @@
 // (Ghost) batch normalisation over [N,H,W,C] or [N,C]. In training each group of `ghost_size` consecutive samples is
 // normalised by its own statistics; without a ghost size the whole (micro-)batch is one group. A batch smaller than the
 // ghost size is one group. Saves x and the group statistics. diag(F): activation x backprop, squares of sum_t dy xhat
-// and of sum_t dy per sample.
+// and of sum_t dy per sample. Tells the layer before it how it normalised (core/autograd.h).
 #pragma once
 
 #include <optional>
 
+#include "kernels/batch_norm.h"
 #include "layers/layer.h"
 
 namespace noisysgd {
@@ -29,6 +30,8 @@ class BatchNorm : public Layer {
 
  private:
   Variable forward_impl(const Forward& pass, Variable x) override;
+  void add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x, const Tensor& mean,
+                       const Tensor& inverse_std, const Tensor& grad_y);
   Variable normalise_by_running_statistics(const Forward& pass, Variable x);
 
   BatchNormOptions options_;

@@ -3,6 +3,7 @@
 #include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
 #include "layers/backward_statistics.h"
+#include "layers/centered_sums.h"
 
 namespace noisysgd {
 
@@ -52,6 +53,7 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
                 shape_.positions()};
   weight_.kronecker = bias_.kronecker = &kronecker_;
   weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }
 
 std::vector<Parameter*> Conv2d::parameters() {
@@ -79,32 +81,52 @@ Variable Conv2d::forward_impl(const Forward& pass, Variable x) {
 void Conv2d::backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x,
                                  const Tensor& grad_y) {
   auto& queue = pass.context.queue;
-  float* gradient = weight_.gradient_sum.f32();
   const SecondMoment kind = pass.statistics.second_moment_of_factored();
-  switch (kind) {
-    case SecondMoment::none:
-      kernels::conv_backward_weight(queue, shape, x.f32(), grad_y.f32(), gradient);
-      break;
-    case SecondMoment::exact:
-      kernels::conv_second_moment_exact(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
-      break;
-    case SecondMoment::spatial:
-    case SecondMoment::spatial_mean:  // divided by the number of positions where sums become F: optim/fisher.h
-      kernels::conv_second_moment_spatial(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
-      break;
+  // Divided by the number of positions where sums become F: optim/fisher.h.
+  const bool spatial = kind == SecondMoment::spatial || kind == SecondMoment::spatial_mean;
+  const Normalisation* normalisation = pass.statistics.center_normalised ? pass.normalisation() : nullptr;
+  float* const gradient = weight_.gradient_sum.f32();
+  const Tensor signs = spatial ? Tensor() : sample_signs(pass, weight_.index, shape.batch, shape.out_channels);
+  kernels::SampleSums sums;
+  if (kind == SecondMoment::exact) sums.second_moment = weight_.second_moment.f32();
+  if (signs.defined()) {
+    sums.signed_sum = weight_.noise_sum.f32();
+    sums.signs = signs.f32();
   }
-  if (options_.bias)
+  if (spatial)
+    kernels::conv_second_moment_spatial(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
+  else if (sums.second_moment && normalisation)
+    add_centered_sums(pass.context, shape, *normalisation, x, grad_y, sums, gradient);
+  else if (sums.second_moment || sums.signed_sum)
+    kernels::conv_sample_sums(queue, shape, x.f32(), grad_y.f32(), sums, gradient);
+  else
+    kernels::conv_backward_weight(queue, shape, x.f32(), grad_y.f32(), gradient);
+  if (options_.bias) {
+    const bool squares = kind != SecondMoment::none && !normalisation;  // centred, a bias has none
     kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
-                           bias_.gradient_sum.f32(), kind == SecondMoment::none ? nullptr : bias_.second_moment.f32());
-  const Tensor with_signs =
-      signed_gradient(pass, weight_.index, shape.batch, shape.positions(), shape.out_channels, grad_y);
-  if (with_signs.defined()) {
-    kernels::conv_backward_weight(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32());
-    if (options_.bias)
-      kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, with_signs.f32(),
-                             bias_.noise_sum.f32(), nullptr);
+                           bias_.gradient_sum.f32(), squares ? bias_.second_moment.f32() : nullptr);
+  }
+  if (signs.defined() && options_.bias) {
+    const Tensor gradients(pass.context, {shape.batch, shape.out_channels});
+    kernels::bias_sample_gradients(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
+                                   gradients.f32());
+    add_signed_samples(pass, weight_.index, gradients, bias_.noise_sum);
+  } else if (!signs.defined()) {
+    add_signed_pass(pass, shape, x, grad_y);
   }
   add_kronecker_sums(pass, kronecker_, shape, x, grad_y);
+}
+
+void Conv2d::add_signed_pass(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x,
+                             const Tensor& grad_y) {
+  const Tensor with_signs =
+      signed_gradient(pass, weight_.index, shape.batch, shape.positions(), shape.out_channels, grad_y);
+  if (!with_signs.defined()) return;
+  auto& queue = pass.context.queue;
+  kernels::conv_backward_weight(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32());
+  if (options_.bias)
+    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, with_signs.f32(),
+                           bias_.noise_sum.f32(), nullptr);
 }
 
 std::string Conv2d::describe(Graph& graph, const std::string& input) const {

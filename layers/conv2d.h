@@ -1,5 +1,5 @@
 // 2-D convolution, x [N,H,W,C] -> y [N,Ho,Wo,K], W [K,R,S,C]. Saves x. Its diag(F) comes out of the same sweep as the
-// weight gradient (kernels/conv_second_moment.h), exact or spatial.
+// weight gradient (kernels/conv_second_moment.h), exact or spatial, and so do sums with a sign for each sample.
 #pragma once
 
 #include <array>
@@ -25,6 +25,8 @@ class Conv2d : public Layer {
  private:
   Variable forward_impl(const Forward& pass, Variable x) override;
   void backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x, const Tensor& grad_y);
+  // A second weight-gradient pass, for signs that differ between positions.
+  void add_signed_pass(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x, const Tensor& grad_y);
 
   Conv2dOptions options_;
   kernels::ConvShape shape_;  // of one sample

@@ -3,6 +3,7 @@
 #include "kernels/bias.h"
 #include "kernels/gemm.h"
 #include "layers/backward_statistics.h"
+#include "layers/centered_sums.h"
 
 namespace noisysgd {
 
@@ -17,6 +18,7 @@ Linear::Linear(std::string name, const Shape& input, const LinearOptions& option
   kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, input[0] + (options.bias ? 1 : 0), options.out_features};
   weight_.kronecker = bias_.kronecker = &kronecker_;
   weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }
 
 std::vector<Parameter*> Linear::parameters() {
@@ -47,19 +49,32 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
 void Linear::backward_parameters(BackwardPass& pass, const Tensor& x, const Tensor& grad_y) {
   auto& queue = pass.context.queue;
   const int64_t samples = x.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
-  const auto add_gradient = [&](const Tensor& grad, Tensor Parameter::*sum, float* bias_second_moment) {
-    kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad.f32(), x.f32(), 1.0f,
-                  (weight_.*sum).f32());
-    if (options_.bias)
-      kernels::bias_backward(queue, samples, 1, outputs, grad.f32(), (bias_.*sum).f32(), bias_second_moment);
-  };
+  const kernels::ConvShape as_convolution{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0};
   const bool squares = pass.statistics.second_moment_of_factored() != SecondMoment::none;
-  add_gradient(grad_y, &Parameter::gradient_sum, squares && options_.bias ? bias_.second_moment.f32() : nullptr);
-  if (squares)
-    kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), grad_y.f32(), weight_.second_moment.f32());
+  const Normalisation* normalisation = squares && pass.statistics.center_normalised ? pass.normalisation() : nullptr;
+  const auto add_weight_gradient = [&](const Tensor& grad, const Tensor& sum) {
+    kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad.f32(), x.f32(), 1.0f,
+                  sum.f32());
+  };
+  if (normalisation) {
+    add_centered_sums(pass.context, as_convolution, *normalisation, x, grad_y,
+                      {.second_moment = weight_.second_moment.f32()}, weight_.gradient_sum.f32());
+  } else {
+    add_weight_gradient(grad_y, weight_.gradient_sum);
+    if (squares)
+      kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), grad_y.f32(),
+                                    weight_.second_moment.f32());
+  }
+  if (options_.bias)  // centred, a bias has no second moment
+    kernels::bias_backward(queue, samples, 1, outputs, grad_y.f32(), bias_.gradient_sum.f32(),
+                           squares && !normalisation ? bias_.second_moment.f32() : nullptr);
   const Tensor with_signs = signed_gradient(pass, weight_.index, samples, 1, outputs, grad_y);
-  if (with_signs.defined()) add_gradient(with_signs, &Parameter::noise_sum, nullptr);
-  add_kronecker_sums(pass, kronecker_, {samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x, grad_y);
+  if (with_signs.defined()) {
+    add_weight_gradient(with_signs, weight_.noise_sum);
+    if (options_.bias)
+      kernels::bias_backward(queue, samples, 1, outputs, with_signs.f32(), bias_.noise_sum.f32(), nullptr);
+  }
+  add_kronecker_sums(pass, kronecker_, as_convolution, x, grad_y);
 }
 
 std::string Linear::describe(Graph& graph, const std::string& input) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "kernels/fisher_average.h"
 #include "kernels/reduce.h"
@@ -20,14 +21,21 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
   options.centered = json.boolean("centered", false);
   options.refresh_every = json.integer("refresh_every", {.default_value = 1, .at_least = 1});
   options.ema = json.number("ema", {.default_value = 0, .at_least = 0, .below = 1});
-  options.ghost_variance = json.choice<bool>("batch_norm", {{"activation", false}, {"ghost_variance", true}}, false);
+  options.batch_norm = json.choice<GhostFisher>("batch_norm",
+                                                {{"activation", GhostFisher::activation},
+                                                 {"activation_centered", GhostFisher::activation_centered},
+                                                 {"ghost_variance", GhostFisher::ghost_variance}},
+                                                GhostFisher::activation);
+  const bool ghost_variance = options.batch_norm == GhostFisher::ghost_variance;
   options.ghost_size = ghost_size.value_or(0);
-  if (options.ghost_variance && !ghost_size)
+  if (ghost_variance && !ghost_size)
     json.error("batch_norm", "\"ghost_variance\" needs batch.ghost_size: the size of the batches whose gradients vary");
-  if (options.ghost_variance && (options.conv != SecondMoment::exact || options.labels != FisherLabels::data))
+  if (ghost_variance && (options.conv != SecondMoment::exact || options.labels != FisherLabels::data))
     json.error("batch_norm", "\"ghost_variance\" needs \"conv\": \"exact\" and \"kind\": \"empirical\"");
-  if (options.ghost_variance && options.centered)
+  if (ghost_variance && options.centered)
     json.error("centered", "does not go with \"batch_norm\": \"ghost_variance\", a variance already");
+  if (options.batch_norm == GhostFisher::activation_centered && options.conv != SecondMoment::exact)
+    json.error("batch_norm", "\"activation_centered\" needs \"conv\": \"exact\"");
   if (options.centered && options.conv != SecondMoment::exact)
     json.error("centered", "needs \"conv\": \"exact\": only the exact second moment has the mean gradient to subtract");
   if (options.centered && options.labels == FisherLabels::sampled)
@@ -35,11 +43,46 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
   return options;
 }
 
+std::string_view FisherOptions::batch_norm_name() const {
+  return batch_norm == GhostFisher::activation            ? "activation"
+         : batch_norm == GhostFisher::activation_centered ? "activation_centered"
+                                                          : "ghost_variance";
+}
+
+void check_network(const FisherOptions& options, const Graph& graph) {
+  if (options.batch_norm != GhostFisher::activation_centered) return;
+  std::map<std::string, const GraphNode*> nodes;
+  std::map<std::string, int> readers;
+  for (const GraphNode& node : graph.nodes) {
+    nodes[node.name] = &node;
+    for (const std::string& input : node.inputs) ++readers[input];
+  }
+  bool any = false;
+  for (const GraphNode& node : graph.nodes) {
+    if (node.type != "batch_norm") continue;
+    const std::string& input = node.inputs.at(0);
+    const auto before = nodes.find(input);
+    const bool gives = before != nodes.end() && !before->second->parameters.empty() &&
+                       std::all_of(before->second->parameters.begin(), before->second->parameters.end(),
+                                   [](const Parameter* parameter) { return parameter->gives_centered_squares; });
+    NSGD_CHECK(gives,
+               "fisher.batch_norm: \"activation_centered\" does not apply to '{}': its input comes from '{}', "
+               "which is no linear layer or convolution",
+               node.name, input);
+    NSGD_CHECK(readers[input] == 1,
+               "fisher.batch_norm: \"activation_centered\" does not apply to '{}': it is not alone "
+               "in reading the output of '{}'",
+               node.name, input);
+    any = true;
+  }
+  NSGD_CHECK(any, "fisher.batch_norm: \"activation_centered\" does not apply to this network: it has no batch_norm");
+}
+
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,
                                                         int64_t batch) {
   const double samples = static_cast<double>(batch);
   kernels::NoiseCoefficients coefficients;
-  if (options.ghost_variance) {
+  if (options.batch_norm == GhostFisher::ghost_variance) {
     // With Q = sum_b (B G_b)^2 over K = M/B groups: B/(K-1) (sum_b G_b^2 - K G^2).
     const double ghost = static_cast<double>(options.ghost_size), groups = samples / ghost;
     NSGD_CHECK(batch > options.ghost_size && batch % options.ghost_size == 0,

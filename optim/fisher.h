@@ -15,15 +15,21 @@
 
 namespace noisysgd {
 
+// "batch_norm": what a sample contributes to diag(F) where ghost batches couple their samples.
+enum class GhostFisher {
+  activation,           // delta times activation: what one backward pass holds
+  activation_centered,  // without the part that cancels in a ghost batch: layers/centered_sums.h
+  // D = B Var_b(G_b) over the mean gradients G_b of ghost batches of B samples, one forward and backward pass each; at
+  // M_S = B, kappa D is the variance of small batches with all their coupling.
+  ghost_variance,
+};
+
 struct FisherOptions {
   SecondMoment conv = SecondMoment::exact;
   FisherLabels labels = FisherLabels::data;  // "kind": empirical or true
   bool centered = false;
-  // "batch_norm": where ghost batches couple their samples, activation (delta times activation of each sample, what one
-  // backward pass holds) or ghost_variance: D = B Var_b(G_b) over the mean gradients G_b of ghost batches of B samples,
-  // one forward and backward pass each; at M_S = B, kappa D is the variance of small batches with all their coupling.
-  bool ghost_variance = false;
-  int64_t ghost_size = 0;     // B, with ghost_variance
+  GhostFisher batch_norm = GhostFisher::activation;
+  int64_t ghost_size = 0;     // B, for ghost_variance
   int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
   double ema = 0;             // weight of the old average at a refresh
 
@@ -33,7 +39,8 @@ struct FisherOptions {
   // What backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
     statistics.second_moment = conv;
-    statistics.ghost_size = ghost_variance ? ghost_size : 0;
+    statistics.ghost_size = batch_norm == GhostFisher::ghost_variance ? ghost_size : 0;
+    statistics.center_normalised = batch_norm == GhostFisher::activation_centered;
   }
   FisherOptions of_one_batch() const {
     FisherOptions options = *this;
@@ -42,10 +49,14 @@ struct FisherOptions {
     return options;
   }
   std::string_view kind() const { return labels == FisherLabels::data ? "empirical" : "true"; }
+  std::string_view batch_norm_name() const;
 };
 
 // ghost_size: the configured one, for ghost_variance.
 FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost_size = {});
+
+// Throws Error, naming the layer, for a network that activation_centered does not apply to.
+void check_network(const FisherOptions& options, const Graph& graph);
 
 // D_i = cQ Q_i + cS S_i^2, clamped at 0: the coefficients for one parameter.
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,

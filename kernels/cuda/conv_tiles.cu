@@ -1,6 +1,7 @@
 // The weight gradient of any convolution and its second moments in single precision, in shared-memory tiles. A block
 // owns a tile of the weights, [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of
-// G_n, of their sum and of their second moment in registers and folds G_n into both when a sample ends.
+// G_n, of their sum and of their second moment in registers and folds G_n into both when a sample ends; G_n less C_n of
+// SampleSums (kernels/conv_second_moment.h) into the second moment where that is asked for.
 #include <algorithm>
 
 #include "kernels/cuda/conv_geometry.h"
@@ -13,6 +14,23 @@ namespace {
 
 constexpr int micro = 4, positions_per_step = 16;
 
+constexpr bool of_samples(SecondMoment s) { return s == SecondMoment::exact || s == SecondMoment::centered; }
+
+// The thread's part of what is subtracted from G_n before it is squared.
+struct Centering {
+  float mean[micro] = {}, slope[micro][micro] = {};
+  int channels = 0;  // of `micro` that exist
+
+  __device__ void load(const ConvGeometry& g, const SampleSums& sums, int32_t k, int32_t p) {
+    while (channels < micro && k + channels < g.out_channels) ++channels;
+    for (int j = 0; j < micro; ++j) {
+      if (p + j >= g.taps()) continue;
+      mean[j] = sums.tap_mean[p + j];
+      for (int i = 0; i < channels; ++i) slope[i][j] = sums.slope[(k + i) * g.taps() + p + j];
+    }
+  }
+};
+
 // Sums over output positions of outer products: of one sample where they are squared, else of all samples.
 template <SecondMoment statistic>
 struct Accumulators {
@@ -22,7 +40,7 @@ struct Accumulators {
   __device__ void add(const float (&channels)[micro], const float (&taps)[micro]) {
     for (int i = 0; i < micro; ++i)
       for (int j = 0; j < micro; ++j) {
-        if constexpr (statistic == SecondMoment::exact)
+        if constexpr (of_samples(statistic))
           sample[i][j] += channels[i] * taps[j];
         else
           gradient[i][j] += channels[i] * taps[j];
@@ -30,12 +48,17 @@ struct Accumulators {
           square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
       }
   }
-  __device__ void end_sample() {
-    if constexpr (statistic == SecondMoment::exact)
+  // row: of this sample and thread in arrays [N,K].
+  __device__ void end_sample(const Centering& centering, const SampleSums& wanted, int64_t row) {
+    if constexpr (of_samples(statistic))
       for (int i = 0; i < micro; ++i)
         for (int j = 0; j < micro; ++j) {
-          gradient[i][j] += sample[i][j];
-          square[i][j] += sample[i][j] * sample[i][j];
+          float g = sample[i][j];
+          gradient[i][j] += g;
+          if (statistic == SecondMoment::centered && i < centering.channels)
+            g -= centering.mean[j] * wanted.channel_sum[row + i] +
+                 centering.slope[i][j] * wanted.channel_product[row + i];
+          square[i][j] += g * g;
           sample[i][j] = 0;
         }
   }
@@ -44,7 +67,8 @@ struct Accumulators {
 // Grid: tiles of taps, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
 template <SecondMoment statistic, int channel_tile>
 __global__ void __launch_bounds__(block_threads)
-    conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const float* x, const float* grad_y, float* partial) {
+    conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const __grid_constant__ SampleSums wanted, const float* x,
+                      const float* grad_y, float* partial) {
   constexpr int tap_tile = block_threads * micro * micro / channel_tile;
   GPU_SHARED(float, channels, [positions_per_step][channel_tile + micro]);
   GPU_SHARED(float, taps, [positions_per_step][tap_tile + micro]);
@@ -59,6 +83,8 @@ __global__ void __launch_bounds__(block_threads)
   const Tap source = tap_of(has_tap ? tap0 + load_tap : 0, g.by_in_channels, g.by_kernel_width);
 
   Accumulators<statistic> sums;
+  Centering centering;
+  if constexpr (statistic == SecondMoment::centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
   for (int64_t n = blockIdx.z; n < g.batch; n += gridDim.z) {
     const float* sample_x = x + n * g.in_size();
     const float* sample_grad = grad_y + n * g.out_size() + channel0 + load_channel;
@@ -83,7 +109,7 @@ __global__ void __launch_bounds__(block_threads)
       }
       __syncthreads();
     }
-    sums.end_sample();
+    sums.end_sample(centering, wanted, n * g.out_channels + channel0 + channel);
   }
 
   constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
@@ -118,7 +144,14 @@ void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment statistic, cons
          statistic == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, channel_tile>
          : statistic == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, channel_tile>
                                               : conv_tiles_kernel<SecondMoment::none, channel_tile>,
-         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), x, grad_y, partial);
+         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x, grad_y, partial);
+}
+
+template <int channel_tile>
+void launch_centered(Queue& queue, const ConvShape& s, const SampleSums& sums, const float* x, const float* grad_y,
+                     float* partial) {
+  launch(queue, conv_tiles_kernel<SecondMoment::centered, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
+         ConvGeometry(s), sums, x, grad_y, partial);
 }
 
 template <int channel_tile>
@@ -130,6 +163,14 @@ constexpr ConvKernel kernel_of = {&shares<channel_tile>, &launch_tiles<channel_t
 const ConvKernel& conv_tiles(const ConvShape& shape) {
   if (shape.out_channels <= 16) return kernel_of<16>;
   return shape.out_channels <= 32 ? kernel_of<32> : kernel_of<64>;
+}
+
+void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
+                         const float* grad_y, float* partial) {
+  const auto centered = shape.out_channels <= 16   ? launch_centered<16>
+                        : shape.out_channels <= 32 ? launch_centered<32>
+                                                   : launch_centered<64>;
+  centered(queue, shape, sums, x, grad_y, partial);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -2,11 +2,11 @@
 // All but the matrix product write partial sums, one per share of the samples, which a last kernel adds in order.
 #pragma once
 
-#include "kernels/conv.h"
+#include "kernels/conv_second_moment.h"
 
 namespace noisysgd::kernels::cuda {
 
-enum class SecondMoment { none, exact, spatial };
+enum class SecondMoment { none, exact, centered, spatial };
 
 enum class ConvRoute {
   matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS
@@ -30,5 +30,8 @@ const ConvKernel* conv_window(const ConvShape& shape, SecondMoment statistic, Pr
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);
+// conv_tiles with the squares of G_n - C_n, which the other kernels do not have; the same shares.
+void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
+                         const float* grad_y, float* partial);
 
 }  // namespace noisysgd::kernels::cuda

@@ -19,6 +19,38 @@ inline int channel_width(int64_t channels) {
   return static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::min<int64_t>(channels, warp_lanes))));
 }
 
+// This lane's share of sample n: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
+// contributes. Lanes that agree modulo `width` have the parts of one channel.
+template <int terms, class Load>
+__device__ void sum_positions(int64_t n, int64_t positions, int64_t channels, int width, const Load& load,
+                              float (&sums)[terms]) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, position_groups = warp_lanes / width;
+#pragma unroll 4
+  for (int64_t t = lane / width; t < positions; t += position_groups) load((n * positions + t) * channels, sums);
+}
+
+// Calls write(n, channel, sums) once for every sample and channel. Grid: channel tiles, any number of blocks.
+template <int terms, class Load, class Write>
+__device__ void for_each_sample(int64_t samples, int64_t positions, int64_t channels, int width, const Load& load,
+                                const Write& write) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
+  const int64_t channel = int64_t{blockIdx.x} * width + lane % width;
+  for (int64_t n = int64_t{blockIdx.y} * warps_per_block + warp; n < samples;
+       n += int64_t{gridDim.y} * warps_per_block) {
+    float sums[terms] = {};
+    if (channel < channels)
+      sum_positions(
+          n, positions, channels, width, [&](int64_t row, float(&s)[terms]) { load(n, channel, row + channel, s); },
+          sums);
+    for (float& sum : sums) sum = sum_lanes(sum, width);
+    if (lane < width && channel < channels) write(n, channel, sums);
+  }
+}
+inline dim3 sample_channel_grid(int64_t samples, int64_t channels) {
+  const int64_t tiles = divide_up(channels, channel_width(channels));
+  return dim3(static_cast<unsigned>(tiles), sample_grid(divide_up(samples, warps_per_block), tiles));
+}
+
 // Over samples [first, last) of the block: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
 // contributes. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in
 // the lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
@@ -27,14 +59,10 @@ __device__ void sum_samples(int64_t first, int64_t last, int64_t positions, int6
                             const Load& load, double (&totals)[2 * terms]) {
   GPU_SHARED(double, warp_totals, [warps_per_block][warp_lanes][2 * terms]);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
-  const int position_groups = warp_lanes / width;
   for (double& total : totals) total = 0;
   for (int64_t n = first + warp; n < last; n += warps_per_block) {
     float sums[terms] = {};
-    if (in_range) {
-#pragma unroll 4
-      for (int64_t t = lane / width; t < positions; t += position_groups) load((n * positions + t) * channels, sums);
-    }
+    if (in_range) sum_positions(n, positions, channels, width, load, sums);
     for (int term = 0; term < terms; ++term) {
       const double sum = sum_lanes(double{sums[term]}, width);
       totals[2 * term] += sum;

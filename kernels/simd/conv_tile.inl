@@ -1,6 +1,6 @@
 // The register tile of the per-sample weight gradient: outer products of `scalars` values of one operand and `vectors`
 // vectors of the other, accumulated over all positions of a sample without touching memory, then folded into the sum
-// and the sum of squares, which stay in the first-level cache over the samples of a block. Registers hold 8x3
+// and the other sums over samples, which stay in the first-level cache over the samples of a block. Registers hold 8x3
 // accumulators with 32 of them (AVX-512), 4x3 with 16 and a memory operand (AVX2), 4x2 without one.
 #pragma once
 
@@ -21,10 +21,38 @@ NSGD_INLINE void add_lanes(float* to, Float value, int64_t begin, int64_t end, i
   for (int64_t lane = begin; lane < end; ++lane) to[lane * stride] += buffer[lane];
 }
 
+template <int scalars, int vectors>
+using TileSums = Float[scalars][vectors];
+
+NSGD_INLINE Float gather_lanes(const float* from, int64_t begin, int64_t end, int64_t stride) {
+  float buffer[lanes] = {};
+  for (int64_t lane = begin; lane < end; ++lane) buffer[lane] = from[lane * stride];
+  return load<Float>(buffer);
+}
+
+// The values of a row [K] that belong to the output channels of accumulator [k][v].
+template <bool taps_in_lanes>
+NSGD_INLINE Float channel_values(const ConvTile& tile, const float* row, int k, int v) {
+  return taps_in_lanes ? splat(row[tile.scalar_offset[k]]) : load<Float>(row + tile.vector_offset[v]);
+}
+
+// The tile's parts of tap_mean and slope.
+template <int scalars, int vectors, bool taps_in_lanes>
+void load_centering(const ConvTile& tile, TileSums<scalars, vectors>& mean, TileSums<scalars, vectors>& slope) {
+  for (int k = 0; k < scalars; ++k)
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t begin = tile.lane_begin[v], end = tile.lane_end[v];
+      mean[k][v] = taps_in_lanes ? gather_lanes(tile.tap_mean + tile.vector_weight[v], begin, end, 1)
+                                 : splat(tile.tap_mean[tile.scalar_weight[k]]);
+      slope[k][v] =
+          gather_lanes(tile.slope + tile.scalar_weight[k] + tile.vector_weight[v], begin, end, tile.lane_weight);
+    }
+}
+
 template <int scalars, int vectors, bool taps_in_lanes>
 void conv_tile(const ConvTile& tile) {
-  Float sum[scalars][vectors] = {};
-  Float square[scalars][vectors] = {};
+  TileSums<scalars, vectors> sum = {}, square = {}, signed_sum = {}, mean = {}, slope = {};
+  if (tile.slope) load_centering<scalars, vectors, taps_in_lanes>(tile, mean, slope);
   for (int64_t n = 0; n < tile.samples; ++n) {
     Float gradient[scalars][vectors] = {};
     for (int64_t i = 0; i < tile.rows; ++i) {
@@ -49,6 +77,15 @@ void conv_tile(const ConvTile& tile) {
 #pragma GCC unroll 3
       for (int v = 0; v < vectors; ++v) {
         sum[k][v] += gradient[k][v];
+        if (tile.signed_sum) {
+          const Float signs = channel_values<taps_in_lanes>(tile, tile.signs + n * tile.channels, k, v);
+          signed_sum[k][v] = multiply_add(signs, gradient[k][v], signed_sum[k][v]);
+        }
+        if (tile.slope) {
+          const int64_t row = n * tile.channels;
+          gradient[k][v] -= mean[k][v] * channel_values<taps_in_lanes>(tile, tile.channel_sum + row, k, v);
+          gradient[k][v] -= slope[k][v] * channel_values<taps_in_lanes>(tile, tile.channel_product + row, k, v);
+        }
         if (tile.square) square[k][v] = multiply_add(gradient[k][v], gradient[k][v], square[k][v]);
       }
     }
@@ -59,6 +96,7 @@ void conv_tile(const ConvTile& tile) {
       const int64_t begin = tile.lane_begin[v], end = tile.lane_end[v], stride = taps_in_lanes ? 1 : tile.lane_weight;
       add_lanes(tile.sum + at, sum[k][v], begin, end, stride);
       if (tile.square) add_lanes(tile.square + at, square[k][v], begin, end, stride);
+      if (tile.signed_sum) add_lanes(tile.signed_sum + at, signed_sum[k][v], begin, end, stride);
     }
   }
 }

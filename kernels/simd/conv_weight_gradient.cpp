@@ -38,7 +38,7 @@ struct Plan {
 
   int64_t tiles() const { return vector_parts * scalar_parts; }
 
-  Plan(const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic) {
+  Plan(const SimdKernels& kernels, const ConvShape& shape, bool spatial) {
     padded_height = (shape.out_height() - 1) * shape.stride_height + shape.kernel_height;
     padded_width = (shape.out_width() - 1) * shape.stride_width + shape.kernel_width;
     row_stride = padded_width * shape.in_channels;
@@ -58,7 +58,7 @@ struct Plan {
 
     const int64_t grad_floats = shape.positions() * shape.out_channels;
     sample_floats = padded_floats;
-    if (statistic == SecondMoment::spatial) sample_floats += padded_floats + round_up(grad_floats, 16);
+    if (spatial) sample_floats += padded_floats + round_up(grad_floats, 16);
     // Without the squares, so that the statistic does not change the order in which grad_weight is summed.
     const int64_t bytes = (padded_floats + grad_floats) * int64_t{sizeof(float)};
     block = std::clamp<int64_t>(block_bytes / bytes, 1, shape.batch);
@@ -96,10 +96,10 @@ void pad_sample(const ConvShape& shape, const Plan& plan, const float* x, float*
   std::fill(padded + plan.padded_height * plan.row_stride, padded + plan.padded_floats, 0.0f);
 }
 
-void prepare_sample(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, SecondMoment statistic,
-                    const float* x, const float* grad_y, float* sample) {
+void prepare_sample(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, bool spatial, const float* x,
+                    const float* grad_y, float* sample) {
   pad_sample(shape, plan, x, sample);
-  if (statistic == SecondMoment::spatial) {
+  if (spatial) {
     kernels.square(plan.padded_floats, sample, sample + plan.padded_floats);
     kernels.square(shape.positions() * shape.out_channels, grad_y, sample + 2 * plan.padded_floats);
   }
@@ -146,7 +146,7 @@ ConvTile make_tile(const SimdKernels& kernels, const ConvShape& shape, const Pla
 }
 
 void run_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, ConvTile& tile, const float* x,
-              const float* grad_y, int64_t grad_sample, float* sum, float* square) {
+              const float* grad_y, int64_t grad_sample, float* sum) {
   const ConvTile::Operand taps{x, plan.sample_floats, shape.stride_height * plan.row_stride,
                                shape.stride_width * shape.in_channels};
   const ConvTile::Operand channels{grad_y, grad_sample, shape.out_width() * shape.out_channels, shape.out_channels};
@@ -154,43 +154,54 @@ void run_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& pl
   tile.scalars = plan.taps_in_lanes ? channels : taps;
   if (plan.taps_in_lanes) tile.scalars.data += tile.scalar_offset[0];
   tile.sum = sum;
-  tile.square = square;
   kernels.conv_tile(tile);
 }
 
-}  // namespace
+// The sums' operands, from sample `first` on.
+void set_operands(const ConvShape& shape, const SampleSums& sums, int64_t first, ConvTile& tile) {
+  const auto row = [&](const float* array) { return array ? array + first * shape.out_channels : nullptr; };
+  tile.tap_mean = sums.tap_mean;
+  tile.slope = sums.slope;
+  tile.channel_sum = row(sums.channel_sum);
+  tile.channel_product = row(sums.channel_product);
+  tile.signs = row(sums.signs);
+  tile.channels = shape.out_channels;
+}
 
-void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
-                          const float* x, const float* grad_y, float* grad_weight, float* second_moment) {
+// With `spatial`, sums.second_moment is that statistic.
+void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, bool spatial, const float* x,
+                     const float* grad_y, const SampleSums& sums, float* grad_weight) {
   check(shape);
   if (shape.batch == 0) return;
-  const Plan plan(kernels, shape, statistic);
+  const Plan plan(kernels, shape, spatial);
   const int64_t x_sample = shape.height * shape.width * shape.in_channels;
   const int64_t grad_sample = shape.positions() * shape.out_channels;
-  const int64_t outputs = statistic == SecondMoment::none ? 1 : 2;
   const int64_t private_floats = plan.groups > 1 ? round_up(shape.weights(), 16) : 0;
+  float* const targets[] = {grad_weight, sums.second_moment, sums.signed_sum};
+  const auto outputs = static_cast<int64_t>(std::size(targets));
 
-  // Workspace: the samples of a block, then the sums and the second moments of every group.
+  // Workspace: the samples of a block, then each target's private copies of every group.
   const int64_t floats = plan.block * plan.sample_floats + plan.groups * outputs * private_floats;
   float* const samples = static_cast<float*>(queue.workspace(static_cast<size_t>(floats) * sizeof(float)));
-  float* const sums = samples + plan.block * plan.sample_floats;
-  float* const squares = sums + plan.groups * private_floats;
-  const auto group_sum = [&](int64_t group) { return private_floats ? sums + group * private_floats : grad_weight; };
-  const auto group_square = [&](int64_t group) {
-    return private_floats ? squares + group * private_floats : second_moment;
+  const auto copy_of = [&](int64_t output, int64_t group) {
+    return samples + plan.block * plan.sample_floats + (output * plan.groups + group) * private_floats;
+  };
+  const auto target = [&](int64_t output, int64_t group) {
+    return private_floats && targets[output] ? copy_of(output, group) : targets[output];
   };
 
 #pragma omp parallel num_threads(queue.threads())
   {
     if (private_floats) {
 #pragma omp for schedule(static)
-      for (int64_t i = 0; i < plan.groups * outputs; ++i) std::fill_n(sums + i * private_floats, private_floats, 0.0f);
+      for (int64_t i = 0; i < plan.groups * outputs; ++i)
+        if (targets[i / plan.groups]) std::fill_n(copy_of(i / plan.groups, i % plan.groups), private_floats, 0.0f);
     }
     for (int64_t first = 0; first < shape.batch; first += plan.block) {
       const int64_t count = std::min(plan.block, shape.batch - first);
 #pragma omp for schedule(static)
       for (int64_t n = 0; n < count; ++n) {
-        prepare_sample(kernels, shape, plan, statistic, x + (first + n) * x_sample, grad_y + (first + n) * grad_sample,
+        prepare_sample(kernels, shape, plan, spatial, x + (first + n) * x_sample, grad_y + (first + n) * grad_sample,
                        samples + n * plan.sample_floats);
       }
 #pragma omp for schedule(static)
@@ -199,23 +210,39 @@ void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvSh
         ConvTile tile = make_tile(kernels, shape, plan, task % plan.tiles());
         tile.samples = part_begin(group + 1, plan.groups, count) - begin;
         const float* const sample = samples + begin * plan.sample_floats;
+        if (!spatial) {
+          set_operands(shape, sums, first + begin, tile);
+          tile.square = target(1, group);
+          tile.signed_sum = target(2, group);
+        }
         run_tile(kernels, shape, plan, tile, sample, grad_y + (first + begin) * grad_sample, grad_sample,
-                 group_sum(group), statistic == SecondMoment::exact ? group_square(group) : nullptr);
-        if (statistic == SecondMoment::spatial)
+                 target(0, group));
+        if (spatial)
           run_tile(kernels, shape, plan, tile, sample + plan.padded_floats, sample + 2 * plan.padded_floats,
-                   plan.sample_floats, group_square(group), nullptr);
+                   plan.sample_floats, target(1, group));
       }
     }
     if (private_floats) {
 #pragma omp for schedule(static)
-      for (int64_t i = 0; i < shape.weights(); ++i) {
-        for (int64_t group = 0; group < plan.groups; ++group) {
-          grad_weight[i] += sums[group * private_floats + i];
-          if (statistic != SecondMoment::none) second_moment[i] += squares[group * private_floats + i];
-        }
-      }
+      for (int64_t i = 0; i < shape.weights(); ++i)
+        for (int64_t output = 0; output < outputs; ++output)
+          for (int64_t group = 0; targets[output] && group < plan.groups; ++group)
+            targets[output][i] += copy_of(output, group)[i];
     }
   }
+}
+
+}  // namespace
+
+void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
+                          const float* x, const float* grad_y, float* grad_weight, float* second_moment) {
+  weight_gradient(queue, kernels, shape, statistic == SecondMoment::spatial, x, grad_y,
+                  {.second_moment = statistic == SecondMoment::none ? nullptr : second_moment}, grad_weight);
+}
+
+void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, const float* x,
+                      const float* grad_y, const SampleSums& sums, float* grad_weight) {
+  weight_gradient(queue, kernels, shape, false, x, grad_y, sums, grad_weight);
 }
 
 }  // namespace noisysgd::kernels::simd

@@ -4,7 +4,7 @@
 
 #include <span>
 
-#include "kernels/conv.h"
+#include "kernels/conv_second_moment.h"
 #include "kernels/philox.h"
 #include "kernels/sgd_step.h"
 #include "kernels/simd/simd_kernels.h"
@@ -17,6 +17,9 @@ enum class SecondMoment { none, exact, spatial };
 // depend on the number of threads: the order of every sum is a function of the shape.
 void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
                           const float* x, const float* grad_y, float* grad_weight, float* second_moment);
+// The exact statistic is one of these sums.
+void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, const float* x,
+                      const float* grad_y, const SampleSums& sums, float* grad_weight);
 
 void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
               const SgdHyperparameters& hyperparameters, SgdNorms* norms);

@@ -64,9 +64,7 @@ std::vector<float> FullFisherNoise::subset_weights(const NoiseBatch& batch) cons
 
 std::optional<double> FullFisherNoise::trace(const NoiseStep& step) const {
   if (signs_ == FisherSigns::ghost) return {};
-  FisherOptions fisher = step.fisher;
-  fisher.centered = centered_ || signs_ == FisherSigns::subset;
-  return sizes_.kappa(step.batch) * fisher_trace(step.context, fisher, step.parameters, step.batch);
+  return trace_of_samples(step, sizes_.kappa(step.batch), centered_ || signs_ == FisherSigns::subset);
 }
 
 }  // namespace noisysgd

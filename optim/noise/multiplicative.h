@@ -36,11 +36,7 @@ class MultiplicativeNoise : public NoiseStructure {
 
   std::optional<double> trace(const NoiseStep& step) const override {
     const auto samples = static_cast<double>(step.batch);
-    if (per_sample_) {
-      FisherOptions fisher = step.fisher;
-      fisher.centered = false;
-      return sigma_ * sigma_ / samples * fisher_trace(step.context, fisher, step.parameters, step.batch);
-    }
+    if (per_sample_) return trace_of_samples(step, sigma_ * sigma_ / samples);
     kernels::TensorSums sums;
     for (const Parameter* parameter : step.parameters)
       kernels::tensor_sums(step.context.queue, parameter->shape.elements(), parameter->gradient_sum.f32(), &sums);

@@ -126,7 +126,7 @@ void Noise::require_sums(ParameterArena& arena) const {
   const NoiseNeeds needs = structure_->needs({1, 1, 0, 0});
   if (needs_second_moment()) arena.require_second_moment();
   if (forms_in_backward()) arena.require_noise_sum();
-  if (needs.kronecker_input || needs.kronecker_output) arena.require_kronecker_factors();
+  if (needs.kronecker_input || needs.kronecker_output) arena.require_kronecker_factors(needs.kronecker_input);
   const bool signs = needs.signs.grain != kernels::SignGrain::none && needs.signs.grain != kernels::SignGrain::element;
   for (const Parameter* parameter : arena.parameters())
     NSGD_CHECK(!signs || parameter->gives_signed_sums || !applies_to(parameter->name),

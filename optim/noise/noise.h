@@ -77,6 +77,14 @@ class NoiseStructure {
     segment.noise = source.coefficients.scaled(kappa);
     segment.second_moment = source.second_moment;
   }
+  // factor tr F, or with S^2 in F's place if centred; none where the configured diag(F) is not that of the samples'
+  // contributions that loss weights and signs act on.
+  static std::optional<double> trace_of_samples(const NoiseStep& step, double factor, bool centered = false) {
+    if (step.fisher.batch_norm != GhostFisher::activation) return {};
+    FisherOptions fisher = step.fisher;
+    fisher.centered = centered;
+    return factor * fisher_trace(step.context, fisher, step.parameters, step.batch);
+  }
   // The explicit vectors that backward passes left in the noise sums.
   static void use_noise_sums(const NoiseStep& step, std::span<kernels::SgdSegment> segments) {
     for (size_t i = 0; i < segments.size(); ++i) segments[i].explicit_noise = step.parameters[i]->noise_sum.f32();

@@ -244,3 +244,37 @@ TEST_CASE("an empty batch computes nothing, an incomplete or single-row group is
   CHECK_THROWS_WITH(forward({10, 1, 1, 4}), Catch::Matchers::Contains("10") && Catch::Matchers::Contains("4"));
   CHECK_THROWS_AS(forward({1, 1, 1, 1}), Error);
 }
+
+TEST_CASE("normalised values and the gradients of single samples are those of the formula, on any threads") {
+  for (const BatchNormShape& s :
+       {BatchNormShape{4, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}, {130, 9, 2, 65}})
+    for (const float offset : {0.0f, 100.0f}) {
+      CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
+      const std::vector<float> x = random_tensor(size(s), 1, offset), grad = random_tensor(size(s), 6, 0.2f),
+                               ones(static_cast<size_t>(s.channels), 1.0f), nothing(ones.size(), 0.0f);
+      const reference::BatchNorm expected =
+          reference::batch_norm_forward(s, epsilon, to_double(x), to_double(ones), to_double(nothing));
+      std::vector<double> sums(static_cast<size_t>(s.samples * s.channels)), products(sums.size());
+      for (int64_t i = 0; i < size(s); ++i) {
+        const auto to = static_cast<size_t>(i / (s.positions * s.channels) * s.channels + i % s.channels);
+        sums[to] += grad[i];
+        products[to] += grad[i] * expected.normalised[i];
+      }
+      std::vector<float> first_xhat;
+      for (const int threads : {1, 3}) {
+        Queue queue({}, threads);
+        const Forward forward = run_forward(queue, s, x, ones, nothing);
+        std::vector<float> xhat = nan_tensor(size(s)), actual_sums = nan_tensor(s.samples * s.channels),
+                           actual_products = actual_sums;
+        batch_norm_normalised(queue, s, x.data(), forward.mean.data(), forward.inverse_std.data(), xhat.data());
+        batch_norm_sample_gradients(queue, s, x.data(), forward.mean.data(), forward.inverse_std.data(), grad.data(),
+                                    actual_sums.data(), actual_products.data());
+        CHECK(compare(xhat, expected.normalised, {.condition = 1 + std::fabs(offset)}) == "");
+        CHECK(compare(actual_sums, sums, {.terms = static_cast<double>(s.positions)}) == "");
+        const Tolerance tolerance{.terms = static_cast<double>(s.positions), .condition = 1 + std::fabs(offset)};
+        CHECK(compare(actual_products, products, tolerance) == "");
+        if (threads == 1) first_xhat = xhat;
+        CHECK(xhat == first_xhat);
+      }
+    }
+}

@@ -1,5 +1,7 @@
 #include "kernels/bias.h"
 
+#include <array>
+
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
@@ -21,6 +23,28 @@ TEST_CASE("bias_add adds the channel's bias to every row") {
       for (size_t i = 0; i < expected.size(); ++i) expected[i] += bias[i % channels];
       CHECK(compare(y, expected) == "");
     }
+}
+
+TEST_CASE("the bias gradients of single samples are sums over their positions") {
+  for (const auto& [samples, positions, channels] : {std::array<int64_t, 3>{0, 3, 4},
+                                                     {1, 1, 1},
+                                                     {33, 1, 10},
+                                                     {7, 33, 20},
+                                                     {3, 1025, 16},
+                                                     {2, 5, 100},
+                                                     {40, 31, 3}}) {
+    CAPTURE(samples, positions, channels);
+    const std::vector<float> grad_y = random_tensor(samples * positions * channels, 1, 0.2f);
+    std::vector<double> expected(static_cast<size_t>(samples * channels));
+    for (int64_t i = 0; i < samples * positions * channels; ++i)
+      expected[static_cast<size_t>(i / (positions * channels) * channels + i % channels)] += grad_y[i];
+    Queue one({}, 1), three({}, 3);
+    std::vector<float> sums = nan_tensor(samples * channels), others = sums;
+    bias_sample_gradients(one, samples, positions, channels, grad_y.data(), sums.data());
+    bias_sample_gradients(three, samples, positions, channels, grad_y.data(), others.data());
+    CHECK(compare(sums, expected, {.terms = static_cast<double>(positions)}) == "");
+    CHECK(std::equal(sums.begin(), sums.end(), others.begin()));
+  }
 }
 
 TEST_CASE("bias gradient and its second moment, accumulated, whatever the thread count") {

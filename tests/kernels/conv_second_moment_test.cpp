@@ -132,6 +132,59 @@ TEST_CASE("convolution second moments equal the per-sample reference on random s
   }));
 }
 
+// Values as large as the gradients' own; signs of +-1/2.
+SampleOperands random_operands(const ConvShape& s) {
+  const int64_t taps = s.weights() / s.out_channels, rows = s.batch * s.out_channels;
+  SampleOperands operands{random_tensor(taps, 4), random_tensor(s.weights(), 5), random_tensor(rows, 6),
+                          random_tensor(rows, 7), random_tensor(rows, 8)};
+  for (float& sign : operands.signs) sign = sign < 0 ? -0.5f : 0.5f;
+  return operands;
+}
+
+TEST_CASE("centred second moments and signed sums equal the per-sample reference") {
+  for (const ConvShape& s : shapes) {
+    const Inputs inputs(s);
+    SampleOperands operands = random_operands(s);
+    const SampleSumsReference reference = sample_sums_reference(s, inputs.x, inputs.grad_y, operands);
+    const std::vector<float> prefill = random_tensor(s.weights(), 3);
+    for (simd::Isa isa : supported_isas()) {
+      const simd::SimdKernels& kernels = simd::simd_kernels(isa);
+      INFO(describe(s) << " " << kernels.name);
+      const Result plain = run(kernels, 1, s, SecondMoment::exact, inputs, prefill);
+      std::vector<float> second_moment, signed_sum;
+      for (const int threads : {1, 2, 3}) {
+        Queue queue({}, threads);
+        Guarded sum(prefill), square(prefill), with_signs(prefill), tap_mean(operands.tap_mean), slope(operands.slope),
+            channel_sum(operands.channel_sum), channel_product(operands.channel_product), signs(operands.signs);
+        SampleSums sums{square.data(),          tap_mean.data(),   slope.data(), channel_sum.data(),
+                        channel_product.data(), with_signs.data(), signs.data()};
+        simd::conv_sample_sums(queue, kernels, s, inputs.x.data(), inputs.grad_y.data(), sums, sum.data());
+        CHECK(sum.intact());
+        CHECK(square.intact());
+        CHECK(with_signs.intact());
+        CHECK(sum.values() == plain.sum);
+        if (threads == 1) {
+          second_moment = square.values();
+          signed_sum = with_signs.values();
+          CHECK(compare(second_moment, plus(reference.second_moment, prefill), within(promised)) == "");
+          // Signs cancel, so rounding is measured against the terms.
+          const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
+          CHECK(compare(signed_sum, plus(reference.signed_sum, prefill), tolerance) == "");
+        }
+        CHECK(square.values() == second_moment);
+        CHECK(with_signs.values() == signed_sum);
+
+        // Each sum alone, in the same bits.
+        Guarded alone(prefill), sum_alone(prefill);
+        simd::conv_sample_sums(queue, kernels, s, inputs.x.data(), inputs.grad_y.data(),
+                               {.signed_sum = alone.data(), .signs = signs.data()}, sum_alone.data());
+        CHECK(alone.values() == signed_sum);
+        CHECK(sum_alone.values() == plain.sum);
+      }
+    }
+  }
+}
+
 TEST_CASE("with one output position the spatial second moment is the exact one") {
   const ConvShape shape{21, 4, 3, 7, 11, 4, 3, 1, 1, 0, 0};
   const Inputs inputs(shape);

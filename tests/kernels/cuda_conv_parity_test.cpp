@@ -68,3 +68,29 @@ TEST_CASE("fused weight gradients and second moments agree on both devices") {
     CHECK(direct.difference(tolerance) == "");
   }
 }
+
+TEST_CASE("sums over single samples agree on both devices") {
+  BothQueues both;
+  for (const ConvShape& s : conv_shapes) {
+    CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
+    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    const int64_t taps = s.weights() / s.out_channels, rows = s.batch * s.out_channels;
+    Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), tap_mean(random_tensor(taps, 3)),
+        slope(random_tensor(s.weights(), 4)), channel_sum(random_tensor(rows, 5)),
+        channel_product(random_tensor(rows, 6)), signs(random_tensor(rows, 7)), sum(random_tensor(s.weights(), 8)),
+        centered(random_tensor(s.weights(), 9)), with_signs(random_tensor(s.weights(), 10)),
+        signs_alone(random_tensor(s.weights(), 10));
+    both.run([&](Queue& q) {
+      const SampleSums sums{centered.on(q),        tap_mean.on(q),   slope.on(q), channel_sum.on(q),
+                            channel_product.on(q), with_signs.on(q), signs.on(q)};
+      conv_sample_sums(q, s, x.on(q), grad_y.on(q), sums, sum.on(q));
+      conv_sample_sums(q, s, x.on(q), grad_y.on(q), SampleSums{.signed_sum = signs_alone.on(q), .signs = signs.on(q)},
+                       sum.on(q));
+    });
+    const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions())};
+    CHECK(sum.difference(tolerance) == "");
+    CHECK(centered.difference(tolerance) == "");
+    CHECK(with_signs.difference(tolerance) == "");
+    CHECK(signs_alone.on_cuda() == with_signs.on_cuda());
+  }
+}

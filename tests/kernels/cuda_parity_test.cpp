@@ -10,6 +10,7 @@
 #include "kernels/fisher_average.h"
 #include "kernels/gather_augment.h"
 #include "kernels/gemm.h"
+#include "kernels/gram.h"
 #include "kernels/moving_average.h"
 #include "kernels/patches.h"
 #include "kernels/pool.h"
@@ -194,13 +195,15 @@ TEST_CASE("bias ops agree on both devices") {
     const int64_t size = s.samples * s.positions * s.channels;
     Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
         gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)),
-        moment(random_tensor(s.channels, 5));
+        moment(random_tensor(s.channels, 5)), of_samples(nan_tensor(s.samples * s.channels));
     both.run([&](Queue& q) {
       bias_add(q, s.samples * s.positions, s.channels, bias.on(q), y.on(q));
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), gradient.on(q), moment.on(q));
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), alone.on(q), nullptr);
+      bias_sample_gradients(q, s.samples, s.positions, s.channels, grad_y.on(q), of_samples.on(q));
     });
     const Tolerance tolerance{.terms = static_cast<double>(s.samples * s.positions)};
+    CHECK(of_samples.difference(tolerance) == "");
     CHECK(y.same_bits());
     CHECK(gradient.difference(tolerance) == "");
     CHECK(moment.difference(tolerance) == "");
@@ -308,17 +311,19 @@ TEST_CASE("matrix products and the linear second moment agree on both devices") 
       for (const Transpose tb : {Transpose::no, Transpose::yes}) {
         CAPTURE(s.m, s.n, s.k, ta == Transpose::yes, tb == Transpose::yes);
         Floats a(random_tensor(s.m * s.k, 1)), b(random_tensor(s.k * s.n, 2)), c(random_tensor(s.m * s.n, 3)),
-            fresh(nan_tensor(s.m * s.n)), moment(random_tensor(s.m * s.n, 4));
+            fresh(nan_tensor(s.m * s.n)), moment(random_tensor(s.m * s.n, 4)), products(random_tensor(s.m * s.m, 5));
         both.run([&](Queue& q) {
           gemm(q, ta, tb, s.m, s.n, s.k, 0.7f, a.on(q), b.on(q), 1.3f, c.on(q));
           gemm(q, ta, tb, s.m, s.n, s.k, 1.0f, a.on(q), b.on(q), 0.0f, fresh.on(q));
           linear_second_moment(q, s.k, s.m, s.n, b.on(q), a.on(q), moment.on(q));
+          gram(q, s.k, s.m, a.on(q), products.on(q));
         });
         const Tolerance tolerance{.terms = static_cast<double>(s.k)};
         CHECK(c.difference(tolerance) == "");
         if (s.k > 0) CHECK(fresh.difference(tolerance) == "");
         if (s.k == 0) CHECK(fresh.same_bits());
         CHECK(moment.difference(tolerance) == "");
+        CHECK(products.difference(tolerance) == "");
       }
 }
 
@@ -480,7 +485,9 @@ TEST_CASE("batch normalisation agrees on both devices") {
           mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)),
           inferred(nan_tensor(size)), grad_y(random_tensor(size, 6)), grad_gamma(random_tensor(s.channels, 7)),
           grad_beta(random_tensor(s.channels, 8)), gamma_moment(random_tensor(s.channels, 9)),
-          beta_moment(random_tensor(s.channels, 10)), grad_x(nan_tensor(size)), in_place(random_tensor(size, 6));
+          beta_moment(random_tensor(s.channels, 10)), grad_x(nan_tensor(size)), in_place(random_tensor(size, 6)),
+          xhat(nan_tensor(size)), sums(nan_tensor(s.samples * s.channels)),
+          products(nan_tensor(s.samples * s.channels));
       both.run([&](Queue& q) {
         batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), running_mean.on(q),
                            running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
@@ -490,6 +497,8 @@ TEST_CASE("batch normalisation agrees on both devices") {
                             grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
         batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), in_place.on(q), grad_gamma.on(q),
                             grad_beta.on(q), nullptr, nullptr, in_place.on(q));
+        batch_norm_normalised(q, s, x.on(q), mean.on(q), inverse.on(q), xhat.on(q));
+        batch_norm_sample_gradients(q, s, x.on(q), mean.on(q), inverse.on(q), grad_y.on(q), sums.on(q), products.on(q));
       });
       // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
       const double condition = offset == 0 ? 4 : 400;
@@ -506,5 +515,8 @@ TEST_CASE("batch normalisation agrees on both devices") {
       CHECK(beta_moment.difference(tolerance) == "");
       CHECK(grad_x.difference(tolerance) == "");
       CHECK(in_place.on_cuda() == grad_x.on_cuda());
+      CHECK(xhat.difference(tolerance) == "");
+      CHECK(sums.difference(tolerance) == "");
+      CHECK(products.difference(tolerance) == "");
     }
 }

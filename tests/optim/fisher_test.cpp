@@ -116,6 +116,9 @@ TEST_CASE("Fisher options") {
   CHECK_THROWS_AS(read(R"({"centered": true, "kind": "true"})"), ConfigError);
   CHECK_THROWS_AS(read(R"({"conv": "exakt"})"), ConfigError);
   CHECK_THROWS_AS(read(R"({"batch_norm": "ghost_variance"})"), ConfigError);  // without a ghost size
+  CHECK(read(R"({"batch_norm": "activation_centered"})").batch_norm == GhostFisher::activation_centered);
+  CHECK(read(R"({"batch_norm": "activation_centered", "centered": true, "kind": "empirical"})").centered);
+  CHECK_THROWS_AS(read(R"({"batch_norm": "activation_centered", "conv": "spatial"})"), ConfigError);
   CHECK(defaults.refresh_every == 1);
   CHECK_FALSE(defaults.averaged());
   CHECK(read(R"({"refresh_every": 3})").averaged());

@@ -6,126 +6,20 @@
 
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/optim/covariance_formulas.h"
 #include "tests/optim/parameters.h"
-#include "tests/optim/tiny_network.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
 
 namespace {
 
-constexpr double m = TinyNetwork::samples;
-constexpr double kappa = 1.0 / 2 - 1.0 / 8;  // M_S = 2
-constexpr size_t size = TinyNetwork::size;
-
-enum class Structure { full, centered, block, unit, position, kronecker, uniform_labels, model_labels };
-
-void add_centered(Covariance& covariance, const TinyNetwork& net) {
-  Vector mean(size);
-  for (int64_t n = 0; n < net.samples; ++n) {
-    const Vector g = net.gradient(n);
-    for (size_t i = 0; i < size; ++i) mean[i] += g[i] / m;
-  }
-  for (int64_t n = 0; n < net.samples; ++n) {
-    Vector deviation = net.gradient(n);
-    for (size_t i = 0; i < size; ++i) deviation[i] -= mean[i];
-    covariance.add(deviation, kappa / (m - 1));
-  }
-}
-
-// kappa Gamma (x) Omega of one layer; `index` numbers the parameters by output and input (the bias last).
-template <class Index>
-void add_kronecker(Covariance& covariance, const std::vector<Vector>& inputs, const std::vector<Vector>& deltas,
-                   double positions, Index index) {
-  const size_t columns = inputs[0].size(), rows = deltas[0].size();
-  std::vector<Vector> omega(columns, Vector(columns)), gamma(rows, Vector(rows));
-  for (const Vector& a : inputs)
-    for (size_t p = 0; p < columns; ++p)
-      for (size_t q = 0; q < columns; ++q) omega[p][q] += a[p] * a[q] / m;
-  for (const Vector& d : deltas)
-    for (size_t p = 0; p < rows; ++p)
-      for (size_t q = 0; q < rows; ++q) gamma[p][q] += d[p] * d[q] / (m * positions);
-  for (size_t i = 0; i < rows; ++i)
-    for (size_t k = 0; k < rows; ++k)
-      for (size_t p = 0; p < columns; ++p)
-        for (size_t q = 0; q < columns; ++q)
-          covariance.at(index(i, p), index(k, q)) += kappa * gamma[i][k] * omega[p][q];
-}
-
-void add_kronecker(Covariance& covariance, const TinyNetwork& net) {
-  std::vector<Vector> conv_inputs, conv_deltas, linear_inputs, linear_deltas;
-  for (int64_t n = 0; n < net.samples; ++n) {
-    const std::vector<Vector> parts = net.parts(n);
-    for (const Vector& patch : net.patches(n)) conv_inputs.push_back(patch);
-    for (int64_t t = 0; t < net.positions; ++t) conv_deltas.push_back({parts[t][8], parts[t][9]});
-    Vector hidden = net.hidden(n);
-    hidden.push_back(1);
-    linear_inputs.push_back(hidden);
-    const Vector& linear = parts[net.positions];
-    linear_deltas.push_back({linear[34], linear[35], linear[36]});
-  }
-  add_kronecker(covariance, conv_inputs, conv_deltas, net.positions,
-                [](size_t i, size_t p) { return p < 4 ? 4 * i + p : 8 + i; });
-  add_kronecker(covariance, linear_inputs, linear_deltas, 1,
-                [](size_t i, size_t p) { return p < 8 ? 10 + 8 * i + p : 34 + i; });
-}
-
-Covariance formula(const TinyNetwork& net, Structure structure) {
-  Covariance covariance;
-  if (structure == Structure::centered) add_centered(covariance, net);
-  if (structure == Structure::kronecker) add_kronecker(covariance, net);
-  for (int64_t n = 0; n < net.samples; ++n) {
-    if (structure == Structure::full) covariance.add(net.gradient(n), kappa / m);
-    if (structure == Structure::block)
-      covariance.add(net.gradient(n), kappa / m,
-                     [](size_t i, size_t j) { return TinyNetwork::layer_of(i) == TinyNetwork::layer_of(j); });
-    if (structure == Structure::unit)
-      covariance.add(net.gradient(n), kappa / m,
-                     [](size_t i, size_t j) { return TinyNetwork::unit_of(i) == TinyNetwork::unit_of(j); });
-    if (structure == Structure::position)
-      for (const Vector& part : net.parts(n)) covariance.add(part, kappa / m);
-    if (structure == Structure::uniform_labels || structure == Structure::model_labels) {
-      const bool uniform = structure == Structure::uniform_labels;
-      const Vector p = net.probabilities(n);
-      for (int32_t k = 0; k < net.classes; ++k) {
-        Vector deviation = net.logit_gradient(n, k);
-        const Vector mean = net.logit_gradient(n, -1);
-        for (size_t i = 0; uniform && i < deviation.size(); ++i) deviation[i] -= mean[i];
-        covariance.add(net.gradient(n, deviation), kappa / m * (uniform ? 1.0 / 3 : p[static_cast<size_t>(k)]));
-      }
-    }
-  }
-  return covariance;
-}
-
-// The sample covariance of so many draws agrees with the expected one: each entry within seven standard errors. Of a
-// product of two variables with kurtosis up to `kurtosis` the variance is below (kurtosis - 1) S_ii S_jj + S_ij^2.
 void check_covariance(TinyNetwork& net, const std::string& json, const Covariance& expected, int draws,
                       double kurtosis = 3, const FisherOptions& fisher = {}) {
   INFO(json);
   Sgd sgd(net.context, {}, fisher, noise_from(json));
-  Covariance sampled;
-  Vector mean(size);
-  for (int k = 0; k < draws; ++k) {
-    const Vector noise = net.draw(sgd, static_cast<uint32_t>(k), TinyNetwork::samples, fisher);
-    sampled.add(noise, 1.0 / draws);
-    for (size_t i = 0; i < size; ++i) mean[i] += noise[i] / draws;
-  }
-  double worst = 0, worst_mean = 0;
-  for (size_t i = 0; i < size; ++i) {
-    const double own = expected.at(i, i);
-    if (own == 0) CHECK(sampled.at(i, i) <= 1e-5 * expected.trace() / size);  // K-FAC's jitter
-    if (own > 0) worst_mean = std::max(worst_mean, std::abs(mean[i]) / std::sqrt(own / draws));
-    for (size_t j = 0; j < size; ++j) {
-      const double bound =
-          std::sqrt(((kurtosis - 1) * own * expected.at(j, j) + expected.at(i, j) * expected.at(i, j)) / draws);
-      if (bound > 0) worst = std::max(worst, std::abs(sampled.at(i, j) - expected.at(i, j)) / bound);
-    }
-  }
-  CHECK(worst < 7);
-  CHECK(worst_mean < 6);
-  CHECK(expected.trace() > 0);
-  CHECK(sampled.trace() / expected.trace() == Approx(1).margin(0.15));
+  check_draws([&](int k) { return net.draw(sgd, static_cast<uint32_t>(k), TinyNetwork::samples, fisher); }, expected,
+              draws, kurtosis);
 }
 
 std::string with_small_batch(const std::string& type, const std::string& more = "") {
@@ -171,6 +65,32 @@ TEST_CASE("each structure has the covariance of its formula") {
        {with_small_batch("label", R"(, "labels": "model")"), Structure::model_labels}}));
   TinyNetwork net;
   check_covariance(net, json, formula(net, structure), 3000);
+}
+
+// (s/M)^2 sum_b S_b S_b^T with the sums S_b of the gradients of ghost batches; centred about their mean, times K/(K-1).
+TEST_CASE("ghost signs have the covariance of the ghost batches' gradients") {
+  const bool centered = GENERATE(false, true);
+  TinyNetwork net;
+  net.ghost_size = 2;
+  constexpr double groups = 4, s = 1.7320508075688772;  // sqrt(kappa M)
+  std::vector<Vector> sums(4, Vector(size));
+  Vector mean(size);
+  for (int64_t n = 0; n < net.samples; ++n) {
+    const Vector g = net.gradient(n);
+    for (size_t i = 0; i < size; ++i) {
+      sums[static_cast<size_t>(n / 2)][i] += g[i];
+      mean[i] += g[i] / groups;
+    }
+  }
+  Covariance expected;
+  for (Vector& sum : sums) {
+    for (size_t i = 0; centered && i < size; ++i) sum[i] -= mean[i];
+    expected.add(sum, s * s / (m * m) * (centered ? groups / (groups - 1) : 1));
+  }
+  check_covariance(
+      net,
+      with_small_batch("full_fisher", centered ? R"(, "signs": "ghost", "centered": true)" : R"(, "signs": "ghost")"),
+      expected, 3000);
 }
 
 TEST_CASE("full Fisher noise of kind \"true\" has the covariance of gradients at sampled labels") {
@@ -252,6 +172,31 @@ TEST_CASE("the mean of eps eps^T over all signs is F") {
   CHECK(compare(rounded, fisher.values, {.terms = 64, .condition = 16}) == "");
 }
 
+// All sign patterns that seeds can draw, with the weights that the structure makes of them.
+TEST_CASE("the covariance over all signs is kappa F, of centred ones kappa S^2") {
+  const bool centered = GENERATE(false, true);
+  TinyNetwork net;
+  Config config(parse_json(centered ? R"({"small_batch": 2, "centered": true})" : R"({"small_batch": 2})", "test"),
+                "test");
+  const auto structure = NoiseRegistry::builtin().build("full_fisher", config.root());
+  std::set<std::vector<float>> patterns;
+  for (uint32_t step = 0; step < 4000; ++step) patterns.insert(structure->sample_weights({net.samples, 0, 9, step}));
+  // Centred, the two patterns of equal signs are both zero.
+  CHECK(patterns.size() == (centered ? 255 : 256));
+  std::vector<Vector> gradients;
+  for (int64_t n = 0; n < net.samples; ++n) gradients.push_back(net.gradient(n));
+  Covariance enumerated;
+  for (const std::vector<float>& weights : patterns) {
+    Vector noise(size);
+    for (size_t n = 0; n < gradients.size(); ++n)
+      for (size_t i = 0; i < size; ++i) noise[i] += weights[n] * gradients[n][i] / m;
+    enumerated.add(noise, 1 / 256.0);
+  }
+  const Covariance expected = formula(net, centered ? Structure::centered : Structure::full);
+  for (size_t i = 0; i < enumerated.values.size(); ++i)
+    CHECK(enumerated.values[i] == Approx(expected.values[i]).epsilon(1e-5).margin(1e-7));
+}
+
 // Every subset weight vector that a seed can draw is one of a small batch, and over all subsets they give kappa S^2.
 TEST_CASE("subset weights are those of a small batch, and their covariance over all subsets is kappa S^2") {
   TinyNetwork net;
@@ -316,6 +261,16 @@ TEST_CASE("the gradient stays apart from the noise where only a part of it is wa
   CHECK_FALSE(net.in_gradient);  // the gradient is clipped before noise is added
 }
 
+TEST_CASE("matrix-free K-FAC keeps no factors of inputs") {
+  TinyNetwork net;
+  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("kfac", R"(, "matrix_free": true)")));
+  net.draw(sgd, 0);
+  const KroneckerFactors& factors = *net.model.parameters()[0]->kronecker;
+  CHECK_FALSE(factors.input_sum.defined());
+  CHECK_FALSE(factors.input_root.defined());
+  CHECK(factors.output_root.defined());
+}
+
 TEST_CASE("noise does not depend on micro-batches or threads") {
   const std::string type = GENERATE("full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac", "label");
   const std::string more = type == "kfac" ? R"(, "matrix_free": true)" : "";
@@ -346,6 +301,13 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
   traced(R"({"type": "kfac", "small_batch": 4, "match_trace": 2})");
   traced(R"({"type": "full_fisher", "small_batch": 4, "centered": true, "match_trace": 2})");
   traced(R"({"type": "unit_fisher", "small_batch": 4, "match_trace": 2})");
+  // Where diag(F) is not of the contributions that signs act on, the trace of their noise is not known.
+  const FisherOptions ghosts{.batch_norm = GhostFisher::ghost_variance, .ghost_size = 2};
+  for (const std::string type : {"full_fisher", "block_fisher"}) {
+    Sgd of_ghosts(net.context, {}, ghosts, noise_from(R"({"type": ")" + type + R"(", "match_trace": 2})"));
+    CHECK_THROWS_WITH(net.draw(of_ghosts, 0, net.samples, ghosts),
+                      "noise.match_trace: the trace of '" + type + "' is not known before it is drawn");
+  }
   Sgd sgd(net.context, {}, {}, noise_from(R"({"type": "label", "match_trace": 2})"));
   CHECK_THROWS_WITH(net.draw(sgd, 0), "noise.match_trace: the trace of 'label' is not known before it is drawn");
 }
@@ -369,7 +331,7 @@ TEST_CASE("Fisher-trace noise has the trace of F over all, over each layer, or o
 TEST_CASE("ghost variance is B times the variance of the ghost batches' mean gradients") {
   TinyNetwork net;
   const int64_t ghost = GENERATE(1, 2, 4), micro = GENERATE(4, 8);
-  const FisherOptions fisher{.ghost_variance = true, .ghost_size = ghost};
+  const FisherOptions fisher{.batch_norm = GhostFisher::ghost_variance, .ghost_size = ghost};
   Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
   net.accumulate(sgd, 0, true, micro);
   const auto groups = static_cast<double>(net.samples / ghost);
@@ -395,9 +357,9 @@ TEST_CASE("ghost variance is B times the variance of the ghost batches' mean gra
   }
   CHECK(compare(diagonal, variance, {.terms = 64, .condition = 32}) == "");
   CHECK(compare(sums, sum, {.terms = 64, .condition = 8}) == "");
-  CHECK_THROWS_AS(
-      fisher_diagonal({.ghost_variance = true, .ghost_size = 8}, *net.model.parameters()[0], 8, diagonal.data()),
-      Error);
+  CHECK_THROWS_AS(fisher_diagonal({.batch_norm = GhostFisher::ghost_variance, .ghost_size = 8},
+                                  *net.model.parameters()[0], 8, diagonal.data()),
+                  Error);
 }
 
 TEST_CASE("diag(F) is collected at refreshes and averaged between them") {

@@ -116,7 +116,7 @@ struct TinyNetwork {
                   const FisherOptions& fisher = {}) {
     sgd.require_sums(model.arena());
     model.arena().zero_sums();
-    const NoisePasses passes = sgd.passes({samples, 0, 5, step}, keep_gradient);
+    const NoisePasses passes = sgd.passes({samples, ghost_size, 5, step}, keep_gradient);
     in_gradient = passes.in_gradient();
     for (int64_t begin = 0; begin < samples; begin += micro) {
       Batch rows = batch.rows(begin, std::min(samples, begin + micro));
@@ -140,6 +140,7 @@ struct TinyNetwork {
   Context context{{}, 1};  // one thread: every op here is small
   Model model;
   Batch batch;
+  int64_t ghost_size = 0;    // that noise is told of; nothing here couples samples
   bool in_gradient = false;  // of the latest accumulate
 
  private:

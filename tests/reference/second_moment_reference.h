@@ -43,4 +43,35 @@ inline SecondMomentReference second_moment_reference(const kernels::ConvShape& s
   return result;
 }
 
+// What conv_sample_sums makes of G_n, with arrays as its header names them.
+struct SampleOperands {
+  std::vector<float> tap_mean, slope, channel_sum, channel_product, signs;
+};
+struct SampleSumsReference {
+  std::vector<double> second_moment, signed_sum;  // [K,R,S,C]; the former of G_n - C_n
+};
+
+inline SampleSumsReference sample_sums_reference(const kernels::ConvShape& s, const std::vector<float>& x,
+                                                 const std::vector<float>& grad_y, const SampleOperands& operands) {
+  const auto weights = static_cast<size_t>(s.weights()), taps = weights / static_cast<size_t>(s.out_channels);
+  const auto x_sample = s.height * s.width * s.in_channels, y_sample = s.positions() * s.out_channels;
+  SampleSumsReference result{std::vector<double>(weights), std::vector<double>(weights)};
+  kernels::ConvShape one = s;
+  one.batch = 1;
+  for (int64_t n = 0; n < s.batch; ++n) {
+    const std::vector<double> gradient =
+        second_moment_reference(one, {x.begin() + n * x_sample, x.begin() + (n + 1) * x_sample},
+                                {grad_y.begin() + n * y_sample, grad_y.begin() + (n + 1) * y_sample})
+            .sum;
+    for (size_t w = 0; w < weights; ++w) {
+      const size_t channel = static_cast<size_t>(n * s.out_channels) + w / taps;
+      const double centre = double{operands.tap_mean[w % taps]} * operands.channel_sum[channel] +
+                            double{operands.slope[w]} * operands.channel_product[channel];
+      result.second_moment[w] += (gradient[w] - centre) * (gradient[w] - centre);
+      result.signed_sum[w] += operands.signs[channel] * gradient[w];
+    }
+  }
+  return result;
+}
+
 }  // namespace noisysgd::test

@@ -1,0 +1,14 @@
+// The product of a tall matrix with itself: what Kronecker factors are made of.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dispatch.h"
+
+namespace noisysgd::kernels {
+
+// gram[i,j] += sum_r x[r,i] x[r,j]
+NSGD_OP(gram, void(Queue& queue, int64_t rows, int64_t columns, const float* x,  // [rows,columns]
+                   float* gram));                                                // [columns,columns], accumulated
+
+}  // namespace noisysgd::kernels

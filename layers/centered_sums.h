@@ -1,0 +1,21 @@
+// Second moments without the part that a batch normalisation cancels (fisher.batch_norm "activation_centered").
+// A layer's output z goes into a (ghost) batch normalisation and nowhere else. Its gradient delta is then orthogonal to
+// 1 and to xhat over the samples n and positions t of every ghost batch b, so that for any abar_b and c_b
+//   sum_nt delta_nt a_nt = sum_nt delta_nt (a_nt - abar_b - c_b xhat_nt).
+// With abar_b = mean_b(a) and c_b = mean_b(a xhat), means over the samples and positions of b, a sample contributes
+//   G_n - C_n = sum_t delta_nt (a_nt - abar_b - c_b xhat_nt).
+// a: the patches that the output channel's weights see, zero outside the image; abar_b is one for each weight of a
+// filter, c_b one for each weight. Of the bias (a = 1) nothing is left.
+// Cost: two more weight-gradient passes.
+#pragma once
+
+#include "core/autograd.h"
+#include "kernels/conv_second_moment.h"
+
+namespace noisysgd {
+
+// conv_sample_sums with these C_n. A linear layer is a convolution of 1x1 images.
+void add_centered_sums(Context& context, const kernels::ConvShape& shape, const Normalisation& normalisation,
+                       const Tensor& x, const Tensor& grad_y, kernels::SampleSums sums, float* grad_weight);
+
+}  // namespace noisysgd
