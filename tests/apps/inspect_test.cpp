@@ -1,63 +1,111 @@
-// What noisysgd-inspect writes for every noise: draws that are there, differ, and have the variance of the diagonal.
+// What noisysgd-inspect writes: of every noise structure, draws whose sample covariance is that of its formula, built
+// from the gradients of the single samples that the file holds the parameters and the batch of.
 #include "apps/inspect.h"
-
-#include <cmath>
-#include <map>
 
 #include "core/safetensors.h"
 #include "tests/catch.h"
-#include "tests/temporary_folder.h"
+#include "tests/data/bytes.h"
+#include "tests/optim/covariance_formulas.h"
 
 using namespace noisysgd;
-using noisysgd::test::TemporaryFolder;
+using namespace noisysgd::test;
 
 namespace {
 
-constexpr int64_t draws = 200;
+constexpr int64_t draws = 2000;
 
-std::map<std::string, std::vector<float>> inspected(const std::string& noise, const std::filesystem::path& folder) {
+// Eight images of 3x3 and their labels, as IDX files: the tiny network's batch.
+void put_images(const std::filesystem::path& folder) {
+  using testing::idx_bytes, testing::noise_bytes, testing::put;
+  for (const std::string split : {"train", "t10k"}) {
+    put(folder / (split + "-images-idx3-ubyte"), idx_bytes({8, 3, 3}, noise_bytes(72)));
+    put(folder / (split + "-labels-idx1-ubyte"), idx_bytes({8}, {0, 1, 2, 2, 1, 0, 1, 2}));
+  }
+}
+
+// Images between -1 and 1: larger ones make some labels so unlikely that draws of them are too heavy-tailed for the
+// bound of check_draws.
+void inspect_noise(const std::string& noise, const std::filesystem::path& folder) {
+  put_images(folder);
   Json document = parse_config(R"({
-    "data": {"type": "synthetic", "train_size": 64, "test_size": 10}, "threads": 1, "batch": {"size": 32, "micro": 16},
-    "model": {"type": "sequential", "layers": [
-      {"type": "conv2d", "out_channels": 2, "kernel": 5, "stride": 4}, {"type": "relu"}, {"type": "flatten"},
-      {"type": "linear"}]}})",
+    "data": {"type": "idx", "normalize": {"mean": [0.5], "std": [0.5]}}, "threads": 1,
+    "batch": {"size": 8, "micro": 4}, "model": {"type": "sequential", "layers": [
+      {"type": "conv2d", "out_channels": 2, "kernel": 2}, {"type": "relu"}, {"type": "flatten"}, {"type": "linear"}]}})",
                                "test");
+  document["data"]["root"] = folder.string();
   apply_override(document, "noise=" + noise);
   InspectOptions options;
   options.noise_draws = draws;
   options.output = folder / "inspect.safetensors";
   inspect(read_experiment(document, "test", {}), {}, options);
-  const SafetensorsFile file(options.output);
-  std::map<std::string, std::vector<float>> all;
-  for (const auto& entry : file.entries())
-    if (entry.name != "input.labels") all[entry.name] = file.values<float>(entry.name);
+}
+
+const char* const parameters[] = {"conv1.weight", "conv1.bias", "linear1.weight", "linear1.bias"};
+
+// With one colour, PyTorch's layouts are in our order.
+Vector gather(const SafetensorsFile& file, const std::string& prefix) {
+  Vector all;
+  for (const char* name : parameters)
+    for (const float value : file.values<float>(prefix + name)) all.push_back(value);
   return all;
+}
+
+void load(const SafetensorsFile& file, TinyNetwork& net) {
+  for (size_t i = 0; i < std::size(parameters); ++i) {
+    const auto values = file.values<float>(std::string("param.") + parameters[i]);
+    std::copy(values.begin(), values.end(), net.model.parameters()[i]->value.f32());
+  }
+  const auto images = file.values<float>("input.images");
+  const auto labels = file.values<int64_t>("input.labels");
+  std::copy(images.begin(), images.end(), net.batch.images.f32());
+  std::copy(labels.begin(), labels.end(), net.batch.labels.data<int32_t>());
 }
 
 }  // namespace
 
-TEST_CASE("inspect draws every noise; where its diagonal is kappa diag(F), the draws have that variance") {
-  const auto [noise, is_fisher] =
-      GENERATE(table<std::string, bool>({{R"({"type": "diagonal_fisher", "small_batch": 8})", true},
-                                         {R"({"type": "full_fisher", "small_batch": 8})", true},
-                                         {R"({"type": "block_fisher", "small_batch": 8})", true},
-                                         {R"({"type": "unit_fisher", "small_batch": 8})", true},
-                                         {R"({"type": "position_fisher", "small_batch": 8})", false},
-                                         {R"({"type": "kfac", "small_batch": 8, "refresh_every": 3})", false},
-                                         {R"({"type": "fisher_trace", "small_batch": 8})", false},
-                                         {R"({"type": "multiplicative", "sigma": 1})", false},
-                                         {R"({"type": "label", "small_batch": 8})", false}}));
+TEST_CASE("inspect draws every noise with the covariance of its formula") {
+  const auto [noise, structure] = GENERATE(table<std::string, Structure>(
+      {{R"({"type": "diagonal_fisher", "small_batch": 2})", Structure::diagonal},
+       {R"({"type": "full_fisher", "small_batch": 2})", Structure::full},
+       {R"({"type": "full_fisher", "small_batch": 2, "signs": "gaussian"})", Structure::full},
+       {R"({"type": "full_fisher", "small_batch": 2, "signs": "subset"})", Structure::centered},
+       {R"({"type": "full_fisher", "small_batch": 2, "centered": true})", Structure::centered},
+       {R"({"type": "block_fisher", "small_batch": 2})", Structure::block},
+       {R"({"type": "unit_fisher", "small_batch": 2})", Structure::unit},
+       {R"({"type": "position_fisher", "small_batch": 2})", Structure::position},
+       {R"({"type": "kfac", "small_batch": 2, "refresh_every": 3})", Structure::kronecker},
+       {R"({"type": "kfac", "small_batch": 2, "matrix_free": true})", Structure::kronecker},
+       {R"({"type": "fisher_trace", "small_batch": 2})", Structure::trace},
+       {R"({"type": "multiplicative", "sigma": 1.7320508, "per": "sample"})", Structure::full},
+       {R"({"type": "label", "small_batch": 2})", Structure::uniform_labels},
+       {R"({"type": "label", "small_batch": 2, "labels": "model"})", Structure::model_labels},
+       {R"({"type": "none"})", Structure::none}}));
   INFO(noise);
   const TemporaryFolder folder;
-  const auto tensors = inspected(noise, folder.path());
-  double squares = 0, trace = 0;
-  for (const std::string parameter : {"conv1.weight", "conv1.bias", "linear1.weight", "linear1.bias"}) {
-    CHECK(tensors.at("noise.0." + parameter) != tensors.at("noise.1." + parameter));
-    for (const float d : tensors.at("fisher_diag." + parameter)) trace += d * (1.0 / 8 - 1.0 / 32);
-    for (int64_t k = 0; k < draws; ++k)
-      for (const float value : tensors.at("noise." + std::to_string(k) + "." + parameter))
-        squares += double{value} * value / draws;
+  inspect_noise(noise, folder.path());
+  const SafetensorsFile file(folder / "inspect.safetensors");
+  TinyNetwork net;
+  load(file, net);
+  const auto draw = [&](int k) { return gather(file, fmt::format("noise.{}.", k)); };
+  if (structure == Structure::none) {
+    for (const int k : {0, 1, 1999}) CHECK(draw(k) == Vector(TinyNetwork::size));
+    return;
   }
-  CHECK(squares > 0);
-  if (is_fisher) CHECK(squares / trace == Approx(1).margin(0.35));  // F has few directions: tr F^2 is near (tr F)^2
+  check_draws(draw, formula(net, structure), draws);
+  if (structure != Structure::diagonal) return;
+  const Vector diagonal = gather(file, "fisher_diag.");
+  for (size_t i = 0; i < diagonal.size(); ++i)
+    CHECK(kappa * diagonal[i] == Approx(formula(net, structure).at(i, i)).epsilon(1e-4).margin(1e-9));
+}
+
+TEST_CASE("inspect draws isotropic and multiplicative noise coordinate by coordinate") {
+  const bool isotropic = GENERATE(true, false);
+  const TemporaryFolder folder;
+  inspect_noise(isotropic ? R"({"type": "isotropic", "sigma": 0.3})" : R"({"type": "multiplicative", "sigma": 0.3})",
+                folder.path());
+  const SafetensorsFile file(folder / "inspect.safetensors");
+  const Vector gradient = gather(file, "grad.");
+  Covariance expected;
+  for (size_t i = 0; i < gradient.size(); ++i) expected.at(i, i) = 0.09 * (isotropic ? 1 : gradient[i] * gradient[i]);
+  check_draws([&](int k) { return gather(file, fmt::format("noise.{}.", k)); }, expected, draws);
 }
