@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "apps/checkpoint.h"
 #include "apps/interrupt.h"
+#include "apps/training_step.h"
 #include "core/file.h"
 #include "core/metrics_log.h"
 #include "core/tensorboard.h"
+#include "kernels/memory.h"
 
 namespace noisysgd {
 
@@ -25,16 +28,19 @@ Json identity(const Regime& regime, uint64_t seed) {
   return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
 }
 
+// NSGD_GRAPH=0: a device runs every step op by op.
+bool graphs_wanted() {
+  const char* value = std::getenv("NSGD_GRAPH");
+  return !value || std::string_view(value) != "0";
+}
+
 // Sums of a metric over some steps.
 struct Meter {
   double loss = 0;
   int64_t correct = 0, samples = 0;
 
-  void add(const kernels::LossSums& sums, int64_t count) {
-    loss += sums.loss;
-    correct += sums.correct;
-    samples += count;
-  }
+  static Meter from(const kernels::LossSums& sums) { return {sums.loss, sums.correct, sums.samples}; }
+  kernels::LossSums sums() const { return {.loss = loss, .correct = correct, .samples = samples}; }
   double mean_loss() const { return samples ? loss / static_cast<double>(samples) : 0; }
   double accuracy() const { return samples ? static_cast<double>(correct) / static_cast<double>(samples) : 0; }
   Json json() const { return {{"loss", loss}, {"correct", correct}, {"samples", samples}}; }
@@ -94,15 +100,19 @@ class Run {
         model_(make_model(context, regime_, data, request.extensions)),
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
-        sgd_(context, regime_.sgd, regime_.fisher, regime_.noise),
+        average_(regime_.weight_average ? std::optional<WeightAverage>(std::in_place, context, model_,
+                                                                       static_cast<float>(*regime_.weight_average))
+                                        : std::nullopt),
+        step_(context, regime_, request.seed, model_, train_, average(), graphs_wanted()),
+        sums_read_(context.queue, sizeof(kernels::TrainingSums)),
         schedule_(regime_.batch_schedule(train_.count())),
         total_steps_(schedule_.total_steps()),
         noisy_steps_(regime_.noise.steps_with_noise(total_steps_)),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
-    if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
-    if (regime_.log_layers) model_.arena().require_second_moment();
-    if (regime_.weight_average) average_.emplace(context_, model_, static_cast<float>(*regime_.weight_average));
+    if (noisy_steps_ > 0) step_.require_noise();
+    if (regime_.log_layers)
+      layers_read_.emplace(context.queue, static_cast<size_t>(step_.layer_sums().elements()) * sizeof(double));
     context_.allocator.reset_peak();
     open_folder();
   }
@@ -143,6 +153,10 @@ class Run {
     if (std::filesystem::exists(checkpoint_path())) {
       check_identity(request_.folder, regime_, request_.seed);
       state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
+      kernels::TrainingSums sums;
+      sums.epoch = state_.epoch.sums();
+      sums.window = state_.window.sums();
+      step_.sums().write(sums);
     } else {
       model_.arena().initialise(request_.seed);
       if (average_) average_->restart();
@@ -162,97 +176,132 @@ class Run {
       if (entry.path().filename().string().starts_with("events.out.tfevents.")) std::filesystem::remove(entry.path());
   }
 
-  void train_step() {
-    const BatchPosition at = schedule_.position(state_.step);
-    const int64_t epoch = at.epoch, begin = at.first_sample();
-    const int64_t samples = model_.usable_samples(std::min(at.phase->size, train_.count() - begin));
-    const bool noise = state_.step < noisy_steps_;
-    const auto step = static_cast<uint32_t>(state_.step);
-
-    model_.arena().zero_sums();
-    AccumulateOptions options;
-    options.seed = request_.seed;
-    options.step = step;
-    options.fisher_labels = regime_.fisher.labels;
-    const bool log = (state_.step + 1) % regime_.log_every_steps == 0, log_layers = log && regime_.log_layers;
-    const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
-    NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
-    if (log_layers) regime_.fisher.collect(passes.statistics);
-    kernels::LossSums sums;
-    const int64_t micro = regime_.batch.micro.value_or(samples);
-    for (int64_t offset = 0; offset < samples; offset += micro) {
-      Batch batch = train_.shuffled(begin + offset, begin + std::min(samples, offset + micro), request_.seed,
-                                    static_cast<uint32_t>(epoch));
-      passes.apply(offset, batch, options);
-      const kernels::LossSums part = model_.accumulate(batch, options);
-      sums.loss += part.loss;
-      sums.correct += part.correct;
-      if (!std::isfinite(part.loss)) stop_at_nonfinite_loss(batch);
-    }
-
-    learning_rate_ = at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(),
-                                                               at.steps_per_epoch, static_cast<double>(regime_.epochs));
-    kernels::SgdNorms norms;
-    sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise, passes.in_gradient()},
-              log ? &norms : nullptr);
-    if (average_) average_->update();
-
-    ++state_.step;
-    state_.epoch.add(sums, samples);
-    state_.window.add(sums, samples);
-    if (log) log_step(epoch, samples, norms, passes.in_gradient());
-    progress_.step(progress_state(epoch));
+  double learning_rate_of(int64_t step) const {
+    const BatchPosition at = schedule_.position(step);
+    return at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(), at.steps_per_epoch,
+                                                     static_cast<double>(regime_.epochs));
   }
 
-  [[noreturn]] void stop_at_nonfinite_loss(const Batch& batch) {
-    const std::string layer = model_.first_nonfinite_layer(batch, request_.seed, static_cast<uint32_t>(state_.step));
+  StepPlan plan_of(int64_t step) const {
+    const BatchPosition at = schedule_.position(step);
+    const bool log = (step + 1) % regime_.log_every_steps == 0;
+    return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
+                       static_cast<float>(learning_rate_of(step))},
+            .samples = model_.usable_samples(std::min(at.phase->size, train_.count() - at.first_sample())),
+            .noise = step < noisy_steps_,
+            .norms = log,
+            .layers = log && regime_.log_layers};
+  }
+
+  void train_step() {
+    const StepPlan plan = plan_of(state_.step);
+    step_.run(plan);
+    if (step_.chosen_micro_batch() != told_micro_batch_) tell_micro_batch(plan);
+    ++state_.step;
+    if (context_.queue.device().backend == Backend::cpu) take(step_.sums().read());  // there is nothing to wait for
+    if (plan.norms) begin_log(plan);
+    if (log_ && sums_read_.ready()) finish_log();
+    progress_.step(progress_state(plan.values.epoch));
+  }
+
+  void tell_micro_batch(const StepPlan& plan) {
+    told_micro_batch_ = step_.chosen_micro_batch();
+    progress_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
+                               context_.queue.device().name(), *told_micro_batch_));
+  }
+
+  // What the device has counted. Throws Error if a loss was not finite: no parameter has changed since.
+  void take(const kernels::TrainingSums& sums) {
+    if (sums.halted) stop_at_nonfinite_loss(sums);
+    state_.epoch = Meter::from(sums.epoch);
+    state_.window = Meter::from(sums.window);
+  }
+
+  [[noreturn]] void stop_at_nonfinite_loss(const kernels::TrainingSums& sums) {
+    check(sums.halted_sums);
+    const int64_t step = sums.halted_step;
+    const std::string layer = step_.first_nonfinite_layer(plan_of(step), sums.halted_sums);
     throw Error(
         fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
                     "longer warm-up may help",
-                    request_.folder.string(), state_.step + 1, schedule_.position(state_.step).epoch + 1,
+                    request_.folder.string(), step + 1, schedule_.position(step).epoch + 1,
                     layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
-  // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
-  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient) {
+  // The copies of a log line are issued behind its step and looked at when they are there, or are needed: the device
+  // goes on meanwhile.
+  void begin_log(const StepPlan& plan) {
+    finish_log();
+    sums_read_.issue(step_.sums().place());
+    if (layers_read_) layers_read_->issue(step_.layer_sums().data<double>());
+    kernels::restart_sums(context_.queue, true, false, step_.sums().place());
+    log_ = plan;
+  }
+
+  void finish_log() {
+    if (!log_) return;
+    const StepPlan plan = *log_;
+    log_.reset();
+    const auto& sums = *static_cast<const kernels::TrainingSums*>(sums_read_.wait());
+    take(sums);
+    write_log(plan, sums.norms);
+    state_.window = {};
+    window_started_ = Clock::now();
+  }
+
+  void write_log(const StepPlan& plan, const kernels::SgdNorms& norms) {
     const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
     const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
-    Json record{{"step", state_.step},
-                {"epoch", epoch + 1},
+    // Otherwise the gradient's norm is that of both together, and the noise's own is not known.
+    const bool noise_apart = !step_.noise_in_gradient(plan);
+    const int64_t step = int64_t{plan.values.step} + 1;
+    const double learning_rate = learning_rate_of(plan.values.step);
+    Json record{{"step", step},
+                {"epoch", plan.values.epoch + 1},
                 {"split", "train"},
                 {"loss", state_.window.mean_loss()},
                 {"accuracy", state_.window.accuracy()},
-                {"learning_rate", learning_rate_},
+                {"learning_rate", learning_rate},
                 {"gradient_norm", gradient_norm},
-                {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
+                {"noise_norm", noise_apart ? Json(noise_norm) : Json()},
                 {"samples_per_second", rate}};
-    if (regime_.log_layers)
-      for (const LayerFisher& layer :
-           layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples))
-        record["layers"][layer.layer] = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
+    if (layers_read_) {
+      const auto* sums = static_cast<const double*>(layers_read_->wait());
+      for (const std::string& layer : layer_names(model_.parameters())) {
+        record["layers"][layer] = {{"fisher_trace", sums[0]}, {"fisher_diagonal_norm", std::sqrt(sums[1])}};
+        sums += 2;
+      }
+    }
     metrics_->write(record);
     std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
                                 {"train/accuracy", state_.window.accuracy()},
-                                {"train/learning_rate", learning_rate_},
+                                {"train/learning_rate", learning_rate},
                                 {"train/gradient_norm", gradient_norm}};
-    if (!noise_in_gradient) scalars.push_back({"train/noise_norm", noise_norm});
-    events_->write(state_.step, scalars);
-    state_.window = {};
-    window_started_ = Clock::now();
+    if (noise_apart) scalars.push_back({"train/noise_norm", noise_norm});
+    events_->write(step, scalars);
   }
 
   Meter evaluate() {
     std::optional<WeightAverage::Use> averaged;
     if (average_) averaged.emplace(*average_);
-    Meter test;
-    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch) {
-      const int64_t end = std::min(test_.count(), begin + regime_.evaluation_batch);
-      test.add(model_.evaluate(test_.ordered(begin, end)), end - begin);
-    }
-    return test;
+    const DeviceValue<kernels::LossSums> sums(context_);
+    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch)
+      context_.allocator.with_temporaries([&] {
+        model_.evaluate(test_.ordered(begin, std::min(test_.count(), begin + regime_.evaluation_batch)), sums.place());
+      });
+    const kernels::LossSums test = sums.read();
+    check(test);
+    return Meter::from(test);
+  }
+
+  // Waits for the device.
+  void catch_up() {
+    finish_log();
+    take(step_.sums().read());
   }
 
   void end_epoch(int64_t epoch) {
+    catch_up();
     const Meter test = evaluate();
     state_.test_loss = test.mean_loss();
     state_.test_accuracy = test.accuracy();
@@ -272,6 +321,7 @@ class Run {
     progress_.epoch(progress_state(epoch), test.mean_loss(), test.accuracy());
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
+    kernels::restart_sums(context_.queue, false, true, step_.sums().place());
   }
 
   ProgressState progress_state(int64_t epoch) const {
@@ -290,6 +340,7 @@ class Run {
   }
 
   void save() {
+    catch_up();
     state_.seconds = seconds_before_ + seconds_since(started_);
     metrics_->sync();
     events_->sync();
@@ -312,6 +363,8 @@ class Run {
                        {"seconds", state_.seconds},
                        {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
                        {"device", context_.queue.device().name()},
+                       {"micro_batch", step_.chosen_micro_batch() ? Json(*step_.chosen_micro_batch()) : Json()},
+                       {"steps_replayed", step_.counts().replayed},
                        {"threads", context_.queue.threads()},
                        {"version", NSGD_VERSION}};
     write_file_atomically(request_.folder / "summary.json", summary.dump(2) + "\n");
@@ -322,15 +375,19 @@ class Run {
   const Regime& regime_;
   Model model_;
   Loader train_, test_;
-  Sgd sgd_;
   std::optional<WeightAverage> average_;
+  TrainingStep step_;
+  kernels::PendingRead sums_read_;
+  std::optional<kernels::PendingRead> layers_read_;  // of a run that logs every layer
+  std::optional<int64_t> told_micro_batch_;
+  std::optional<StepPlan> log_;  // the step whose log line is being read
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
   Progress progress_;
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardLog> events_;
-  double learning_rate_ = 0, seconds_before_ = 0;
+  double seconds_before_ = 0;
   int64_t first_step_ = 0;  // of this sitting
   Clock::time_point started_, window_started_;
 };

@@ -20,12 +20,13 @@ struct SgdOptions {
 SgdOptions read_sgd(const ConfigReader& json);
 
 struct SgdStep {
-  double learning_rate = 0;  // after the schedule
-  int64_t batch = 0;         // samples in the sums
+  Number<float> learning_rate = 0;  // after the schedule
+  int64_t batch = 0;                // samples in the sums
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
   bool noise = true;               // false: this step draws none
   bool noise_in_gradient = false;  // NoisePasses::in_gradient of its passes
+  Number<uint32_t> halted = 0;     // unless it is 0, the parameters stay as they are
 };
 
 class Sgd {
@@ -46,7 +47,7 @@ class Sgd {
   }
 
   // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient, before clipping, and of the noise
-  // if asked for.
+  // are added to *norms on the device, if asked for.
   void step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms = nullptr);
 
   // noise[i] of parameters[i]: what `step` would add to the mean gradient. Nothing is updated.
@@ -54,10 +55,12 @@ class Sgd {
 
  private:
   bool averages_fisher() const { return fisher_.averaged() && noise_.needs_second_moment(); }
-  std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
+  // vectors: what the segments point at.
+  std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step,
+                                            std::vector<Tensor>& vectors) const;
   kernels::SgdHyperparameters hyperparameters(const SgdStep& step) const;
-  // What clipping multiplies the mean gradient by.
-  double clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
+  // [1] f64: what clipping multiplies the mean gradient by.
+  Tensor clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
 
   Context& context_;
   SgdOptions options_;

@@ -17,7 +17,8 @@ std::string why_unusable(int device_index) {
 
 std::shared_ptr<CudaState> make_state(int device_index) { return std::make_shared<CudaState>(device_index); }
 
-void synchronize(const CudaState& state) { NSGD_CUDA_CHECK(cudaStreamSynchronize(state.stream())); }
+void synchronize(CudaState& state) { state.wait(); }
+int64_t waits(const CudaState& state) { return state.waits(); }
 
 void* allocate(int device_index, size_t bytes) {
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));

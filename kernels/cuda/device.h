@@ -2,12 +2,33 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 namespace noisysgd::kernels {
+
 class CudaState;
-}
+class Queue;
+
+// The CUDA side of a PendingRead (kernels/memory.h).
+class CudaRead {
+ public:
+  CudaRead(Queue& queue, size_t bytes);
+  ~CudaRead();
+  CudaRead(const CudaRead&) = delete;
+  CudaRead& operator=(const CudaRead&) = delete;
+
+  void issue(const void* from);
+  bool ready() const;
+  const void* wait();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace noisysgd::kernels
 
 namespace noisysgd::kernels::cuda {
 
@@ -15,7 +36,8 @@ namespace noisysgd::kernels::cuda {
 std::string why_unusable(int device_index);
 
 std::shared_ptr<CudaState> make_state(int device_index);
-void synchronize(const CudaState& state);
+void synchronize(CudaState& state);
+int64_t waits(const CudaState& state);
 
 // 256-byte aligned device memory; null if it does not suffice.
 void* allocate(int device_index, size_t bytes);

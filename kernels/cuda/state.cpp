@@ -12,11 +12,27 @@ CudaState::CudaState(int device_index) : device_index_(device_index) {
   NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   NSGD_CUBLAS_CHECK(cublasCreate(&cublas_));
   NSGD_CUBLAS_CHECK(cublasSetStream(cublas_, stream_));
+  int major = 0;
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index));
+  const size_t bytes = size_t{major >= 9 ? 32u : 4u} << 20;  // what cuBLAS recommends
+  NSGD_CUDA_CHECK(cudaMalloc(&cublas_workspace_, bytes));
+  NSGD_CUBLAS_CHECK(cublasSetWorkspace(cublas_, cublas_workspace_, bytes));  // after the stream, which resets it
+}
+
+void CudaState::wait() {
+  ++waits_;
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(stream_));
+}
+
+void CudaState::wait(cudaEvent_t event) {
+  ++waits_;
+  NSGD_CUDA_CHECK(cudaEventSynchronize(event));
 }
 
 CudaState::~CudaState() {
   if (cublas_) cublasDestroy(cublas_);
   if (stream_) cudaStreamDestroy(stream_);
+  if (cublas_workspace_) cudaFree(cublas_workspace_);
 }
 
 }  // namespace noisysgd::kernels

@@ -29,11 +29,11 @@ class LadderNoise : public NoiseStructure {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);
   }
-  std::optional<double> trace(const NoiseStep& step) const override {
+  Tensor trace(const NoiseStep& step) const override {
     FisherOptions fisher = step.fisher;
     fisher.centered = false;
     if (grain == kernels::SignGrain::sample_position && fisher.conv != SecondMoment::spatial) return {};
-    return sizes_.kappa(step.batch) * fisher_trace(step.context, fisher, step.parameters, step.batch);
+    return fisher_trace(step.context, fisher, step.parameters, step.batch, sizes_.kappa(step.batch));
   }
 
  private:

@@ -1,11 +1,14 @@
 #include <algorithm>
 
 #include "tests/emulation/cublas_api.h"
+#include "tests/emulation/device_memory.h"
+#include "tests/emulation/runtime_api.h"
 #include "tests/emulation/stream.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
   cublasMath_t mode = CUBLAS_DEFAULT_MATH;
+  bool has_workspace = false;
 };
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
@@ -20,6 +23,13 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle) {
 
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
   handle->stream = stream;
+  handle->has_workspace = false;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes) {
+  noisysgd::emulation::check_range(workspace, bytes, true, "cublasSetWorkspace");
+  handle->has_workspace = bytes > 0;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -52,6 +62,9 @@ cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_
       ldb < std::max(1, transposed_b ? n : k) || ldc < std::max(1, m)) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(handle->stream, &capture);
+  if (capture != cudaStreamCaptureStatusNone && !handle->has_workspace) return CUBLAS_STATUS_NOT_SUPPORTED;
   const float scale = *alpha, keep = *beta;
   noisysgd::emulation::submit(handle->stream, [=] {
     for (int z = 0; z < batch; ++z) {

@@ -6,6 +6,7 @@
 
 #include "kernels/check.h"
 #include "tests/emulation/sanitizer.h"
+#include "tests/emulation/scheduler.h"
 
 namespace noisysgd::emulation {
 
@@ -25,7 +26,7 @@ Table& table() {
 
 void* allocate(size_t bytes, bool on_device) {
   Table& t = table();
-  if (on_device && t.device_bytes + bytes > device_memory_bytes) return nullptr;
+  if (on_device && t.device_bytes + bytes > options().device_memory_bytes) return nullptr;
   void* pointer = nullptr;
   if (posix_memalign(&pointer, 256, bytes ? bytes : 1) != 0) return nullptr;
   std::memset(pointer, 0xff, bytes);

@@ -6,8 +6,6 @@
 
 namespace noisysgd::emulation {
 
-inline constexpr size_t device_memory_bytes = size_t(1) << 30;
-
 struct Allocation {
   char* base;
   size_t bytes;

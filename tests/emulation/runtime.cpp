@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "tests/emulation/calls.h"
 #include "tests/emulation/device_memory.h"
 #include "tests/emulation/scheduler.h"
 #include "tests/emulation/stream.h"
@@ -20,7 +21,7 @@ struct CUgraph_st {
   std::vector<Work> work;
 };
 struct CUgraphExec_st {
-  std::vector<Work> work;
+  std::shared_ptr<const std::vector<Work>> work;
 };
 struct CUstream_st {
   std::deque<Work> queued;
@@ -92,12 +93,18 @@ void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
 
 namespace noisysgd::emulation {
 
+Calls& calls() {
+  static Calls instance;
+  return instance;
+}
+
 cudaError_t submit(cudaStream_t stream_or_null, Work work) {
   const cudaStream_t stream = resolve(stream_or_null);
   if (stream->graph) {
     stream->graph->work.push_back(std::move(work));
     return cudaSuccess;
   }
+  ++calls().launches;
   if (stream == &runtime().null_stream) {  // ordered with every other stream
     if (runtime().captures > 0) return result(cudaErrorStreamCaptureImplicit);
     for (cudaStream_t other : runtime().streams) drain(other);
@@ -114,11 +121,13 @@ cudaError_t submit(cudaStream_t stream_or_null, Work work) {
 
 static cudaError_t allocate(void** pointer, size_t bytes, bool on_device) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().allocations;
   *pointer = noisysgd::emulation::allocate(bytes, on_device);
   return *pointer ? cudaSuccess : result(cudaErrorMemoryAllocation);
 }
 static cudaError_t release(void* pointer, bool on_device) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().allocations;
   drain_all();
   if (!pointer) return cudaSuccess;
   return result(noisysgd::emulation::release(pointer, on_device) ? cudaSuccess : cudaErrorInvalidValue);
@@ -128,13 +137,16 @@ cudaError_t cudaFree(void* pointer) { return release(pointer, true); }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return allocate(pointer, bytes, false); }
 cudaError_t cudaFreeHost(void* pointer) { return release(pointer, false); }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = noisysgd::emulation::device_memory_bytes;
+  *total = noisysgd::emulation::options().device_memory_bytes;
   *free = *total - noisysgd::emulation::device_bytes_held();
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (!resolve(stream)->graph && !noisysgd::emulation::find_allocation(from)) {  // pageable memory is read at the call
+  if (resolve(stream)->graph) {  // a replay would find whatever is there by then
+    const bool pinned = noisysgd::emulation::find_allocation(from) && noisysgd::emulation::find_allocation(to);
+    NSGD_CHECK(pinned, "cudaMemcpyAsync: a copy of pageable memory is recorded into a graph");
+  } else if (!noisysgd::emulation::find_allocation(from)) {  // pageable memory is read at the call
     const auto* begin = static_cast<const char*>(from);
     auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);
     return submit(stream, [=] { copy(to, staged->data(), bytes, kind); });
@@ -143,6 +155,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().waits;
   drain_all();
   DeviceMode device_mode;
   copy(to, from, bytes, kind);
@@ -175,6 +188,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (resolve(stream)->graph) return result(cudaErrorStreamCaptureUnsupported);
+  ++noisysgd::emulation::calls().waits;
   if (!stream) {
     drain_all();
   } else {
@@ -187,6 +201,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 cudaError_t cudaDeviceSynchronize() {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().waits;
   drain_all();
   return cudaSuccess;
 }
@@ -220,6 +235,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream_or_null, cudaEvent_t event, 
   return submit(stream, [from = event->stream, ticket = event->ticket] { drain(from, ticket); });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  ++noisysgd::emulation::calls().waits;
   if (event->stream) drain(event->stream, event->ticket);
   return cudaSuccess;
 }
@@ -238,6 +254,10 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   ++runtime().captures;
   return cudaSuccess;
 }
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = resolve(stream)->graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream->graph || !stream->capture_origin) return result(cudaErrorIllegalState);
   *graph = stream->graph;
@@ -249,12 +269,13 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
-  *executable = new CUgraphExec_st{graph->work};
+  *executable = new CUgraphExec_st{std::make_shared<const std::vector<Work>>(graph->work)};
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  ++noisysgd::emulation::calls().graph_launches;
   return submit(stream, [steps = executable->work] {
-    for (const Work& step : steps) step();
+    for (const Work& step : *steps) step();
   });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {

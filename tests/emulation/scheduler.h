@@ -23,6 +23,7 @@ struct Options {
   Order order = Order::forward;  // of threads and blocks; NSGD_EMULATION_ORDER
   unsigned seed = 1;             // of the random order; NSGD_EMULATION_SEED
   bool deferred = false;         // streams run only when somebody waits for them; NSGD_EMULATION_DEFERRED=1
+  size_t device_memory_bytes = size_t{1} << 30;
 };
 Options& options();  // first read from the environment
 
