@@ -74,7 +74,9 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--rounds", arguments.rounds, "Alternating rounds that medians are taken over")
       ->capture_default_str()
-      ->check(CLI::Range(9, 100000));
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--noises", arguments.step_options.noises, "Measure --steps with these kinds of noise only [all]")
+      ->check(CLI::IsMember(noise_names()));
   app.add_option("--threads", arguments.threads, "Threads [all cores]")->check(CLI::PositiveNumber);
   app.add_option("--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");

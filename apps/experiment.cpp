@@ -34,6 +34,7 @@ DataOptions read_data(const ConfigReader& json) {
     set.train_limit = json.integer("train_limit", {.default_value = 0, .at_least = 0});
     set.test_limit = json.integer("test_limit", {.default_value = 0, .at_least = 0});
   }
+  set.holdout = json.integer("holdout", {.default_value = 0, .at_least = 0});
   if (set.type == "image_folder") {
     set.height = json.integer("height", {.default_value = 0, .at_least = 0});
     set.width = json.integer("width", {.default_value = 0, .at_least = 0});
@@ -149,7 +150,7 @@ std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const
   return network;
 }
 
-BatchSchedule Regime::batch_schedule(int64_t samples) const {
+BatchSchedule Regime::batch_schedule(int64_t samples, int64_t least_batch) const {
   std::vector<BatchPhase> phases;
   int64_t left = epochs;
   const auto add = [&](int64_t count, int64_t size, std::optional<double> rate) {
@@ -158,7 +159,7 @@ BatchSchedule Regime::batch_schedule(int64_t samples) const {
   };
   for (const BatchChange& change : batch.changes) add(change.epochs, change.size, change.learning_rate);
   add(left, batch.size, {});
-  return BatchSchedule(std::move(phases), samples, batch.drop_last);
+  return BatchSchedule(std::move(phases), samples, batch.drop_last, least_batch);
 }
 
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions) {
@@ -204,6 +205,13 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
     experiment.regimes.push_back(
         read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, problems));
   }
+  for (const Regime& regime : experiment.regimes)
+    if (regime.data.evaluated_set() != experiment.regimes.front().data.evaluated_set())
+      problems.push_back(
+          fmt::format("data.holdout: regime \"{}\" is evaluated on {} images and \"{}\" on {} images, "
+                      "which no table should compare",
+                      experiment.regimes.front().name, experiment.regimes.front().data.evaluated_set(), regime.name,
+                      regime.data.evaluated_set()));
   if (!problems.empty()) {
     // A mistake in the base shows in every regime; once is enough.
     std::vector<std::string> unique;
@@ -217,7 +225,12 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
                                 const Extensions& extensions) {
   Json document = parse_config_file(path);
-  for (const std::string& assignment : assignments) apply_override(document, assignment);
+  for (const std::string& assignment : assignments) {
+    apply_override(document, assignment);
+    // Either says which seeds to run: the one of the file gives way.
+    if (assignment.starts_with("seed=")) document.erase("seeds");
+    if (assignment.starts_with("seeds=")) document.erase("seed");
+  }
   return read_experiment(document, path, extensions);
 }
 

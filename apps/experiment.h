@@ -31,6 +31,9 @@ struct DataOptions {
   kernels::AugmentOptions augment;
   // Per channel on the [0,1] scale; empty: mean and standard deviation of the training images.
   std::vector<double> mean, standard_deviation;
+
+  // What a run is evaluated on.
+  std::string evaluated_set() const { return dataset.holdout > 0 ? "holdout" : "test"; }
 };
 
 struct BatchChange {
@@ -71,8 +74,13 @@ struct Regime {
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
 
-  // Batch sizes and base learning rates over the epochs of a run on so many training images.
-  BatchSchedule batch_schedule(int64_t samples) const;
+  // Batch sizes and base learning rates over the epochs of a run on so many training images. least_batch: of the
+  // network (Layer::least_batch).
+  BatchSchedule batch_schedule(int64_t samples, int64_t least_batch = 1) const;
+  // Steps that draw noise, from the first on.
+  int64_t noisy_steps(const BatchSchedule& schedule) const {
+    return schedule.steps_of_first(noise.epochs_with_noise(epochs));
+  }
 };
 
 struct Experiment {

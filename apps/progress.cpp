@@ -41,10 +41,10 @@ void Progress::step(const ProgressState& state) {
   drawn_ = true;
 }
 
-void Progress::epoch(const ProgressState& state, double test_loss, double test_accuracy) {
-  line(fmt::format("{} epoch {}/{}  train loss {:.4f} acc {:.2f}%  test loss {:.4f} acc {:.2f}%  {:.0f} samples/s",
-                   title_, state.epoch + 1, state.epochs, state.loss, 100 * state.accuracy, test_loss,
-                   100 * test_accuracy, state.samples_per_second));
+void Progress::epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy) {
+  line(fmt::format("{} epoch {}/{}  train loss {:.4f} acc {:.2f}%  {} loss {:.4f} acc {:.2f}%  {:.0f} samples/s",
+                   title_, state.epoch + 1, state.epochs, state.loss, 100 * state.accuracy, evaluated_set, loss,
+                   100 * accuracy, state.samples_per_second));
 }
 
 void Progress::line(const std::string& text) {

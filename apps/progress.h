@@ -24,7 +24,8 @@ class Progress {
 
   void step(const ProgressState& state);  // redraws the live line at most ten times a second
   // A finished epoch: a line for those who do not watch a terminal.
-  void epoch(const ProgressState& state, double test_loss, double test_accuracy);
+  // evaluated_set: what the loss and accuracy beside those of the epoch are of, "test" or "holdout".
+  void epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy);
   void line(const std::string& text);  // above the live line
 
  private:

@@ -19,9 +19,9 @@ struct SuiteRequest {
 // OUTPUT itself for a single run, else OUTPUT/REGIME/seed-S.
 std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regime, uint64_t seed);
 
-// Makes the selected runs that are not finished yet, then writes table.txt, table.md and table.json (mean ± standard
-// deviation over the finished seeds, beside the published accuracy where a regime names one) and prints the table.
-// Returns `interrupted` as soon as a run was. Throws Error if a finished run was made by another configuration.
+// Makes the selected runs that are not finished yet, then writes and prints the table (apps/result_table.h). Returns
+// `interrupted` as soon as a run was. Throws Error if a finished run was made by another configuration, and Divergence
+// after the table if the loss of one or more runs was not finite: the others are made all the same.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

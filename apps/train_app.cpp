@@ -60,13 +60,13 @@ void show_plan(Context& context, const Experiment& experiment, const Extensions&
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
       changes += fmt::format("{} epochs in batches of {}, then ", change.epochs, change.size);
-    const int64_t steps = regime.batch_schedule(loaded->sets.train.count).total_steps();
+    const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.network().least_batch());
     fmt::print(
         "{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps, {}batches of {}, {} steps with "
         "{} noise\n",
         regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
-        loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, steps, changes,
-        regime.batch.size, regime.noise.steps_with_noise(steps), regime.noise.options().type);
+        loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, schedule.total_steps(),
+        changes, regime.batch.size, regime.noisy_steps(schedule), regime.noise.options().type);
   }
 }
 

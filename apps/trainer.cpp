@@ -1,6 +1,6 @@
 #include "apps/trainer.h"
 
-#include <unistd.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 
@@ -18,11 +18,26 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-constexpr const char* config_file = "config.json";
+constexpr const char *config_file = "config.json", *summary_file = "summary.json", *divergence_file = "diverged.json";
 
 // What makes a run the run that it is.
 Json identity(const Regime& regime, uint64_t seed) {
   return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
+}
+
+// A configuration from a file as this version of the program would have written it: keys that are newer than the file
+// take their defaults. One that can no longer be read stays as it is.
+Json with_newer_keys(const Json& config, const Extensions& extensions) {
+  try {
+    return read_experiment(config, "stored", extensions).regimes.at(0).effective;
+  } catch (const Error&) {
+    return config;
+  }
+}
+
+std::optional<Json> read_if_there(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return {};
+  return parse_json(read_file(path), path.string());
 }
 
 // Sums of a metric over some steps.
@@ -95,9 +110,10 @@ class Run {
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
         sgd_(context, regime_.sgd, regime_.fisher, regime_.noise),
-        schedule_(regime_.batch_schedule(train_.count())),
+        schedule_(regime_.batch_schedule(train_.count(), model_.network().least_batch())),
         total_steps_(schedule_.total_steps()),
-        noisy_steps_(regime_.noise.steps_with_noise(total_steps_)),
+        noisy_steps_(regime_.noisy_steps(schedule_)),
+        evaluated_set_(regime_.data.evaluated_set()),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
     if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
@@ -142,13 +158,14 @@ class Run {
     std::filesystem::create_directories(request_.folder, error);
     NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
     if (std::filesystem::exists(checkpoint_path())) {
-      check_identity(request_.folder, regime_, request_.seed, request_.extensions);
+      check_identity(request_);
       state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
     } else {
       model_.arena().initialise(request_.seed);
       if (average_) average_->restart();
       write_file_atomically(request_.folder / config_file, identity(regime_, request_.seed).dump(2) + "\n");
     }
+    std::filesystem::remove(request_.folder / divergence_file);
     metrics_.emplace(request_.folder / "metrics.jsonl", state_.metrics_bytes);
     if (state_.events_file.empty()) {
       remove_stale_events();
@@ -207,11 +224,14 @@ class Run {
 
   [[noreturn]] void stop_at_nonfinite_loss(const Batch& batch) {
     const std::string layer = model_.first_nonfinite_layer(batch, request_.seed, static_cast<uint32_t>(state_.step));
-    throw Error(
-        fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
-                    "longer warm-up may help",
-                    request_.folder.string(), state_.step + 1, schedule_.position(state_.step).epoch + 1,
-                    layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
+    const int64_t step = state_.step + 1, epoch = schedule_.position(state_.step).epoch + 1;
+    const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step},
+                      {"epoch", epoch},         {"layer", layer},        {"version", NSGD_VERSION}};
+    write_file_atomically(request_.folder / divergence_file, record.dump(2) + "\n");
+    throw Divergence(fmt::format(
+        "{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
+        "longer warm-up may help",
+        request_.folder.string(), step, epoch, layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
   // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
@@ -263,14 +283,14 @@ class Run {
     }
     metrics_->write({{"step", state_.step},
                      {"epoch", epoch + 1},
-                     {"split", "test"},
+                     {"split", evaluated_set_},
                      {"loss", test.mean_loss()},
                      {"accuracy", test.accuracy()},
                      {"train_loss", state_.epoch.mean_loss()},
                      {"train_accuracy", state_.epoch.accuracy()}});
-    events_->write(state_.step,
-                   std::vector<Scalar>{{"test/loss", test.mean_loss()}, {"test/accuracy", test.accuracy()}});
-    progress_.epoch(progress_state(epoch), test.mean_loss(), test.accuracy());
+    events_->write(state_.step, std::vector<Scalar>{{evaluated_set_ + "/loss", test.mean_loss()},
+                                                    {evaluated_set_ + "/accuracy", test.accuracy()}});
+    progress_.epoch(progress_state(epoch), evaluated_set_, test.mean_loss(), test.accuracy());
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
   }
@@ -304,9 +324,11 @@ class Run {
                        {"seed", request_.seed},
                        {"epochs", regime_.epochs},
                        {"steps", total_steps_},
-                       {"test_accuracy", state_.test_accuracy},
-                       {"test_loss", state_.test_loss},
-                       {"best_test_accuracy", state_.best_accuracy},
+                       {"training_images", train_.count()},
+                       {evaluated_set_ + "_images", test_.count()},
+                       {evaluated_set_ + "_accuracy", state_.test_accuracy},
+                       {evaluated_set_ + "_loss", state_.test_loss},
+                       {"best_" + evaluated_set_ + "_accuracy", state_.best_accuracy},
                        {"best_epoch", state_.best_epoch},
                        {"train_loss", state_.last_epoch.mean_loss()},
                        {"train_accuracy", state_.last_epoch.accuracy()},
@@ -316,7 +338,7 @@ class Run {
                        {"precision", name_of(context_.queue.precision())},
                        {"threads", context_.queue.threads()},
                        {"version", NSGD_VERSION}};
-    write_file_atomically(request_.folder / "summary.json", summary.dump(2) + "\n");
+    write_file_atomically(request_.folder / summary_file, summary.dump(2) + "\n");
   }
 
   Context& context_;
@@ -328,6 +350,7 @@ class Run {
   std::optional<WeightAverage> average_;
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
+  const std::string evaluated_set_;  // "test" or "holdout"
   Progress progress_;
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
@@ -357,17 +380,22 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
   return Run(context, data, request).run();
 }
 
-void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
-                    const Extensions& extensions) {
-  const std::filesystem::path path = folder / config_file;
-  Json stored = parse_json(read_file(path), path.string());
-  // Of an earlier version: keys that it did not know have their defaults.
-  if (stored.contains("config"))
-    stored["config"] = read_experiment(stored["config"], path.string(), extensions).regimes.front().effective;
-  NSGD_CHECK(stored == identity(regime, seed), "{}: was written by another configuration or seed; use another --output",
-             path.string());
+void check_identity(const RunRequest& request) {
+  const std::filesystem::path path = request.folder / config_file;
+  const Json stored = parse_json(read_file(path), path.string());
+  std::vector<std::string> differences =
+      config_differences(with_newer_keys(stored.at("config"), request.extensions), request.regime.effective);
+  for (const char* key : {"regime", "seed"})
+    if (const Json here = identity(request.regime, request.seed).at(key); stored.at(key) != here)
+      differences.push_back(fmt::format("{}: {} there, {} here", key, stored.at(key).dump(), here.dump()));
+  NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); use another --output", path.string(),
+             fmt::join(differences, "; "));
 }
 
-bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / "summary.json"); }
+std::optional<Json> run_summary(const std::filesystem::path& folder) { return read_if_there(folder / summary_file); }
+std::optional<Json> run_divergence(const std::filesystem::path& folder) {
+  return read_if_there(folder / divergence_file);
+}
+bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / summary_file); }
 
 }  // namespace noisysgd

@@ -1,10 +1,12 @@
 // One training run: a regime with one seed in one folder. Everything random is a function of (seed, step, index), so a
 // run that is interrupted and resumed gives the same bits as one that was not.
 //
-// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, summary.json.
+// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, and in the
+// end summary.json or diverged.json.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "apps/experiment.h"
@@ -23,15 +25,25 @@ struct RunRequest {
 
 enum class RunOutcome { finished, interrupted };
 
+// The loss was not finite: the message names step and layer.
+class Divergence : public Error {
+ public:
+  using Error::Error;
+};
+
 // Trains to the end, or to the end of a step after SIGINT or SIGTERM (a checkpoint is then on disk). A folder with a
-// checkpoint is continued; it must have been made by the same effective configuration and seed. Throws Error naming
-// step and layer if the loss is not finite; the last good checkpoint stays.
+// checkpoint is continued; it must have been made by the same effective configuration and seed. Throws Divergence if
+// the loss is not finite: the last good checkpoint stays, and diverged.json says what happened until the run is tried
+// again.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
-// Throws Error if the run in `folder` was made by another effective configuration or seed.
-void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
-                    const Extensions& extensions);
+// Throws Error naming every difference if the run in `folder` was made by another effective configuration or seed. Keys
+// that are newer than the folder must have their defaults.
+void check_identity(const RunRequest& request);
 
+// summary.json and diverged.json of a run folder, where it has them.
+std::optional<Json> run_summary(const std::filesystem::path& folder);
+std::optional<Json> run_divergence(const std::filesystem::path& folder);
 // True if `folder` holds the summary of a finished run.
 bool is_finished(const std::filesystem::path& folder);
 

@@ -156,6 +156,10 @@ Json merge_config(const Json& base, const Json& patch);
 // otherwise. Missing objects on the way are made; lists are never extended.
 void apply_override(Json& document, std::string_view assignment);
 
+// Where two documents differ, each as "$.batch.size: 64 there, 128 here" (or "absent"); empty if they are equal. Lists
+// of one length are compared entry by entry.
+std::vector<std::string> config_differences(const Json& there, const Json& here);
+
 template <class T>
 T ConfigReader::choice(std::string_view key, std::initializer_list<std::pair<const char*, T>> choices,
                        std::optional<T> default_value) const {

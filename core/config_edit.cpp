@@ -64,6 +64,34 @@ Json parse_value(std::string_view text, std::string_view assignment) {
 
 }  // namespace
 
+namespace {
+
+void find_differences(const Json* there, const Json* here, const std::string& path, std::vector<std::string>& found) {
+  if (there && here && there->is_object() && here->is_object()) {
+    const auto member = [](const Json& object, const std::string& key) {
+      return object.contains(key) ? &object.at(key) : nullptr;
+    };
+    for (const auto& [key, value] : there->items())
+      find_differences(&value, member(*here, key), json_member_path(path, key), found);
+    for (const auto& [key, value] : here->items())
+      if (!there->contains(key)) find_differences(nullptr, &value, json_member_path(path, key), found);
+  } else if (there && here && there->is_array() && here->is_array() && there->size() == here->size()) {
+    for (std::size_t i = 0; i < there->size(); ++i)
+      find_differences(&(*there)[i], &(*here)[i], json_element_path(path, i), found);
+  } else if (!there || !here || *there != *here) {
+    const auto text = [](const Json* value) { return value ? value->dump() : "absent"; };
+    found.push_back(fmt::format("{}: {} there, {} here", path, text(there), text(here)));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> config_differences(const Json& there, const Json& here) {
+  std::vector<std::string> found;
+  find_differences(&there, &here, "$", found);
+  return found;
+}
+
 Json merge_config(const Json& base, const Json& patch) {
   if (!patch.is_object()) return patch;
   Json result = base.is_object() ? base : Json::object();

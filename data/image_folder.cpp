@@ -42,7 +42,7 @@ std::vector<std::string> folders_in(const fs::path& path) {
   return names;
 }
 
-std::vector<LabelledFile> list_split(const fs::path& split, const std::vector<std::string>& classes, int64_t limit) {
+std::vector<LabelledFile> list_split(const fs::path& split, const std::vector<std::string>& classes) {
   std::vector<LabelledFile> files;
   for (const auto& name : folders_in(split)) {
     const auto found = std::lower_bound(classes.begin(), classes.end(), name);
@@ -56,13 +56,29 @@ std::vector<LabelledFile> list_split(const fs::path& split, const std::vector<st
     std::sort(files.begin() + static_cast<int64_t>(first), files.end(),
               [](const auto& a, const auto& b) { return a.path < b.path; });
   }
+  return files;
+}
+
+struct Choice {
+  std::vector<LabelledFile> chosen, left;
+};
+
+// So many of the files, evenly spaced.
+Choice choose(const std::vector<LabelledFile>& files, int64_t wanted) {
+  Choice choice;
   const auto count = static_cast<int64_t>(files.size());
-  NSGD_CHECK(limit >= 0 && limit <= count, "{}: the limit of {} images is not within the {} that exist", split.string(),
-             limit, count);
-  if (limit == 0) return files;
-  std::vector<LabelledFile> kept;
-  for (int64_t i = 0; i < limit; ++i) kept.push_back(files[static_cast<size_t>(i * count / limit)]);
-  return kept;
+  for (int64_t i = 0, next = 0; i < count; ++i) {
+    const bool chosen = next < wanted && i == next * count / wanted;
+    next += chosen;
+    (chosen ? choice.chosen : choice.left).push_back(files[static_cast<size_t>(i)]);
+  }
+  return choice;
+}
+
+std::vector<LabelledFile> limited(std::vector<LabelledFile> files, int64_t limit, const fs::path& split) {
+  NSGD_CHECK(limit >= 0 && limit <= static_cast<int64_t>(files.size()),
+             "{}: the limit of {} images is not within the {} that exist", split.string(), limit, files.size());
+  return limit == 0 ? files : choose(files, limit).chosen;
 }
 
 // All channels of colour images are kept until every file is seen, so each file is decoded once.
@@ -168,8 +184,15 @@ DatasetPair load_image_folder(const fs::path& root, const ImageFolderOptions& op
   NSGD_CHECK(options.channels == 0 || options.channels == 1 || options.channels == 3,
              "image folder: channels is {}, expected 1 (grey), 3 (colour) or 0 (as the images are)", options.channels);
   const auto classes = folders_in(root / "train");
-  const auto train_files = list_split(root / "train", classes, options.train_limit);
-  const auto test_files = list_split(root / "test", classes, options.test_limit);
+  Choice train{{}, list_split(root / "train", classes)};
+  NSGD_CHECK(options.holdout >= 0 && options.holdout < static_cast<int64_t>(train.left.size()),
+             "{}: holdout is {}, expected 0 (none) to {}", (root / "train").string(), options.holdout,
+             train.left.size() - 1);
+  if (options.holdout > 0) train = choose(train.left, options.holdout);
+  const auto train_files = limited(std::move(train.left), options.train_limit, root / "train");
+  const auto test_files = options.holdout > 0
+                              ? limited(std::move(train.chosen), options.test_limit, root / "train")
+                              : limited(list_split(root / "test", classes), options.test_limit, root / "test");
 
   auto train_images = decode_all(train_files, options, options.channels);
   const bool colour =

@@ -16,6 +16,8 @@ struct ImageFolderOptions {
   int64_t channels = 0;           // 1 grey, 3 colour, 0: 1 if every training image is grey, else 3
   // Keep this many images, spread evenly over the classes; 0 keeps all.
   int64_t train_limit = 0, test_limit = 0;
+  // Take this many out of train, spread evenly over the classes, as the test images; folder test is not looked at.
+  int64_t holdout = 0;
 };
 
 DatasetPair load_image_folder(const std::filesystem::path& root, const ImageFolderOptions& options);

@@ -64,6 +64,26 @@ void keep_first(Dataset& dataset, int64_t limit, const char* key) {
   dataset.labels.resize(static_cast<size_t>(limit));
 }
 
+void hold_out_last(DatasetPair& pair, int64_t count) {
+  Dataset& train = pair.train;
+  NSGD_CHECK(count >= 0 && count < train.count, "{}: holdout is {}, expected 0 (none) to {}", train.name, count,
+             train.count - 1);
+  if (count == 0) return;
+  train.count -= count;
+  const int64_t first = train.count * train.image_size();
+  pair.test = {.name = pair.test.name,
+               .count = count,
+               .height = train.height,
+               .width = train.width,
+               .channels = train.channels,
+               .classes = train.classes,
+               .images = {train.images.begin() + first, train.images.end()},
+               .labels = {train.labels.begin() + train.count, train.labels.end()},
+               .class_names = train.class_names};
+  train.images.resize(static_cast<size_t>(first));
+  train.labels.resize(static_cast<size_t>(train.count));
+}
+
 DatasetPair load_idx_pair(const DatasetOptions& options, std::vector<std::string> folders, int64_t classes,
                           const std::vector<std::string>& class_names) {
   FileFinder finder(options, std::move(folders));
@@ -121,8 +141,8 @@ DatasetPair load_cifar10(const DatasetOptions& options) { return load_cifar_pair
 DatasetPair load_cifar100(const DatasetOptions& options) { return load_cifar_pair(options, CifarVersion::cifar100); }
 
 DatasetPair load_folder(const DatasetOptions& options) {
-  return load_image_folder(options.root,
-                           {options.height, options.width, options.channels, options.train_limit, options.test_limit});
+  return load_image_folder(options.root, {options.height, options.width, options.channels, options.train_limit,
+                                          options.test_limit, options.holdout});
 }
 
 DatasetPair load_synthetic(const DatasetOptions& options) { return make_synthetic(options.synthetic); }
@@ -148,8 +168,9 @@ DatasetPair load_dataset(const DatasetOptions& options) {
     if (options.type != type) continue;
     DatasetPair pair = loader(options);
     pair.train.name = options.type + " training images";
-    pair.test.name = options.type + " test images";
+    pair.test.name = options.type + (options.holdout > 0 ? " held-out images" : " test images");
     if (options.type != "image_folder") {  // which has chosen while listing its files
+      hold_out_last(pair, options.holdout);
       keep_first(pair.train, options.train_limit, "train_limit");
       keep_first(pair.test, options.test_limit, "test_limit");
     }

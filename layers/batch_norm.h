@@ -24,6 +24,7 @@ class BatchNorm : public Layer {
   std::vector<Buffer*> buffers() override { return {&running_mean_, &running_variance_}; }
   int64_t ghost_size() const override { return options_.ghost_size.value_or(0); }
   bool couples_samples() const override { return true; }
+  int64_t least_batch() const override { return positions_ > 1 ? 1 : 2; }  // one value has no variance
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

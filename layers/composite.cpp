@@ -55,6 +55,12 @@ bool Sequential::couples_samples() const {
   return std::any_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer->couples_samples(); });
 }
 
+int64_t Sequential::least_batch() const {
+  int64_t least = 1;
+  for (const auto& layer : layers_) least = std::max(least, layer->least_batch());
+  return least;
+}
+
 Variable Sequential::forward_impl(const Forward& pass, Variable x) {
   for (const auto& layer : layers_) x = layer->forward(pass, std::move(x));
   return x;
@@ -88,6 +94,7 @@ std::vector<Buffer*> Residual::buffers() {
 
 int64_t Residual::ghost_size() const { return common_ghost_size(body_->ghost_size(), shortcut_->ghost_size()); }
 bool Residual::couples_samples() const { return body_->couples_samples() || shortcut_->couples_samples(); }
+int64_t Residual::least_batch() const { return std::max(body_->least_batch(), shortcut_->least_batch()); }
 
 Variable Residual::forward_impl(const Forward& pass, Variable x) {
   Variable sum = body_->forward(pass, x);

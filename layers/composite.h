@@ -16,6 +16,7 @@ class Sequential : public Layer {
   std::vector<Buffer*> buffers() override;
   int64_t ghost_size() const override;
   bool couples_samples() const override;
+  int64_t least_batch() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
@@ -31,6 +32,7 @@ class Residual : public Layer {
   std::vector<Buffer*> buffers() override;
   int64_t ghost_size() const override;
   bool couples_samples() const override;
+  int64_t least_batch() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

@@ -50,6 +50,8 @@ class Layer {
   virtual int64_t ghost_size() const { return 0; }
   // True if samples of a batch influence each other.
   virtual bool couples_samples() const { return false; }
+  // The smallest batch that can be trained on.
+  virtual int64_t least_batch() const { return 1; }
 
   // Appends this layer's nodes to the graph; `input` names the node that feeds it. Returns the name of its output node.
   virtual std::string describe(Graph& graph, const std::string& input) const = 0;

@@ -28,11 +28,13 @@ struct BatchPosition {
 
 class BatchSchedule {
  public:
-  // samples: training images. drop_last: without the incomplete last batch of an epoch. Throws Error if a phase then
-  // has no batch at all.
-  BatchSchedule(std::vector<BatchPhase> phases, int64_t samples, bool drop_last);
+  // samples: training images. drop_last: without the incomplete last batch of an epoch; one of fewer than least_batch
+  // samples is left out in any case. Throws Error if a phase then has no batch at all.
+  BatchSchedule(std::vector<BatchPhase> phases, int64_t samples, bool drop_last, int64_t least_batch = 1);
 
   int64_t total_steps() const { return total_steps_; }
+  // Steps of the first so many epochs, the last of them in part: rounded to whole steps.
+  int64_t steps_of_first(double epochs) const;
   // Of the step, or of the end of the run (as the start of the epoch behind the last).
   BatchPosition position(int64_t step) const;
 
@@ -42,6 +44,7 @@ class BatchSchedule {
   std::vector<BatchPhase> phases_;
   int64_t samples_;
   bool drop_last_;
+  int64_t least_batch_;
   int64_t total_steps_ = 0;
 };
 

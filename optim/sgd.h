@@ -40,9 +40,10 @@ class Sgd {
   }
 
   // What the forward and backward passes of a step with noise do for it; those of a step without do nothing.
-  // keep_gradient: the gradient sums must stay those of unweighted samples, as draw_noise expects them.
+  // keep_gradient: the gradient sums must stay those of unweighted samples, as draw_noise expects them; clipping does
+  // too, which is of the gradient alone.
   NoisePasses passes(const NoiseBatch& batch, bool keep_gradient = false) const {
-    return noise_.passes(context_, fisher_, batch, keep_gradient);
+    return noise_.passes(context_, fisher_, batch, keep_gradient || options_.clip_norm.has_value());
   }
 
   // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient, before clipping, and of the noise

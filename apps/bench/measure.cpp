@@ -48,13 +48,14 @@ std::string milliseconds(double seconds) {
 
 std::vector<Samples> measure(const std::vector<Case>& cases, int rounds, double least_seconds) {
   std::vector<int> calls;
-  for (const Case& one : cases) {
-    one.run();
-    const double seconds = seconds_of(one.run, 1);
-    calls.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
-  }
   std::vector<Samples> samples(cases.size());
-  for (int round = 0; round < rounds; ++round) {
+  for (const Case& one : cases) one.run();
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const double seconds = seconds_of(cases[i].run, 1);
+    calls.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
+    samples[i].add(calls[i] == 1 ? seconds : seconds_of(cases[i].run, calls[i]));
+  }
+  for (int round = 1; round < rounds; ++round) {
     for (size_t i = 0; i < cases.size(); ++i) {
       const size_t turn = round % 2 == 0 ? i : cases.size() - 1 - i;
       samples[turn].add(seconds_of(cases[turn].run, calls[turn]));

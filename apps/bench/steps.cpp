@@ -8,6 +8,7 @@
 #include "apps/bench/machine.h"
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
+#include "data/loader.h"
 #include "kernels/random.h"
 #include "layers/model.h"
 #include "optim/sgd.h"
@@ -17,21 +18,31 @@ namespace noisysgd::bench {
 namespace {
 
 struct Variant {
-  const char* name;
+  const char *key, *name;
   Json noise;
   SecondMoment conv;
 };
 
 const Json diagonal_fisher = {{"type", "diagonal_fisher"}, {"small_batch", 128}};
-const Variant variants[] = {{"plain", {{"type", "none"}}, SecondMoment::none},
-                            {"diag-F exact + noise", diagonal_fisher, SecondMoment::exact},
-                            {"diag-F spatial + noise", diagonal_fisher, SecondMoment::spatial},
-                            {"full Fisher", {{"type", "full_fisher"}}, SecondMoment::exact},
-                            {"block Fisher", {{"type", "block_fisher"}}, SecondMoment::exact},
-                            {"unit Fisher", {{"type", "unit_fisher"}}, SecondMoment::exact},
-                            {"position Fisher", {{"type", "position_fisher"}}, SecondMoment::exact},
-                            {"K-FAC", {{"type", "kfac"}}, SecondMoment::exact},
-                            {"K-FAC matrix-free", {{"type", "kfac"}, {"matrix_free", true}}, SecondMoment::exact}};
+const Variant all_variants[] = {
+    {"plain", "plain", {{"type", "none"}}, SecondMoment::none},
+    {"exact", "diag-F exact + noise", diagonal_fisher, SecondMoment::exact},
+    {"spatial", "diag-F spatial + noise", diagonal_fisher, SecondMoment::spatial},
+    {"full", "full Fisher", {{"type", "full_fisher"}}, SecondMoment::exact},
+    {"block", "block Fisher", {{"type", "block_fisher"}}, SecondMoment::exact},
+    {"unit", "unit Fisher", {{"type", "unit_fisher"}}, SecondMoment::exact},
+    {"position", "position Fisher", {{"type", "position_fisher"}}, SecondMoment::exact},
+    {"kfac", "K-FAC", {{"type", "kfac"}}, SecondMoment::exact},
+    {"kfac_matrix_free", "K-FAC matrix-free", {{"type", "kfac"}, {"matrix_free", true}}, SecondMoment::exact}};
+
+std::vector<Variant> chosen_variants(const std::vector<std::string>& keys) {
+  std::vector<Variant> chosen;
+  for (const Variant& variant : all_variants)
+    if (keys.empty() || std::find(keys.begin(), keys.end(), variant.key) != keys.end()) chosen.push_back(variant);
+  return chosen;
+}
+
+constexpr int few_rounds = 9;  // below: of steps that take long
 
 // What the trainer keeps for a run, and one step of it.
 class Training {
@@ -84,6 +95,24 @@ Batch random_batch(Context& context, const Shape& image, int64_t samples) {
   return batch;
 }
 
+// A data set on which to time what the trainer does for a batch before the network sees it; crops and flips in colour.
+Loader random_loader(Context& context, const Shape& image) {
+  constexpr int64_t count = 10000;
+  Dataset dataset{.name = "benchmark",
+                  .count = count,
+                  .height = image[0],
+                  .width = image[1],
+                  .channels = image[2],
+                  .classes = classes,
+                  .images = {},
+                  .labels = std::vector<int32_t>(count),
+                  .class_names = {}};
+  dataset.images.resize(static_cast<size_t>(count * dataset.image_size()));
+  for (size_t i = 0; i < dataset.images.size(); ++i) dataset.images[i] = static_cast<uint8_t>(i * 2654435761u >> 24);
+  const bool colour = image[2] == 3;
+  return {context, dataset, channel_statistics(dataset), {.padding = colour ? 4 : 0, .flip = colour}};
+}
+
 struct MemoryPeak {
   size_t allocated;  // tensors at their peak, and the queue's workspace
   size_t resident;   // of the process; 0 where the system does not tell
@@ -95,7 +124,7 @@ MemoryPeak measure_memory(const std::string& network, const Variant& variant, co
   Context context({}, options.threads);
   Training training(context, network, variant);
   const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
-  for (int i = 0; i < 2; ++i) training.step(batch, micro);
+  for (int i = 0; i < (options.rounds < few_rounds ? 1 : 2); ++i) training.step(batch, micro);
   return {context.allocator.use().peak + context.queue.workspace_bytes(), marked ? resident_peak() : 0};
 }
 
@@ -105,7 +134,14 @@ std::string mebibytes(size_t bytes) {
 
 }  // namespace
 
+std::vector<std::string> noise_names() {
+  std::vector<std::string> names;
+  for (const Variant& variant : all_variants) names.push_back(variant.key);
+  return names;
+}
+
 Section measure_steps(const std::string& network, const StepOptions& options) {
+  const std::vector<Variant> variants = chosen_variants(options.noises);
   const int64_t micro = options.micro == 0 ? options.batch : options.micro;
   std::vector<MemoryPeak> memory;
   for (const Variant& variant : variants) memory.push_back(measure_memory(network, variant, options, micro));
@@ -119,18 +155,29 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
     cases.push_back(
         {variant.name, [&batch, micro, training = trainings.back().get()] { training->step(batch, micro); }});
   }
+  const Loader loader = random_loader(context, make_network(network)->input_shape());
+  cases.push_back({"loading the batch", [&options, micro, &loader] {
+                     for (int64_t begin = 0; begin < options.batch; begin += micro)
+                       loader.shuffled(begin, std::min(begin + micro, options.batch), 1, 0);
+                   }});
   const std::vector<Samples> times = measure(cases, options.rounds);
 
   Section section{
       .title = fmt::format("Training step: {}, batch {}, micro-batch {}", network, options.batch, micro),
-      .note = fmt::format("Medians of {} alternating steps. Memory: peak of tensors plus workspace; in parentheses the "
-                          "process's resident peak. Time ratios are medians over rounds.",
-                          options.rounds),
-      .table =
-          TextTable({"step", "ms", "p5 – p95", "samples/s", "time / plain", "peak MiB (resident)", "memory / plain"}),
+      .note = fmt::format(
+          "Medians of {} alternating step{}. Memory: peak of tensors plus workspace; in parentheses the "
+          "process's resident peak. Time ratios are medians over rounds. Loading: gathered from the uint8 data set, "
+          "normalised, colour images cropped and flipped; not part of the steps above.",
+          options.rounds, options.rounds > 1 ? "s" : ""),
+      .table = TextTable({"step", "ms", "p5 – p95", "samples/s", fmt::format("time / {}", variants[0].key),
+                          "peak MiB (resident)", fmt::format("memory / {}", variants[0].key)}),
       .key = "steps",
-      .json = {{"network", network}, {"batch", options.batch}, {"micro", micro}, {"variants", Json::array()}}};
-  for (size_t i = 0; i < cases.size(); ++i) {
+      .json = {{"network", network},
+               {"batch", options.batch},
+               {"micro", micro},
+               {"rounds", options.rounds},
+               {"variants", Json::array()}}};
+  for (size_t i = 0; i < variants.size(); ++i) {
     const double time_ratio = times[i].ratio(times[0]);
     const double memory_ratio = static_cast<double>(memory[i].allocated) / static_cast<double>(memory[0].allocated);
     section.table.add_row({cases[i].name, milliseconds(times[i].median()), times[i].spread(),
@@ -145,6 +192,11 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
                                         {"resident_peak_bytes", memory[i].resident},
                                         {"memory_ratio", memory_ratio}});
   }
+  const Samples& loading = times.back();
+  section.table.add_row({cases.back().name, milliseconds(loading.median()), loading.spread(),
+                         fmt::format("{:.0f}", static_cast<double>(options.batch) / loading.median()),
+                         fmt::format("{:.3f}", loading.ratio(times[0])), "", ""});
+  section.json["loading"] = {{"seconds", loading.json()}, {"time_ratio", loading.ratio(times[0])}};
   return section;
 }
 

@@ -113,8 +113,8 @@ void Noise::check_globs(const std::vector<Parameter*>& parameters) const {
   }
 }
 
-int64_t Noise::steps_with_noise(int64_t total_steps) const {
-  return active() ? static_cast<int64_t>(std::llround(options_.stop_fraction * static_cast<double>(total_steps))) : 0;
+double Noise::epochs_with_noise(int64_t epochs) const {
+  return active() ? options_.stop_fraction * static_cast<double>(epochs) : 0;
 }
 
 bool Noise::forms_in_backward() const {

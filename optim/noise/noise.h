@@ -4,8 +4,8 @@
 //     (kernels/sgd_step.h), or an explicit vector per parameter: prepare alone;
 //   * sample_weights: eps = (1/M) sum_n u_n g_n. As loss weights 1 + u_n in the one backward pass, which then leaves
 //     g + eps in the gradient sums, at no cost; or as a second backward pass with weights u_n where the gradient must
-//     stay unweighted: noise after the momentum buffer, for some parameters only, true Fisher, match_trace, or
-//     statistics of the gradient in the same step;
+//     stay unweighted: noise after the momentum buffer, for some parameters only, true Fisher, match_trace, clipping,
+//     or statistics of the gradient in the same step;
 //   * needs: sums that the layers' backward adds to Parameter::noise_sum or the Kronecker factors.
 #pragma once
 
@@ -159,8 +159,8 @@ class Noise {
   bool applies_to(std::string_view parameter) const;
   // Throws Error for a glob that matches no parameter.
   void check_globs(const std::vector<Parameter*>& parameters) const;
-  // Number of steps of a run that draw noise.
-  int64_t steps_with_noise(int64_t total_steps) const;
+  // The first so many epochs of a run draw noise.
+  double epochs_with_noise(int64_t epochs) const;
   // Fills the noise of every segment that the globs match, scaled.
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const;
 

@@ -1,6 +1,8 @@
 #include "apps/experiment.h"
 
+#include "core/file.h"
 #include "tests/catch.h"
+#include "tests/temporary_folder.h"
 
 using namespace noisysgd;
 
@@ -64,6 +66,39 @@ TEST_CASE("precision is tf32 unless asked for, and a regime may have its own") {
   CHECK(experiment.regimes[1].precision == kernels::Precision::fp32);
   CHECK(experiment.regimes[2].precision == kernels::Precision::tf32);
   CHECK(any_mentions(problems_of(R"({"precision": "fp16"})"), "$.precision"));
+}
+
+TEST_CASE("what the paper's protocol does not use is off unless asked for") {
+  const Regime regime = read_experiment(Json::object(), "test", {}).regimes.at(0);
+  CHECK(regime.batch.changes.empty());
+  CHECK(regime.scaling.factor(4096) == 1);
+  CHECK(regime.label_smoothing == 0);
+  CHECK_FALSE(regime.sgd.clip_norm);
+  CHECK_FALSE(regime.sgd.nesterov);
+  CHECK(regime.schedule.type == ScheduleType::constant);
+  CHECK_FALSE(regime.weight_average);
+  CHECK(regime.data.dataset.holdout == 0);
+}
+
+TEST_CASE("seed and seeds on the command line take each other's place in the file") {
+  const noisysgd::test::TemporaryFolder folder;
+  const auto seeds_with = [&](const char* text, const std::vector<std::string>& assignments) {
+    const std::filesystem::path path = folder.path() / "config.json";
+    write_file_atomically(path, text);
+    return read_experiment_file(path.string(), assignments, {}).seeds;
+  };
+  using Seeds = std::vector<uint64_t>;
+  CHECK(seeds_with(R"({"seed": 1})", {"seeds=[2, 3]"}) == Seeds{2, 3});
+  CHECK(seeds_with(R"({"seeds": [1, 2]})", {"seed=4"}) == Seeds{4});
+  CHECK(seeds_with(R"({"seeds": [1, 2]})", {"seeds[1]=7"}) == Seeds{1, 7});
+  CHECK(seeds_with("{}", {"seed=4", "seeds=[5]"}) == Seeds{5});  // the later word counts
+  CHECK_THROWS_AS(seeds_with(R"({"seed": 1, "seeds": [2]})", {}), ConfigError);
+}
+
+TEST_CASE("regimes are evaluated on the same kind of images") {
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A"}, {"name": "B", "data": {"holdout": 5}}]})"),
+                     "data.holdout: regime \"A\" is evaluated on test images and \"B\" on holdout images"));
+  CHECK(problems_of(R"({"regimes": [{"name": "A"}, {"name": "B"}], "data": {"holdout": 5}})").empty());
 }
 
 TEST_CASE("mistakes of regimes and seeds name the regime") {

@@ -40,23 +40,23 @@ Values values_of(const Model& model) {
   return values;
 }
 
-// Three noisy steps of a small residual network on batches of 64, ghost size 8, in micro-batches of the given size.
-Values three_steps(int64_t micro) {
-  const int64_t samples = 64, classes = 5;
-  const Shape image{8, 8, 3};
+// Three noisy steps of a small residual network on batches of so many samples, in micro-batches of the given size.
+Values three_steps(int64_t samples, int64_t ghost_size, int64_t micro) {
+  const int64_t classes = 5;
+  const Shape image{4, 4, 3};
   Context context({}, 1);
-  Model model(context, resnet(image, classes, {.depth = 8, .ghost_size = 8}), classes);
+  Model model(context, resnet(image, classes, {.depth = 8, .ghost_size = ghost_size}), classes);
   model.arena().require_second_moment();
   model.arena().initialise(3);
   const FisherOptions fisher;
   const NoiseRegistry registry = NoiseRegistry::builtin();
-  Config config(Json{{"type", "diagonal_fisher"}, {"small_batch", 8}});
+  Config config(Json{{"type", "diagonal_fisher"}, {"small_batch", ghost_size}});
   const Noise noise = Noise::read(config.root(), registry);
   Sgd sgd(context, {.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-4}, fisher, noise);
   for (uint32_t step = 0; step < 3; ++step) {
     const Batch batch = random_batch(context, image, samples, classes, 10 * step);
     model.arena().zero_sums();
-    const NoisePasses passes = sgd.passes({samples, 8, 4, step});
+    const NoisePasses passes = sgd.passes({samples, ghost_size, 4, step});
     for (int64_t begin = 0; begin < samples; begin += micro) {
       AccumulateOptions options;
       options.seed = 4;
@@ -107,16 +107,18 @@ Json final_state(const std::filesystem::path& folder) {
 }  // namespace
 
 TEST_CASE("micro-batches of one ghost group give the whole batch's parameters, diag(F) and running statistics") {
-  const Values whole = three_steps(64);
-  for (const int64_t micro : {8, 32}) {
-    const Values cut = three_steps(micro);
+  struct {
+    int64_t samples, ghost_size, micro;
+  } const cuts[] = {{4096, 128, 128}, {4096, 128, 1024}, {64, 8, 8}};  // the first: M_L as M_L/M_S times M_S
+  for (const auto& [samples, ghost_size, micro] : cuts) {
+    const Values whole = three_steps(samples, ghost_size, samples), cut = three_steps(samples, ghost_size, micro);
     for (const auto& [name, values] : whole) {
       double difference = 0, norm = 0;
       for (size_t i = 0; i < values.size(); ++i) {
         difference += std::pow(double{values[i]} - cut.at(name)[i], 2);
         norm += std::pow(double{values[i]}, 2);
       }
-      INFO(name << " in micro-batches of " << micro);
+      INFO(name << ": " << samples << " samples in micro-batches of " << micro);
       REQUIRE(norm > 0);
       CHECK(std::sqrt(difference / norm) <= 1e-6);
     }
@@ -164,12 +166,43 @@ TEST_CASE("the rate of every step: linear warm-up, then milestones") {
   for (size_t i = 0; i < 16; ++i) CHECK(rates[i] == Approx(expected[i]));
 }
 
-TEST_CASE("noise is drawn in the first quarter of the steps, and in no other") {
+TEST_CASE("a last batch of one sample, which has no variance, is left out where it would have to be normalised") {
+  const TemporaryFolder folder;
+  // 33 images: two batches of 16, and one of 1 that only the network without batch norm trains on.
+  run(plain_regime({"data.train_size=33"}), folder.path() / "norm");
+  CHECK(final_state(folder.path() / "norm").at("last_epoch_sums").at("samples") == 32);
+  CHECK(final_state(folder.path() / "norm").at("step") == 2);
+  run(plain_regime({"data.train_size=33", R"(model={"type": "mlp", "hidden": [4]})"}), folder.path() / "plain");
+  CHECK(final_state(folder.path() / "plain").at("last_epoch_sums").at("samples") == 33);
+  CHECK(final_state(folder.path() / "plain").at("step") == 3);
+}
+
+TEST_CASE("the loss with label smoothing is the mixture of the losses without and with complete smoothing") {
+  const TemporaryFolder folder;
+  std::map<std::string, double> first_loss;
+  for (const std::string smoothing : {"0", "0.25", "0.5"}) {
+    run(plain_regime({"loss.label_smoothing=" + smoothing}), folder.path() / smoothing);
+    first_loss[smoothing] = logged(folder.path() / smoothing, "loss").front();
+  }
+  CHECK(first_loss["0"] != first_loss["0.5"]);
+  CHECK(first_loss["0.25"] == Approx(0.5 * (first_loss["0"] + first_loss["0.5"])).epsilon(1e-6));
+}
+
+TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") {
   const TemporaryFolder folder;
   run(plain_regime({"epochs=8", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}), folder.path());
   const std::vector<double> norms = logged(folder.path(), "noise_norm");
   REQUIRE(norms.size() == 16);
   for (size_t i = 0; i < 16; ++i) CHECK((norms[i] > 0) == (i < 4));
+
+  // Two epochs of 8 steps, then six of 2: the first quarter of the epochs is 16 of 28 steps.
+  const TemporaryFolder changed;
+  run(plain_regime({"epochs=8", R"(noise={"type": "diagonal_fisher", "small_batch": 2})",
+                    R"(batch.change=[{"epochs": 2, "size": 4}])"}),
+      changed.path());
+  const std::vector<double> over_change = logged(changed.path(), "noise_norm");
+  REQUIRE(over_change.size() == 28);
+  for (size_t i = 0; i < 28; ++i) CHECK((over_change[i] > 0) == (i < 16));
 }
 
 TEST_CASE("a batch change trains its epochs in its own batches, at its own rate") {

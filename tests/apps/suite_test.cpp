@@ -126,6 +126,46 @@ TEST_CASE("a suite runs what is selected and not finished, and sets the paper's 
         std::string::npos);
 }
 
+TEST_CASE("a run that diverges is named, and the others are made all the same") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> changes{"budget=0.5", "regimes[1].optimizer={\"learning_rate\": 1e30}",
+                                         "regimes[1].epochs=8"};
+  const Experiment experiment = experiment_with(changes);
+  const std::string error = error_of([&] { train_selected(experiment, folder.path(), {}); });
+  for (const char* seed : {"LB/seed-1: the loss is not finite at step ", "LB/seed-2: the loss is not finite at step "})
+    CHECK(error.find(seed) != std::string::npos);
+  for (const char* run : {"SB/seed-1", "SB/seed-2", "free/seed-1", "free/seed-2"})
+    CHECK(is_finished(folder.path() / run));
+  CHECK_FALSE(is_finished(folder.path() / "LB/seed-1"));
+  const std::string table = read_file(folder.path() / "table.txt");
+  CHECK(table.find("4 of 6 runs finished, 2 diverged") != std::string::npos);
+  CHECK(table.find("seed 1 at step 2, seed 2 at step 2") != std::string::npos);
+  const Json rows = parse_json(read_file(folder.path() / "table.json"), "table").at("rows");
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[1].at("runs").empty());
+  CHECK_FALSE(rows[1].contains("test_accuracy"));
+  REQUIRE(rows[1].at("diverged").size() == 2);
+  CHECK(rows[1].at("diverged")[1].at("seed") == 2);
+  CHECK(rows[0].at("diverged").empty());
+
+  // What is selected and did not diverge ends well; the table still knows of the others.
+  CHECK(train_selected(experiment, folder.path(), {"regime=free"}) == RunOutcome::finished);
+  CHECK(read_file(folder.path() / "table.txt") == table);
+}
+
+TEST_CASE("held-out images have a column of their own name") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "data.holdout=16", "seeds=[1]"});
+  REQUIRE(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  const std::string table = read_file(folder.path() / "table.txt");
+  CHECK(table.find("evaluated on 16 images held out of the training set") != std::string::npos);
+  CHECK(table.find("holdout accuracy %") != std::string::npos);
+  CHECK(table.find("test accuracy %") == std::string::npos);
+  const Json row = parse_json(read_file(folder.path() / "table.json"), "table").at("rows")[0];
+  CHECK(row.at("holdout_accuracy").at("mean") == row.at("runs")[0].at("holdout_accuracy"));
+  CHECK(row.at("runs")[0].at("training_images") == 80);
+}
+
 TEST_CASE("published numbers are no part of what makes a run") {
   const Regime with = experiment_with({}).regimes[0];
   CHECK(with.expected_accuracy == 93.25);

@@ -115,6 +115,15 @@ TEST_CASE("bad calls end with status 1 and one line that names the thing and the
   check_one_line(Command(NSGD_TRAIN_PROGRAM, {"absent.json"}, empty.path()).wait(), {"absent.json"});
 }
 
+TEST_CASE("a run that diverges ends with status 1, one line and a table that says so") {
+  const Workplace place;
+  check_one_line(place.run({"--output", "out", "--set", "optimizer.learning_rate=1e30"}),
+                 {"out", "not finite at step"});
+  std::ifstream table(place.path() / "out/table.txt");
+  const std::string text{std::istreambuf_iterator<char>(table), {}};
+  CHECK(contains(text, "0 of 1 runs finished, 1 diverged"));
+}
+
 TEST_CASE("a word for a key that wants one may look like another JSON type") {
   const Workplace place;
   const CommandResult result = place.run({"--dry-run", "--set", "fisher.kind=true"});

@@ -190,6 +190,29 @@ TEST_CASE("a loss that is not finite stops the run, names step and layer, and ke
   CHECK(error.find("not finite at step") != std::string::npos);
   CHECK(error.find("layer '") != std::string::npos);
   CHECK_FALSE(is_finished(folder.path() / "nan"));
+  const Json record = run_divergence(folder.path() / "nan").value();
+  CHECK(record.at("seed") == 7);
+  CHECK(error.find(fmt::format("step {} ", record.at("step").get<int64_t>())) != std::string::npos);
+}
+
+TEST_CASE("held-out images are evaluated in place of the test images, and named in every file of the run") {
+  const TemporaryFolder folder;
+  REQUIRE(run(regime_with({"epochs=1", "data.holdout=88"}), folder.path()) == RunOutcome::finished);
+  const Json summary = run_summary(folder.path()).value();
+  CHECK(summary.at("training_images") == 512);
+  CHECK(summary.at("holdout_images") == 88);
+  CHECK(summary.at("holdout_accuracy").get<double>() >= 0);
+  CHECK_FALSE(summary.contains("test_accuracy"));
+  CHECK(metrics(folder.path()).back().at("split") == "holdout");
+
+  // The same images as the last of a longer training set that has none held out.
+  DataCache data;
+  const auto whole = data.get(regime_with({})), cut = data.get(regime_with({"data.holdout=88"}));
+  const auto first = static_cast<size_t>(512 * whole->sets.train.image_size());
+  const std::vector<uint8_t>& all = whole->sets.train.images;
+  CHECK(cut->sets.train.images == std::vector<uint8_t>(all.begin(), all.begin() + first));
+  CHECK(cut->sets.test.images == std::vector<uint8_t>(all.begin() + first, all.end()));
+  CHECK(cut->normalisation.mean == channel_statistics(cut->sets.train).mean);
 }
 
 TEST_CASE("the CPU computes in fp32 whatever precision is asked for, and the summary says so") {
@@ -216,7 +239,27 @@ TEST_CASE("a folder of another configuration or seed is refused and left as it i
   const TemporaryFolder folder;
   REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
   const auto before = tensors(folder.path());
-  CHECK(error_of(regime_with({"epochs=2"}), folder.path()).find("another configuration") != std::string::npos);
-  CHECK(error_of(regime_with({"epochs=1"}), folder.path(), 8).find("another configuration") != std::string::npos);
+  CHECK(error_of(regime_with({"epochs=2", "batch.micro=32"}), folder.path())
+            .find("another configuration ($.batch.micro: null there, 32 here; $.epochs: 1 there, 2 "
+                  "here); use another --output") != std::string::npos);
+  CHECK(error_of(regime_with({"epochs=1"}), folder.path(), 8).find("(seed: 7 there, 8 here)") != std::string::npos);
   CHECK(tensors(folder.path()) == before);
+}
+
+TEST_CASE("a folder from before a key is continued where that key has its default, and refused where it has not") {
+  const TemporaryFolder folder;
+  REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  const auto path = folder.path() / "config.json";
+  Json older = parse_json(read_file(path), "config.json");
+  REQUIRE(older.at("config").at("optimizer").erase("clip_norm") == 1);
+  REQUIRE(older.at("config").at("data").erase("holdout") == 1);
+  write_file_atomically(path, older.dump(2));
+  CHECK(error_of(regime_with({"epochs=1"}), folder.path()).empty());
+  CHECK(error_of(regime_with({"epochs=1", "optimizer.clip_norm=2"}), folder.path())
+            .find("($.optimizer.clip_norm: null there, 2") != std::string::npos);
+  // A key that no version reads any more.
+  older.at("config")["epoch"] = 1;
+  write_file_atomically(path, older.dump(2));
+  const std::string error = error_of(regime_with({"epochs=1"}), folder.path());
+  CHECK(error.find("$.epoch: 1 there, absent here") != std::string::npos);
 }

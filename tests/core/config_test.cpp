@@ -309,6 +309,20 @@ TEST_CASE("merge_config replaces an object whose type changes, and only that") {
   CHECK(merge_config(Json::parse(R"({"sigma": 1})"), Json::parse(R"({"type": "x"})")).size() == 2);
 }
 
+TEST_CASE("config_differences names every place where two documents differ, and nothing else") {
+  const Json there =
+      Json::parse(R"({"a": {"b": 1, "old": "x"}, "list": [1, {"c": 2}], "short": [1], "same": [null, {}]})");
+  const Json here =
+      Json::parse(R"({"same": [null, {}], "a": {"b": 2, "new": false}, "list": [1, {"c": 3}], "short": []})");
+  CHECK(config_differences(there, there).empty());
+  CHECK(config_differences(there, here) ==
+        std::vector<std::string>{"$.a.b: 1 there, 2 here", "$.a.old: \"x\" there, absent here",
+                                 "$.a.new: absent there, false here", "$.list[1].c: 2 there, 3 here",
+                                 "$.short: [1] there, [] here"});
+  CHECK(config_differences(Json{{"a", nullptr}}, Json::object()) ==
+        std::vector<std::string>{"$.a: null there, absent here"});
+}
+
 TEST_CASE("apply_override sets one value, parsed as JSON where it is JSON") {
   const auto after = [](const char* document, const char* assignment) {
     Json json = Json::parse(document);

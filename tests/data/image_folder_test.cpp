@@ -140,6 +140,29 @@ TEST_CASE("limits take images of all classes") {
   check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"train", "21", "20"});
 }
 
+TEST_CASE("held-out images are of all classes, and neither trained on nor taken from the test folder") {
+  const TemporaryFolder folder;
+  for (const int label : {0, 1})
+    for (int i = 0; i < 5; ++i)
+      put_png(folder.path() / "train" / std::to_string(label) / (std::to_string(i) + ".png"), 1, 1, 1,
+              {static_cast<uint8_t>(10 * label + i)});
+  ImageFolderOptions options;
+  options.holdout = 4;
+  {
+    const auto [train, test] = load_image_folder(folder.path(), options);
+    CHECK(test.images == Bytes{0, 2, 10, 12});
+    CHECK(test.labels == std::vector<int32_t>{0, 0, 1, 1});
+    CHECK(train.images == Bytes{1, 3, 4, 11, 13, 14});
+    CHECK(train.labels == std::vector<int32_t>{0, 0, 0, 1, 1, 1});
+  }
+  options.train_limit = options.test_limit = 2;
+  const auto [train, test] = load_image_folder(folder.path(), options);
+  CHECK(train.images == Bytes{1, 11});
+  CHECK(test.images == Bytes{0, 10});
+  options.holdout = 10;
+  check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"train", "holdout is 10", "to 9"});
+}
+
 TEST_CASE("bad folders and images are refused by name") {
   const TemporaryFolder folder;
   const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };

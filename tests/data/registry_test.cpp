@@ -128,6 +128,33 @@ TEST_CASE("limits keep the first images and cannot exceed what exists") {
   check_mentions(error_of([&] { load_dataset(options); }), {"train_limit is -1"});
 }
 
+TEST_CASE("the last training images are held out as test images, before limits are applied") {
+  const TemporaryFolder folder;
+  put_idx_set(folder.path(), false);
+  auto options = options_for("mnist", folder.path());
+  options.holdout = 2;
+  const Bytes all = noise_bytes(12, 1);
+  {
+    const auto [train, test] = load_dataset(options);
+    CHECK(train.count == 1);
+    CHECK(train.images == Bytes(all.begin(), all.begin() + 4));
+    CHECK(train.labels == std::vector<int32_t>{0});
+    CHECK(test.count == 2);
+    CHECK(test.images == Bytes(all.begin() + 4, all.end()));
+    CHECK(test.labels == std::vector<int32_t>{1, 9});
+    CHECK(test.classes == 10);
+    CHECK(test.name == "mnist held-out images");
+  }
+  options.train_limit = options.test_limit = 1;
+  const auto [train, test] = load_dataset(options);
+  CHECK(train.labels == std::vector<int32_t>{0});
+  CHECK(test.labels == std::vector<int32_t>{1});
+  options.train_limit = 2;
+  check_mentions(error_of([&] { load_dataset(options); }), {"train_limit is 2", "0 (all) to 1"});
+  options.holdout = 3;
+  check_mentions(error_of([&] { load_dataset(options); }), {"mnist training images", "holdout is 3", "0 (none) to 2"});
+}
+
 TEST_CASE("synthetic data need no files; unknown types are refused with the known ones") {
   DatasetOptions options;
   options.synthetic.train_count = 20;

@@ -42,6 +42,24 @@ TEST_CASE("a batch change: the first epochs in small batches at their own rate, 
   }
 }
 
+TEST_CASE("the steps of the first epochs, across a batch change") {
+  // Three epochs of 3 steps, two of 2.
+  const BatchSchedule schedule({{3, 4, 1}, {2, 8, 1}}, 10, false);
+  const std::pair<double, int64_t> expected[] = {{0, 0},    {1, 3},  {1.25, 4}, {3, 9},
+                                                 {3.5, 10}, {4, 11}, {5, 13},   {9, 13}};
+  for (const auto& [epochs, steps] : expected) {
+    INFO(epochs << " epochs");
+    CHECK(schedule.steps_of_first(epochs) == steps);
+  }
+}
+
+TEST_CASE("an incomplete last batch that is too small to train on is left out") {
+  CHECK(BatchSchedule({{2, 4, 1}}, 9, false, 2).total_steps() == 4);
+  CHECK(BatchSchedule({{2, 4, 1}}, 10, false, 2).total_steps() == 6);
+  CHECK(BatchSchedule({{2, 4, 1}}, 9, false).total_steps() == 6);
+  CHECK_THROWS_WITH(BatchSchedule({{2, 4, 1}}, 1, false, 2), "1 training images make no batch of 4");
+}
+
 TEST_CASE("milestones in epochs hold across a batch change") {
   const BatchSchedule schedule({{3, 4, 1}, {2, 8, 1}}, 10, false);
   ScheduleOptions options;

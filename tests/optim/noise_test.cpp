@@ -106,11 +106,11 @@ TEST_CASE("globs choose the parameters that receive noise") {
                     "noise.parameters: \"conv?.*\" matches no parameter of this network");
 }
 
-TEST_CASE("noise stops after its fraction of the steps") {
-  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1})").steps_with_noise(1000) == 250);
-  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1, "stop_fraction": 1})").steps_with_noise(7) == 7);
-  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1, "stop_fraction": 0})").steps_with_noise(7) == 0);
-  CHECK(noise_from("{}").steps_with_noise(1000) == 0);
+TEST_CASE("noise stops after its fraction of the epochs") {
+  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1})").epochs_with_noise(200) == 50);
+  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1, "stop_fraction": 1})").epochs_with_noise(7) == 7);
+  CHECK(noise_from(R"({"type": "isotropic", "sigma": 1, "stop_fraction": 0})").epochs_with_noise(7) == 0);
+  CHECK(noise_from("{}").epochs_with_noise(200) == 0);
 }
 
 TEST_CASE("noise options are read strictly") {

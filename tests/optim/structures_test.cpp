@@ -311,6 +311,9 @@ TEST_CASE("the gradient stays apart from the noise where only a part of it is wa
     net.accumulate(sgd, 0, false);
     CHECK_FALSE(net.in_gradient);
   }
+  Sgd clipped(net.context, {.clip_norm = 1.0}, {}, noise_from(with_small_batch("full_fisher")));
+  net.accumulate(clipped, 0, false);
+  CHECK_FALSE(net.in_gradient);  // the gradient is clipped before noise is added
 }
 
 TEST_CASE("noise does not depend on micro-batches or threads") {

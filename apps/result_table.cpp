@@ -1,0 +1,135 @@
+#include "apps/result_table.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "apps/progress.h"
+#include "apps/trainer.h"
+#include "core/file.h"
+#include "core/text_table.h"
+
+namespace noisysgd {
+
+namespace {
+
+struct Spread {
+  double mean = 0, deviation = 0;  // deviation: of the sample, n-1; 0 for one value
+  size_t count = 0;
+
+  Json json() const { return {{"mean", mean}, {"standard_deviation", deviation}}; }
+  std::string text(double factor, int digits) const {
+    if (count == 0) return "";
+    std::string text = fmt::format("{:.{}f}", factor * mean, digits);
+    if (count > 1) text += fmt::format(" ± {:.{}f}", factor * deviation, digits);
+    return text;
+  }
+};
+
+Spread spread_of(const std::vector<Json>& summaries, const std::string& key) {
+  Spread spread;
+  spread.count = summaries.size();
+  for (const Json& summary : summaries)
+    spread.mean += summary.at(key).get<double>() / static_cast<double>(spread.count);
+  if (spread.count < 2) return spread;
+  double squares = 0;
+  for (const Json& summary : summaries) squares += std::pow(summary.at(key).get<double>() - spread.mean, 2);
+  spread.deviation = std::sqrt(squares / static_cast<double>(spread.count - 1));
+  return spread;
+}
+
+// "NAME: mean ± standard deviation after training, 3 seeds; a trial at budget 0.1: 20 epochs; evaluated on 5000 images
+// held out of the training set; 4 of 9 runs finished, 1 diverged"
+std::string title_of(const Experiment& experiment, size_t finished, size_t diverged) {
+  const size_t seeds = experiment.seeds.size(), runs = seeds * experiment.regimes.size();
+  std::string title = fmt::format("{}: {} after training, {} seed{}", experiment.name,
+                                  seeds > 1 ? "mean ± standard deviation" : "result", seeds, seeds > 1 ? "s" : "");
+  const Regime& first = experiment.regimes.front();
+  if (experiment.budget != 1)
+    title +=
+        fmt::format("; a trial at budget {}: {} epoch{}", experiment.budget, first.epochs, first.epochs > 1 ? "s" : "");
+  if (first.data.dataset.holdout > 0)
+    title += fmt::format("; evaluated on {} images held out of the training set", first.data.dataset.holdout);
+  if (finished < runs) title += fmt::format("; {} of {} runs finished", finished, runs);
+  if (diverged > 0) title += fmt::format(", {} diverged", diverged);
+  return title;
+}
+
+// "seed 2 at step 17"
+std::string divergence_text(const std::vector<Json>& diverged) {
+  std::vector<std::string> parts;
+  for (const Json& run : diverged)
+    parts.push_back(fmt::format("seed {} at step {}", run.at("seed").get<uint64_t>(), run.at("step").get<int64_t>()));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace
+
+RegimeResults read_results(const std::vector<std::filesystem::path>& folders) {
+  RegimeResults results;
+  for (const auto& folder : folders) {
+    if (auto summary = run_summary(folder))
+      results.finished.push_back(std::move(*summary));
+    else if (auto divergence = run_divergence(folder))
+      results.diverged.push_back(std::move(*divergence));
+  }
+  return results;
+}
+
+std::string write_result_table(const Experiment& experiment, const std::vector<RegimeResults>& results,
+                               const std::filesystem::path& folder) {
+  const std::vector<Regime>& regimes = experiment.regimes;
+  const std::string evaluated = regimes.front().data.evaluated_set();
+  const bool published =
+      std::any_of(regimes.begin(), regimes.end(), [](const Regime& regime) { return regime.expected_accuracy; });
+  size_t finished = 0, diverged = 0;
+  for (const RegimeResults& result : results) {
+    finished += result.finished.size();
+    diverged += result.diverged.size();
+  }
+
+  std::vector<std::string> header{"regime"};
+  if (published) header.push_back("paper %");
+  header.insert(header.end(), {evaluated + " accuracy %", "best %", "train loss", "train accuracy %", "time"});
+  if (diverged > 0) header.push_back("diverged");
+  TextTable table(header);
+  Json rows = Json::array();
+  for (size_t i = 0; i < regimes.size(); ++i) {
+    const Regime& regime = regimes[i];
+    const std::vector<Json>& summaries = results[i].finished;
+    if (summaries.empty() && results[i].diverged.empty()) continue;
+    const std::string accuracy_key = evaluated + "_accuracy", best_key = "best_" + accuracy_key;
+    const Spread accuracy = spread_of(summaries, accuracy_key), best = spread_of(summaries, best_key),
+                 loss = spread_of(summaries, "train_loss"), train_accuracy = spread_of(summaries, "train_accuracy"),
+                 seconds = spread_of(summaries, "seconds");
+    std::vector<std::string> cells{regime.name.empty() ? experiment.name : regime.name};
+    if (published) cells.push_back(regime.expected_accuracy ? fmt::format("{:.2f}", *regime.expected_accuracy) : "");
+    cells.insert(cells.end(), {accuracy.text(100, 2), best.text(100, 2), loss.text(1, 4), train_accuracy.text(100, 2),
+                               summaries.empty() ? "" : format_duration(seconds.mean)});
+    if (diverged > 0) cells.push_back(divergence_text(results[i].diverged));
+    table.add_row(cells);
+
+    Json row{{"regime", regime.name}};
+    if (!summaries.empty())
+      row.update({{accuracy_key, accuracy.json()},
+                  {best_key, best.json()},
+                  {"train_loss", loss.json()},
+                  {"train_accuracy", train_accuracy.json()},
+                  {"seconds", seconds.mean}});
+    row["runs"] = summaries;
+    row["diverged"] = results[i].diverged;
+    if (regime.expected_accuracy) row["published_test_accuracy"] = *regime.expected_accuracy / 100;
+    rows.push_back(std::move(row));
+  }
+
+  const std::string title = title_of(experiment, finished, diverged), text = title + "\n" + table.text();
+  write_file_atomically(folder / "table.txt", text);
+  write_file_atomically(folder / "table.md", title + "\n\n" + table.markdown());
+  const Json document{
+      {"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
+  write_file_atomically(folder / "table.json", document.dump(2) + "\n");
+  return text;
+}
+
+}  // namespace noisysgd
