@@ -299,7 +299,7 @@ class Run {
     const double seconds = seconds_since(started_);
     const int64_t done = state_.step - first_step_;
     const double per_step = done > 0 ? seconds / static_cast<double>(done) : 0;
-    const int64_t samples = schedule_.position(state_.step - 1).phase->size;
+    const int64_t samples = std::min(train_.count(), schedule_.position(state_.step - 1).phase->size);
     return {epoch,
             regime_.epochs,
             state_.step,

@@ -41,9 +41,9 @@ Values values_of(const Model& model) {
 }
 
 // Three noisy steps of a small residual network on batches of so many samples, in micro-batches of the given size.
-Values three_steps(int64_t samples, int64_t ghost_size, int64_t micro) {
+Values three_steps(int64_t side, int64_t samples, int64_t ghost_size, int64_t micro) {
   const int64_t classes = 5;
-  const Shape image{4, 4, 3};
+  const Shape image{side, side, 3};
   Context context({}, 1);
   Model model(context, resnet(image, classes, {.depth = 8, .ghost_size = ghost_size}), classes);
   model.arena().require_second_moment();
@@ -108,10 +108,11 @@ Json final_state(const std::filesystem::path& folder) {
 
 TEST_CASE("micro-batches of one ghost group give the whole batch's parameters, diag(F) and running statistics") {
   struct {
-    int64_t samples, ghost_size, micro;
-  } const cuts[] = {{4096, 128, 128}, {4096, 128, 1024}, {64, 8, 8}};  // the first: M_L as M_L/M_S times M_S
-  for (const auto& [samples, ghost_size, micro] : cuts) {
-    const Values whole = three_steps(samples, ghost_size, samples), cut = three_steps(samples, ghost_size, micro);
+    int64_t side, samples, ghost_size, micro;
+  } const cuts[] = {{4, 4096, 128, 128}, {4, 4096, 128, 1024}, {8, 64, 8, 8}};  // the first: M_L as M_L/M_S times M_S
+  for (const auto& [side, samples, ghost_size, micro] : cuts) {
+    const Values whole = three_steps(side, samples, ghost_size, samples),
+                 cut = three_steps(side, samples, ghost_size, micro);
     for (const auto& [name, values] : whole) {
       double difference = 0, norm = 0;
       for (size_t i = 0; i < values.size(); ++i) {

@@ -117,7 +117,8 @@ TEST_CASE("bad calls end with status 1 and one line that names the thing and the
 
 TEST_CASE("a run that diverges ends with status 1, one line and a table that says so") {
   const Workplace place;
-  check_one_line(place.run({"--output", "out", "--set", "optimizer.learning_rate=1e30"}),
+  check_one_line(place.run({"--output", "out", "--set", "optimizer.learning_rate=1e30", "--set",
+                            R"(model={"type": "mlp", "hidden": [8]})"}),
                  {"out", "not finite at step"});
   std::ifstream table(place.path() / "out/table.txt");
   const std::string text{std::istreambuf_iterator<char>(table), {}};
