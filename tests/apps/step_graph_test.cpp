@@ -21,9 +21,9 @@ constexpr const char* base = R"({
   "batch": {"size": 64, "ghost_size": 32, "drop_last": true}, "epochs": 3, "logging": {"every_steps": 4},
   "optimizer": {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.001}, "schedule": {"type": "cosine"}})";
 
-const char* const models[] = {
-    R"({"type": "mlp", "hidden": [32, 16]})", R"({"type": "lenet", "channels": [4, 8], "hidden": 16})",
-    R"({"type": "sequential", "layers": [
+const char* const models[] = {R"({"type": "mlp", "hidden": [32, 16]})",
+                              R"({"type": "lenet", "channels": [4, 8], "hidden": 16})",
+                              R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2, "padding": 1, "bias": false},
        {"type": "batch_norm"}, {"type": "relu"}, {"type": "dropout", "probability": 0.1},
        {"type": "residual", "body": [{"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1, "bias": false},
