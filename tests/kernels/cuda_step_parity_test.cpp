@@ -2,6 +2,7 @@
 // counts, and the numbers that scale its update.
 #include <cmath>
 
+#include "kernels/memory.h"
 #include "kernels/pick_samples.h"
 #include "kernels/sample_weights.h"
 #include "kernels/step_factors.h"
@@ -95,17 +96,17 @@ TEST_CASE("a closed step counts towards epoch and window, and the first loss tha
       {LossSums{.loss = 3, .correct = 2, .samples = 8}, LossSums{.loss = NAN, .samples = 8, .nonfinite = 5}});
   Mirrored<StepValues> values({StepValues{}});
   both.run([&](Queue& q) {
-    set_step_values(q, {.step = 41, .epoch = 2, .first_sample = 16, .learning_rate = 0.5f}, values.on(q));
+    set_step_values(q, StepValues{.step = 41, .epoch = 2, .first_sample = 16, .learning_rate = 0.5f}, values.on(q));
     TrainingSums* const to = sums.on(q);
     const auto close = [&](int which) {
       copy(q, sizeof(LossSums), step.on(q) + which, &to->step);
-      close_step(q, {0, &values.on(q)->step}, to);
+      close_step(q, StepNumber(0, &values.on(q)->step), to);
     };
     close(0);
     restart_sums(q, true, false, to);
     close(0);
     close(1);
-    set_step_values(q, {.step = 42, .epoch = 2, .first_sample = 16, .learning_rate = 0.5f}, values.on(q));
+    set_step_values(q, StepValues{.step = 42, .epoch = 2, .first_sample = 16, .learning_rate = 0.5f}, values.on(q));
     close(1);
   });
   for (const TrainingSums& read : {sums.on_cpu()[0], sums.on_cuda()[0]}) {
