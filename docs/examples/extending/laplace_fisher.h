@@ -19,8 +19,9 @@ class LaplaceFisher : public noisysgd::NoiseStructure {
 
   bool needs_second_moment() const override { return true; }
 
-  // One vector per parameter, added to its mean gradient as it stands; step.vectors keeps it until then. The numbers
-  // are a function of (seed, step, parameter, index), so a resumed run continues with the same ones.
+  // One vector per parameter, added to its mean gradient as it stands; step.vectors
+  // keeps it until then. The numbers are a function of (seed, step, parameter, index),
+  // so a resumed run continues with the same ones.
   void prepare(const noisysgd::NoiseStep& step, std::span<noisysgd::kernels::SgdSegment> segments) override {
     const double root_kappa = std::sqrt(noisysgd::noise_kappa(step.batch, small_batch_));
     for (size_t p = 0; p < segments.size(); ++p) {
