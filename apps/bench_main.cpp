@@ -16,7 +16,7 @@
 #include "apps/run_main.h"
 #include "apps/train_app.h"
 #include "core/file.h"
-#include "kernels/cuda/event_timer.h"
+#include "kernels/cuda/device.h"
 #include "kernels/queue.h"
 
 namespace {
@@ -86,10 +86,11 @@ int run_benchmarks(const Arguments& arguments) {
 }
 
 kernels::Precision precision_of(const std::string& name, const Device& device) {
-  using kernels::Precision;
   NSGD_CHECK(name.empty() || device.backend == Backend::cuda, "--precision {}: the processor computes in fp32", name);
-  if (device.backend == Backend::cpu || name == "fp32") return Precision::fp32;
-  return name == "bf16" ? Precision::bf16 : Precision::tf32;
+  if (device.backend == Backend::cpu) return kernels::Precision::fp32;
+  for (const kernels::Precision precision : kernels::precisions)
+    if (name == name_of(precision)) return precision;
+  return kernels::Precision::tf32;
 }
 
 int run(int argc, char** argv) {

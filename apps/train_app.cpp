@@ -62,11 +62,12 @@ void show_plan(Context& context, const Experiment& experiment, const Extensions&
       changes += fmt::format("{} epochs in batches of {}, then ", change.epochs, change.size);
     const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.network().least_batch());
     fmt::print(
-        "{}: {} training and {} test images of {}, {} parameters, {} epochs, {} steps, {}batches of {}, {} steps with "
+        "{}: {} training and {} {} images of {}, {} parameters, {} epochs, {} steps, {}batches of {}, {} steps with "
         "{} noise\n",
         regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
-        loaded->image_shape().channels_first().text(), model.arena().elements(), regime.epochs, schedule.total_steps(),
-        changes, regime.batch.size, regime.noisy_steps(schedule), regime.noise.options().type);
+        regime.data.evaluated_set(), loaded->image_shape().channels_first().text(), model.arena().elements(),
+        regime.epochs, schedule.total_steps(), changes, regime.batch.size, regime.noisy_steps(schedule),
+        regime.noise.options().type);
   }
 }
 

@@ -15,7 +15,10 @@ void Tape::backward(Context& context, const Variable& output, Tensor seed, const
   NSGD_CHECK(output.needs_gradient() && output.id < static_cast<int>(nodes_.size()),
              "backward from a value that is not on this tape");
   BackwardPass pass(context, *this, options.statistics);
-  for (Node& node : nodes_) node.gradient = {}, node.normalisation = nullptr;
+  for (Node& node : nodes_) {
+    node.gradient = {};
+    node.normalisation = nullptr;
+  }
   pass.add_gradient(output.id, std::move(seed));
   for (int id = output.id; id >= 0; --id) {
     Node& node = nodes_[static_cast<size_t>(id)];

@@ -62,10 +62,6 @@ Json parse_value(std::string_view text, std::string_view assignment) {
   }
 }
 
-}  // namespace
-
-namespace {
-
 void find_differences(const Json* there, const Json* here, const std::string& path, std::vector<std::string>& found) {
   if (there && here && there->is_object() && here->is_object()) {
     const auto member = [](const Json& object, const std::string& key) {

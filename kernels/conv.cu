@@ -164,7 +164,7 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
   // The own tensor-core kernels read every operand once and form no matrix of patches: they go first.
   const bool by_tiles = conv_route(shape, SecondMoment::none, queue.precision()) == ConvRoute::tiles;
   if (by_tiles && by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y)) return;
-  conv_backward_weight_direct(queue, shape, x, grad_y, grad_weight);
+  cuda::conv_sample_sums(queue, shape, x, grad_y, {}, grad_weight);
 }
 
 }  // namespace noisysgd::kernels::cuda

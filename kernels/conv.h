@@ -1,6 +1,7 @@
 // 2-D convolution (cross-correlation), NHWC activations, KRSC filters.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 #include "kernels/dispatch.h"
@@ -16,7 +17,7 @@ struct ConvShape {
   int64_t out_width() const { return (width + 2 * padding_width - kernel_width) / stride_width + 1; }
   int64_t positions() const { return out_height() * out_width(); }
   int64_t weights() const { return out_channels * kernel_height * kernel_width * in_channels; }
-  bool operator==(const ConvShape&) const = default;
+  auto operator<=>(const ConvShape&) const = default;
 };
 
 void check(const ConvShape& shape);  // throws Error for an impossible shape

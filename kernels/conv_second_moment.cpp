@@ -9,21 +9,10 @@ void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, cons
   simd::conv_sample_sums(queue, simd::simd_kernels(), shape, x, grad_y, sums, grad_weight);
 }
 
-void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                              float* grad_weight, float* second_moment) {
-  conv_sample_sums(queue, shape, x, grad_y, {.second_moment = second_moment}, grad_weight);
-}
-
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
   simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::spatial, x, grad_y, grad_weight,
                              second_moment);
-}
-
-void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                                 float* grad_weight) {
-  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::none, x, grad_y, grad_weight,
-                             nullptr);
 }
 
 }  // namespace noisysgd::kernels::cpu

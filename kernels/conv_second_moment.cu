@@ -149,19 +149,9 @@ void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, cons
     weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
 }
 
-void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                              float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, SecondMoment::exact, {x, grad_y, grad_weight, second_moment});
-}
-
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
   weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
-}
-
-void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                                 float* grad_weight) {
-  weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, grad_weight, nullptr});
 }
 
 }  // namespace noisysgd::kernels::cuda

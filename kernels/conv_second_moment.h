@@ -12,13 +12,11 @@
 
 namespace noisysgd::kernels {
 
-NSGD_OP(conv_second_moment_exact, void(Queue& queue, const ConvShape& shape,
-                                       const float* x,          // [N,H,W,C]
-                                       const float* grad_y,     // [N,Ho,Wo,K]
-                                       float* grad_weight,      // [K,R,S,C], accumulated
-                                       float* second_moment));  // [K,R,S,C], accumulated
-NSGD_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                                         float* grad_weight, float* second_moment));
+NSGD_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape,
+                                         const float* x,          // [N,H,W,C]
+                                         const float* grad_y,     // [N,Ho,Wo,K]
+                                         float* grad_weight,      // [K,R,S,C], accumulated
+                                         float* second_moment));  // [K,R,S,C], accumulated
 // What the pass can add up of the samples' gradients beside the gradient; each null or accumulated.
 struct SampleSums {
   float* second_moment = nullptr;  // [K,R,S,C] += sum_n (G_n - C_n)^2
@@ -34,8 +32,14 @@ struct SampleSums {
 };
 NSGD_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
-// The same pass without a second moment: conv_backward_weight where it beats the library.
-NSGD_OP(conv_backward_weight_direct,
-        void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, float* grad_weight));
+inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                     float* grad_weight, float* second_moment) {
+  conv_sample_sums(queue, shape, x, grad_y, SampleSums{.second_moment = second_moment}, grad_weight);
+}
+// The same pass with none of these: conv_backward_weight where it beats the library.
+inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                        float* grad_weight) {
+  conv_sample_sums(queue, shape, x, grad_y, SampleSums{}, grad_weight);
+}
 
 }  // namespace noisysgd::kernels

@@ -18,7 +18,7 @@ void gram(Queue& queue, int64_t rows, int64_t columns, const float* x, float* gr
   const auto add = [&](int64_t first, int64_t images, int64_t width) {
     const ConvShape shape{images, 1, width, columns, columns, 1, 1, 1, 1, 0, 0};
     if (images > 0 && width > 0)
-      cpu::conv_backward_weight_direct(queue, shape, x + first * columns, x + first * columns, gram);
+      cpu::conv_sample_sums(queue, shape, x + first * columns, x + first * columns, {}, gram);
   };
   add(0, rows / length, length);
   add(rows / length * length, 1, rows % length);

@@ -18,6 +18,7 @@ class CudaState;    // stream and library handles of the CUDA backend: kernels/c
 // sums.
 enum class Precision { fp32, tf32, bf16 };
 
+inline constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
 constexpr const char* name_of(Precision precision) {
   return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "bf16";
 }

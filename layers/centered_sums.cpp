@@ -7,14 +7,14 @@ namespace noisysgd {
 
 namespace {
 
-// mean_b(a) [R,S,C], or with a factor [B,T,K] mean_b(a factor) [K,R,S,C]
-Tensor mean_of_patches(Context& context, kernels::ConvShape shape, const float* x, const Tensor& factor) {
+// mean = mean_b(a factor) [K,R,S,C] for a factor [B,T,K]; mean_b(a) [R,S,C] for ones [B,T,1]
+void mean_of_patches(Context& context, kernels::ConvShape shape, const float* x, const Tensor& factor,
+                     const Tensor& mean) {
   shape.out_channels = factor.shape()[-1];
-  Tensor mean = zeros(context, {shape.weights()});
+  fill(context, mean, 0.0f);
   kernels::conv_backward_weight(context.queue, shape, x, factor.f32(), mean.f32());
   const auto terms = static_cast<float>(shape.batch * shape.positions());
   kernels::scale(context.queue, mean.elements(), 1 / terms, mean.f32(), mean.f32());
-  return mean;
 }
 
 }  // namespace
@@ -29,6 +29,11 @@ void add_centered_sums(Context& context, const kernels::ConvShape& shape, const 
   fill(context, ones, 1.0f);
   const Tensor xhat(context, {group, positions, channels});
   const Tensor channel_sum(context, {group, channels}), channel_product(context, {group, channels});
+  const Tensor slope(context, {shape.weights()}), tap_mean(context, {shape.weights() / channels});
+  sums.tap_mean = tap_mean.f32();
+  sums.slope = slope.f32();
+  sums.channel_sum = channel_sum.f32();
+  sums.channel_product = channel_product.f32();
   kernels::ConvShape part = shape;
   part.batch = group;
   for (int64_t first = 0; first < shape.batch; first += group) {
@@ -40,12 +45,8 @@ void add_centered_sums(Context& context, const kernels::ConvShape& shape, const 
     kernels::batch_norm_normalised(queue, one_group, z, mean, inverse_std, xhat.f32());
     kernels::batch_norm_sample_gradients(queue, one_group, z, mean, inverse_std, grad, channel_sum.f32(),
                                          channel_product.f32());
-    const Tensor tap_mean = mean_of_patches(context, part, group_x, ones);
-    const Tensor slope = mean_of_patches(context, part, group_x, xhat);
-    sums.tap_mean = tap_mean.f32();
-    sums.slope = slope.f32();
-    sums.channel_sum = channel_sum.f32();
-    sums.channel_product = channel_product.f32();
+    mean_of_patches(context, part, group_x, ones, tap_mean);
+    mean_of_patches(context, part, group_x, xhat, slope);
     kernels::conv_sample_sums(queue, part, group_x, grad, sums, grad_weight);
     if (sums.signs) sums.signs += group * channels;
   }

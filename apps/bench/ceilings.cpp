@@ -96,8 +96,7 @@ Section measure_device_ceilings(const Device& device, const DeviceSizes& sizes, 
   const double copied = copy_bandwidth(context, rounds, sizes.copied_floats);
   section.json["copy_bytes_per_second"] = copied;
   std::vector<std::string> row{fmt::format("{:.1f}", copied * 1e-9)};
-  using kernels::Precision;
-  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+  for (const kernels::Precision precision : kernels::precisions) {
     context.queue.set_precision(precision);
     const double rate = gemm_peak(context, rounds, sizes.gemm_order);
     section.json[fmt::format("{}_flops_per_second", name_of(precision))] = rate;

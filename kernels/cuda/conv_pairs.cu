@@ -11,11 +11,12 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/tensor_operands.h"
+#include "kernels/cuda/weight_fragments.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int side = 2, positions = 4, pairs = positions * (positions + 1) / 2, taps = 9;
+constexpr int side = 2, positions = 4, pairs = positions * (positions + 1) / 2, taps = filter_taps;
 constexpr int chunk = 4;  // floats of one asynchronous copy
 constexpr int64_t blocks_at_work = 132;
 
@@ -41,15 +42,9 @@ struct Tiling {
   static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= 227 * 1024);
 };
 
-struct Problem {
-  const float *x, *grad_y;  // [N,4,C], [N,4,K]
-  float* partial;
-  int32_t batch, in_channels, out_channels;
-};
-
 // Starts the copies of samples first .. first + 15; samples from `end` on are zero.
 template <class T>
-__device__ void load_item(const Problem& p, int32_t k0, int32_t c0, int64_t first, int64_t end, float* stage) {
+__device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_t first, int64_t end, float* stage) {
   const auto copy = [&](const float* from, int32_t channels, int tile, int pitch, float* to) {
     const int per_position = tile / chunk;
 #pragma unroll 1
@@ -65,9 +60,8 @@ __device__ void load_item(const Problem& p, int32_t k0, int32_t c0, int64_t firs
   copy(p.grad_y + k0, p.out_channels, T::k_tile, T::grad_pitch, stage + T::item_samples * T::x_pitch);
 }
 
-// A warp's weights: 16 m_tiles output channels, 9 taps, 8 input channels.
 template <class T>
-using Fragments = float[T::m_tiles][taps][4];
+using Fragments = FilterFragments<T::m_tiles>;
 
 // Adds the products over Format::depth samples, whose operands begin at x and grad.
 template <class T, SecondMoment statistic>
@@ -139,25 +133,9 @@ __device__ void fold(Fragments<T>& item, Fragments<T>& sums) {
       }
 }
 
-// Writes a warp's sums to target [K,3,3,C].
-template <class T>
-__device__ void store_fragments(const Problem& p, int32_t k, int32_t c, const Fragments<T>& sums, float* target) {
-  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
-#pragma unroll
-  for (int m = 0; m < T::m_tiles; ++m)
-#pragma unroll
-    for (int tap = 0; tap < taps; ++tap)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int64_t row = k + m * 16 + half * 8 + lane / 4;
-        *reinterpret_cast<float2*>(target + (row * taps + tap) * p.in_channels + c + lane % 4 * 2) = {
-            sums[m][tap][2 * half], sums[m][tap][2 * half + 1]};
-      }
-}
-
 // Grid: tiles of the weights, shares of the samples (consecutive ones).
 template <class T, SecondMoment statistic>
-__global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(Problem p) {
+__global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem p) {
   GPU_DYNAMIC_SHARED(float, stages);
   constexpr bool split = std::is_same_v<typename T::Format, SplitTf32>;
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, warp_k = warp % T::warps_k, warp_c = warp / T::warps_k;
@@ -197,8 +175,8 @@ __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(Problem p) {
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
   float* const to = p.partial + int64_t{blockIdx.y} * moments * weights;
   const int32_t k = k0 + warp_k * T::m_tiles * 16, c = c0 + warp_c * 8;
-  store_fragments<T>(p, k, c, gradient, to);
-  if constexpr (moments == 2) store_fragments<T>(p, k, c, square, to + weights);
+  store_fragments(p, k, c, gradient, to);
+  if constexpr (moments == 2) store_fragments(p, k, c, square, to + weights);
 }
 
 template <class T>
@@ -214,18 +192,12 @@ int64_t shares(const ConvShape& s) {
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
                    float* partial) {
-  const Problem problem{x,
-                        grad_y,
-                        partial,
-                        static_cast<int32_t>(s.batch),
-                        static_cast<int32_t>(s.in_channels),
-                        static_cast<int32_t>(s.out_channels)};
   const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
   launch(queue,
          statistic == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
          : statistic == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
                                               : conv_pairs_kernel<T, SecondMoment::none>,
-         grid, T::threads, T::shared_bytes, problem);
+         grid, T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
 }
 
 template <class T>

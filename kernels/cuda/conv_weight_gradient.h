@@ -6,7 +6,7 @@
 
 namespace noisysgd::kernels::cuda {
 
-enum class SecondMoment { none, exact, centered, spatial };
+enum class SecondMoment { none, exact, spatial, centered };
 
 enum class ConvRoute {
   matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS

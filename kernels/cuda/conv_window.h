@@ -15,10 +15,11 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/shared_pitch.h"
 #include "kernels/cuda/tensor_operands.h"
+#include "kernels/cuda/weight_fragments.h"
 
 namespace noisysgd::kernels::cuda::window {
 
-constexpr int taps = 9;
+constexpr int taps = filter_taps;
 constexpr int chunk = 4;                 // floats of one asynchronous copy
 constexpr int64_t blocks_at_work = 132;  // fixed, so that sums have one order on every device
 constexpr size_t shared_limit = 227 * 1024;
@@ -65,12 +66,6 @@ struct Tiling {
   static_assert(samples_per_item == 1 || bands == 1);
 };
 
-struct Problem {
-  const float *x, *grad_y;
-  float* partial;
-  int32_t batch, in_channels, out_channels;
-};
-
 // A thread block's part: where its tile begins and which samples its group takes: first, first + step, ...
 struct Share {
   int32_t k0, c0, first, step;
@@ -91,7 +86,7 @@ __device__ inline void copy_or_zero(float* to, const float* from, bool copy) {
 
 // Starts the copies of item `item` of the group; what lies outside the image or behind the last sample becomes zero.
 template <class T>
-__device__ void load_item(const Problem& p, const Share& share, int item, int thread, float* stage) {
+__device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, float* stage) {
   const int band0 = item % T::bands * T::band;
   for (int s = 0; s < T::samples_per_item; ++s, stage += T::stage_floats / T::samples_per_item) {
     const int32_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
@@ -159,9 +154,8 @@ __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
   }
 }
 
-// A warp's weights: 16 m_tiles output channels, 9 taps, 8 input channels, spread over lanes as ptx.h says.
 template <class T>
-using Fragments = float[T::m_tiles][taps][4];
+using Fragments = FilterFragments<T::m_tiles>;
 
 // sample: the sums of one sample, where they are squared, or where long sums would lose digits.
 template <class T, SecondMoment statistic>
@@ -261,27 +255,11 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
   }
 }
 
-// Writes a warp's sums to target [K,3,3,C].
-template <class T>
-__device__ void store_fragments(const Problem& p, int32_t k, int32_t c, int lane, const Fragments<T>& sums,
-                                float* target) {
-#pragma unroll
-  for (int m = 0; m < T::m_tiles; ++m)
-#pragma unroll
-    for (int tap = 0; tap < taps; ++tap)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int64_t row = k + m * 16 + half * 8 + lane / 4;
-        *reinterpret_cast<float2*>(target + (row * taps + tap) * p.in_channels + c + lane % 4 * 2) = {
-            sums[m][tap][2 * half], sums[m][tap][2 * half + 1]};
-      }
-}
-
 namespace {
 
 // Grid: tiles of the weights, shares of the samples.
 template <class T, SecondMoment statistic>
-__global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(Problem p) {
+__global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProblem p) {
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes,
             thread = static_cast<int>(threadIdx.x) % T::group_threads;
@@ -334,8 +312,8 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(Problem p) {
   constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
   float* const to = p.partial + int64_t{share.first} * moments * weights;
   const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;
-  store_fragments<T>(p, k, c, lane, sums.gradient, to);
-  if constexpr (moments == 2) store_fragments<T>(p, k, c, lane, sums.square, to + weights);
+  store_fragments(p, k, c, sums.gradient, to);
+  if constexpr (moments == 2) store_fragments(p, k, c, sums.square, to + weights);
 }
 
 }  // namespace
@@ -355,19 +333,13 @@ int64_t shares(const ConvShape& s) {
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
                    float* partial) {
-  const Problem problem{x,
-                        grad_y,
-                        partial,
-                        static_cast<int32_t>(s.batch),
-                        static_cast<int32_t>(s.in_channels),
-                        static_cast<int32_t>(s.out_channels)};
   const dim3 grid(static_cast<unsigned>((s.out_channels / T::k_tile) * (s.in_channels / T::c_tile)),
                   static_cast<unsigned>(blocks_per_tile<T>(s)));
   auto kernel = conv_window_kernel<T, SecondMoment::none>;
   if (statistic == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact>;
   if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
     if (statistic == SecondMoment::spatial) kernel = conv_window_kernel<T, SecondMoment::spatial>;
-  launch(queue, kernel, grid, T::threads, T::shared_bytes, problem);
+  launch(queue, kernel, grid, T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
 }
 
 template <class T>

@@ -2,18 +2,13 @@
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/ptx.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
 __global__ void __launch_bounds__(block_threads) fp32_to_bf16_kernel(int64_t n, const float* x, uint16_t* y) {
-  grid_stride(n, [&](int64_t i) {
-    const uint32_t bits = __float_as_uint(x[i]);
-    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    // The fraction of a NaN may lie in the lower half alone: a bit of the upper one keeps it from becoming infinite.
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    y[i] = static_cast<uint16_t>(nan ? bits >> 16 | 0x40u : rounded);
-  });
+  grid_stride(n, [&](int64_t i) { y[i] = static_cast<uint16_t>(ptx::round_to_bf16x2(x[i], 0) & 0xffffu); });
 }
 
 __global__ void __launch_bounds__(block_threads) bf16_to_fp32_kernel(int64_t n, const uint16_t* x, float* y) {

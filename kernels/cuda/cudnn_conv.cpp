@@ -68,19 +68,7 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
   // Rows of a larger tensor may begin anywhere; plans count on aligned addresses.
   for (const float* address : {x, w, y})
     if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return false;
-  const Key key{static_cast<int64_t>(operation),
-                static_cast<int64_t>(queue.precision()),
-                s.batch,
-                s.height,
-                s.width,
-                s.in_channels,
-                s.out_channels,
-                s.kernel_height,
-                s.kernel_width,
-                s.stride_height,
-                s.stride_width,
-                s.padding_height,
-                s.padding_width};
+  const Key key{operation, queue.precision(), s};
   const Operands operands{operation, s, {x, w, y}};
   auto found = chosen_.find(key);
   if (found == chosen_.end()) found = chosen_.emplace(key, choose(queue, operands)).first;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/plan_cache.h"
@@ -30,7 +31,7 @@ class Convolutions {
 
  private:
   struct Route;
-  using Key = std::array<int64_t, 13>;
+  using Key = std::tuple<Operation, Precision, ConvShape>;
   struct Operands {
     Operation operation;
     ConvShape shape;

@@ -40,6 +40,21 @@ std::string why_unusable(int device_index) {
 
 std::shared_ptr<CudaState> make_state(int device_index) { return std::make_shared<CudaState>(device_index); }
 
+std::vector<std::pair<std::string, std::string>> describe_device(int device_index) {
+  cudaDeviceProp properties{};
+  NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
+  int runtime = 0, driver = 0;
+  NSGD_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  NSGD_CUDA_CHECK(cudaDriverGetVersion(&driver));
+  return {{"gpu", properties.name},
+          {"compute_capability", fmt::format("{}.{}", properties.major, properties.minor)},
+          {"multiprocessors", std::to_string(properties.multiProcessorCount)},
+          {"gpu_memory_mib", std::to_string(properties.totalGlobalMem >> 20)},
+          {"cuda_runtime", version_text(runtime)},
+          {"cuda_driver", version_text(driver)},
+          {"emulated", cuda_emulated ? "yes" : "no"}};
+}
+
 std::string convolutions(const CudaState& state) { return state.convolutions(); }
 
 void synchronize(const CudaState& state) { NSGD_CUDA_CHECK(cudaStreamSynchronize(state.stream())); }

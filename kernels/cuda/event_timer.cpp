@@ -28,21 +28,4 @@ double EventTimer::stop() {
   return 1e-3 * static_cast<double>(milliseconds);
 }
 
-std::vector<std::pair<std::string, std::string>> describe_device(int device_index) {
-  cudaDeviceProp properties{};
-  NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
-  const auto version = [](cudaError_t (*ask)(int*)) {
-    int number = 0;
-    NSGD_CUDA_CHECK(ask(&number));
-    return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
-  };
-  return {{"gpu", properties.name},
-          {"compute_capability", fmt::format("{}.{}", properties.major, properties.minor)},
-          {"multiprocessors", std::to_string(properties.multiProcessorCount)},
-          {"gpu_memory_mib", std::to_string(properties.totalGlobalMem >> 20)},
-          {"cuda_runtime", version(cudaRuntimeGetVersion)},
-          {"cuda_driver", version(cudaDriverGetVersion)},
-          {"emulated", cuda_emulated ? "yes" : "no"}};
-}
-
 }  // namespace noisysgd::kernels::cuda

@@ -26,9 +26,8 @@ class CudaState {
   // Works on stream(), with scalars read from the host and sums in fp32.
   cublasHandle_t cublas() const { return cublas_; }
   int multiprocessors() const { return multiprocessors_; }
-  // cuDNN's convolutions; null where own kernels compute them, because of without_cudnn().
+  // cuDNN's convolutions; null where own kernels compute them.
   cudnn::Convolutions* cudnn();
-  const std::string& without_cudnn() const { return without_cudnn_; }
   // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
   std::string convolutions() const;
 

@@ -16,8 +16,6 @@ using Floats = Mirrored<float>;
 
 namespace {
 
-constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
-
 ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t stride = 1, int64_t kernel = 3) {
   const int64_t padding = kernel / 2;
   return {batch, size, size, in, out, kernel, kernel, stride, stride, padding, padding};

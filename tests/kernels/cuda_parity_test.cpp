@@ -5,7 +5,6 @@
 
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
-#include "kernels/cholesky.h"
 #include "kernels/elementwise.h"
 #include "kernels/fisher_average.h"
 #include "kernels/gather_augment.h"
@@ -109,48 +108,6 @@ TEST_CASE("patches agree on both devices") {
       CHECK(patches.same_bits());
     }
   }
-}
-
-TEST_CASE("Cholesky factors agree on both devices") {
-  BothQueues both;
-  for (const int64_t n : {1, 33, 64, 65, 128, 150}) {  // one tile and several, whole and not
-    CAPTURE(n);
-    const std::vector<float> root = random_tensor(n * 2 * n, 1);
-    std::vector<float> matrix(n * n);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        for (int64_t k = 0; k < 2 * n; ++k) matrix[i * n + j] += root[i * 2 * n + k] * root[j * 2 * n + k];
-    Floats a(matrix), lower(nan_tensor(n * n)), in_place(matrix);
-    both.run([&](Queue& q) {
-      cholesky(q, n, 0.5f, 1e-6, a.on(q), lower.on(q));
-      cholesky(q, n, 0.5f, 1e-6, in_place.on(q), in_place.on(q));
-    });
-    CHECK(lower.difference() == "");
-    CHECK(in_place.on_cuda() == lower.on_cuda());
-  }
-}
-
-TEST_CASE(
-    "Cholesky on the device: larger jitters until one is enough, zeros for zeros, NaN for what is no covariance") {
-  Queue queue({Backend::cuda});
-  const auto factor_of = [&](int64_t n, const std::vector<float>& matrix, double jitter) {
-    Floats a(matrix), lower(nan_tensor(n * n));
-    cholesky(queue, n, 1.0f, jitter, a.on(queue), lower.on(queue));
-    queue.synchronize();
-    return lower.on_cuda();
-  };
-  // diag(1, …, 1, -d): the smallest jitter of the row 1e-9, 1e-8, … whose share of the trace exceeds d is enough.
-  constexpr int64_t n = 70;
-  std::vector<float> matrix(n * n);
-  for (int64_t i = 0; i < n; ++i) matrix[i * n + i] = i + 1 < n ? 1.0f : -3e-5f;
-  const double share = (n - 1 - 3e-5) / n, jitter = 1e-4 * share;  // 1e-5 of it would not do
-  const std::vector<float> lower = factor_of(n, matrix, 0);
-  CHECK(lower[0] == Approx(std::sqrt(1 + jitter)).epsilon(1e-6));
-  CHECK(lower[n * n - 1] == Approx(std::sqrt(jitter - 3e-5)).epsilon(1e-5));
-  CHECK(factor_of(2, {0, 0, 0, 0}, 1e-6) == std::vector<float>(4));
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const auto& wrong : {std::vector<float>{1, 2, 2, 1}, {-1, 0, 0, -1}, {nan, 0, 0, 1}})
-    for (const float value : factor_of(2, wrong, 0)) CHECK(std::isnan(value));
 }
 
 TEST_CASE("layout changes and the option-A shortcut agree to the bit on both devices") {

@@ -33,7 +33,7 @@ TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision g
   const Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
   BothQueues both;
   REQUIRE(both.cuda.cuda().cudnn() != nullptr);
-  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+  for (const Precision precision : precisions) {
     both.cuda.set_precision(precision);
     const double bar = precision == Precision::fp32 ? 1e-5 : precision == Precision::tf32 ? 1e-3 : 1e-2;
     for (const ConvShape& s : shapes) {
@@ -139,17 +139,16 @@ constexpr ConvShape square(int64_t size, int64_t in, int64_t out, int64_t kernel
 }
 // LeNet, AlexNet, VGG16, ResNet44 and its double width, whose shortcuts are projections or none.
 constexpr ConvShape models[] = {
-    square(28, 1, 20, 5, 1, 0),   square(12, 20, 50, 5, 1, 0),   square(32, 3, 64, 5, 1, 2),
-    square(16, 64, 192, 5, 1, 2), square(8, 192, 384, 3, 1, 1),  square(8, 384, 256, 3, 1, 1),
-    square(8, 256, 256, 3, 1, 1), square(32, 3, 64, 3, 1, 1),    square(32, 64, 64, 3, 1, 1),
-    square(16, 64, 128, 3, 1, 1), square(16, 128, 128, 3, 1, 1), square(8, 128, 256, 3, 1, 1),
-    square(4, 256, 512, 3, 1, 1), square(4, 512, 512, 3, 1, 1),  square(2, 512, 512, 3, 1, 1),
-    square(32, 3, 16, 3, 1, 1),   square(32, 16, 16, 3, 1, 1),   square(32, 16, 32, 3, 2, 1),
-    square(16, 32, 32, 3, 1, 1),  square(16, 32, 64, 3, 2, 1),   square(8, 64, 64, 3, 1, 1),
-    square(32, 16, 32, 1, 2, 0),  square(16, 32, 64, 1, 2, 0),   square(32, 3, 32, 3, 1, 1),
-    square(32, 32, 32, 3, 1, 1),  square(32, 32, 64, 3, 2, 1),   square(16, 64, 64, 3, 1, 1),
-    square(16, 64, 128, 3, 2, 1), square(8, 128, 128, 3, 1, 1),  square(32, 32, 64, 1, 2, 0),
-    square(16, 64, 128, 1, 2, 0),
+    square(28, 1, 20, 5, 1, 0),   square(12, 20, 50, 5, 1, 0),  square(32, 3, 64, 5, 1, 2),
+    square(16, 64, 64, 5, 1, 2),  square(8, 256, 256, 3, 1, 1), square(32, 3, 64, 3, 1, 1),
+    square(32, 64, 64, 3, 1, 1),  square(16, 64, 128, 3, 1, 1), square(16, 128, 128, 3, 1, 1),
+    square(8, 128, 256, 3, 1, 1), square(4, 256, 512, 3, 1, 1), square(4, 512, 512, 3, 1, 1),
+    square(2, 512, 512, 3, 1, 1), square(32, 3, 16, 3, 1, 1),   square(32, 16, 16, 3, 1, 1),
+    square(32, 16, 32, 3, 2, 1),  square(16, 32, 32, 3, 1, 1),  square(16, 32, 64, 3, 2, 1),
+    square(8, 64, 64, 3, 1, 1),   square(32, 16, 32, 1, 2, 0),  square(16, 32, 64, 1, 2, 0),
+    square(32, 3, 32, 3, 1, 1),   square(32, 32, 32, 3, 1, 1),  square(32, 32, 64, 3, 2, 1),
+    square(16, 64, 64, 3, 1, 1),  square(16, 64, 128, 3, 2, 1), square(8, 128, 128, 3, 1, 1),
+    square(32, 32, 64, 1, 2, 0),  square(16, 64, 128, 1, 2, 0),
 };
 
 }  // namespace
@@ -167,7 +166,7 @@ TEST_CASE("the installed cuDNN has a plan for every convolution of the paper's m
   using enum cudnn::Operation;
   for (const ConvShape& s : models)
     for (const auto operation : {forward, backward_data, backward_filter})
-      for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+      for (const Precision precision : precisions) {
         if (precision == Precision::bf16 && operation == backward_filter) continue;  // done on fp32 tensors
         CAPTURE(name_of(operation), name_of(precision), s.height, s.in_channels, s.out_channels, s.kernel_height);
         const cudnn::DataType type = precision == Precision::bf16 ? cudnn::DataType::bf16 : cudnn::DataType::fp32;

@@ -1,0 +1,47 @@
+// What the kernels of 3x3 convolutions have in common: their problem, and a warp's sums, 16 m_tiles output channels by
+// 9 taps by 8 input channels, spread over its lanes as ptx.h says.
+#pragma once
+
+#include "kernels/conv.h"
+#include "kernels/cuda/reduce.h"
+
+namespace noisysgd::kernels::cuda {
+
+struct FilterProblem {
+  const float *x, *grad_y;
+  float* partial;
+  int32_t batch, in_channels, out_channels;
+};
+
+inline FilterProblem filter_problem(const ConvShape& s, const float* x, const float* grad_y, float* partial) {
+  return {x,
+          grad_y,
+          partial,
+          static_cast<int32_t>(s.batch),
+          static_cast<int32_t>(s.in_channels),
+          static_cast<int32_t>(s.out_channels)};
+}
+
+inline constexpr int filter_taps = 9;
+
+template <int m_tiles>
+using FilterFragments = float[m_tiles][filter_taps][4];
+
+// Writes a warp's sums, whose channels begin at k and c, to target [K,3,3,C].
+template <int m_tiles>
+__device__ void store_fragments(const FilterProblem& p, int32_t k, int32_t c, const FilterFragments<m_tiles>& sums,
+                                float* target) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m)
+#pragma unroll
+    for (int tap = 0; tap < filter_taps; ++tap)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int64_t row = k + m * 16 + half * 8 + lane / 4;
+        *reinterpret_cast<float2*>(target + (row * filter_taps + tap) * p.in_channels + c + lane % 4 * 2) = {
+            sums[m][tap][2 * half], sums[m][tap][2 * half + 1]};
+      }
+}
+
+}  // namespace noisysgd::kernels::cuda
