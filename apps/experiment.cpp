@@ -113,6 +113,8 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
   regime.log_layers = logging.boolean("per_layer", false);
+  regime.log_groups = logging.optional_integer("groups", {.at_least = 2});
+  if (regime.log_groups && !regime.log_layers) logging.error("groups", "needs \"per_layer\": true");
   regime.checkpoint_every_epochs =
       root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
   if (const auto expect = root.optional_object("expect"))

@@ -10,6 +10,7 @@
 #include "core/metrics_log.h"
 #include "core/tensorboard.h"
 #include "kernels/cuda/device.h"
+#include "optim/group_statistics.h"
 
 namespace noisysgd {
 
@@ -197,13 +198,19 @@ class Run {
     const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
     NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
     if (log_layers) regime_.fisher.collect(passes.statistics);
+    std::optional<GroupStatistics> groups;
+    if (log_layers && regime_.log_groups)
+      groups.emplace(context_, model_, regime_.fisher, samples, *regime_.log_groups);
     kernels::LossSums sums;
     const int64_t micro = regime_.batch.micro.value_or(samples);
-    for (int64_t offset = 0; offset < samples; offset += micro) {
-      Batch batch = train_.shuffled(begin + offset, begin + std::min(samples, offset + micro), request_.seed,
-                                    static_cast<uint32_t>(epoch));
+    for (int64_t offset = 0, end = 0; offset < samples; offset = end) {
+      end = std::min(samples, offset + micro);
+      if (groups) end = groups->end_of_piece(offset, end);
+      Batch batch = train_.shuffled(begin + offset, begin + end, request_.seed, static_cast<uint32_t>(epoch));
       passes.apply(offset, batch, options);
+      if (groups) groups->begin_piece(offset, options);
       const kernels::LossSums part = model_.accumulate(batch, options);
+      if (groups) groups->end_piece(end);
       sums.loss += part.loss;
       sums.correct += part.correct;
       if (!std::isfinite(part.loss)) stop_at_nonfinite_loss(batch);
@@ -219,7 +226,7 @@ class Run {
     ++state_.step;
     state_.epoch.add(sums, samples);
     state_.window.add(sums, samples);
-    if (log) log_step(epoch, samples, norms, passes.in_gradient());
+    if (log) log_step(epoch, samples, norms, passes.in_gradient(), groups);
     progress_.step(progress_state(epoch));
   }
 
@@ -236,7 +243,8 @@ class Run {
   }
 
   // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
-  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient) {
+  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient,
+                const std::optional<GroupStatistics>& groups) {
     const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
     const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
     Json record{{"step", state_.step},
@@ -248,10 +256,7 @@ class Run {
                 {"gradient_norm", gradient_norm},
                 {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
                 {"samples_per_second", rate}};
-    if (regime_.log_layers)
-      for (const LayerFisher& layer :
-           layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples))
-        record["layers"][layer.layer] = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
+    if (regime_.log_layers) record["layers"] = log_layers(samples, groups);
     metrics_->write(record);
     std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
                                 {"train/accuracy", state_.window.accuracy()},
@@ -261,6 +266,22 @@ class Run {
     events_->write(state_.step, scalars);
     state_.window = {};
     window_started_ = Clock::now();
+  }
+
+  Json log_layers(int64_t samples, const std::optional<GroupStatistics>& groups) {
+    std::vector<LayerFisher> layers =
+        layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples);
+    if (groups) groups->measure(layers);
+    const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
+    Json record;
+    for (const LayerFisher& layer : layers) {
+      Json& entry = record[layer.layer];
+      entry = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
+      if (!groups) continue;
+      entry["variance_ratio"] = or_null(layer.variance_ratio);
+      entry["effective_rank"] = or_null(layer.effective_rank);
+    }
+    return record;
   }
 
   Meter evaluate() {

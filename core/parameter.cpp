@@ -97,6 +97,15 @@ void ParameterArena::gradients_into(GradientTarget target) {
                                                                        : gradient_sum_);
 }
 
+void ParameterArena::noise_sums_into(const std::vector<Tensor>& sums) {
+  NSGD_CHECK(sums.empty() || sums.size() == parameters_.size(), "noise_sums_into: {} tensors for {} parameters",
+             sums.size(), parameters_.size());
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    parameters_[i]->noise_sum = !sums.empty()          ? sums[i]
+                                : noise_sum_.defined() ? noise_sum_.view(offsets_[i], parameters_[i]->shape)
+                                                       : Tensor();
+}
+
 void ParameterArena::initialise(uint64_t seed) {
   zero_sums();
   fill(context_, velocity_, 0.0f);

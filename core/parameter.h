@@ -97,6 +97,8 @@ class ParameterArena {
 
   // Redirects Parameter::gradient_sum.
   void gradients_into(GradientTarget target);
+  // Redirects Parameter::noise_sum to one tensor for each parameter, or, with none given, back to the arena's own.
+  void noise_sums_into(const std::vector<Tensor>& sums);
 
   // Values as a function of the seed and each parameter's index; velocities and sums zero.
   void initialise(uint64_t seed);

@@ -75,12 +75,12 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
 
   Statistics statistics = options.statistics;
   statistics.signs.sample_offset = options.sample_offset;
-  const bool noise_pass = options.noise_weights.defined();
+  const bool noise_pass = options.noise_weights.defined(), draw_pass = options.block_draw != nullptr;
   kernels::LossSums ignored;
   Tensor fisher_labels = batch.labels;
   // The Fisher matrix at sampled labels is of the model's likelihood: smoothing belongs to the targets of the data.
   const float fisher_smoothing = options.fisher_labels == FisherLabels::sampled ? 0.0f : label_smoothing_;
-  if ((statistics.any() || noise_pass) && options.fisher_labels == FisherLabels::sampled) {
+  if ((statistics.any() || noise_pass || draw_pass) && options.fisher_labels == FisherLabels::sampled) {
     fisher_labels = options.sampled_labels.defined() ? options.sampled_labels : Tensor(context_, {samples}, DType::i32);
     sample_labels(logits.value, {options.seed, options.step, 0, RandomPurpose::fisher_labels}, options.sample_offset,
                   fisher_labels);
@@ -90,6 +90,16 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
     tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing, ignored), {statistics, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
     statistics = {};
+  }
+  if (draw_pass) {
+    Statistics signs;
+    signs.signs = {kernels::SignGrain::sample, 1, options.seed, options.step, options.sample_offset};
+    signs.center_normalised = options.statistics.center_normalised;
+    arena_.noise_sums_into(*options.block_draw);
+    arena_.gradients_into(GradientTarget::discarded);
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing, ignored), {signs, true});
+    arena_.gradients_into(GradientTarget::gradient_sum);
+    arena_.noise_sums_into({});
   }
   if (noise_pass) {
     Tensor gradient;

@@ -40,7 +40,10 @@ struct AccumulateOptions {
   Tensor noise_weights;
   NoiseLabels noise_labels = NoiseLabels::fisher;
   uint32_t noise_step = 0;  // of the stream of these labels
-  Tensor logits;            // [M,K], written if defined
+  // One more backward adds sum_n sigma_n g_n, with a sign for each sample and layer, to one tensor for each parameter,
+  // shaped like it; null: none.
+  const std::vector<Tensor>* block_draw = nullptr;
+  Tensor logits;  // [M,K], written if defined
 };
 
 class Model {

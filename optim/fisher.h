@@ -78,7 +78,8 @@ std::string layer_name(const Parameter& parameter);
 
 struct LayerFisher {
   std::string layer;
-  double trace = 0, diagonal_norm = 0;  // tr F_l and the Frobenius norm of diag F_l
+  double trace = 0, diagonal_norm = 0;                             // tr F_l and the Frobenius norm of diag F_l
+  std::optional<double> variance_ratio = {}, effective_rank = {};  // optim/group_statistics.h
 };
 // From the sums of one batch, layer by layer in their order.
 std::vector<LayerFisher> layer_fisher(Context& context, const FisherOptions& options,

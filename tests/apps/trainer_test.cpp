@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -53,6 +54,17 @@ std::map<std::string, std::vector<float>> tensors(const std::filesystem::path& f
   std::map<std::string, std::vector<float>> all;
   for (const auto& entry : file.entries()) all[entry.name] = file.values<float>(entry.name);
   return all;
+}
+
+// |a - b| / |b|
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += std::pow(double{a[i]} - b[i], 2);
+    norm += std::pow(double{b[i]}, 2);
+  }
+  CHECK(norm > 0);
+  return std::sqrt(difference / norm);
 }
 
 // metrics.jsonl without what the clock decides.
@@ -159,14 +171,8 @@ TEST_CASE("micro-batches give the whole batch's training under every noise that 
   REQUIRE(run(regime_with(cut), folder.path() / "micro") == RunOutcome::finished);
   const auto whole = tensors(folder.path() / "whole"), micro = tensors(folder.path() / "micro");
   for (const std::string name : {"conv1.weight", "bn1.weight", "linear1.weight"}) {
-    double difference = 0, norm = 0;
-    for (size_t i = 0; i < whole.at(name).size(); ++i) {
-      difference += std::pow(double{whole.at(name)[i]} - micro.at(name)[i], 2);
-      norm += std::pow(double{whole.at(name)[i]}, 2);
-    }
     INFO(type << " " << name);
-    CHECK(norm > 0);
-    CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm));
+    CHECK(distance(micro.at(name), whole.at(name)) <= 1e-4);
   }
 }
 
@@ -180,7 +186,42 @@ TEST_CASE("the log of every layer holds the trace and the norm of its diagonal")
     const double norm = line.at("layers").at(layer).at("fisher_diagonal_norm");
     CHECK(norm > 0);
     CHECK(norm < trace);
+    CHECK_FALSE(line.at("layers").at(layer).contains("effective_rank"));
   }
+}
+
+TEST_CASE("groups of samples add r_l and the effective rank to the log, however the batch is cut, and change no step") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> common{"epochs=1",
+                                        "batch.ghost_size=16",
+                                        "model.layers[4].probability=0",
+                                        "logging.every_steps=2",
+                                        "logging.per_layer=true",
+                                        R"(noise={"type": "block_fisher"})"};
+  const auto with = [&](const std::vector<std::string>& more, const std::string& name) {
+    std::vector<std::string> assignments = common;
+    assignments.insert(assignments.end(), more.begin(), more.end());
+    REQUIRE(run(regime_with(assignments), folder.path() / name) == RunOutcome::finished);
+    return metrics(folder.path() / name).at(0).at("layers");
+  };
+  const Json whole = with({"logging.groups=2"}, "whole"), cut = with({"logging.groups=2", "batch.micro=16"}, "cut");
+  with({}, "without");
+  for (const std::string layer : {"conv1", "bn1", "linear1"}) {
+    INFO(layer);
+    const double ratio = whole.at(layer).at("variance_ratio"), rank = whole.at(layer).at("effective_rank");
+    CHECK(ratio > 0);
+    CHECK(rank >= 1);
+    CHECK(cut.at(layer).at("variance_ratio").get<double>() == Approx(ratio).epsilon(1e-3));
+    CHECK(cut.at(layer).at("effective_rank").get<double>() == Approx(rank).epsilon(1e-3));
+  }
+  const auto measured = tensors(folder.path() / "whole"), plain = tensors(folder.path() / "without");
+  for (const std::string name : {"conv1.weight", "bn1.weight", "linear1.weight"}) {
+    INFO(name);
+    CHECK(distance(measured.at(name), plain.at(name)) <= 1e-4);
+  }
+
+  const auto unread = [] { regime_with({"logging.groups=4"}); };
+  CHECK(test::error_of(unread).find("logging.groups: needs \"per_layer\": true") != std::string::npos);
 }
 
 TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {

@@ -30,8 +30,9 @@ const std::string convolutional = R"({"type": "sequential", "layers": [
 const std::string with_dropout = R"({"type": "mlp", "hidden": [16, 8], "dropout": 0.4})";
 
 struct Trainee {
-  Trainee(const std::string& json, std::optional<int64_t> ghost_size = {}, float smoothing = 0)
-      : model(context, network_from(json, image, classes, ghost_size), classes, smoothing) {
+  Trainee(const std::string& json, std::optional<int64_t> ghost_size = {}, float smoothing = 0, int threads = 0)
+      : context(test_device, threads),
+        model(context, network_from(json, image, classes, ghost_size), classes, smoothing) {
     model.arena().require_second_moment();
     model.arena().initialise(7);
   }
@@ -65,7 +66,7 @@ struct Trainee {
     return values;
   }
 
-  Context context{test_device};
+  Context context;
   Model model;
 };
 
@@ -136,6 +137,32 @@ TEST_CASE("gradient, diag(F) and loss do not depend on micro-batching") {
     CHECK(compare(trainee.all(&Parameter::second_moment), to_double(squares), {.terms = 100}) == "");
     if (fisher_labels == FisherLabels::sampled)
       CHECK(to_host<int32_t>(trainee.context, options.sampled_labels) == labels);
+  }
+}
+
+// Every op cuts its work in pieces that do not depend on the number of threads.
+TEST_CASE("gradient, diag(F), signed sums and loss have the same bits with any number of threads") {
+  const std::string network = GENERATE_COPY(convolutional, with_dropout);
+  const SecondMoment kind = GENERATE(SecondMoment::none, SecondMoment::exact, SecondMoment::spatial);
+  const auto sums_with = [&](int threads) {
+    Trainee trainee(network, 4, 0, threads);
+    trainee.model.arena().require_noise_sum();
+    AccumulateOptions options = collecting(kind);
+    if (kind != SecondMoment::spatial) options.statistics.signs.grain = kernels::SignGrain::sample;
+    const kernels::LossSums loss = trainee.accumulate(trainee.batch(52), 52, options);
+    std::vector<float> sums = trainee.all(&Parameter::gradient_sum);
+    for (const auto member : {&Parameter::second_moment, &Parameter::noise_sum}) {
+      const std::vector<float> more = trainee.all(member);
+      sums.insert(sums.end(), more.begin(), more.end());
+    }
+    return std::pair{loss.loss, sums};
+  };
+  const auto one = sums_with(1);
+  for (const int threads : {2, 3, 5}) {
+    INFO(threads);
+    const auto many = sums_with(threads);
+    CHECK(many.first == one.first);
+    CHECK(many.second == one.second);
   }
 }
 
