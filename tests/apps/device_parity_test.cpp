@@ -105,6 +105,28 @@ TEST_CASE("every noise structure trains alike on both devices") {
   for (const Named& other : others) check_training(models[2], other);
 }
 
+TEST_CASE("the log of every layer is the same on both devices") {
+  Json document = parse_config(base, "test");
+  document["model"] = parse_json(models[2].json, "test");
+  document["logging"] = {{"every_steps", 1}, {"per_layer", true}, {"groups", 2}};
+  const Regime regime = read_experiment(document, "test", {}).regimes.at(0);
+  const TemporaryFolder folder;
+  const auto first_line = [&](Device device, const std::string& name) {
+    train_on(device, regime, folder.path() / name);
+    const std::string text = read_file(folder.path() / name / "metrics.jsonl");
+    return parse_json(text.substr(0, text.find('\n')), name).at("layers");
+  };
+  const Json cpu = first_line({}, "cpu"), cuda = first_line({Backend::cuda}, "cuda");
+  REQUIRE(cpu.size() == 5);
+  for (const auto& [layer, values] : cpu.items()) {
+    REQUIRE(values.size() == 4);
+    for (const auto& [name, value] : values.items()) {
+      INFO(layer << " " << name);
+      CHECK(cuda.at(layer).at(name).get<double>() == Approx(value.get<double>()).epsilon(2e-4));
+    }
+  }
+}
+
 TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a training of its own") {
   Json document = parse_config(base, "test");
   document["model"] = parse_json(models[1].json, "test");
