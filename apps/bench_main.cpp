@@ -121,7 +121,7 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--rounds", arguments.rounds, "Alternating rounds that medians are taken over")
       ->capture_default_str()
-      ->check(CLI::Range(9, 100000));
+      ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "Threads [all cores]")->check(CLI::PositiveNumber);
   app.add_option("--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");

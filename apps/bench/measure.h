@@ -15,6 +15,7 @@ namespace noisysgd::bench {
 struct Case {
   std::string name;
   std::function<void()> run;
+  std::function<void()> warm_up = {};  // a shorter call that leaves it warm; none: run
 };
 
 // Seconds per call of one case, one sample per round.
@@ -32,7 +33,7 @@ class Samples {
   std::vector<double> seconds_;
 };
 
-// One warm-up call each, then `rounds` rounds. A sample of a short case is the mean of several calls, at least
+// One warm-up each, then `rounds` rounds. A sample of a short case is the mean of several calls, at least
 // `least_seconds` together. Time is that of the queue's device: of the processor's clock, or between two CUDA events.
 std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds,
                              double least_seconds = 0.01);

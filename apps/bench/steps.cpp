@@ -8,6 +8,7 @@
 #include "apps/bench/machine.h"
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
+#include "data/loader.h"
 #include "kernels/random.h"
 #include "layers/model.h"
 #include "optim/sgd.h"
@@ -84,6 +85,27 @@ Batch random_batch(Context& context, const Shape& image, int64_t samples) {
   return batch;
 }
 
+// A data set on which to time what the trainer does for a batch before the network sees it; crops and flips in colour.
+Loader random_loader(Context& context, const Shape& image, int64_t batch) {
+  const int64_t count = std::max<int64_t>(batch, 10000);
+  Dataset dataset{.name = "benchmark",
+                  .count = count,
+                  .height = image[0],
+                  .width = image[1],
+                  .channels = image[2],
+                  .classes = classes,
+                  .images = {},
+                  .labels = std::vector<int32_t>(static_cast<size_t>(count)),
+                  .class_names = {}};
+  dataset.images.resize(static_cast<size_t>(count * dataset.image_size()));
+  for (size_t i = 0; i < dataset.images.size(); ++i) dataset.images[i] = static_cast<uint8_t>(i * 2654435761u >> 24);
+  const bool colour = image[2] == 3;
+  return {context, dataset, channel_statistics(dataset), {.padding = colour ? 4 : 0, .flip = colour}};
+}
+
+// One micro-batch after the other uses the same memory, so two show the peak of them all.
+Batch two_micro_batches(const Batch& batch, int64_t micro) { return batch.rows(0, std::min(batch.size(), 2 * micro)); }
+
 struct MemoryPeak {
   size_t allocated;  // tensors at their peak, and the queue's workspace
   size_t resident;   // of the process; 0 where the system does not tell
@@ -96,7 +118,7 @@ MemoryPeak measure_memory(const std::string& network, const Variant& variant, co
   context.queue.set_precision(options.precision);
   Training training(context, network, variant);
   const Batch batch = random_batch(context, make_network(network)->input_shape(), options.batch);
-  for (int i = 0; i < 2; ++i) training.step(batch, micro);
+  for (int i = 0; i < 2; ++i) training.step(two_micro_batches(batch, micro), micro);
   return {context.allocator.use().peak + context.queue.workspace_bytes(), marked ? resident_peak() : 0};
 }
 
@@ -129,25 +151,33 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
   std::vector<Case> cases;
   for (const Variant& variant : chosen) {
     trainings.push_back(std::make_unique<Training>(context, network, variant));
-    cases.push_back(
-        {variant.name, [&batch, micro, training = trainings.back().get()] { training->step(batch, micro); }});
+    Training* training = trainings.back().get();
+    cases.push_back({variant.name, [&batch, micro, training] { training->step(batch, micro); },
+                     [&batch, micro, training] { training->step(two_micro_batches(batch, micro), micro); }});
   }
+  const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
+  cases.push_back({"loading the batch", [&options, micro, &loader] {
+                     for (int64_t begin = 0; begin < options.batch; begin += micro)
+                       loader.shuffled(begin, std::min(begin + micro, options.batch), 1, 0);
+                   }});
   const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
 
-  Section section{
-      .title = fmt::format("Training step: {}, batch {}, micro-batch {}", network, options.batch, micro),
-      .note = fmt::format("Medians of {} alternating steps. Memory: peak of tensors plus workspace; in parentheses the "
-                          "process's resident peak. Time ratios are medians over rounds.",
-                          options.rounds),
-      .table =
-          TextTable({"step", "ms", "p5 – p95", "samples/s", "time / plain", "peak MiB (resident)", "memory / plain"}),
-      .key = "steps",
-      .json = {{"network", network},
-               {"batch", options.batch},
-               {"micro", micro},
-               {"precision", name_of(options.precision)},
-               {"variants", Json::array()}}};
-  for (size_t i = 0; i < cases.size(); ++i) {
+  Section section{.title = fmt::format("Training step: {}, batch {}, micro-batch {}", network, options.batch, micro),
+                  .note = fmt::format(
+                      "Medians of {} alternating step{}. Memory: peak of tensors plus workspace; in parentheses the "
+                      "process's resident peak. Time ratios are medians over rounds. Loading: gathered from uint8, "
+                      "normalised, colour images cropped and flipped; not part of the steps above.",
+                      options.rounds, options.rounds > 1 ? "s" : ""),
+                  .table = TextTable(
+                      {"step", "ms", "p5 – p95", "samples/s", "time / plain", "peak MiB (resident)", "memory / plain"}),
+                  .key = "steps",
+                  .json = {{"network", network},
+                           {"batch", options.batch},
+                           {"micro", micro},
+                           {"precision", name_of(options.precision)},
+                           {"rounds", options.rounds},
+                           {"variants", Json::array()}}};
+  for (size_t i = 0; i < chosen.size(); ++i) {
     const double time_ratio = times[i].ratio(times[0]);
     const double memory_ratio = static_cast<double>(memory[i].allocated) / static_cast<double>(memory[0].allocated);
     section.table.add_row({cases[i].name, milliseconds(times[i].median()), times[i].spread(),
@@ -162,6 +192,11 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
                                         {"resident_peak_bytes", memory[i].resident},
                                         {"memory_ratio", memory_ratio}});
   }
+  const Samples& loading = times.back();
+  section.table.add_row({cases.back().name, milliseconds(loading.median()), loading.spread(),
+                         fmt::format("{:.0f}", static_cast<double>(options.batch) / loading.median()),
+                         fmt::format("{:.3f}", loading.ratio(times[0])), "", ""});
+  section.json["loading"] = {{"seconds", loading.json()}, {"time_ratio", loading.ratio(times[0])}};
   return section;
 }
 

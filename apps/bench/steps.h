@@ -1,6 +1,6 @@
 // Whole training steps (zero the sums, accumulate over micro-batches, noisy SGD step) of one network: plain, and with
-// each kind of noise that has a cost of its own. Time is measured in turns within one process, memory
-// before that in a fresh context per variant.
+// each kind of noise that has a cost of its own; and what the loader does for a batch. Time is measured in turns within
+// one process, memory before that in a fresh context per variant.
 #pragma once
 
 #include <string>
