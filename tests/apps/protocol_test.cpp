@@ -189,6 +189,55 @@ TEST_CASE("the loss with label smoothing is the mixture of the losses without an
   CHECK(first_loss["0.25"] == Approx(0.5 * (first_loss["0"] + first_loss["0.5"])).epsilon(1e-6));
 }
 
+// At a rate that changes no weight the loss says which images a step has seen.
+const std::string no_rate = "optimizer.learning_rate=1e-30", plain_model = R"(model={"type": "mlp", "hidden": [4]})";
+
+TEST_CASE("every epoch has an order of its own, and every step images of its own") {
+  const TemporaryFolder folder;
+  run(plain_regime({"epochs=2", no_rate, plain_model}), folder.path());
+  const std::vector<double> losses = logged(folder.path(), "loss");
+  REQUIRE(losses.size() == 4);
+  CHECK(losses[0] != losses[1]);
+  CHECK(losses[0] != losses[2]);
+  CHECK(losses[0] + losses[1] == Approx(losses[2] + losses[3]).epsilon(1e-6));  // of all images in either epoch
+}
+
+TEST_CASE("micro-batches and evaluation batches that do not divide the images see each of them once") {
+  const TemporaryFolder folder;
+  std::map<std::string, Json> states;
+  // 27 images: batches of 16 and 11, in micro-batches of 8 and 8, 8 and 3.
+  for (const std::string micro : {"null", "8"}) {
+    run(plain_regime({"data.train_size=27", no_rate, plain_model, "batch.micro=" + micro,
+                      "evaluation.batch=" + std::string(micro == "8" ? "3" : "8")}),
+        folder.path() / micro);
+    states[micro] = final_state(folder.path() / micro);
+    CHECK(states[micro].at("last_epoch_sums").at("samples") == 27);
+  }
+  const auto loss = [&](const char* micro) { return states[micro].at("last_epoch_sums").at("loss").get<double>(); };
+  CHECK(loss("8") == Approx(loss("null")).epsilon(1e-6));
+  CHECK(states["8"].at("last_epoch_sums").at("correct") == states["null"].at("last_epoch_sums").at("correct"));
+  CHECK(states["8"].at("test_loss").get<double>() ==
+        Approx(states["null"].at("test_loss").get<double>()).epsilon(1e-6));
+}
+
+TEST_CASE("the best epoch is the first of the highest accuracy") {
+  const TemporaryFolder folder;
+  run(plain_regime({"epochs=12", "optimizer.learning_rate=0.5", "data.test_size=40"}), folder.path());
+  double best = 0, last = 0;
+  int64_t best_epoch = 0;
+  std::ifstream file(folder / "metrics.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    const Json entry = Json::parse(line);
+    if (entry.at("split") != "test") continue;
+    last = entry.at("accuracy");
+    if (last > best) best_epoch = entry.at("epoch");
+    best = std::max(best, last);
+  }
+  REQUIRE(last < best);
+  CHECK(final_state(folder.path()).at("best_accuracy") == best);
+  CHECK(final_state(folder.path()).at("best_epoch") == best_epoch);
+}
+
 TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") {
   const TemporaryFolder folder;
   run(plain_regime({"epochs=8", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}), folder.path());
