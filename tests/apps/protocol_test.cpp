@@ -238,6 +238,28 @@ TEST_CASE("the best epoch is the first of the highest accuracy") {
   CHECK(final_state(folder.path()).at("best_epoch") == best_epoch);
 }
 
+TEST_CASE("the average of the weights starts at the initial ones and takes in every step") {
+  const TemporaryFolder folder;
+  const auto weights = [&](const std::string& name, std::vector<std::string> assignments, const char* tensor) {
+    assignments.insert(assignments.end(), {plain_model, "batch.size=32"});  // one step each epoch
+    run(plain_regime(assignments), folder.path() / name);
+    return SafetensorsFile(folder.path() / name / "checkpoint.safetensors").values<float>(tensor);
+  };
+  const char *plain = "linear1.weight", *averaged = "average.linear1.weight";
+  const auto none = weights("none", {no_rate}, plain), one = weights("one", {}, plain),
+             two = weights("two", {"epochs=2"}, plain),
+             average = weights("average", {"epochs=2", "optimizer.weight_average=0.75"}, averaged);
+  REQUIRE(average.size() == none.size());
+  double error = 0, moved = 0;
+  for (size_t i = 0; i < none.size(); ++i) {
+    const double expected = 0.75 * (0.75 * none[i] + 0.25 * one[i]) + 0.25 * two[i];
+    error = std::max(error, std::abs(average[i] - expected));
+    moved = std::max(moved, double{std::abs(two[i] - one[i])});
+  }
+  CHECK(error < 1e-7);  // weights below 1 in float32
+  CHECK(moved > 1e-4);
+}
+
 TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") {
   const TemporaryFolder folder;
   run(plain_regime({"epochs=8", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}), folder.path());

@@ -1,6 +1,8 @@
 // Suites: budgets, selections, tables beside published numbers, runs that are finished already.
 #include "apps/suite.h"
 
+#include <cmath>
+
 #include "core/file.h"
 #include "tests/catch.h"
 #include "tests/temporary_folder.h"
@@ -119,7 +121,12 @@ TEST_CASE("a suite runs what is selected and not finished, and sets the paper's 
   const Json rows = parse_json(read_file(folder.path() / "table.json"), "table").at("rows");
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].at("published_test_accuracy") == Approx(0.9325));
-  CHECK(rows[0].at("runs").size() == 2);
+  const Json& runs = rows[0].at("runs");
+  REQUIRE(runs.size() == 2);
+  const double first = runs[0].at("train_loss"), second = runs[1].at("train_loss");
+  REQUIRE(first != second);
+  CHECK(rows[0].at("train_loss").at("mean") == Approx((first + second) / 2));
+  CHECK(rows[0].at("train_loss").at("standard_deviation") == Approx(std::abs(first - second) / std::sqrt(2.0)));
   CHECK_FALSE(rows[2].contains("published_test_accuracy"));
 
   CHECK(error_of([&] { train_selected(experiment_with({}), folder.path(), {}); }).find("another configuration") !=
