@@ -51,10 +51,7 @@ Pass accumulate(Context& context, Model& model, const Regime& regime, const Batc
     options.logits = pass.logits.rows(begin, end);
     Batch rows = batch.rows(begin, end);
     passes.apply(begin, rows, options);
-    const kernels::LossSums sums = model.accumulate(rows, options);
-    pass.sums.loss += sums.loss;
-    pass.sums.weighted_loss += sums.weighted_loss;
-    pass.sums.correct += sums.correct;
+    add_to(pass.sums, model.accumulate(rows, options));
   }
   return pass;
 }
@@ -164,7 +161,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   if (samples < wanted)
     notes += fmt::format("note: {} of {} samples are used, a multiple of the ghost size\n", samples, wanted);
 
-  const Batch batch = loader.shuffled(0, samples, seed, 0);
+  const Batch batch = loader.shuffled({}, samples, seed);
   const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
   Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);
   sgd.require_sums(model.arena());
@@ -204,7 +201,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   for (int64_t draw = 0; draw < options.noise_draws; ++draw) {
     if (draw > 0 && regime.noise.forms_in_backward())
       accumulate(context, model, regime, batch, seed, passes(static_cast<uint32_t>(draw)));
-    SgdStep step{regime.sgd.learning_rate, samples, seed, static_cast<uint32_t>(draw), true};
+    SgdStep step{static_cast<float>(regime.sgd.learning_rate), samples, seed, static_cast<uint32_t>(draw), true};
     const std::vector<Tensor> noise = sgd.draw_noise(model.parameters(), step);
     for (size_t i = 0; i < noise.size(); ++i)
       file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], to_host<float>(context, noise[i]).data());

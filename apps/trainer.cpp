@@ -3,13 +3,16 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "apps/checkpoint.h"
 #include "apps/interrupt.h"
+#include "apps/training_step.h"
 #include "core/file.h"
 #include "core/metrics_log.h"
 #include "core/tensorboard.h"
 #include "kernels/cuda/device.h"
+#include "kernels/memory.h"
 #include "optim/group_statistics.h"
 
 namespace noisysgd {
@@ -42,16 +45,19 @@ std::optional<Json> read_if_there(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
 }
 
+// NSGD_GRAPH=0: a device runs every step op by op.
+bool graphs_wanted() {
+  const char* value = std::getenv("NSGD_GRAPH");
+  return !value || std::string_view(value) != "0";
+}
+
 // Sums of a metric over some steps.
 struct Meter {
   double loss = 0;
   int64_t correct = 0, samples = 0;
 
-  void add(const kernels::LossSums& sums, int64_t count) {
-    loss += sums.loss;
-    correct += sums.correct;
-    samples += count;
-  }
+  static Meter from(const kernels::LossSums& sums) { return {sums.loss, sums.correct, sums.samples}; }
+  kernels::LossSums sums() const { return {.loss = loss, .correct = correct, .samples = samples}; }
   double mean_loss() const { return samples ? loss / static_cast<double>(samples) : 0; }
   double accuracy() const { return samples ? static_cast<double>(correct) / static_cast<double>(samples) : 0; }
   Json json() const { return {{"loss", loss}, {"correct", correct}, {"samples", samples}}; }
@@ -111,16 +117,22 @@ class Run {
         model_(make_model(context, regime_, data, request.extensions)),
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
-        sgd_(context, regime_.sgd, regime_.fisher, regime_.noise),
+        average_(regime_.weight_average ? std::optional<WeightAverage>(std::in_place, context, model_,
+                                                                       static_cast<float>(*regime_.weight_average))
+                                        : std::nullopt),
+        step_(context, regime_, request.seed, model_, train_, average(), graphs_wanted()),
+        sums_read_(context.queue, sizeof(kernels::TrainingSums)),
         schedule_(regime_.batch_schedule(train_.count(), model_.network().least_batch())),
         total_steps_(schedule_.total_steps()),
         noisy_steps_(regime_.noisy_steps(schedule_)),
         evaluated_set_(regime_.data.evaluated_set()),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
-    if (noisy_steps_ > 0) sgd_.require_sums(model_.arena());
-    if (regime_.log_layers) model_.arena().require_second_moment();
-    if (regime_.weight_average) average_.emplace(context_, model_, static_cast<float>(*regime_.weight_average));
+    if (noisy_steps_ > 0) step_.require_noise();
+    if (regime_.log_layers)
+      layers_read_.emplace(context.queue, static_cast<size_t>(step_.layer_sums().elements()) * sizeof(double));
+    if (regime_.log_groups)
+      groups_read_.emplace(context.queue, static_cast<size_t>(step_.group_products().elements()) * sizeof(float));
     context_.queue.set_precision(regime_.precision);
     context_.allocator.reset_peak();
     open_folder();
@@ -162,6 +174,10 @@ class Run {
     if (std::filesystem::exists(checkpoint_path())) {
       check_identity(request_);
       state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
+      kernels::TrainingSums sums;
+      sums.epoch = state_.epoch.sums();
+      sums.window = state_.window.sums();
+      step_.sums().write(sums);
     } else {
       model_.arena().initialise(request_.seed);
       if (average_) average_->restart();
@@ -182,102 +198,123 @@ class Run {
       if (entry.path().filename().string().starts_with("events.out.tfevents.")) std::filesystem::remove(entry.path());
   }
 
-  void train_step() {
-    const BatchPosition at = schedule_.position(state_.step);
-    const int64_t epoch = at.epoch, begin = at.first_sample();
-    const int64_t samples = model_.usable_samples(std::min(at.phase->size, train_.count() - begin));
-    const bool noise = state_.step < noisy_steps_;
-    const auto step = static_cast<uint32_t>(state_.step);
-
-    model_.arena().zero_sums();
-    AccumulateOptions options;
-    options.seed = request_.seed;
-    options.step = step;
-    options.fisher_labels = regime_.fisher.labels;
-    const bool log = (state_.step + 1) % regime_.log_every_steps == 0, log_layers = log && regime_.log_layers;
-    const NoiseBatch noise_batch{samples, model_.network().ghost_size(), request_.seed, step};
-    NoisePasses passes = noise ? sgd_.passes(noise_batch, log_layers) : NoisePasses{};
-    if (log_layers) regime_.fisher.collect(passes.statistics);
-    std::optional<GroupStatistics> groups;
-    if (log_layers && regime_.log_groups)
-      groups.emplace(context_, model_, regime_.fisher, samples, *regime_.log_groups);
-    kernels::LossSums sums;
-    const int64_t micro = regime_.batch.micro.value_or(samples);
-    for (int64_t offset = 0, end = 0; offset < samples; offset = end) {
-      end = std::min(samples, offset + micro);
-      if (groups) end = groups->end_of_piece(offset, end);
-      Batch batch = train_.shuffled(begin + offset, begin + end, request_.seed, static_cast<uint32_t>(epoch));
-      passes.apply(offset, batch, options);
-      if (groups) groups->begin_piece(offset, options);
-      const kernels::LossSums part = model_.accumulate(batch, options);
-      if (groups) groups->end_piece(end);
-      sums.loss += part.loss;
-      sums.correct += part.correct;
-      if (!std::isfinite(part.loss)) stop_at_nonfinite_loss(batch);
-    }
-
-    learning_rate_ = at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(),
-                                                               at.steps_per_epoch, static_cast<double>(regime_.epochs));
-    kernels::SgdNorms norms;
-    sgd_.step(model_.parameters(), {learning_rate_, samples, request_.seed, step, noise, passes.in_gradient()},
-              log ? &norms : nullptr);
-    if (average_) average_->update();
-
-    ++state_.step;
-    state_.epoch.add(sums, samples);
-    state_.window.add(sums, samples);
-    if (log) log_step(epoch, samples, norms, passes.in_gradient(), groups);
-    progress_.step(progress_state(epoch));
+  double learning_rate_of(int64_t step) const {
+    const BatchPosition at = schedule_.position(step);
+    return at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(), at.steps_per_epoch,
+                                                     static_cast<double>(regime_.epochs));
   }
 
-  [[noreturn]] void stop_at_nonfinite_loss(const Batch& batch) {
-    const std::string layer = model_.first_nonfinite_layer(batch, request_.seed, static_cast<uint32_t>(state_.step));
-    const int64_t step = state_.step + 1, epoch = schedule_.position(state_.step).epoch + 1;
-    const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step},
+  StepPlan plan_of(int64_t step) const {
+    const BatchPosition at = schedule_.position(step);
+    const bool log = (step + 1) % regime_.log_every_steps == 0;
+    return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
+                       static_cast<float>(learning_rate_of(step))},
+            .samples = model_.usable_samples(std::min(at.phase->size, train_.count() - at.first_sample())),
+            .noise = step < noisy_steps_,
+            .norms = log,
+            .layers = log && regime_.log_layers};
+  }
+
+  void train_step() {
+    const StepPlan plan = plan_of(state_.step);
+    step_.run(plan);
+    if (step_.chosen_micro_batch() != told_micro_batch_) tell_micro_batch(plan);
+    ++state_.step;
+    if (context_.queue.device().backend == Backend::cpu) take(step_.sums().read());  // there is nothing to wait for
+    if (plan.norms) begin_log(plan);
+    if (log_ && sums_read_.ready()) finish_log();
+    progress_.step(progress_state(plan.values.epoch));
+  }
+
+  void tell_micro_batch(const StepPlan& plan) {
+    told_micro_batch_ = step_.chosen_micro_batch();
+    progress_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
+                               context_.queue.device().name(), *told_micro_batch_));
+  }
+
+  // What the device has counted. Throws Error if a loss was not finite: no parameter has changed since.
+  void take(const kernels::TrainingSums& sums) {
+    if (sums.halted) stop_at_nonfinite_loss(sums);
+    state_.epoch = Meter::from(sums.epoch);
+    state_.window = Meter::from(sums.window);
+  }
+
+  [[noreturn]] void stop_at_nonfinite_loss(const kernels::TrainingSums& sums) {
+    check(sums.halted_sums);
+    const int64_t step = sums.halted_step;
+    const std::string layer = step_.first_nonfinite_layer(plan_of(step), sums.halted_sums);
+    const int64_t epoch = schedule_.position(step).epoch + 1;
+    const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step + 1},
                       {"epoch", epoch},         {"layer", layer},        {"version", NSGD_VERSION}};
     write_file_atomically(request_.folder / divergence_file, record.dump(2) + "\n");
-    throw Divergence(fmt::format(
-        "{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
-        "longer warm-up may help",
-        request_.folder.string(), step, epoch, layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
+    throw Divergence(
+        fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
+                    "longer warm-up may help",
+                    request_.folder.string(), step + 1, epoch,
+                    layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
-  // noise_in_gradient: the gradient's norm is that of both together, and the noise's own is not known.
-  void log_step(int64_t epoch, int64_t samples, const kernels::SgdNorms& norms, bool noise_in_gradient,
-                const std::optional<GroupStatistics>& groups) {
-    const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
-    const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
-    Json record{{"step", state_.step},
-                {"epoch", epoch + 1},
-                {"split", "train"},
-                {"loss", state_.window.mean_loss()},
-                {"accuracy", state_.window.accuracy()},
-                {"learning_rate", learning_rate_},
-                {"gradient_norm", gradient_norm},
-                {"noise_norm", noise_in_gradient ? Json() : Json(noise_norm)},
-                {"samples_per_second", rate}};
-    if (regime_.log_layers) record["layers"] = log_layers(samples, groups);
-    metrics_->write(record);
-    std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
-                                {"train/accuracy", state_.window.accuracy()},
-                                {"train/learning_rate", learning_rate_},
-                                {"train/gradient_norm", gradient_norm}};
-    if (!noise_in_gradient) scalars.push_back({"train/noise_norm", noise_norm});
-    events_->write(state_.step, scalars);
+  // The copies of a log line are issued behind its step and looked at when they are there, or are needed: the device
+  // goes on meanwhile.
+  void begin_log(const StepPlan& plan) {
+    finish_log();
+    sums_read_.issue(step_.sums().place());
+    if (layers_read_) layers_read_->issue(step_.layer_sums().data<double>());
+    if (groups_read_) groups_read_->issue(step_.group_products().f32());
+    kernels::restart_sums(context_.queue, true, false, step_.sums().place());
+    log_ = plan;
+  }
+
+  void finish_log() {
+    if (!log_) return;
+    const StepPlan plan = *log_;
+    log_.reset();
+    const auto& sums = *static_cast<const kernels::TrainingSums*>(sums_read_.wait());
+    take(sums);
+    write_log(plan, sums.norms);
     state_.window = {};
     window_started_ = Clock::now();
   }
 
-  Json log_layers(int64_t samples, const std::optional<GroupStatistics>& groups) {
+  void write_log(const StepPlan& plan, const kernels::SgdNorms& norms) {
+    const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
+    const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
+    // Otherwise the gradient's norm is that of both together, and the noise's own is not known.
+    const bool noise_apart = !step_.noise_in_gradient(plan);
+    const int64_t step = int64_t{plan.values.step} + 1;
+    const double learning_rate = learning_rate_of(plan.values.step);
+    Json record{{"step", step},
+                {"epoch", plan.values.epoch + 1},
+                {"split", "train"},
+                {"loss", state_.window.mean_loss()},
+                {"accuracy", state_.window.accuracy()},
+                {"learning_rate", learning_rate},
+                {"gradient_norm", gradient_norm},
+                {"noise_norm", noise_apart ? Json(noise_norm) : Json()},
+                {"samples_per_second", rate}};
+    if (layers_read_) record["layers"] = layers_record(plan);
+    metrics_->write(record);
+    std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
+                                {"train/accuracy", state_.window.accuracy()},
+                                {"train/learning_rate", learning_rate},
+                                {"train/gradient_norm", gradient_norm}};
+    if (noise_apart) scalars.push_back({"train/noise_norm", noise_norm});
+    events_->write(step, scalars);
+  }
+
+  Json layers_record(const StepPlan& plan) {
     std::vector<LayerFisher> layers =
-        layer_fisher(context_, regime_.fisher.of_one_batch(), model_.parameters(), samples);
-    if (groups) groups->measure(layers);
+        read_layer_fisher(model_.parameters(), static_cast<const double*>(layers_read_->wait()));
+    if (groups_read_) {
+      const SampleGroups groups(model_, regime_.fisher, plan.samples, *regime_.log_groups);
+      measure_groups(groups, model_.parameters(), static_cast<const float*>(groups_read_->wait()), layers);
+    }
     const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
     Json record;
     for (const LayerFisher& layer : layers) {
       Json& entry = record[layer.layer];
       entry = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
-      if (!groups) continue;
+      if (!groups_read_) continue;
       entry["variance_ratio"] = or_null(layer.variance_ratio);
       entry["effective_rank"] = or_null(layer.effective_rank);
     }
@@ -287,15 +324,24 @@ class Run {
   Meter evaluate() {
     std::optional<WeightAverage::Use> averaged;
     if (average_) averaged.emplace(*average_);
-    Meter test;
-    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch) {
-      const int64_t end = std::min(test_.count(), begin + regime_.evaluation_batch);
-      test.add(model_.evaluate(test_.ordered(begin, end)), end - begin);
-    }
-    return test;
+    const DeviceValue<kernels::LossSums> sums(context_);
+    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch)
+      context_.allocator.with_temporaries([&] {
+        model_.evaluate(test_.ordered(begin, std::min(test_.count(), begin + regime_.evaluation_batch)), sums.place());
+      });
+    const kernels::LossSums test = sums.read();
+    check(test);
+    return Meter::from(test);
+  }
+
+  // Waits for the device.
+  void catch_up() {
+    finish_log();
+    take(step_.sums().read());
   }
 
   void end_epoch(int64_t epoch) {
+    catch_up();
     const Meter test = evaluate();
     state_.test_loss = test.mean_loss();
     state_.test_accuracy = test.accuracy();
@@ -315,6 +361,7 @@ class Run {
     progress_.epoch(progress_state(epoch), evaluated_set_, test.mean_loss(), test.accuracy());
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
+    kernels::restart_sums(context_.queue, false, true, step_.sums().place());
   }
 
   ProgressState progress_state(int64_t epoch) const {
@@ -333,6 +380,7 @@ class Run {
   }
 
   void save() {
+    catch_up();
     state_.seconds = seconds_before_ + seconds_since(started_);
     metrics_->sync();
     events_->sync();
@@ -358,6 +406,8 @@ class Run {
                  {"peak_memory_bytes", context_.allocator.use().peak + context_.queue.workspace_bytes()},
                  {"device", context_.queue.device().name()},
                  {"precision", name_of(context_.queue.precision())},
+                 {"micro_batch", step_.chosen_micro_batch() ? Json(*step_.chosen_micro_batch()) : Json()},
+                 {"steps_replayed", step_.counts().replayed},
                  {"threads", context_.queue.threads()},
                  {"version", NSGD_VERSION}};
     if (context_.queue.device().backend == Backend::cuda)
@@ -370,8 +420,12 @@ class Run {
   const Regime& regime_;
   Model model_;
   Loader train_, test_;
-  Sgd sgd_;
   std::optional<WeightAverage> average_;
+  TrainingStep step_;
+  kernels::PendingRead sums_read_;
+  std::optional<kernels::PendingRead> layers_read_, groups_read_;  // of a run that logs every layer
+  std::optional<int64_t> told_micro_batch_;
+  std::optional<StepPlan> log_;  // the step whose log line is being read
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
   const std::string evaluated_set_;  // "test" or "holdout"
@@ -379,7 +433,7 @@ class Run {
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardLog> events_;
-  double learning_rate_ = 0, seconds_before_ = 0;
+  double seconds_before_ = 0;
   int64_t first_step_ = 0;  // of this sitting
   Clock::time_point started_, window_started_;
 };

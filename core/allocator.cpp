@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 
+#include "core/arena_plan.h"
 #include "kernels/check.h"
 #include "kernels/memory.h"
 
@@ -12,6 +14,7 @@ namespace noisysgd {
 namespace {
 
 constexpr size_t alignment = 64;
+constexpr size_t arena_alignment = 256;  // CUDA's own
 
 // Multiples of 64 bytes for small blocks; for large ones eighths of the leading power of two, so that batches of
 // slightly different size share blocks while at most 1/8 is wasted.
@@ -24,14 +27,76 @@ size_t block_size(size_t bytes) {
 }  // namespace
 
 struct Allocator::Pool {
+  explicit Pool(Device device) : device(device) {}
+
   Device device;
-  std::mutex mutex{};
-  std::multimap<size_t, std::shared_ptr<void>> cached{};
-  MemoryUse use{};
+  std::mutex mutex;
+  std::multimap<size_t, std::shared_ptr<void>> cached;
+  MemoryUse use;
+
+  bool temporary = false;  // inside with_temporaries, and no Lasting stands by
+  ArenaPlan plan;          // of all temporaries, those that the arena is too small for as well
+  std::shared_ptr<void> arena;
+  size_t arena_bytes = 0, refused_bytes = SIZE_MAX;  // refused_bytes: there was no room for an arena of this size
+  uint64_t arena_generation = 0;
 
   void release() {
     for (const auto& [bytes, block] : cached) use.reserved -= bytes;
     cached.clear();
+  }
+
+  std::shared_ptr<void> request(size_t bytes) {
+    ++use.requests;
+    return kernels::allocate_memory(device, bytes);
+  }
+
+  // A block of exactly this size, from the cache or the device.
+  std::shared_ptr<void> take(size_t size) {
+    if (auto found = cached.find(size); found != cached.end()) {
+      std::shared_ptr<void> block = std::move(found->second);
+      cached.erase(found);
+      return block;
+    }
+    std::shared_ptr<void> block = request(size);
+    if (!block) {  // blocks of other sizes may be what is missing
+      release();
+      block = request(size);
+    }
+    if (!block)
+      throw OutOfMemory(fmt::format(
+          "{}: out of memory: {} MiB asked for, {} MiB held by live tensors; a smaller batch.micro needs less",
+          device.name(), size >> 20, use.active >> 20));
+    use.reserved += size;
+    return block;
+  }
+
+  // Makes the arena as large as the latest temporaries have needed. Where there is no room for that, which is tried
+  // once, it stays as large as it was.
+  void grow_arena() {
+    if (plan.needed() <= arena_bytes || plan.needed() >= refused_bytes) return;
+    const size_t before = arena_bytes;
+    release();
+    if (!replace_arena(plan.needed())) {
+      refused_bytes = plan.needed();
+      replace_arena(before);
+    }
+  }
+
+  bool replace_arena(size_t bytes) {
+    arena.reset();  // before the new one is asked for: the two need not fit together
+    use.reserved -= arena_bytes;
+    arena_bytes = 0;
+    ++arena_generation;
+    if (bytes > 0) arena = request(bytes);
+    if (!arena) return false;
+    arena_bytes = bytes;
+    use.reserved += arena_bytes;
+    return true;
+  }
+
+  void count(size_t bytes) {
+    use.active += bytes;
+    use.peak = std::max(use.peak, use.active);
   }
 };
 
@@ -41,32 +106,69 @@ const Device& Allocator::device() const { return pool_->device; }
 
 std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
-  const size_t size = block_size(bytes);
   std::lock_guard lock(pool_->mutex);
-  std::shared_ptr<void> block;
-  if (auto found = pool_->cached.find(size); found != pool_->cached.end()) {
-    block = std::move(found->second);
-    pool_->cached.erase(found);
-  } else {
-    block = kernels::allocate_memory(pool_->device, size);
-    if (!block) {  // blocks of other sizes may be what is missing
-      pool_->release();
-      block = kernels::allocate_memory(pool_->device, size);
-    }
-    NSGD_CHECK(block,
-               "{}: out of memory: {} MiB asked for, {} MiB held by live tensors; a smaller batch.micro needs less",
-               pool_->device.name(), size >> 20, pool_->use.active >> 20);
-    pool_->use.reserved += size;
+  if (!pool_->temporary) {
+    const size_t size = block_size(bytes);
+    std::shared_ptr<void> block = pool_->take(size);
+    pool_->count(size);
+    void* pointer = block.get();
+    return std::shared_ptr<void>(pointer, [pool = pool_, size, block = std::move(block)](void*) mutable {
+      std::lock_guard guard(pool->mutex);
+      pool->use.active -= size;
+      pool->cached.emplace(size, std::move(block));
+    });
   }
-  pool_->use.active += size;
-  pool_->use.peak = std::max(pool_->use.peak, pool_->use.active);
-  void* pointer = block.get();
-  return std::shared_ptr<void>(pointer, [pool = pool_, size, block = std::move(block)](void*) mutable {
+  const size_t size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
+  const size_t offset = pool_->plan.allocate(size);
+  std::shared_ptr<void> block;  // where the arena does not reach
+  if (offset + size > pool_->arena_bytes) try {
+      block = pool_->take(size);
+    } catch (const OutOfMemory&) {
+      pool_->plan.release(offset);
+      throw;
+    }
+  void* const pointer = block ? block.get() : static_cast<std::byte*>(pool_->arena.get()) + offset;
+  pool_->count(size);
+  return std::shared_ptr<void>(pointer, [pool = pool_, size, offset, block = std::move(block)](void*) mutable {
     std::lock_guard guard(pool->mutex);
     pool->use.active -= size;
-    pool->cached.emplace(size, std::move(block));
+    pool->plan.release(offset);
+    if (block) pool->cached.emplace(size, std::move(block));
   });
 }
+
+size_t Allocator::with_temporaries(const std::function<void()>& work) {
+  if (pool_->device.backend == Backend::cpu) {
+    work();
+    return 0;
+  }
+  NSGD_CHECK(!pool_->temporary, "allocator: temporaries inside temporaries");
+  pool_->plan.forget();
+  pool_->temporary = true;
+  try {
+    work();
+  } catch (...) {
+    pool_->temporary = false;
+    throw;
+  }
+  pool_->temporary = false;
+  NSGD_CHECK(pool_->plan.empty(), "allocator: a tensor that was allocated for a step alone has outlived it");
+  std::lock_guard lock(pool_->mutex);
+  pool_->grow_arena();
+  return pool_->plan.needed();
+}
+
+void Allocator::forget_temporaries() {
+  std::lock_guard lock(pool_->mutex);
+  pool_->plan.forget();
+}
+
+Allocator::Lasting::Lasting(Allocator& allocator)
+    : allocator_(allocator), temporary_(std::exchange(allocator.pool_->temporary, false)) {}
+Allocator::Lasting::~Lasting() { allocator_.pool_->temporary = temporary_; }
+
+uint64_t Allocator::arena_generation() const { return pool_->arena_generation; }
+size_t Allocator::arena_bytes() const { return pool_->arena_bytes; }
 
 MemoryUse Allocator::use() const {
   std::lock_guard lock(pool_->mutex);

@@ -78,7 +78,10 @@ void ParameterArena::require_kronecker_factors(bool of_inputs) {
 }
 
 void ParameterArena::begin_group() {
-  if (!before_group_.defined()) before_group_ = zeros(context_, {padded_});
+  if (!before_group_.defined()) {
+    const Allocator::Lasting lasting(context_.allocator);
+    before_group_ = zeros(context_, {padded_});
+  }
   kernels::scale(context_.queue, padded_, 1.0f, gradient_sum_.f32(), before_group_.f32());
   fill(context_, gradient_sum_, 0.0f);
 }
@@ -89,7 +92,10 @@ void ParameterArena::end_group() {
 }
 
 void ParameterArena::gradients_into(GradientTarget target) {
-  if (target == GradientTarget::discarded && !discarded_.defined()) discarded_ = zeros(context_, {padded_});
+  if (target == GradientTarget::discarded && !discarded_.defined()) {
+    const Allocator::Lasting lasting(context_.allocator);
+    discarded_ = zeros(context_, {padded_});
+  }
   NSGD_CHECK(target != GradientTarget::noise_sum || noise_sum_.defined(),
              "gradients_into: the arena was made without noise sums");
   bind(&Parameter::gradient_sum, target == GradientTarget::discarded   ? discarded_

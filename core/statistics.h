@@ -27,7 +27,7 @@ struct SignedSums {
   kernels::SignGrain grain = kernels::SignGrain::none;  // element: of signs in the gradient's place, not of gradients
   float scale = 1;                                      // of every sign
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
   int64_t sample_offset = 0;  // of the micro-batch in its batch
 };
 

@@ -16,15 +16,19 @@
 
 namespace noisysgd {
 
-enum class DType : uint8_t { f32, i32, u8 };
+enum class DType : uint8_t { f32, i32, u8, f64 };
 
-constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
-constexpr const char* name_of(DType dtype) { return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : "u8"; }
+constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : dtype == DType::f64 ? 8 : 4; }
+constexpr const char* name_of(DType dtype) {
+  return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : dtype == DType::u8 ? "u8" : "f64";
+}
 template <class T>
 constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>);
+  if constexpr (std::is_same_v<T, double>) return DType::f64;
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, double> ||
+                std::is_same_v<T, uint8_t>);
   return DType::u8;
 }
 

@@ -1,8 +1,5 @@
 #include "data/loader.h"
 
-#include <numeric>
-
-#include "data/shuffle.h"
 #include "kernels/gather_augment.h"
 
 namespace noisysgd {
@@ -15,7 +12,7 @@ Loader::Loader(Context& context, const Dataset& dataset, const ChannelStatistics
       width_(dataset.width),
       channels_(dataset.channels),
       images_(context, {count_, height_, width_, channels_}, DType::u8),
-      labels_(dataset.labels),
+      labels_(from_host(context, {count_}, dataset.labels)),
       augment_(augment) {
   NSGD_CHECK(static_cast<int64_t>(statistics.mean.size()) == channels_,
              "{}: {} channel means for images of {} channels", dataset.name, statistics.mean.size(), channels_);
@@ -24,29 +21,22 @@ Loader::Loader(Context& context, const Dataset& dataset, const ChannelStatistics
   inverse_std_ = from_host(context, {channels_}, statistics.inverse_standard_deviation());
 }
 
-Batch Loader::shuffled(int64_t begin, int64_t end, uint64_t seed, uint32_t epoch) const {
-  const Shuffle shuffle(count_, seed, epoch);
-  std::vector<int32_t> indices;
-  for (int64_t position = begin; position < end; ++position) indices.push_back(static_cast<int32_t>(shuffle(position)));
-  return gather(indices, augment_, seed, epoch);
+Batch Loader::shuffled(const BatchPlace& place, int64_t samples, uint64_t seed) const {
+  return gather({count_, true, seed, place.epoch, place.first, place.offset}, samples, augment_);
 }
 
 Batch Loader::ordered(int64_t begin, int64_t end) const {
-  std::vector<int32_t> indices(static_cast<size_t>(end - begin));
-  std::iota(indices.begin(), indices.end(), static_cast<int32_t>(begin));
-  return gather(indices, {}, 0, 0);
+  return gather({.count = count_, .first = begin}, end - begin, {});
 }
 
-Batch Loader::gather(const std::vector<int32_t>& indices, const kernels::AugmentOptions& augment, uint64_t seed,
-                     uint32_t epoch) const {
-  const auto samples = static_cast<int64_t>(indices.size());
-  std::vector<int32_t> labels;
-  labels.reserve(indices.size());
-  for (const int32_t i : indices) labels.push_back(labels_[static_cast<size_t>(i)]);
-  Batch batch{Tensor(context_, image_shape().batched(samples)), from_host(context_, {samples}, labels), {}};
-  const Tensor picked = from_host(context_, {samples}, indices);
-  kernels::gather_augment(context_.queue, images_.data<uint8_t>(), picked.data<int32_t>(), count_, samples, height_,
-                          width_, channels_, mean_.f32(), inverse_std_.f32(), augment, seed, epoch, batch.images.f32());
+Batch Loader::gather(const kernels::SampleOrder& order, int64_t samples, const kernels::AugmentOptions& augment) const {
+  Batch batch{Tensor(context_, image_shape().batched(samples)), Tensor(context_, {samples}, DType::i32), {}};
+  const Tensor indices(context_, {samples}, DType::i32);
+  kernels::pick_samples(context_.queue, order, samples, labels_.data<int32_t>(), indices.data<int32_t>(),
+                        batch.labels.data<int32_t>());
+  kernels::gather_augment(context_.queue, images_.data<uint8_t>(), indices.data<int32_t>(), count_, samples, height_,
+                          width_, channels_, mean_.f32(), inverse_std_.f32(), augment, order.seed, order.epoch,
+                          batch.images.f32());
   return batch;
 }
 

@@ -8,9 +8,17 @@
 #include "data/dataset.h"
 #include "data/normalize.h"
 #include "kernels/augment.h"
+#include "kernels/pick_samples.h"
 #include "layers/model.h"
 
 namespace noisysgd {
+
+// Where a batch, or its part from sample `offset` on, stands in the run.
+struct BatchPlace {
+  StepNumber epoch = 0;
+  Number<int64_t> first = 0;  // position in the shuffled epoch
+  int64_t offset = 0;
+};
 
 class Loader {
  public:
@@ -21,19 +29,18 @@ class Loader {
   int64_t count() const { return count_; }
   Shape image_shape() const { return {height_, width_, channels_}; }
 
-  // Training: positions [begin, end) of the shuffled epoch, augmented.
-  Batch shuffled(int64_t begin, int64_t end, uint64_t seed, uint32_t epoch) const;
+  // Training: `samples` from this place of the shuffled epoch on, augmented.
+  Batch shuffled(const BatchPlace& place, int64_t samples, uint64_t seed) const;
   // Evaluation: images [begin, end) in their stored order, as they are.
   Batch ordered(int64_t begin, int64_t end) const;
 
  private:
-  Batch gather(const std::vector<int32_t>& indices, const kernels::AugmentOptions& augment, uint64_t seed,
-               uint32_t epoch) const;
+  Batch gather(const kernels::SampleOrder& order, int64_t samples, const kernels::AugmentOptions& augment) const;
 
   Context& context_;
   int64_t count_, height_, width_, channels_;
-  Tensor images_;  // [N,H,W,C] u8
-  std::vector<int32_t> labels_;
+  Tensor images_;              // [N,H,W,C] u8
+  Tensor labels_;              // [N] i32
   Tensor mean_, inverse_std_;  // [C]
   kernels::AugmentOptions augment_;
 };

@@ -21,7 +21,7 @@ struct AugmentDecision {
 };
 
 // `sample` is the index in the data set, not the position in the batch: the batch size does not change what is seen.
-constexpr AugmentDecision decide_augmentation(const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+constexpr AugmentDecision decide_augmentation(const AugmentOptions& options, uint64_t seed, StepNumber epoch,
                                               uint32_t sample) {
   const RandomStream stream{seed, epoch, 0, RandomPurpose::augmentation};
   const auto words = random_words(stream, sample);

@@ -14,6 +14,11 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace noisysgd
 
 // NSGD_CHECK(rows == m, "linear: input has {} rows, expected {}", rows, m) throws noisysgd::Error with that text.

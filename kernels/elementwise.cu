@@ -29,7 +29,9 @@ __global__ void __launch_bounds__(block_threads) add_square_kernel(int64_t n, co
   grid_stride(n, [&](int64_t i) { y[i] += x[i] * x[i]; });
 }
 
-__global__ void __launch_bounds__(block_threads) scale_kernel(int64_t n, float factor, const float* x, float* y) {
+__global__ void __launch_bounds__(block_threads)
+    scale_kernel(int64_t n, Number<float> given, const float* x, float* y) {
+  const float factor = given.read();
   grid_stride(n, [&](int64_t i) { y[i] = factor * x[i]; });
 }
 
@@ -158,7 +160,7 @@ void add_square(Queue& queue, int64_t n, const float* x, float* y) {
   if (n > 0) launch(queue, add_square_kernel, grid_size(n), block_threads, 0, n, x, y);
 }
 
-void scale(Queue& queue, int64_t n, float factor, const float* x, float* y) {
+void scale(Queue& queue, int64_t n, Number<float> factor, const float* x, float* y) {
   if (n > 0) launch(queue, scale_kernel, grid_size(n), block_threads, 0, n, factor, x, y);
 }
 

@@ -14,7 +14,8 @@ NSGD_OP(relu_backward,
         void(Queue& queue, int64_t n, const float* y, const float* grad_y, float* grad_x));  // grad_x may be grad_y
 NSGD_OP(add, void(Queue& queue, int64_t n, const float* x, float* y));                       // y += x
 NSGD_OP(add_square, void(Queue& queue, int64_t n, const float* x, float* y));                // y += x^2
-NSGD_OP(scale, void(Queue& queue, int64_t n, float factor, const float* x, float* y));       // y = factor x; y may be x
+NSGD_OP(scale,
+        void(Queue& queue, int64_t n, Number<float> factor, const float* x, float* y));  // y = factor x; may be x
 
 // y = x * keep/(1-probability). Element i of the whole batch is kept by word offset+i of the stream, so a mask does not
 // depend on micro-batching. Backward is the same call on the gradient. In place allowed.

@@ -54,7 +54,7 @@ void gather_image(const uint8_t* image, int64_t H, int64_t W, int64_t any_channe
 
 void gather_augment(Queue& queue, const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H,
                     int64_t W, int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
-                    uint64_t seed, uint32_t epoch, float* out) {
+                    uint64_t seed, StepNumber epoch, float* out) {
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   for (int64_t m = 0; m < M; ++m)
     NSGD_CHECK(indices[m] >= 0 && indices[m] < N, "gather_augment: indices[{}] is {}, expected 0 to {}", m, indices[m],

@@ -11,7 +11,8 @@ namespace {
 __global__ void __launch_bounds__(block_threads)
     gather_augment_kernel(const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int32_t H, int32_t W,
                           int32_t C, FastDivide by_channels, FastDivide by_width, const float* mean,
-                          const float* inverse_std, AugmentOptions options, uint64_t seed, uint32_t epoch, float* out) {
+                          const float* inverse_std, AugmentOptions options, uint64_t seed, StepNumber epoch,
+                          float* out) {
   const int32_t size = H * W * C;
   sample_stride(M, size, [&](int64_t m, int32_t i) {
     const int32_t index = indices[m];
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(block_threads)
 
 void gather_augment(Queue& queue, const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H,
                     int64_t W, int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
-                    uint64_t seed, uint32_t epoch, float* out) {
+                    uint64_t seed, StepNumber epoch, float* out) {
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   if (M * H * W * C == 0) return;
   NSGD_CHECK(H * W * C <= INT32_MAX, "gather_augment: images of {}x{}x{} are too large", H, W, C);

@@ -16,7 +16,7 @@ NSGD_OP(gather_augment, void(Queue& queue,
                              int64_t N, int64_t M, int64_t H, int64_t W, int64_t C,
                              const float* mean,         // [C], on the [0,1] scale
                              const float* inverse_std,  // [C]
-                             const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+                             const AugmentOptions& options, uint64_t seed, StepNumber epoch,
                              float* out));  // [M,H,W,C]
 
 }  // namespace noisysgd::kernels

@@ -17,6 +17,26 @@ std::shared_ptr<void> allocate_memory(Device device, size_t bytes) {
   return std::shared_ptr<void>(pointer, [index = device.index](void* block) { cuda::release(index, block); });
 }
 
+PendingRead::PendingRead(Queue& queue, size_t bytes) : queue_(queue), bytes_(bytes) {
+  if (queue.device().backend == Backend::cuda)
+    on_cuda_ = std::make_unique<CudaRead>(queue, bytes);
+  else
+    on_cpu_.resize(bytes);
+}
+
+PendingRead::~PendingRead() = default;
+
+void PendingRead::issue(const void* from) {
+  if (on_cuda_)
+    on_cuda_->issue(from);
+  else if (bytes_ > 0)
+    std::memcpy(on_cpu_.data(), from, bytes_);
+}
+
+bool PendingRead::ready() const { return !on_cuda_ || on_cuda_->ready(); }
+
+const void* PendingRead::wait() { return on_cuda_ ? on_cuda_->wait() : on_cpu_.data(); }
+
 namespace cpu {
 
 namespace {

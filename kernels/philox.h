@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/number.h"
+
 namespace noisysgd {
 
 // What a stream is for; the fourth counter word. Streams of different purposes never overlap.
@@ -25,7 +27,7 @@ enum class RandomPurpose : uint32_t {
 
 struct RandomStream {
   uint64_t seed = 0;    // the key
-  uint32_t step = 0;    // optimizer step or epoch
+  StepNumber step = 0;  // optimizer step or epoch
   uint32_t tensor = 0;  // which tensor, layer or data set
   RandomPurpose purpose = RandomPurpose::test;
 };
@@ -44,7 +46,7 @@ constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter,
 
 // Words 4*block .. 4*block+3 of the stream.
 constexpr std::array<uint32_t, 4> random_words(const RandomStream& stream, uint32_t block) {
-  return philox4x32_10({block, stream.step, stream.tensor, static_cast<uint32_t>(stream.purpose)},
+  return philox4x32_10({block, stream.step.read(), stream.tensor, static_cast<uint32_t>(stream.purpose)},
                        {static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32)});
 }
 

@@ -25,9 +25,10 @@ void* Queue::workspace(size_t bytes) {
     const size_t rounded = (bytes + 63) / 64 * 64;
     workspace_.reset();  // before the new one is asked for: the two need not fit together
     workspace_bytes_ = 0;
+    ++workspace_generation_;
     workspace_ = allocate_memory(device_, rounded);
-    NSGD_CHECK(workspace_ != nullptr, "queue on {}: out of memory for a workspace of {} bytes", device_.name(),
-               rounded);
+    if (!workspace_)
+      throw OutOfMemory(fmt::format("queue on {}: out of memory for a workspace of {} bytes", device_.name(), rounded));
     workspace_bytes_ = rounded;
   }
   return workspace_.get();
@@ -36,6 +37,8 @@ void* Queue::workspace(size_t bytes) {
 void Queue::synchronize() {
   if (cuda_) cuda::synchronize(*cuda_);
 }
+
+int64_t Queue::waits() const { return cuda_ ? cuda::waits(*cuda_) : 0; }
 
 OnednnState& Queue::onednn() {
   if (!onednn_) onednn_ = std::make_unique<OnednnState>();

@@ -42,11 +42,15 @@ class Queue {
   // It grows to the largest request and stays; its content is undefined.
   void* workspace(size_t bytes);
   size_t workspace_bytes() const { return workspace_bytes_; }
+  // Changes when the workspace moves.
+  uint64_t workspace_generation() const { return workspace_generation_; }
 
   OnednnState& onednn();
   CudaState& cuda() { return *cuda_; }  // of a queue on a CUDA device
   // Returns when every op issued so far is done. Ops of the CPU backend are done when they return.
   void synchronize();
+  // How often the host has waited for the device so far.
+  int64_t waits() const;
 
  private:
   Device device_;
@@ -55,6 +59,7 @@ class Queue {
   std::unique_ptr<OnednnState> onednn_;
   std::shared_ptr<CudaState> cuda_;
   size_t workspace_bytes_ = 0;
+  uint64_t workspace_generation_ = 0;
   std::shared_ptr<void> workspace_;
 };
 

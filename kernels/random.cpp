@@ -14,7 +14,7 @@ constexpr int64_t piece_size = 16384;  // a multiple of 32, so that pieces begin
 
 template <class Fill>
 void for_pieces(Queue& queue, int64_t n, const RandomStream& stream, float* x, Fill fill) {
-  const PhiloxKey key{stream.step, stream.tensor, static_cast<uint32_t>(stream.purpose),
+  const PhiloxKey key{stream.step.read(), stream.tensor, static_cast<uint32_t>(stream.purpose),
                       static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32)};
 #pragma omp parallel for schedule(static) num_threads(queue.threads()) if (n > piece_size)
   for (int64_t first = 0; first < n; first += piece_size) {

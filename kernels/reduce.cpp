@@ -1,25 +1,32 @@
 #include "kernels/reduce.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/parallel.h"
 
 namespace noisysgd::kernels::cpu {
 
-void tensor_sums(Queue& queue, int64_t n, const float* x, TensorSums* sums) {
+void tensor_sums(Queue& queue, std::span<const SummedTensor> tensors, int32_t targets, double* sums) {
   constexpr int64_t block_size = 16384;
-  const int64_t blocks = (n + block_size - 1) / block_size;
-  std::vector<TensorSums> partial(static_cast<size_t>(blocks));
-  parallel_blocks(queue, blocks, n, [&](int64_t block, int64_t) {
-    TensorSums& part = partial[static_cast<size_t>(block)];
-    for (int64_t i = block * block_size; i < std::min(n, (block + 1) * block_size); ++i) {
-      part.sum += x[i];
-      part.sum_of_squares += double{x[i]} * x[i];
+  struct Share {
+    double sum = 0, sum_of_squares = 0;
+  };
+  std::fill_n(sums, 2 * targets, 0.0);
+  for (const SummedTensor& tensor : tensors) {
+    const int64_t blocks = (tensor.n + block_size - 1) / block_size;
+    std::vector<Share> shares(static_cast<size_t>(blocks));
+    parallel_blocks(queue, blocks, tensor.n, [&](int64_t block, int64_t) {
+      Share& share = shares[static_cast<size_t>(block)];
+      for (int64_t i = block * block_size; i < std::min(tensor.n, (block + 1) * block_size); ++i) {
+        share.sum += tensor.x[i];
+        share.sum_of_squares += double{tensor.x[i]} * tensor.x[i];
+      }
+    });
+    for (const Share& share : shares) {
+      sums[2 * tensor.target] += share.sum;
+      sums[2 * tensor.target + 1] += share.sum_of_squares;
     }
-  });
-  for (const TensorSums& part : partial) {
-    sums->sum += part.sum;
-    sums->sum_of_squares += part.sum_of_squares;
   }
 }
 

@@ -37,17 +37,21 @@ SgdPiece make_piece(const SgdSegment& segment, const SgdHyperparameters& hyperpa
   piece.gradient_sum = from(segment.gradient_sum);
   piece.second_moment = segment.noise.second_moment != 0 ? from(segment.second_moment) : nullptr;
   piece.explicit_noise = from(segment.explicit_noise);
-  piece.constant_noise = segment.noise.constant;
-  piece.second_moment_noise = segment.noise.second_moment;
-  piece.gradient_sum_noise = segment.noise.gradient_sum;
-  piece.draws_noise = segment.noise.any();
-  piece.learning_rate = hyperparameters.learning_rate;
+  NoiseCoefficients noise = segment.noise;
+  for (const float* factor : {segment.variance_factor, segment.match_factor})
+    if (factor) noise = noise.scaled(*factor);
+  piece.constant_noise = noise.constant;
+  piece.second_moment_noise = noise.second_moment;
+  piece.gradient_sum_noise = noise.gradient_sum;
+  piece.draws_noise = noise.any();
+  piece.learning_rate = hyperparameters.learning_rate.read();
   piece.momentum = hyperparameters.momentum;
   piece.weight_decay = segment.weight_decay;
   piece.inverse_batch = hyperparameters.inverse_batch;
+  piece.inverse_batch *= static_cast<float>(hyperparameters.gradient_factor.read());
   piece.nesterov = hyperparameters.nesterov;
   piece.noise_after_momentum = hyperparameters.noise_after_momentum;
-  piece.key = {hyperparameters.step, segment.tensor, static_cast<uint32_t>(RandomPurpose::noise),
+  piece.key = {hyperparameters.step.read(), segment.tensor, static_cast<uint32_t>(RandomPurpose::noise),
                static_cast<uint32_t>(hyperparameters.seed), static_cast<uint32_t>(hyperparameters.seed >> 32)};
   return piece;
 }
@@ -56,6 +60,7 @@ SgdPiece make_piece(const SgdSegment& segment, const SgdHyperparameters& hyperpa
 
 void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
               const SgdHyperparameters& hyperparameters, SgdNorms* norms) {
+  if (hyperparameters.halted.read() != 0) return;
   int64_t total = 0;
   for (const SgdSegment& segment : segments) {
     check(segment, hyperparameters);
@@ -82,10 +87,15 @@ void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegme
       before += count;
     }
   }
-  for (int64_t i = 0; norms && i < total; ++i) {
-    norms->gradient_squared += partial[2 * i];
-    norms->noise_squared += partial[2 * i + 1];
+  if (!norms) return;
+  SgdNorms own;
+  for (int64_t i = 0; i < total; ++i) {
+    own.gradient_squared += partial[2 * i];
+    own.noise_squared += partial[2 * i + 1];
   }
+  const double factor = hyperparameters.gradient_factor.read();
+  norms->gradient_squared += own.gradient_squared / (factor * factor);
+  norms->noise_squared += own.noise_squared;
 }
 
 void draw_noise(Queue& queue, const SimdKernels& kernels, const SgdSegment& segment,

@@ -12,7 +12,7 @@ namespace {
 // takes one piece of a tensor; norms are summed piece by piece, in order.
 constexpr int elements_per_thread = 8;
 constexpr int64_t piece_size = int64_t{block_threads} * elements_per_thread;
-constexpr int max_segments = 384;  // kernel parameters end at 32764 bytes
+constexpr int max_segments = 336;  // kernel parameters end at 32764 bytes
 
 struct SegmentTable {
   int count = 0;
@@ -26,6 +26,7 @@ struct SegmentTable {
     segments[count++] = segment;
   }
 };
+static_assert(sizeof(SegmentTable) + sizeof(SgdHyperparameters) + sizeof(double*) <= 32'764, "too many parameters");
 
 // Four consecutive elements from 4*block on, as one access where all of them exist and the address allows it.
 __device__ float4 load4(const float* from, int64_t n, int64_t i) {
@@ -59,10 +60,22 @@ __device__ void store(float* to, int64_t n, int64_t i, const Four& v) {
   store4(to, n, i, {v.at[0], v.at[1], v.at[2], v.at[3]});
 }
 
+// The segment's own coefficients times the factors that the device has found for them.
+__device__ NoiseCoefficients coefficients_of(const SgdSegment& segment) {
+  NoiseCoefficients c = segment.noise;
+  for (const float* factor : {segment.variance_factor, segment.match_factor}) {
+    if (!factor) continue;
+    c.constant *= *factor;
+    c.second_moment *= *factor;
+    c.gradient_sum *= *factor;
+  }
+  return c;
+}
+
 // eps of elements i .. i+3, from the Philox block i/4 of the tensor's stream
 __device__ Four noise_of(const SgdSegment& segment, const SgdHyperparameters& h, int64_t i, const Four& gradient_sum) {
   Four noise = load_or_zero(segment.explicit_noise, segment.n, i);
-  const NoiseCoefficients& c = segment.noise;
+  const NoiseCoefficients c = coefficients_of(segment);
   if (c.constant == 0 && c.second_moment == 0 && c.gradient_sum == 0) return noise;
   const Four second_moment = c.second_moment != 0 ? load_or_zero(segment.second_moment, segment.n, i) : Four{};
   const RandomStream stream{h.seed, h.step, segment.tensor, RandomPurpose::noise};
@@ -85,8 +98,10 @@ __device__ void step_four(const SgdSegment& segment, const SgdHyperparameters& h
   const Four gradient_sum = load_or_zero(segment.gradient_sum, segment.n, i);
   const Four noise = noise_of(segment, h, i, gradient_sum);
   Four value = load_or_zero(segment.value, segment.n, i), velocity = load_or_zero(segment.velocity, segment.n, i);
+  const float inverse_batch = h.inverse_batch * static_cast<float>(h.gradient_factor.read());
+  const float learning_rate = h.learning_rate.read();
   for (int k = 0; k < 4; ++k) {
-    const float gradient = gradient_sum.at[k] * h.inverse_batch;
+    const float gradient = gradient_sum.at[k] * inverse_batch;
     if (i + k < segment.n) {
       norms.gradient += double{gradient} * gradient;
       norms.noise += double{noise.at[k]} * noise.at[k];
@@ -99,7 +114,7 @@ __device__ void step_four(const SgdSegment& segment, const SgdHyperparameters& h
       update = h.nesterov ? direction + velocity.at[k] * h.momentum : velocity.at[k];
     }
     if (h.noise_after_momentum) update += noise.at[k];
-    value.at[k] -= update * h.learning_rate;
+    value.at[k] -= update * learning_rate;
   }
   store(segment.value, segment.n, i, value);
   if (segment.velocity) store(segment.velocity, segment.n, i, velocity);
@@ -108,6 +123,7 @@ __device__ void step_four(const SgdSegment& segment, const SgdHyperparameters& h
 // norms [pieces,2]: ||g||^2 and ||eps||^2 of each piece, or null
 __global__ void __launch_bounds__(block_threads)
     sgd_step_kernel(const __grid_constant__ SegmentTable table, SgdHyperparameters hyperparameters, double* norms) {
+  if (hyperparameters.halted.read() != 0) return;
   const int64_t piece = blockIdx.x;
   int low = 0, high = table.count - 1;  // the first segment that ends behind this piece
   while (low < high) {
@@ -131,8 +147,10 @@ __global__ void __launch_bounds__(block_threads)
   norms[2 * piece + 1] = noise;
 }
 
-// total[2] = the sum of all pieces' norms, by one block
-__global__ void __launch_bounds__(block_threads) sgd_norms_kernel(int64_t pieces, const double* norms, double* total) {
+// total += the sum of all pieces' norms, by one block
+__global__ void __launch_bounds__(block_threads)
+    sgd_norms_kernel(int64_t pieces, const double* norms, SgdHyperparameters hyperparameters, SgdNorms* total) {
+  if (hyperparameters.halted.read() != 0) return;
   double gradient = 0, noise = 0;
   for (int64_t piece = threadIdx.x; piece < pieces; piece += block_threads) {
     gradient += norms[2 * piece];
@@ -141,8 +159,9 @@ __global__ void __launch_bounds__(block_threads) sgd_norms_kernel(int64_t pieces
   gradient = sum_block<block_threads>(gradient);
   noise = sum_block<block_threads>(noise);
   if (threadIdx.x != 0) return;
-  total[0] = gradient;
-  total[1] = noise;
+  const double factor = hyperparameters.gradient_factor.read();
+  total->gradient_squared += gradient / (factor * factor);
+  total->noise_squared += noise;
 }
 
 __global__ void __launch_bounds__(block_threads)
@@ -166,7 +185,7 @@ void sgd_step(Queue& queue, std::span<const SgdSegment> segments, const SgdHyper
     total += divide_up(segment.n, piece_size);
   }
   if (total == 0) return;
-  double* const piece_norms = norms ? static_cast<double*>(queue.workspace(sizeof(double) * 2 * (total + 1))) : nullptr;
+  double* const piece_norms = norms ? static_cast<double*>(queue.workspace(sizeof(double) * 2 * total)) : nullptr;
 
   SegmentTable table;
   int64_t done = 0;
@@ -184,14 +203,7 @@ void sgd_step(Queue& queue, std::span<const SgdSegment> segments, const SgdHyper
   }
   step();
 
-  if (!norms) return;
-  launch(queue, sgd_norms_kernel, 1u, block_threads, 0, total, piece_norms, piece_norms + 2 * total);
-  double sums[2];
-  NSGD_CUDA_CHECK(
-      cudaMemcpyAsync(sums, piece_norms + 2 * total, sizeof sums, cudaMemcpyDeviceToHost, queue.cuda().stream()));
-  NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
-  norms->gradient_squared += sums[0];
-  norms->noise_squared += sums[1];
+  if (norms) launch(queue, sgd_norms_kernel, 1u, block_threads, 0, total, piece_norms, hyperparameters, norms);
 }
 
 void draw_noise(Queue& queue, const SgdSegment& segment, const SgdHyperparameters& hyperparameters, float* noise) {

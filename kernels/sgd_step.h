@@ -33,18 +33,23 @@ struct SgdSegment {  // one parameter tensor of n elements
   const float* second_moment = nullptr;   // Q = sum_n g_n^2; needed if noise.second_moment != 0
   const float* explicit_noise = nullptr;  // added as it is, or null
   NoiseCoefficients noise;
+  // Numbers on the queue's device that multiply `noise`, or null: of the structure, and of match_trace.
+  const float* variance_factor = nullptr;
+  const float* match_factor = nullptr;
   float weight_decay = 0;
   uint32_t tensor = 0;  // third Philox counter word
 };
 
 struct SgdHyperparameters {
-  float learning_rate = 0;
+  Number<float> learning_rate = 0;
   float momentum = 0;
-  float inverse_batch = 0;  // 1/M
+  float inverse_batch = 0;               // 1/M
+  Number<double> gradient_factor = 1.0;  // multiplies g, but not in the norms
+  Number<uint32_t> halted = 0;           // unless it is 0, nothing is done
   bool nesterov = false;
   bool noise_after_momentum = false;
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
 };
 
 // Throws Error for a segment that lacks a buffer which its noise or momentum needs.
@@ -56,7 +61,7 @@ struct SgdNorms {               // of the whole parameter vector, filled when as
 };
 
 NSGD_OP(sgd_step, void(Queue& queue, std::span<const SgdSegment> segments, const SgdHyperparameters& hyperparameters,
-                       SgdNorms* norms));  // accumulated, or null
+                       SgdNorms* norms));  // on the queue's device: accumulated, or null
 
 // noise[i] = what sgd_step would add to the gradient of this segment.
 NSGD_OP(draw_noise,

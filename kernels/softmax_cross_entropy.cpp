@@ -6,7 +6,14 @@
 #include "kernels/parallel.h"
 #include "kernels/scratch.h"
 
-namespace noisysgd::kernels::cpu {
+namespace noisysgd::kernels {
+
+void check(const LossSums& sums) {
+  NSGD_CHECK(sums.bad_label == 0, "softmax cross-entropy: sample {} has a label that is not one of the classes",
+             sums.bad_label - 1);
+}
+
+namespace cpu {
 namespace {
 
 struct RowLoss {
@@ -59,11 +66,14 @@ void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const
       if (sample_losses) sample_losses[n] = static_cast<float>(rows[n].loss);
     }
   });
+  if (!sums) return;
+  LossSums part{.samples = samples};
   for (int64_t n = 0; n < samples; ++n) {  // in the order of the samples, whatever the thread count
-    sums->loss += rows[n].loss;
-    sums->weighted_loss += sample_weights ? sample_weights[n] * rows[n].loss : rows[n].loss;
-    sums->correct += rows[n].correct;
+    part.loss += rows[n].loss;
+    part.weighted_loss += sample_weights ? sample_weights[n] * rows[n].loss : rows[n].loss;
+    part.correct += rows[n].correct;
   }
+  add_to(*sums, part);
 }
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,
@@ -90,4 +100,6 @@ void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* 
   });
 }
 
-}  // namespace noisysgd::kernels::cpu
+}  // namespace cpu
+
+}  // namespace noisysgd::kernels

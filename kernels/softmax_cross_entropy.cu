@@ -3,7 +3,6 @@
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -98,7 +97,7 @@ __global__ void __launch_bounds__(block_threads)
 
 // One block: every thread sums a contiguous share, thread 0 the shares.
 __global__ void __launch_bounds__(block_threads)
-    softmax_total_kernel(int64_t count, const RowSums* row_sums, RowSums* total) {
+    softmax_total_kernel(int64_t count, const RowSums* row_sums, int64_t samples, LossSums* sums) {
   GPU_SHARED(RowSums, shares, [block_threads]);
   RowSums share{};
   for (int64_t i = count * threadIdx.x / block_threads; i < count * (threadIdx.x + 1) / block_threads; ++i)
@@ -107,7 +106,8 @@ __global__ void __launch_bounds__(block_threads)
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (int i = 1; i < block_threads; ++i) share.add(shares[i]);
-  *total = share;
+  const LossSums part{share.loss, share.weighted_loss, share.correct, samples, 0, share.bad_label};
+  add_to(*sums, part);
 }
 
 __global__ void __launch_bounds__(block_threads)
@@ -133,21 +133,6 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
-// The part without the host: loss, gradient and, in the returned place on the device, the sums.
-RowSums* softmax_on_device(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
-                           const float* sample_weights, float label_smoothing, float* grad_logits,
-                           float* sample_losses) {
-  const int64_t blocks = divide_up(samples, rows_per_block);
-  ScratchLayout layout;
-  const auto row_sums = layout.add<RowSums>(blocks);
-  const auto total = layout.add<RowSums>(1);
-  void* scratch = queue.workspace(layout.bytes());
-  launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits, labels,
-         sample_weights, label_smoothing, grad_logits, sample_losses, row_sums.in(scratch));
-  launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums.in(scratch), total.in(scratch));
-  return total.in(scratch);
-}
-
 }  // namespace
 
 void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
@@ -155,16 +140,11 @@ void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const
                            LossSums* sums) {
   if (samples == 0) return;
   NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
-  const RowSums* on_device = softmax_on_device(queue, samples, classes, logits, labels, sample_weights, label_smoothing,
-                                               grad_logits, sample_losses);
-  RowSums total;
-  NSGD_CUDA_CHECK(cudaMemcpyAsync(&total, on_device, sizeof total, cudaMemcpyDeviceToHost, queue.cuda().stream()));
-  NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
-  NSGD_CHECK(total.bad_label == 0, "softmax cross-entropy: sample {} has a label that is not in 0..{}",
-             total.bad_label - 1, classes - 1);
-  sums->loss += total.loss;
-  sums->weighted_loss += total.weighted_loss;
-  sums->correct += total.correct;
+  const int64_t blocks = divide_up(samples, rows_per_block);
+  auto* const row_sums = static_cast<RowSums*>(queue.workspace(sizeof(RowSums) * static_cast<size_t>(blocks)));
+  launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits, labels,
+         sample_weights, label_smoothing, grad_logits, sample_losses, row_sums);
+  if (sums) launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums, samples, sums);
 }
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,

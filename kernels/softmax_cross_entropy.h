@@ -14,7 +14,24 @@ struct LossSums {
   double loss = 0;           // sum_n l_n, unweighted
   double weighted_loss = 0;  // sum_n w_n l_n
   int64_t correct = 0;       // rows whose first maximum is the label
+  int64_t samples = 0;
+  // 1 + the number of samples before the first part whose loss is not finite; 0: all are.
+  int64_t nonfinite = 0;
+  // 1 + the number of samples before the first whose label is no class; 0: all are. The CPU throws Error instead.
+  int64_t bad_label = 0;
 };
+
+// Throws Error for a label that was no class.
+void check(const LossSums& sums);
+
+constexpr void add_to(LossSums& sums, const LossSums& part) {
+  if (sums.nonfinite == 0 && !(part.loss - part.loss == 0)) sums.nonfinite = 1 + sums.samples;
+  if (sums.bad_label == 0 && part.bad_label != 0) sums.bad_label = part.bad_label + sums.samples;
+  sums.loss += part.loss;
+  sums.weighted_loss += part.weighted_loss;
+  sums.correct += part.correct;
+  sums.samples += part.samples;
+}
 
 NSGD_OP(softmax_cross_entropy,
         void(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
@@ -22,7 +39,7 @@ NSGD_OP(softmax_cross_entropy,
              float label_smoothing,
              float* grad_logits,    // [M,K] overwritten; may be logits; null: loss only
              float* sample_losses,  // [M] or null
-             LossSums* sums));      // accumulated
+             LossSums* sums));      // on the queue's device: accumulated, or null
 
 // Labels drawn from the model's prediction (kind "true" of the Fisher matrix), by one uniform per sample at index
 // offset+n.

@@ -19,7 +19,7 @@ struct Forward {
   Tape* tape = nullptr;  // null: inference, nothing is recorded
   bool training = false;
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
   // Called with every layer's name and output when set; used to name the first layer that shows a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;

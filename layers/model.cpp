@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/device_value.h"
 #include "kernels/elementwise.h"
 
 namespace noisysgd {
@@ -26,7 +27,7 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
 }
 
 // Ghost batches do not influence each other, so each can have its own passes.
-kernels::LossSums Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options) {
+void Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
   const int64_t samples = batch.size(), group = std::min(samples, options.statistics.ghost_size);
   const int64_t ghost = network_->ghost_size();
   NSGD_CHECK(!network_->couples_samples() || (ghost > 0 && group % ghost == 0),
@@ -35,7 +36,6 @@ kernels::LossSums Model::accumulate_ghost_batches(const Batch& batch, const Accu
   const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
     return tensor.defined() ? tensor.rows(begin, end) : Tensor();
   };
-  kernels::LossSums sums;
   for (int64_t begin = 0; begin < samples; begin += group) {
     const int64_t end = begin + group;
     AccumulateOptions part = options;
@@ -45,18 +45,22 @@ kernels::LossSums Model::accumulate_ghost_batches(const Batch& batch, const Accu
     part.noise_weights = rows(options.noise_weights, begin, end);
     part.logits = rows(options.logits, begin, end);
     arena_.begin_group();
-    const kernels::LossSums of_group = accumulate(batch.rows(begin, end), part);
+    accumulate(batch.rows(begin, end), part, sums);
     arena_.end_group();
-    sums.loss += of_group.loss;
-    sums.weighted_loss += of_group.weighted_loss;
-    sums.correct += of_group.correct;
   }
-  return sums;
 }
 
 kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions& options) {
+  const DeviceValue<kernels::LossSums> sums(context_);
+  accumulate(batch, options, sums.place());
+  const kernels::LossSums read = sums.read();
+  check(read);
+  return read;
+}
+
+void Model::accumulate(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
   if (options.statistics.second_moment != SecondMoment::none && options.statistics.ghost_size > 0)
-    return accumulate_ghost_batches(batch, options);
+    return accumulate_ghost_batches(batch, options, sums);
   Tape tape;
   const Forward pass{context_, &tape, true, options.seed, options.step, options.sample_offset};
   Variable logits = network_->forward(pass, {batch.images});
@@ -65,18 +69,16 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   if (options.logits.defined()) copy(context_, logits.value, options.logits);
 
   const auto loss_gradient = [&](const Tensor& labels, const Tensor& weights, float smoothing,
-                                 kernels::LossSums& sums) {
+                                 kernels::LossSums* to = nullptr) {
     Tensor gradient(context_, logits.value.shape());
     kernels::softmax_cross_entropy(queue, samples, classes_, logits.value.f32(), labels.data<int32_t>(),
-                                   weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr,
-                                   &sums);
+                                   weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr, to);
     return gradient;
   };
 
   Statistics statistics = options.statistics;
   statistics.signs.sample_offset = options.sample_offset;
   const bool noise_pass = options.noise_weights.defined(), draw_pass = options.block_draw != nullptr;
-  kernels::LossSums ignored;
   Tensor fisher_labels = batch.labels;
   // The Fisher matrix at sampled labels is of the model's likelihood: smoothing belongs to the targets of the data.
   const float fisher_smoothing = options.fisher_labels == FisherLabels::sampled ? 0.0f : label_smoothing_;
@@ -87,7 +89,7 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
   }
   if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
     arena_.gradients_into(GradientTarget::discarded);
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing, ignored), {statistics, true});
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {statistics, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
     statistics = {};
   }
@@ -97,23 +99,23 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
     signs.center_normalised = options.statistics.center_normalised;
     arena_.noise_sums_into(*options.block_draw);
     arena_.gradients_into(GradientTarget::discarded);
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing, ignored), {signs, true});
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {signs, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
     arena_.noise_sums_into({});
   }
   if (noise_pass) {
     Tensor gradient;
     if (options.noise_labels == NoiseLabels::fisher) {
-      gradient = loss_gradient(fisher_labels, options.noise_weights, fisher_smoothing, ignored);
+      gradient = loss_gradient(fisher_labels, options.noise_weights, fisher_smoothing);
     } else {
       const bool uniform = options.noise_labels == NoiseLabels::uniform;
       const RandomStream stream{options.seed, options.noise_step, 0, RandomPurpose::noise_labels};
       const Tensor labels(context_, {samples}, DType::i32);
       sample_labels(uniform ? zeros(context_, logits.value.shape()) : logits.value, stream, options.sample_offset,
                     labels);
-      gradient = loss_gradient(labels, options.noise_weights, 0.0f, ignored);
+      gradient = loss_gradient(labels, options.noise_weights, 0.0f);
       if (uniform) {  // the mean over labels, p - 1/K, is the gradient under complete smoothing; that of `model` is 0
-        Tensor mean = loss_gradient(labels, options.noise_weights, 1.0f, ignored);
+        Tensor mean = loss_gradient(labels, options.noise_weights, 1.0f);
         kernels::scale(queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
         kernels::add(queue, mean.elements(), mean.f32(), gradient.f32());
       }
@@ -122,10 +124,8 @@ kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions&
     tape.backward(context_, logits, std::move(gradient), {{}, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
   }
-  kernels::LossSums sums;
   Tensor gradient = loss_gradient(batch.labels, batch.sample_weights, label_smoothing_, sums);
   tape.backward(context_, logits, std::move(gradient), {statistics, false});
-  return sums;
 }
 
 void Model::sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels) {
@@ -135,15 +135,13 @@ void Model::sample_labels(const Tensor& logits, const RandomStream& stream, int6
 
 Tensor Model::logits(const Tensor& images) { return network_->forward({context_}, {images}).value; }
 
-kernels::LossSums Model::evaluate(const Batch& batch) {
+void Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
   const Tensor scores = logits(batch.images);
-  kernels::LossSums sums;
   kernels::softmax_cross_entropy(context_.queue, batch.size(), classes_, scores.f32(), batch.labels.data<int32_t>(),
-                                 nullptr, 0.0f, nullptr, nullptr, &sums);
-  return sums;
+                                 nullptr, 0.0f, nullptr, nullptr, sums);
 }
 
-std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, uint32_t step) {
+std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, StepNumber step) {
   std::string culprit;
   Tape tape;  // with a tape layers are in training mode as in the step that failed
   Forward pass{context_, &tape, true, seed, step, 0};

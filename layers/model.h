@@ -30,7 +30,7 @@ enum class NoiseLabels {
 
 struct AccumulateOptions {
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch
   Statistics statistics;
   FisherLabels fisher_labels =
@@ -39,7 +39,7 @@ struct AccumulateOptions {
   // [M]: one more backward adds sum_n u_n g_n to the parameters' noise sums; undefined: none.
   Tensor noise_weights;
   NoiseLabels noise_labels = NoiseLabels::fisher;
-  uint32_t noise_step = 0;  // of the stream of these labels
+  StepNumber noise_step = 0;  // of the stream of these labels
   // One more backward adds sum_n sigma_n g_n, with a sign for each sample and layer, to one tensor for each parameter,
   // shaped like it; null: none.
   const std::vector<Tensor>* block_draw = nullptr;
@@ -50,17 +50,18 @@ class Model {
  public:
   Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing = 0);
 
-  // Forward and backward: adds sum_n w_n grad l_n and the statistics to the parameters' sums. Returns the sums of
-  // losses. Statistics of the data's labels are those of the weighted gradients w_n g_n: whoever wants the plain ones
-  // gives the weights w_n - 1 as noise_weights instead.
-  kernels::LossSums accumulate(const Batch& batch, const AccumulateOptions& options);
+  // Forward and backward: adds sum_n w_n grad l_n and the statistics to the parameters' sums, and the losses to *sums
+  // on the device. Statistics of the data's labels are those of the weighted gradients w_n g_n: whoever wants the plain
+  // ones gives the weights w_n - 1 as noise_weights instead.
+  void accumulate(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums);
+  kernels::LossSums accumulate(const Batch& batch, const AccumulateOptions& options);  // the same, and waits for them
 
   // Inference: running statistics, no dropout.
   Tensor logits(const Tensor& images);
-  kernels::LossSums evaluate(const Batch& batch);
+  void evaluate(const Batch& batch, kernels::LossSums* sums);  // added to *sums, on the device
 
   // Name of the first layer whose output holds a NaN or Inf for this batch in training mode; empty if none does.
-  std::string first_nonfinite_layer(const Batch& batch, uint64_t seed, uint32_t step);
+  std::string first_nonfinite_layer(const Batch& batch, uint64_t seed, StepNumber step);
 
   // The largest number of samples not above `samples` that ghost groups divide: the incomplete last group is dropped.
   int64_t usable_samples(int64_t samples) const;
@@ -74,7 +75,7 @@ class Model {
   int64_t classes() const { return classes_; }
 
  private:
-  kernels::LossSums accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options);
+  void accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums);
   void sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels);
 
   Context& context_;

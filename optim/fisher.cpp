@@ -6,6 +6,7 @@
 
 #include "kernels/fisher_average.h"
 #include "kernels/reduce.h"
+#include "kernels/step_factors.h"
 
 namespace noisysgd {
 
@@ -119,45 +120,67 @@ void average_into(Context& context, const FisherOptions& options, const Paramete
 }  // namespace
 
 void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                           int64_t batch, uint32_t step) {
+                           int64_t batch, StepNumber step) {
   for (const Parameter* parameter : parameters)
-    average_into(context, options, *parameter, batch, step == 0 ? 0 : options.ema, parameter->fisher_average.f32());
+    average_into(context, options, *parameter, batch, step.value() == 0 ? 0 : options.ema,
+                 parameter->fisher_average.f32());
 }
 
 std::string layer_name(const Parameter& parameter) { return parameter.name.substr(0, parameter.name.rfind('.')); }
 
-std::vector<LayerFisher> layer_fisher(Context& context, const FisherOptions& options,
-                                      const std::vector<Parameter*>& parameters, int64_t batch) {
+std::vector<std::string> layer_names(const std::vector<Parameter*>& parameters) {
+  std::vector<std::string> names;
+  for (const Parameter* parameter : parameters)
+    if (names.empty() || names.back() != layer_name(*parameter)) names.push_back(layer_name(*parameter));
+  return names;
+}
+
+std::vector<LayerFisher> read_layer_fisher(const std::vector<Parameter*>& parameters, const double* sums) {
   std::vector<LayerFisher> layers;
-  std::vector<kernels::TensorSums> sums;
-  for (const Parameter* parameter : parameters) {
-    if (layers.empty() || layers.back().layer != layer_name(*parameter)) {
-      layers.push_back({layer_name(*parameter)});
-      sums.emplace_back();
-    }
-    const Tensor diagonal(context, parameter->shape);
-    average_into(context, options, *parameter, batch, 0, diagonal.f32());
-    kernels::tensor_sums(context.queue, diagonal.elements(), diagonal.f32(), &sums.back());
-  }
-  for (size_t l = 0; l < layers.size(); ++l) {
-    layers[l].trace = sums[l].sum;
-    layers[l].diagonal_norm = std::sqrt(sums[l].sum_of_squares);
+  for (const std::string& layer : layer_names(parameters)) {
+    layers.push_back({layer, sums[0], std::sqrt(sums[1])});
+    sums += 2;
   }
   return layers;
 }
 
-double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                    int64_t batch) {
-  double trace = 0;
+void layer_fisher(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                  int64_t batch, const Tensor& sums) {
+  std::vector<Tensor> diagonals;
+  std::vector<kernels::SummedTensor> summed;
+  std::string layer;
+  int32_t layers = 0;
+  for (const Parameter* parameter : parameters) {
+    if (layers == 0 || layer != layer_name(*parameter)) ++layers;
+    layer = layer_name(*parameter);
+    const Tensor& diagonal = diagonals.emplace_back(context, parameter->shape);
+    average_into(context, options, *parameter, batch, 0, diagonal.f32());
+    summed.push_back({diagonal.elements(), diagonal.f32(), layers - 1});
+  }
+  kernels::tensor_sums(context.queue, summed, layers, sums.data<double>());
+}
+
+Tensor fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch, double factor) {
+  std::vector<kernels::SummedTensor> summed;
+  std::vector<double> coefficients;  // of the sum of an even target, of the sum of squares of an odd one
   for (const Parameter* parameter : parameters) {
     const auto [c, second_moment] = fisher_source(options, *parameter, batch);
-    kernels::TensorSums squares, sums;
-    kernels::tensor_sums(context.queue, parameter->shape.elements(), second_moment, &squares);
-    trace += double{c.second_moment} * squares.sum;
-    if (c.gradient_sum == 0) continue;
-    kernels::tensor_sums(context.queue, parameter->shape.elements(), parameter->gradient_sum.f32(), &sums);
-    trace += double{c.gradient_sum} * sums.sum_of_squares;
+    const auto target = static_cast<int32_t>(coefficients.size());
+    const int64_t n = parameter->shape.elements();
+    summed.push_back({n, second_moment, target});
+    if (c.gradient_sum != 0) summed.push_back({n, parameter->gradient_sum.f32(), target + 1});
+    coefficients.push_back(c.second_moment);
+    coefficients.push_back(c.gradient_sum);
   }
+  const auto targets = static_cast<int32_t>(coefficients.size());
+  const Tensor sums(context, {targets, 2}, DType::f64);
+  kernels::tensor_sums(context.queue, summed, targets, sums.data<double>());
+  std::vector<kernels::ScalarTerm> terms;
+  for (size_t i = 0; i < coefficients.size(); ++i)
+    if (i % 2 == 0 || coefficients[i] != 0) terms.push_back({coefficients[i], sums.data<double>() + 2 * i + i % 2});
+  Tensor trace(context, {1}, DType::f64);
+  kernels::weighted_total(context.queue, factor, 0, terms, trace.data<double>());
   return trace;
 }
 

@@ -35,7 +35,7 @@ struct FisherOptions {
 
   // True if the noise takes diag(F) from Parameter::fisher_average instead of the sums of the step.
   bool averaged() const { return refresh_every > 1 || ema > 0; }
-  bool refreshes(uint32_t step) const { return step % refresh_every == 0; }
+  bool refreshes(StepNumber step) const { return step.value() % refresh_every == 0; }
   // What backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
     statistics.second_moment = conv;
@@ -71,7 +71,7 @@ FisherSource fisher_source(const FisherOptions& options, const Parameter& parame
 
 // Takes the sums of this step into the averages.
 void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                           int64_t batch, uint32_t step);
+                           int64_t batch, StepNumber step);
 
 // The layer of a parameter: its name before the last dot.
 std::string layer_name(const Parameter& parameter);
@@ -81,13 +81,17 @@ struct LayerFisher {
   double trace = 0, diagonal_norm = 0;                             // tr F_l and the Frobenius norm of diag F_l
   std::optional<double> variance_ratio = {}, effective_rank = {};  // optim/group_statistics.h
 };
-// From the sums of one batch, layer by layer in their order.
-std::vector<LayerFisher> layer_fisher(Context& context, const FisherOptions& options,
-                                      const std::vector<Parameter*>& parameters, int64_t batch);
+// The layers of these parameters, in their order.
+std::vector<std::string> layer_names(const std::vector<Parameter*>& parameters);
+// sums [layers,2] f64, from the sums of one batch: tr F_l and the squared Frobenius norm of diag F_l.
+void layer_fisher(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                  int64_t batch, const Tensor& sums);
+// The same, read from the host's copy of them.
+std::vector<LayerFisher> read_layer_fisher(const std::vector<Parameter*>& parameters, const double* sums);
 
-// tr F over the given parameters: sum_i D_i without the clamp.
-double fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                    int64_t batch);
+// [1] f64: factor tr F over the given parameters, tr F = sum_i D_i without the clamp.
+Tensor fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
+                    int64_t batch, double factor = 1);
 
 // diagonal[i] = D_i of one parameter, in its memory order.
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal);

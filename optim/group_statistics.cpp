@@ -16,29 +16,12 @@ Tensor row(const Tensor& rows, int64_t group, const Parameter& parameter) {
   return rows.view(group * row_elements(parameter), parameter.shape);
 }
 
-// Inner products of the rows of one layer, summed over its parameters.
-class Gram {
- public:
-  Gram(Context& context, int64_t groups) : context_(context), groups_(groups), sum_(zeros(context, {groups, groups})) {}
-
-  void add(const Tensor& rows) {
-    kernels::gemm(context_.queue, kernels::Transpose::no, kernels::Transpose::yes, groups_, groups_, rows.shape()[1],
-                  1.0f, rows.f32(), rows.f32(), 1.0f, sum_.f32());
-  }
-  std::vector<float> values() const { return to_host<float>(context_, sum_); }
-
- private:
-  Context& context_;
-  int64_t groups_;
-  Tensor sum_;
-};
-
 // B sum_i Var_r (U_r/B)_i = (sum_r |U_r|^2 - |sum_r U_r|^2 / R) / (B (R - 1))
-double variance(const std::vector<float>& gram, int64_t groups, int64_t group_size) {
+double variance(const float* gram, int64_t groups, int64_t group_size) {
   double squares = 0, square_of_sum = 0;
   for (int64_t r = 0; r < groups; ++r)
     for (int64_t q = 0; q < groups; ++q) {
-      const double product = gram[static_cast<size_t>(r * groups + q)];
+      const double product = gram[r * groups + q];
       square_of_sum += product;
       if (r == q) squares += product;
     }
@@ -46,9 +29,9 @@ double variance(const std::vector<float>& gram, int64_t groups, int64_t group_si
   return (squares - square_of_sum / count) / (static_cast<double>(group_size) * (count - 1));
 }
 
-std::optional<double> effective_rank(const std::vector<float>& gram, int64_t groups) {
+std::optional<double> effective_rank(const float* gram, int64_t groups) {
   double trace_squared = 0, norm_squared = 0;
-  const auto at = [&](int64_t r, int64_t q) { return double{gram[static_cast<size_t>(r * groups + q)]}; };
+  const auto at = [&](int64_t r, int64_t q) { return double{gram[r * groups + q]}; };
   for (int64_t r = 0; r < groups; ++r)
     for (int64_t q = 0; q < r; ++q) {
       trace_squared += at(r, r) * at(q, q);
@@ -60,40 +43,41 @@ std::optional<double> effective_rank(const std::vector<float>& gram, int64_t gro
 
 }  // namespace
 
-GroupStatistics::GroupStatistics(Context& context, Model& model, const FisherOptions& fisher, int64_t samples,
-                                 int64_t groups)
-    : context_(context), parameters_(model.parameters()) {
+SampleGroups::SampleGroups(Model& model, const FisherOptions& fisher, int64_t samples, int64_t wanted) {
   const int64_t ghost = fisher.batch_norm == GhostFisher::ghost_variance ? fisher.ghost_size : 1;
   const int64_t unit = std::max(ghost, model.network().ghost_size());
   NSGD_CHECK(model.network().ghost_size() > 0 || !model.network().couples_samples(),
              "logging.groups: batch_norm couples all samples of the batch; set batch.ghost_size");
-  groups_ = std::min(groups, samples / unit);
-  if (groups_ < 2) {
-    groups_ = 0;
-    return;
-  }
-  group_size_ = samples / (unit * groups_) * unit;
+  const int64_t groups = std::min(wanted, samples / unit);
+  if (groups < 2) return;
+  count = groups;
+  size = samples / (unit * groups) * unit;
+}
+
+GroupStatistics::GroupStatistics(Context& context, Model& model, const SampleGroups& groups)
+    : context_(context), parameters_(model.parameters()), groups_(groups) {
+  if (groups.count == 0) return;
   for (const Parameter* parameter : parameters_) {
-    gradients_.push_back(zeros(context, {groups_, row_elements(*parameter)}));
+    gradients_.push_back(zeros(context, {groups.count, row_elements(*parameter)}));
     draws_.push_back(zeros(context, gradients_.back().shape()));
   }
 }
 
 int64_t GroupStatistics::end_of_piece(int64_t begin, int64_t end) const {
-  return inside(begin) ? std::min(end, (begin / group_size_ + 1) * group_size_) : end;
+  return inside(begin) ? std::min(end, (begin / groups_.size + 1) * groups_.size) : end;
 }
 
 void GroupStatistics::begin_piece(int64_t begin, AccumulateOptions& options) {
   if (!inside(begin)) return;
-  const int64_t group = begin / group_size_;
-  if (begin % group_size_ == 0) take_gradients(-1.0f, group);
+  const int64_t group = begin / groups_.size;
+  if (begin % groups_.size == 0) take_gradients(-1.0f, group);
   draw_.clear();
   for (const Parameter* parameter : parameters_) draw_.push_back(row(draws_[parameter->index], group, *parameter));
   options.block_draw = &draw_;
 }
 
 void GroupStatistics::end_piece(int64_t end) {
-  if (end > 0 && inside(end - 1) && end % group_size_ == 0) take_gradients(1.0f, end / group_size_ - 1);
+  if (end > 0 && inside(end - 1) && end % groups_.size == 0) take_gradients(1.0f, end / groups_.size - 1);
 }
 
 // U_r as the difference of the gradient sums after and before its group.
@@ -108,20 +92,36 @@ void GroupStatistics::take_gradients(float sign, int64_t group) {
   }
 }
 
-void GroupStatistics::measure(std::vector<LayerFisher>& layers) const {
-  if (groups_ == 0) return;
+void GroupStatistics::multiply(const Tensor& products) const {
+  if (groups_.count == 0) return;
+  const int64_t count = groups_.count;
+  fill(context_, products, 0.0f);
+  int64_t layer = -1;
+  const Parameter* previous = nullptr;
+  for (const Parameter* parameter : parameters_) {
+    if (!previous || layer_name(*previous) != layer_name(*parameter)) ++layer;
+    previous = parameter;
+    const auto add = [&](const Tensor& rows, int64_t which) {
+      kernels::gemm(context_.queue, kernels::Transpose::no, kernels::Transpose::yes, count, count, rows.shape()[1],
+                    1.0f, rows.f32(), rows.f32(), 1.0f, products.f32() + (2 * layer + which) * count * count);
+    };
+    add(gradients_[parameter->index], 0);
+    add(draws_[parameter->index], 1);
+  }
+}
+
+void measure_groups(const SampleGroups& groups, const std::vector<Parameter*>& parameters, const float* products,
+                    std::vector<LayerFisher>& layers) {
+  if (groups.count == 0) return;
   for (LayerFisher& layer : layers) {
-    Gram gradients(context_, groups_), draws(context_, groups_);
-    bool has_draws = true;
-    for (const Parameter* parameter : parameters_) {
-      if (layer_name(*parameter) != layer.layer) continue;
-      gradients.add(gradients_[parameter->index]);
-      draws.add(draws_[parameter->index]);
-      has_draws &= parameter->gives_signed_sums;
-    }
-    if (const double b_var = variance(gradients.values(), groups_, group_size_); b_var > 0)
+    const float *gradients = products, *draws = products + groups.count * groups.count;
+    products += 2 * groups.count * groups.count;
+    const bool has_draws = std::ranges::all_of(parameters, [&](const Parameter* parameter) {
+      return layer_name(*parameter) != layer.layer || parameter->gives_signed_sums;
+    });
+    if (const double b_var = variance(gradients, groups.count, groups.size); b_var > 0)
       layer.variance_ratio = layer.trace / b_var;
-    if (has_draws) layer.effective_rank = effective_rank(draws.values(), groups_);
+    if (has_draws) layer.effective_rank = effective_rank(draws, groups.count);
   }
 }
 

@@ -17,33 +17,42 @@
 
 namespace noisysgd {
 
+// How a batch of so many samples that `fisher` is collected on is divided: into `wanted` groups, or as many as there
+// are whole ghost batches; samples that are left over after equal groups take no part.
+struct SampleGroups {
+  SampleGroups(Model& model, const FisherOptions& fisher, int64_t samples, int64_t wanted);
+
+  int64_t count = 0;  // 0: too few samples for two
+  int64_t size = 0;   // samples of each
+};
+
 class GroupStatistics {
  public:
-  // For a batch of so many samples that `fisher` is collected on: `groups` of them, or as many as there are whole ghost
-  // batches; samples that are left over after equal groups take no part.
-  GroupStatistics(Context& context, Model& model, const FisherOptions& fisher, int64_t samples, int64_t groups);
+  GroupStatistics(Context& context, Model& model, const SampleGroups& groups);
 
-  int64_t groups() const { return groups_; }  // 0: too few samples for two
-  int64_t group_size() const { return group_size_; }
   // Where a piece [begin, end) of the batch has to end so as not to cross from one group into the next.
   int64_t end_of_piece(int64_t begin, int64_t end) const;
   // Around the forward and backward passes of one piece.
   void begin_piece(int64_t begin, AccumulateOptions& options);
   void end_piece(int64_t end);
 
-  // Fills variance_ratio and effective_rank of what layer_fisher gave for the same batch. Null stay those of layers
-  // without variance, or without sums with signs.
-  void measure(std::vector<LayerFisher>& layers) const;
+  // products [layers,2,R,R], or its beginning for a larger R: inner products of the U_r of each layer, and of its V_r.
+  void multiply(const Tensor& products) const;
 
  private:
-  bool inside(int64_t sample) const { return sample < groups_ * group_size_; }
+  bool inside(int64_t sample) const { return sample < groups_.count * groups_.size; }
   void take_gradients(float sign, int64_t group);
 
   Context& context_;
   const std::vector<Parameter*>& parameters_;
-  int64_t groups_ = 0, group_size_ = 0;
+  SampleGroups groups_;
   std::vector<Tensor> gradients_, draws_;  // [groups, elements rounded up] of each parameter: U and V
   std::vector<Tensor> draw_;               // [elements]: where the passes of the present group add theirs
 };
+
+// Fills variance_ratio and effective_rank of what layer_fisher gave for the same batch from the host's copy of its
+// products. Null stay those of layers without variance, or without sums with signs.
+void measure_groups(const SampleGroups& groups, const std::vector<Parameter*>& parameters, const float* products,
+                    std::vector<LayerFisher>& layers);
 
 }  // namespace noisysgd

@@ -1,8 +1,7 @@
 #include "optim/sgd.h"
 
-#include <cmath>
-
 #include "kernels/reduce.h"
+#include "kernels/step_factors.h"
 
 namespace noisysgd {
 
@@ -18,7 +17,8 @@ SgdOptions read_sgd(const ConfigReader& json) {
   return options;
 }
 
-std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
+std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& parameters, const SgdStep& step,
+                                               std::vector<Tensor>& vectors) const {
   std::vector<kernels::SgdSegment> segments;
   segments.reserve(parameters.size());
   for (const Parameter* parameter : parameters) {
@@ -35,46 +35,51 @@ std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& pa
   if (!step.noise) return segments;
   if (averages_fisher() && fisher_.refreshes(step.step))
     update_fisher_average(context_, fisher_, parameters, step.batch, step.step);
-  noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, step.noise_in_gradient}, segments);
+  noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, vectors, step.noise_in_gradient},
+                 segments);
   return segments;
 }
 
 kernels::SgdHyperparameters Sgd::hyperparameters(const SgdStep& step) const {
   kernels::SgdHyperparameters h;
-  h.learning_rate = static_cast<float>(step.learning_rate);
+  h.learning_rate = step.learning_rate;
   h.momentum = static_cast<float>(options_.momentum);
   h.inverse_batch = static_cast<float>(1.0 / static_cast<double>(step.batch));
   h.nesterov = options_.nesterov;
   h.noise_after_momentum = noise_.options().after_momentum;
   h.seed = step.seed;
   h.step = step.step;
+  h.halted = step.halted;
   return h;
 }
 
-double Sgd::clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
-  if (!options_.clip_norm) return 1;
-  kernels::TensorSums sums;
+Tensor Sgd::clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const {
+  std::vector<kernels::SummedTensor> gradients;
   for (const Parameter* parameter : parameters)
-    kernels::tensor_sums(context_.queue, parameter->gradient_sum.elements(), parameter->gradient_sum.f32(), &sums);
-  const double norm = std::sqrt(sums.sum_of_squares) / static_cast<double>(step.batch);
-  return norm > *options_.clip_norm ? *options_.clip_norm / norm : 1;
+    gradients.push_back({parameter->gradient_sum.elements(), parameter->gradient_sum.f32()});
+  const Tensor sums(context_, {1, 2}, DType::f64);
+  kernels::tensor_sums(context_.queue, gradients, 1, sums.data<double>());
+  Tensor factor(context_, {1}, DType::f64);
+  kernels::clip_factor(context_.queue, static_cast<double>(step.batch), *options_.clip_norm, sums.data<double>() + 1,
+                       factor.data<double>());
+  return factor;
 }
 
 void Sgd::step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms) {
-  const std::vector<kernels::SgdSegment> all = segments(parameters, step);
+  std::vector<Tensor> vectors;
+  const std::vector<kernels::SgdSegment> all = segments(parameters, step, vectors);
   kernels::SgdHyperparameters h = hyperparameters(step);
-  const double factor = clip_factor(parameters, step);
-  h.inverse_batch *= static_cast<float>(factor);  // scales the gradient alone: the noise's variance is of the raw sums
-  kernels::SgdNorms clipped;
-  kernels::sgd_step(context_.queue, all, h, norms ? &clipped : nullptr);
-  if (!norms) return;
-  norms->gradient_squared += clipped.gradient_squared / (factor * factor);
-  norms->noise_squared += clipped.noise_squared;
+  Tensor factor;  // of the gradient alone: the noise's variance is that of the raw sums
+  if (options_.clip_norm) {
+    factor = clip_factor(parameters, step);
+    h.gradient_factor = Number<double>::at(factor.data<double>());
+  }
+  kernels::sgd_step(context_.queue, all, h, norms);
 }
 
 std::vector<Tensor> Sgd::draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step) {
-  std::vector<Tensor> draws;
-  for (const kernels::SgdSegment& segment : segments(parameters, step)) {
+  std::vector<Tensor> draws, vectors;
+  for (const kernels::SgdSegment& segment : segments(parameters, step, vectors)) {
     draws.emplace_back(context_, parameters[draws.size()]->shape);
     kernels::draw_noise(context_.queue, segment, hyperparameters(step), draws.back().f32());
   }

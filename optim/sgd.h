@@ -20,12 +20,13 @@ struct SgdOptions {
 SgdOptions read_sgd(const ConfigReader& json);
 
 struct SgdStep {
-  double learning_rate = 0;  // after the schedule
-  int64_t batch = 0;         // samples in the sums
+  Number<float> learning_rate = 0;  // after the schedule
+  int64_t batch = 0;                // samples in the sums
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
   bool noise = true;               // false: this step draws none
   bool noise_in_gradient = false;  // NoisePasses::in_gradient of its passes
+  Number<uint32_t> halted = 0;     // unless it is 0, the parameters stay as they are
 };
 
 class Sgd {
@@ -43,22 +44,32 @@ class Sgd {
   // keep_gradient: the gradient sums must stay those of unweighted samples, as draw_noise expects them; clipping does
   // too, which is of the gradient alone.
   NoisePasses passes(const NoiseBatch& batch, bool keep_gradient = false) const {
-    return noise_.passes(context_, fisher_, batch, keep_gradient || options_.clip_norm.has_value());
+    return noise_.passes(context_, fisher_, batch, keeps_gradient(keep_gradient));
+  }
+  // What they collect, and whether they leave the noise in the gradient sums.
+  Statistics statistics(const NoiseBatch& batch, bool keep_gradient = false) const {
+    return noise_.statistics(fisher_, batch, keeps_gradient(keep_gradient));
+  }
+  bool weighs_losses(const NoiseBatch& batch, bool keep_gradient = false) const {
+    return noise_.weighs_losses(fisher_, batch, keeps_gradient(keep_gradient));
   }
 
   // Uses up the parameters' sums (they are not cleared). Norms of the mean gradient, before clipping, and of the noise
-  // if asked for.
+  // are added to *norms on the device, if asked for.
   void step(const std::vector<Parameter*>& parameters, const SgdStep& step, kernels::SgdNorms* norms = nullptr);
 
   // noise[i] of parameters[i]: what `step` would add to the mean gradient. Nothing is updated.
   std::vector<Tensor> draw_noise(const std::vector<Parameter*>& parameters, const SgdStep& step);
 
  private:
+  bool keeps_gradient(bool wanted) const { return wanted || options_.clip_norm; }
   bool averages_fisher() const { return fisher_.averaged() && noise_.needs_second_moment(); }
-  std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
+  // vectors: what the segments point at.
+  std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step,
+                                            std::vector<Tensor>& vectors) const;
   kernels::SgdHyperparameters hyperparameters(const SgdStep& step) const;
-  // What clipping multiplies the mean gradient by.
-  double clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
+  // [1] f64: what clipping multiplies the mean gradient by.
+  Tensor clip_factor(const std::vector<Parameter*>& parameters, const SgdStep& step) const;
 
   Context& context_;
   SgdOptions options_;

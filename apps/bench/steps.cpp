@@ -158,7 +158,7 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
   const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
   cases.push_back({"loading the batch", [&options, micro, &loader] {
                      for (int64_t begin = 0; begin < options.batch; begin += micro)
-                       loader.shuffled(begin, std::min(begin + micro, options.batch), 1, 0);
+                       loader.shuffled({.offset = begin}, std::min(micro, options.batch - begin), 1);
                    }});
   const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
 

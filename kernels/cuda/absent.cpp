@@ -2,6 +2,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/event_timer.h"
+#include "kernels/op_graph.h"
 
 namespace noisysgd::kernels::cuda {
 
@@ -14,7 +15,8 @@ std::shared_ptr<CudaState> make_state(int device_index) {
   throw Error(fmt::format("device cuda:{}: {}", device_index, reason));
 }
 std::string convolutions(const CudaState&) { return {}; }
-void synchronize(const CudaState&) {}
+void synchronize(CudaState&) {}
+int64_t waits(const CudaState&) { return 0; }
 void* allocate(int device_index, size_t) { throw Error(fmt::format("device cuda:{}: {}", device_index, reason)); }
 void release(int, void*) noexcept {}
 
@@ -26,3 +28,19 @@ double EventTimer::stop() { return 0; }
 std::vector<std::pair<std::string, std::string>> describe_device(int) { return {}; }
 
 }  // namespace noisysgd::kernels::cuda
+
+namespace noisysgd::kernels {
+
+struct CudaRead::Parts {};
+CudaRead::CudaRead(Queue&, size_t) {}
+CudaRead::~CudaRead() = default;
+void CudaRead::issue(const void*) {}
+bool CudaRead::ready() const { return true; }
+const void* CudaRead::wait() { return nullptr; }
+
+struct OpGraph::Recorded {};
+OpGraph::OpGraph(Queue&, const std::function<void()>&) { throw Error("this build has no CUDA backend"); }
+OpGraph::~OpGraph() = default;
+void OpGraph::launch() {}
+
+}  // namespace noisysgd::kernels

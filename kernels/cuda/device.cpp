@@ -57,7 +57,8 @@ std::vector<std::pair<std::string, std::string>> describe_device(int device_inde
 
 std::string convolutions(const CudaState& state) { return state.convolutions(); }
 
-void synchronize(const CudaState& state) { NSGD_CUDA_CHECK(cudaStreamSynchronize(state.stream())); }
+void synchronize(CudaState& state) { state.wait(); }
+int64_t waits(const CudaState& state) { return state.waits(); }
 
 void* allocate(int device_index, size_t bytes) {
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));

@@ -2,14 +2,35 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace noisysgd::kernels {
+
 class CudaState;
-}
+class Queue;
+
+// The CUDA side of a PendingRead (kernels/memory.h).
+class CudaRead {
+ public:
+  CudaRead(Queue& queue, size_t bytes);
+  ~CudaRead();
+  CudaRead(const CudaRead&) = delete;
+  CudaRead& operator=(const CudaRead&) = delete;
+
+  void issue(const void* from);
+  bool ready() const;
+  const void* wait();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace noisysgd::kernels
 
 namespace noisysgd::kernels::cuda {
 
@@ -22,7 +43,8 @@ std::string convolutions(const CudaState& state);
 // {"gpu": …, "compute_capability": "9.0", "multiprocessors": …, "cuda_runtime": "13.0", "cuda_driver": …, "emulated":
 // "yes"}; empty without CUDA.
 std::vector<std::pair<std::string, std::string>> describe_device(int device_index);
-void synchronize(const CudaState& state);
+void synchronize(CudaState& state);
+int64_t waits(const CudaState& state);
 
 // 256-byte aligned device memory; null if it does not suffice.
 void* allocate(int device_index, size_t bytes);

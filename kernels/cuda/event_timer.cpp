@@ -22,7 +22,7 @@ void EventTimer::start() { NSGD_CUDA_CHECK(cudaEventRecord(events_->begin, queue
 
 double EventTimer::stop() {
   NSGD_CUDA_CHECK(cudaEventRecord(events_->end, queue_.cuda().stream()));
-  NSGD_CUDA_CHECK(cudaEventSynchronize(events_->end));
+  queue_.cuda().wait(events_->end);
   float milliseconds = 0;
   NSGD_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, events_->begin, events_->end));
   return 1e-3 * static_cast<double>(milliseconds);

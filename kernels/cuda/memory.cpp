@@ -12,7 +12,7 @@ void copy_from_host(Queue& queue, size_t bytes, const void* from, void* to) {
 
 void copy_to_host(Queue& queue, size_t bytes, const void* from, void* to) {
   if (bytes > 0) NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue.cuda().stream()));
-  NSGD_CUDA_CHECK(cudaStreamSynchronize(queue.cuda().stream()));
+  queue.cuda().wait();
 }
 
 void copy(Queue& queue, size_t bytes, const void* from, void* to) {

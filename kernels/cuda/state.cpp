@@ -13,6 +13,11 @@ CudaState::CudaState(int device_index) : device_index_(device_index) {
   NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   NSGD_CUBLAS_CHECK(cublasCreate(&cublas_));
   NSGD_CUBLAS_CHECK(cublasSetStream(cublas_, stream_));
+  int major = 0;
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index));
+  const size_t bytes = size_t{major >= 9 ? 32u : 4u} << 20;  // what cuBLAS recommends
+  NSGD_CUDA_CHECK(cudaMalloc(&cublas_workspace_, bytes));
+  NSGD_CUBLAS_CHECK(cublasSetWorkspace(cublas_, cublas_workspace_, bytes));  // after the stream, which resets it
   cudnn_api_ = cudnn::find_library(without_cudnn_);
 }
 
@@ -25,10 +30,21 @@ std::string CudaState::convolutions() const {
   return cudnn_api_ ? cudnn::version_text(*cudnn_api_) : fmt::format("own kernels ({})", without_cudnn_);
 }
 
+void CudaState::wait() {
+  ++waits_;
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(stream_));
+}
+
+void CudaState::wait(cudaEvent_t event) {
+  ++waits_;
+  NSGD_CUDA_CHECK(cudaEventSynchronize(event));
+}
+
 CudaState::~CudaState() {
   cudnn_.reset();
   if (cublas_) cublasDestroy(cublas_);
   if (stream_) cudaStreamDestroy(stream_);
+  if (cublas_workspace_) cudaFree(cublas_workspace_);
 }
 
 }  // namespace noisysgd::kernels

@@ -23,7 +23,8 @@ class CudaState {
 
   int device_index() const { return device_index_; }
   cudaStream_t stream() const { return stream_; }
-  // Works on stream(), with scalars read from the host and sums in fp32.
+  // Works on stream(), with scalars read from the host and sums in fp32, in a workspace of its own, so that its calls
+  // can be recorded (kernels/op_graph.h).
   cublasHandle_t cublas() const { return cublas_; }
   int multiprocessors() const { return multiprocessors_; }
   // cuDNN's convolutions; null where own kernels compute them.
@@ -31,11 +32,18 @@ class CudaState {
   // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
   std::string convolutions() const;
 
+  // Returns when the stream's work is done, or the event's. These are the only places where the host waits.
+  void wait();
+  void wait(cudaEvent_t event);
+  int64_t waits() const { return waits_; }
+
  private:
   int device_index_;
   int multiprocessors_ = 0;
+  int64_t waits_ = 0;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
+  void* cublas_workspace_ = nullptr;
   const cudnn::Api* cudnn_api_ = nullptr;
   std::string without_cudnn_;
   std::unique_ptr<cudnn::Convolutions> cudnn_;  // made when first asked for

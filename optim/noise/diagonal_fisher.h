@@ -22,8 +22,8 @@ class DiagonalFisherNoise : public NoiseStructure {
     for (size_t i = 0; i < segments.size(); ++i) use_fisher_diagonal(step, *step.parameters[i], kappa, segments[i]);
   }
 
-  std::optional<double> trace(const NoiseStep& step) const override {
-    return sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
+  Tensor trace(const NoiseStep& step) const override {
+    return fisher_trace(step.context, step.fisher, step.parameters, step.batch, sizes_.kappa(step.batch));
   }
 
  private:

@@ -30,20 +30,24 @@ class FisherTraceNoise : public NoiseStructure {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     std::map<std::string, std::vector<Parameter*>> layers;
     for (Parameter* parameter : step.parameters) layers[layer_of(*parameter)].push_back(parameter);
-    std::map<std::string, double> variance;
-    for (const auto& [layer, parameters] : layers) {
-      const double trace = fisher_trace(step.context, step.fisher, parameters, step.batch);
-      variance[layer] = level_ == TraceLevel::literal ? trace : trace / static_cast<double>(count_elements(parameters));
-    }
     const double kappa = sizes_.kappa(step.batch);
-    for (size_t i = 0; i < segments.size(); ++i)
-      segments[i].noise.constant = static_cast<float>(std::max(0.0, kappa * variance[layer_of(*step.parameters[i])]));
+    std::map<std::string, const float*> variance;
+    for (const auto& [layer, parameters] : layers) {
+      const Tensor trace = fisher_trace(step.context, step.fisher, parameters, step.batch);
+      const double count = level_ == TraceLevel::literal ? 1 : static_cast<double>(count_elements(parameters));
+      const Tensor& own = step.vectors.emplace_back(step.context, Shape{1});
+      kernels::mean_variance(step.context.queue, kappa, count, trace.data<double>(), own.f32());
+      variance[layer] = own.f32();
+    }
+    for (size_t i = 0; i < segments.size(); ++i) {
+      segments[i].noise.constant = 1;
+      segments[i].variance_factor = variance[layer_of(*step.parameters[i])];
+    }
   }
 
-  std::optional<double> trace(const NoiseStep& step) const override {
-    const double trace =
-        sizes_.kappa(step.batch) * fisher_trace(step.context, step.fisher, step.parameters, step.batch);
-    return level_ == TraceLevel::literal ? trace * static_cast<double>(count_elements(step.parameters)) : trace;
+  Tensor trace(const NoiseStep& step) const override {
+    const double count = level_ == TraceLevel::literal ? static_cast<double>(count_elements(step.parameters)) : 1;
+    return fisher_trace(step.context, step.fisher, step.parameters, step.batch, sizes_.kappa(step.batch) * count);
   }
 
  private:

@@ -22,17 +22,14 @@ class FullFisherNoise : public NoiseStructure {
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
-  bool weighs_samples() const override { return true; }
-  std::vector<float> sample_weights(const NoiseBatch& batch) const override;
+  std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override;
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);
   }
   // Of the given F: exact where fisher.conv is.
-  std::optional<double> trace(const NoiseStep& step) const override;
+  Tensor trace(const NoiseStep& step) const override;
 
  private:
-  std::vector<float> subset_weights(const NoiseBatch& batch) const;
-
   NoiseBatchSizes sizes_;
   FisherSigns signs_;
   bool centered_;

@@ -17,8 +17,8 @@ class IsotropicNoise : public NoiseStructure {
     for (kernels::SgdSegment& segment : segments) segment.noise.constant = variance_;
   }
 
-  std::optional<double> trace(const NoiseStep& step) const override {
-    return variance_ * static_cast<double>(count_elements(step.parameters));
+  Tensor trace(const NoiseStep& step) const override {
+    return constant_trace(step, variance_ * static_cast<double>(count_elements(step.parameters)));
   }
 
  private:

@@ -22,12 +22,6 @@ InputRows input_rows(const Parameter& parameter) {
   return &parameter == factors.weight ? InputRows{0, inputs} : InputRows{inputs, 1};
 }
 
-double squared_norm(Context& context, const float* x, int64_t n) {
-  kernels::TensorSums sums;
-  kernels::tensor_sums(context.queue, n, x, &sums);
-  return sums.sum_of_squares;
-}
-
 }  // namespace
 
 std::unique_ptr<NoiseStructure> KfacNoise::read(const ConfigReader& json) {
@@ -86,7 +80,6 @@ Tensor KfacNoise::noise_of(const NoiseStep& step, const Parameter& parameter) co
 }
 
 void KfacNoise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) {
-  vectors_.clear();
   const double kappa = options_.sizes.kappa(step.batch);
   std::set<const KroneckerFactors*> refreshed;
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -96,13 +89,13 @@ void KfacNoise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> se
       continue;
     }
     if (refreshes(step.step) && refreshed.insert(parameter.kronecker).second) refresh(step, *parameter.kronecker);
-    segments[i].explicit_noise = vectors_.emplace_back(noise_of(step, parameter)).f32();
+    segments[i].explicit_noise = step.vectors.emplace_back(noise_of(step, parameter)).f32();
   }
 }
 
-std::optional<double> KfacNoise::trace(const NoiseStep& step) const {
+Tensor KfacNoise::trace(const NoiseStep& step) const {
   if (options_.matrix_free) return {};
-  double trace = 0;
+  std::vector<kernels::SummedTensor> roots;  // of two consecutive targets for each parameter with factors
   std::vector<Parameter*> others;
   for (Parameter* parameter : step.parameters) {
     if (!parameter->kronecker) {
@@ -111,10 +104,21 @@ std::optional<double> KfacNoise::trace(const NoiseStep& step) const {
     }
     const KroneckerFactors& factors = *parameter->kronecker;
     const auto [first, count] = input_rows(*parameter);
-    trace += squared_norm(step.context, factors.output_root.f32(), factors.output_root.elements()) *
-             squared_norm(step.context, factors.input_root.f32() + first * factors.inputs, count * factors.inputs);
+    const auto target = static_cast<int32_t>(roots.size());
+    roots.push_back({factors.output_root.elements(), factors.output_root.f32(), target});
+    roots.push_back({count * factors.inputs, factors.input_root.f32() + first * factors.inputs, target + 1});
   }
-  return options_.sizes.kappa(step.batch) * (trace + fisher_trace(step.context, step.fisher, others, step.batch));
+  const auto targets = static_cast<int32_t>(roots.size());
+  const Tensor sums(step.context, {targets, 2}, DType::f64);
+  kernels::tensor_sums(step.context.queue, roots, targets, sums.data<double>());
+  const Tensor rest = fisher_trace(step.context, step.fisher, others, step.batch);
+  std::vector<kernels::ScalarTerm> terms;
+  for (int32_t i = 0; i < targets; i += 2)
+    terms.push_back({1, sums.data<double>() + 2 * i + 1, sums.data<double>() + 2 * i + 3});
+  terms.push_back({1, rest.data<double>()});
+  Tensor trace(step.context, {1}, DType::f64);
+  kernels::weighted_total(step.context.queue, options_.sizes.kappa(step.batch), 0, terms, trace.data<double>());
+  return trace;
 }
 
 }  // namespace noisysgd

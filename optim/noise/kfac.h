@@ -31,17 +31,16 @@ class KfacNoise : public NoiseStructure {
   bool needs_second_moment() const override { return true; }
   NoiseNeeds needs(const NoiseBatch& batch) const override;
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override;
-  std::optional<double> trace(const NoiseStep& step) const override;
+  Tensor trace(const NoiseStep& step) const override;
 
  private:
-  bool refreshes(uint32_t step) const { return step % options_.refresh_every == 0; }
+  bool refreshes(StepNumber step) const { return step.value() % options_.refresh_every == 0; }
   void refresh(const NoiseStep& step, const KroneckerFactors& factors) const;
   // The layer's Z, [outputs, inputs]: the same for its weight and its bias.
   Tensor draw(const NoiseStep& step, const KroneckerFactors& factors) const;
   Tensor noise_of(const NoiseStep& step, const Parameter& parameter) const;
 
   KfacOptions options_;
-  std::vector<Tensor> vectors_;
 };
 
 }  // namespace noisysgd

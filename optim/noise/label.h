@@ -20,9 +20,8 @@ class LabelNoise : public NoiseStructure {
   }
 
   NoiseNeeds needs(const NoiseBatch&) const override { return {.labels = labels_}; }
-  bool weighs_samples() const override { return true; }
-  std::vector<float> sample_weights(const NoiseBatch& batch) const override {
-    return std::vector<float>(static_cast<size_t>(batch.samples), static_cast<float>(sizes_.sign_scale(batch.samples)));
+  std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override {
+    return {{.scale = static_cast<float>(sizes_.sign_scale(batch.samples))}};
   }
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);

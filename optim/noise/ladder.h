@@ -31,7 +31,7 @@ class LadderNoise : public NoiseStructure {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);
   }
-  std::optional<double> trace(const NoiseStep& step) const override {
+  Tensor trace(const NoiseStep& step) const override {
     if (grain == kernels::SignGrain::sample_position && step.fisher.conv != SecondMoment::spatial) return {};
     return trace_of_samples(step, sizes_.kappa(step.batch));
   }

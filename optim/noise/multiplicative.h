@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kernels/reduce.h"
-#include "optim/noise/sample_draws.h"
+#include "optim/noise/noise.h"
 
 namespace noisysgd {
 
@@ -19,13 +19,9 @@ class MultiplicativeNoise : public NoiseStructure {
         sigma, json.choice<bool>("per", {{"coordinate", false}, {"sample", true}}, false));
   }
 
-  bool weighs_samples() const override { return per_sample_; }
-
-  std::vector<float> sample_weights(const NoiseBatch& batch) const override {
-    const RandomStream stream = sample_stream(batch);
-    std::vector<float> weights(static_cast<size_t>(batch.samples));
-    for (size_t n = 0; n < weights.size(); ++n) weights[n] = static_cast<float>(sigma_) * sample_normal(stream, n);
-    return weights;
+  std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch&) const override {
+    if (!per_sample_) return {};
+    return {{.draw = kernels::SampleDraw::normal, .scale = static_cast<float>(sigma_)}};
   }
 
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
@@ -34,13 +30,19 @@ class MultiplicativeNoise : public NoiseStructure {
     for (kernels::SgdSegment& segment : segments) segment.noise.gradient_sum = static_cast<float>(relative * relative);
   }
 
-  std::optional<double> trace(const NoiseStep& step) const override {
+  Tensor trace(const NoiseStep& step) const override {
     const auto samples = static_cast<double>(step.batch);
     if (per_sample_) return trace_of_samples(step, sigma_ * sigma_ / samples);
-    kernels::TensorSums sums;
+    std::vector<kernels::SummedTensor> gradients;
     for (const Parameter* parameter : step.parameters)
-      kernels::tensor_sums(step.context.queue, parameter->shape.elements(), parameter->gradient_sum.f32(), &sums);
-    return sigma_ * sigma_ * sums.sum_of_squares / (samples * samples);
+      gradients.push_back({parameter->shape.elements(), parameter->gradient_sum.f32()});
+    const Tensor sums(step.context, {1, 2}, DType::f64);
+    kernels::tensor_sums(step.context.queue, gradients, 1, sums.data<double>());
+    const std::vector<kernels::ScalarTerm> squares{{1, sums.data<double>() + 1}};
+    Tensor trace(step.context, {1}, DType::f64);
+    kernels::weighted_total(step.context.queue, sigma_ * sigma_ / (samples * samples), 0, squares,
+                            trace.data<double>());
+    return trace;
   }
 
  private:

@@ -119,7 +119,7 @@ double Noise::epochs_with_noise(int64_t epochs) const {
 
 bool Noise::forms_in_backward() const {
   const NoiseNeeds needs = structure_->needs({1, 1, 0, 0});
-  return structure_->weighs_samples() || needs.signs.grain != kernels::SignGrain::none;
+  return structure_->sample_weights({1, 1, 0, 0}) || needs.signs.grain != kernels::SignGrain::none;
 }
 
 void Noise::require_sums(ParameterArena& arena) const {
@@ -134,34 +134,40 @@ void Noise::require_sums(ParameterArena& arena) const {
                options_.type, parameter->name);
 }
 
-bool Noise::may_weigh_losses(const FisherOptions& fisher) const {
-  return !options_.after_momentum && options_.parameters == std::vector<std::string>{"*"} && !options_.match_trace &&
-         fisher.labels == FisherLabels::data;
+bool Noise::weighs_losses(const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const {
+  return structure_->sample_weights(batch) && !keep_gradient && !needs_second_moment() && !options_.after_momentum &&
+         options_.parameters == std::vector<std::string>{"*"} && fisher.labels == FisherLabels::data &&
+         structure_->needs(batch).labels == NoiseLabels::fisher;
+}
+
+Statistics Noise::statistics(const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const {
+  const NoiseNeeds needs = structure_->needs(batch);
+  Statistics statistics;
+  if (needs_second_moment() && fisher.refreshes(batch.step)) fisher.collect(statistics);
+  statistics.signs = needs.signs;
+  statistics.kronecker_input = needs.kronecker_input;
+  statistics.kronecker_output = needs.kronecker_output;
+  statistics.factors_replace_second_moment =
+      needs.factors_replace_second_moment && !keep_gradient && !options_.match_trace;
+  return statistics;
 }
 
 NoisePasses Noise::passes(Context& context, const FisherOptions& fisher, const NoiseBatch& batch,
                           bool keep_gradient) const {
   NoisePasses passes;
   passes.step = batch.step;
-  const NoiseNeeds needs = structure_->needs(batch);
-  if (needs_second_moment() && fisher.refreshes(batch.step)) fisher.collect(passes.statistics);
-  passes.statistics.signs = needs.signs;
-  passes.statistics.kronecker_input = needs.kronecker_input;
-  passes.statistics.kronecker_output = needs.kronecker_output;
-  passes.statistics.factors_replace_second_moment =
-      needs.factors_replace_second_moment && !keep_gradient && !options_.match_trace;
-  if (!structure_->weighs_samples()) return passes;
+  passes.statistics = statistics(fisher, batch, keep_gradient);
+  const std::optional<kernels::SampleWeights> weights = structure_->sample_weights(batch);
+  if (!weights) return passes;
 
-  std::vector<float> weights = structure_->sample_weights(batch);
-  NSGD_CHECK(static_cast<int64_t>(weights.size()) == batch.samples, "noise '{}': {} weights for {} samples",
-             options_.type, weights.size(), batch.samples);
-  passes.noise_labels = needs.labels;
-  const bool in_gradient =
-      !keep_gradient && needs.labels == NoiseLabels::fisher && may_weigh_losses(fisher) && !needs_second_moment();
+  passes.noise_labels = structure_->needs(batch).labels;
+  const bool in_gradient = weighs_losses(fisher, batch, keep_gradient);
   const auto inverse_batch = static_cast<float>(1.0 / static_cast<double>(batch.samples));
-  for (float& u : weights) u = in_gradient ? 1.0f + static_cast<float>(options_.scale) * u : inverse_batch * u;
+  const RandomStream stream{batch.seed, batch.step, 0, RandomPurpose::sample_weights};
   Tensor& target = in_gradient ? passes.loss_weights : passes.noise_weights;
-  target = from_host<float>(context, {batch.samples}, weights);
+  target = Tensor(context, {batch.samples});
+  kernels::sample_weights(context.queue, *weights, stream, batch.samples, in_gradient ? 1.0f : 0.0f,
+                          in_gradient ? static_cast<float>(options_.scale) : inverse_batch, target.f32());
   return passes;
 }
 
@@ -184,28 +190,33 @@ void Noise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segmen
     parameters.push_back(step.parameters[i]);
     noisy.push_back(segments[i]);
   }
-  const NoiseStep own{step.context, parameters, step.fisher, step.batch, step.seed, step.step, false};
+  const NoiseStep own{step.context, parameters, step.fisher, step.batch, step.seed, step.step, step.vectors, false};
   structure_->prepare(own, noisy);
 
-  double scale = options_.scale;
+  const float* match = nullptr;  // of match_trace, for variances
+  Number<float> vector = static_cast<float>(options_.scale);
   if (options_.match_trace) {
-    const std::optional<double> trace = structure_->trace(own);
-    NSGD_CHECK(trace, "noise.match_trace: the trace of '{}' is not known before it is drawn", options_.type);
-    const double wanted = noise_kappa(step.batch, *options_.match_trace) *
-                          fisher_trace(step.context, step.fisher, parameters, step.batch);
-    scale *= *trace > 0 ? std::sqrt(wanted / *trace) : 0;
+    const Tensor trace = structure_->trace(own);
+    NSGD_CHECK(trace.defined(), "noise.match_trace: the trace of '{}' is not known before it is drawn", options_.type);
+    const Tensor wanted =
+        fisher_trace(step.context, step.fisher, parameters, step.batch, noise_kappa(step.batch, *options_.match_trace));
+    const Tensor& factors = step.vectors.emplace_back(step.context, Shape{2});
+    kernels::match_factors(step.context.queue, options_.scale, wanted.data<double>(), trace.data<double>(),
+                           factors.f32(), factors.f32() + 1);
+    match = factors.f32();
+    vector = Number<float>::at(factors.f32() + 1);
   }
-  scaled_.clear();
   size_t next = 0;
   for (size_t i = 0; i < segments.size(); ++i) {
     if (!applies_to(step.parameters[i]->name)) continue;
     kernels::SgdSegment& segment = segments[i];
     segment = noisy[next++];
-    segment.noise = segment.noise.scaled(scale * scale);
-    if (!segment.explicit_noise || scale == 1.0) continue;
-    const Tensor& vector = scaled_.emplace_back(step.context, step.parameters[i]->shape);
-    kernels::scale(step.context.queue, segment.n, static_cast<float>(scale), segment.explicit_noise, vector.f32());
-    segment.explicit_noise = vector.f32();
+    segment.match_factor = match;
+    if (!match) segment.noise = segment.noise.scaled(options_.scale * options_.scale);
+    if (!segment.explicit_noise || (!match && options_.scale == 1.0)) continue;
+    const Tensor& scaled = step.vectors.emplace_back(step.context, step.parameters[i]->shape);
+    kernels::scale(step.context.queue, segment.n, vector, segment.explicit_noise, scaled.f32());
+    segment.explicit_noise = scaled.f32();
   }
 }
 

@@ -21,7 +21,9 @@
 
 #include "core/config.h"
 #include "core/parameter.h"
+#include "kernels/sample_weights.h"
 #include "kernels/sgd_step.h"
+#include "kernels/step_factors.h"
 #include "optim/fisher.h"
 
 namespace noisysgd {
@@ -33,8 +35,9 @@ struct NoiseStep {
   const FisherOptions& fisher;
   int64_t batch = 0;
   uint64_t seed = 0;
-  uint32_t step = 0;
-  bool in_gradient = false;  // the gradient sums hold the noise already: it came as loss weights
+  StepNumber step = 0;
+  std::vector<Tensor>& vectors;  // keeps what the segments point at until the step is issued
+  bool in_gradient = false;      // the gradient sums hold the noise already: it came as loss weights
 };
 
 // The batch that the noise of a step is formed on.
@@ -42,7 +45,7 @@ struct NoiseBatch {
   int64_t samples = 0;
   int64_t ghost_size = 0;  // of the network's ghost batch normalisation, or 0
   uint64_t seed = 0;
-  uint32_t step = 0;
+  StepNumber step = 0;
 };
 
 // What the backward passes of a step collect for the noise, beside the second moment.
@@ -51,6 +54,7 @@ struct NoiseNeeds {
   bool kronecker_input = false, kronecker_output = false;
   // Parameters with Kronecker factors need no second moment.
   bool factors_replace_second_moment = false;
+  bool waits = false;  // prepare makes the host wait for the device: the step cannot be recorded (core/step_graph.h)
   NoiseLabels labels = NoiseLabels::fisher;  // with sample_weights: the labels of the gradients that they weigh
 };
 
@@ -60,11 +64,11 @@ class NoiseStructure {
   // True if the structure needs sum_n g_n^2, collected in backward by the configured Fisher estimator.
   virtual bool needs_second_moment() const { return false; }
   virtual NoiseNeeds needs(const NoiseBatch&) const { return {}; }
-  // True if sample_weights gives u_n, n < samples, of the whole batch (micro-batches take their share of them).
-  virtual bool weighs_samples() const { return false; }
-  virtual std::vector<float> sample_weights(const NoiseBatch&) const { return {}; }
-  // The trace of the covariance for these parameters, for match_trace; none where it is not known beforehand.
-  virtual std::optional<double> trace(const NoiseStep&) const { return {}; }
+  // What the weights u_n of the whole batch are, for a structure that weighs samples (micro-batches take their share).
+  virtual std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch&) const { return {}; }
+  // [1] f64: the trace of the covariance for these parameters, for match_trace; undefined where it is not known
+  // beforehand.
+  virtual Tensor trace(const NoiseStep&) const { return {}; }
   // Sets `noise` or `explicit_noise` of segments[i], which belongs to parameters[i]; both are empty on entry. Only
   // parameters that get noise are here.
   virtual void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) = 0;
@@ -77,13 +81,19 @@ class NoiseStructure {
     segment.noise = source.coefficients.scaled(kappa);
     segment.second_moment = source.second_moment;
   }
-  // factor tr F, or with S^2 in F's place if centred; none where the configured diag(F) is not that of the samples'
-  // contributions that loss weights and signs act on.
-  static std::optional<double> trace_of_samples(const NoiseStep& step, double factor, bool centered = false) {
+  // [1] f64: factor tr F, or with S^2 in F's place if centred; undefined where the configured diag(F) is not that of
+  // the samples' contributions that loss weights and signs act on.
+  static Tensor trace_of_samples(const NoiseStep& step, double factor, bool centered = false) {
     if (step.fisher.batch_norm != GhostFisher::activation) return {};
     FisherOptions fisher = step.fisher;
     fisher.centered = centered;
-    return factor * fisher_trace(step.context, fisher, step.parameters, step.batch);
+    return fisher_trace(step.context, fisher, step.parameters, step.batch, factor);
+  }
+  // [1] f64: a trace that the host knows.
+  static Tensor constant_trace(const NoiseStep& step, double value) {
+    Tensor trace(step.context, {1}, DType::f64);
+    kernels::weighted_total(step.context.queue, 1, value, std::span<const kernels::ScalarTerm>(), trace.data<double>());
+    return trace;
   }
   // The explicit vectors that backward passes left in the noise sums.
   static void use_noise_sums(const NoiseStep& step, std::span<kernels::SgdSegment> segments) {
@@ -108,7 +118,7 @@ struct NoisePasses {
   Tensor loss_weights;   // [M] 1 + u_n, or undefined
   Tensor noise_weights;  // [M] u_n / M, or undefined
   NoiseLabels noise_labels = NoiseLabels::fisher;
-  uint32_t step = 0;
+  StepNumber step = 0;
 
   bool in_gradient() const { return loss_weights.defined(); }
   // For the micro-batch of samples [begin, begin + batch.size()): sets its sample weights and the options' part.
@@ -164,6 +174,12 @@ class Noise {
   void require_sums(ParameterArena& arena) const;
   // keep_gradient: the gradient sums must stay those of unweighted samples.
   NoisePasses passes(Context& context, const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const;
+  // What the backward passes of a step collect.
+  Statistics statistics(const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const;
+  // True if a step makes the host wait for the device.
+  bool waits(const NoiseBatch& batch) const { return structure_->needs(batch).waits; }
+  // True if the passes of this batch weigh the losses, so that the gradient sums hold the noise as well.
+  bool weighs_losses(const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const;
   bool applies_to(std::string_view parameter) const;
   // Throws Error for a glob that matches no parameter.
   void check_globs(const std::vector<Parameter*>& parameters) const;
@@ -173,10 +189,7 @@ class Noise {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const;
 
  private:
-  bool may_weigh_losses(const FisherOptions& fisher) const;
-
   NoiseOptions options_;
-  mutable std::vector<Tensor> scaled_;  // explicit vectors of the latest step
   std::shared_ptr<NoiseStructure> structure_;
 };
 

@@ -4,10 +4,7 @@
 #include <filesystem>
 
 #include "apps/checkpoint.h"
-#include "apps/trainer.h"
-#include "core/file.h"
-#include "core/safetensors.h"
-#include "tests/catch.h"
+#include "tests/apps/short_training.h"
 #include "tests/compare.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
@@ -62,27 +59,14 @@ const Named others[] = {
                                            "weight_average": 0.9}})"},
 };
 
-std::map<std::string, std::vector<float>> train_on(Device device, const Regime& regime,
-                                                   const std::filesystem::path& folder) {
-  Context context(device, 1);
-  DataCache data;
-  const Extensions extensions;
-  REQUIRE(train(context, *data.get(regime), {regime, extensions, 7, folder, Progress::Mode::quiet}) ==
-          RunOutcome::finished);
-  const SafetensorsFile file(folder / "checkpoint.safetensors");
-  std::map<std::string, std::vector<float>> tensors;
-  for (const auto& entry : file.entries()) tensors[entry.name] = file.values<float>(entry.name);
-  return tensors;
-}
-
 void check_training(const Named& model, const Named& settings) {
   Json document = parse_config(base, "test");
   document["model"] = parse_json(model.json, "test");
   document.update(parse_json(settings.json, "test"));
   const Regime regime = read_experiment(document, "test", {}).regimes.at(0);
   const TemporaryFolder folder;
-  const auto expected = train_on({}, regime, folder.path() / "cpu");
-  const auto actual = train_on({Backend::cuda}, regime, folder.path() / "cuda");
+  const auto expected = train_on({}, regime, folder.path() / "cpu").tensors;
+  const auto actual = train_on({Backend::cuda}, regime, folder.path() / "cuda").tensors;
   REQUIRE(actual.size() == expected.size());
   for (const auto& [name, values] : expected) {
     INFO(model.name << ", " << settings.name << ": " << name);
@@ -136,7 +120,8 @@ TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a trai
        {kernels::Precision::fp32, kernels::Precision::tf32, kernels::Precision::bf16}) {
     document["precision"] = name_of(precision);
     const auto path = folder.path() / name_of(precision);
-    trained[int(precision)] = train_on({Backend::cuda}, read_experiment(document, "test", {}).regimes.at(0), path);
+    trained[int(precision)] =
+        train_on({Backend::cuda}, read_experiment(document, "test", {}).regimes.at(0), path).tensors;
     const Json summary = parse_json(read_file(path / "summary.json"), "summary");
     CHECK(summary.at("precision") == name_of(precision));
     CHECK(summary.at("convolutions") != "");

@@ -233,7 +233,27 @@ TEST_CASE("a loss that is not finite stops the run, names step and layer, and ke
   CHECK_FALSE(is_finished(folder.path() / "nan"));
   const Json record = run_divergence(folder.path() / "nan").value();
   CHECK(record.at("seed") == 7);
+  CHECK(record.at("step") == 3);
   CHECK(error.find(fmt::format("step {} ", record.at("step").get<int64_t>())) != std::string::npos);
+}
+
+TEST_CASE("noise that cannot be made of what is not finite does not hide the loss that is not") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"optimizer.learning_rate=1e30", R"(noise={"type": "kfac", "small_batch": 16})"});
+  CHECK(error_of(regime, folder.path()).find("the loss is not finite at step 3 ") != std::string::npos);
+}
+
+TEST_CASE("the log has the noise's norm where the gradient does not hold the noise already") {
+  const auto noise_norm = [](const std::vector<std::string>& more) {
+    const TemporaryFolder folder;
+    std::vector<std::string> assignments{"epochs=1",
+                                         R"(noise={"type": "full_fisher", "small_batch": 16, "stop_fraction": 1})"};
+    assignments.insert(assignments.end(), more.begin(), more.end());
+    REQUIRE(run(regime_with(assignments), folder.path()) == RunOutcome::finished);
+    return metrics(folder.path()).at(0).at("noise_norm");
+  };
+  CHECK(noise_norm({}).is_null());
+  CHECK(noise_norm({"optimizer.clip_norm=1"}) > 0);
 }
 
 TEST_CASE("held-out images are evaluated in place of the test images, and named in every file of the run") {

@@ -1,4 +1,4 @@
-#include "data/shuffle.h"
+#include "kernels/shuffle.h"
 
 #include <rapidcheck.h>
 

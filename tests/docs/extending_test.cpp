@@ -64,7 +64,8 @@ TEST_CASE("the example's noise has mean 0, the variance of the diagonal Fisher n
   LaplaceFisher structure(small_batch);
   kernels::SgdSegment segment;
   const FisherOptions fisher;
-  structure.prepare({context, arena.parameters(), fisher, batch, 11, 3}, {&segment, 1});
+  std::vector<Tensor> vectors;
+  structure.prepare({context, arena.parameters(), fisher, batch, 11, 3, vectors}, {&segment, 1});
   REQUIRE(segment.explicit_noise != nullptr);
   for (const int64_t parity : {0, 1}) {
     const double variance = (1.0 / small_batch - 1.0 / batch) * (parity == 0 ? 2.0 : 8.0) / batch;

@@ -2,11 +2,14 @@
 #include <vector>
 
 #include "tests/emulation/cublas_api.h"
+#include "tests/emulation/device_memory.h"
 #include "tests/emulation/rounding.h"
+#include "tests/emulation/runtime_api.h"
 #include "tests/emulation/stream.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
+  bool has_workspace = false;
 };
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
@@ -21,6 +24,13 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle) {
 
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
   handle->stream = stream;
+  handle->has_workspace = false;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes) {
+  noisysgd::emulation::check_range(workspace, bytes, true, "cublasSetWorkspace");
+  handle->has_workspace = bytes > 0;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -56,6 +66,9 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t op_a, cubla
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   if (a_type != CUDA_R_32F || b_type != CUDA_R_32F || c_type != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(handle->stream, &capture);
+  if (capture != cudaStreamCaptureStatusNone && !handle->has_workspace) return CUBLAS_STATUS_NOT_SUPPORTED;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const int fraction = operand_fraction(compute);
   noisysgd::emulation::submit(handle->stream, [=, a = static_cast<const float*>(a), b = static_cast<const float*>(b),

@@ -23,6 +23,8 @@ using cublasHandle_t = struct cublasContext*;
 cublasStatus_t cublasCreate(cublasHandle_t* handle);
 cublasStatus_t cublasDestroy(cublasHandle_t handle);
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);
+// Calls that are recorded into a graph need one: without it they are refused.
+cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes);
 const char* cublasGetStatusString(cublasStatus_t status);
 
 // C = alpha op(A) op(B) + beta C in fp32, operands rounded as `compute` says; op(A) is [m,k], op(B) [k,n], C [m,n].

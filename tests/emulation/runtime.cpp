@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "tests/emulation/calls.h"
 #include "tests/emulation/device_memory.h"
 #include "tests/emulation/emulated_device.h"
 #include "tests/emulation/scheduler.h"
@@ -21,7 +22,7 @@ struct CUgraph_st {
   std::vector<Work> work;
 };
 struct CUgraphExec_st {
-  std::vector<Work> work;
+  std::shared_ptr<const std::vector<Work>> work;
 };
 struct CUstream_st {
   std::deque<Work> queued;
@@ -93,12 +94,18 @@ void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
 
 namespace noisysgd::emulation {
 
+Calls& calls() {
+  static Calls instance;
+  return instance;
+}
+
 cudaError_t submit(cudaStream_t stream_or_null, Work work) {
   const cudaStream_t stream = resolve(stream_or_null);
   if (stream->graph) {
     stream->graph->work.push_back(std::move(work));
     return cudaSuccess;
   }
+  ++calls().launches;
   if (stream == &runtime().null_stream) {  // ordered with every other stream
     if (runtime().captures > 0) return result(cudaErrorStreamCaptureImplicit);
     for (cudaStream_t other : runtime().streams) drain(other);
@@ -115,11 +122,13 @@ cudaError_t submit(cudaStream_t stream_or_null, Work work) {
 
 static cudaError_t allocate(void** pointer, size_t bytes, bool on_device) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().allocations;
   *pointer = noisysgd::emulation::allocate(bytes, on_device);
   return *pointer ? cudaSuccess : result(cudaErrorMemoryAllocation);
 }
 static cudaError_t release(void* pointer, bool on_device) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().allocations;
   drain_all();
   if (!pointer) return cudaSuccess;
   return result(noisysgd::emulation::release(pointer, on_device) ? cudaSuccess : cudaErrorInvalidValue);
@@ -135,7 +144,10 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (!resolve(stream)->graph && !noisysgd::emulation::find_allocation(from)) {  // pageable memory is read at the call
+  if (resolve(stream)->graph) {  // a replay would find whatever is there by then
+    const bool pinned = noisysgd::emulation::find_allocation(from) && noisysgd::emulation::find_allocation(to);
+    NSGD_CHECK(pinned, "cudaMemcpyAsync: a copy of pageable memory is recorded into a graph");
+  } else if (!noisysgd::emulation::find_allocation(from)) {  // pageable memory is read at the call
     const auto* begin = static_cast<const char*>(from);
     auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);
     return submit(stream, [=] { copy(to, staged->data(), bytes, kind); });
@@ -144,6 +156,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().waits;
   drain_all();
   DeviceMode device_mode;
   copy(to, from, bytes, kind);
@@ -176,6 +189,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (resolve(stream)->graph) return result(cudaErrorStreamCaptureUnsupported);
+  ++noisysgd::emulation::calls().waits;
   if (!stream) {
     drain_all();
   } else {
@@ -188,6 +202,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 cudaError_t cudaDeviceSynchronize() {
   if (const cudaError_t error = refuse_while_capturing()) return error;
+  ++noisysgd::emulation::calls().waits;
   drain_all();
   return cudaSuccess;
 }
@@ -221,6 +236,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream_or_null, cudaEvent_t event, 
   return submit(stream, [from = event->stream, ticket = event->ticket] { drain(from, ticket); });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  ++noisysgd::emulation::calls().waits;
   if (event->stream) drain(event->stream, event->ticket);
   return cudaSuccess;
 }
@@ -254,12 +270,13 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
-  *executable = new CUgraphExec_st{graph->work};
+  *executable = new CUgraphExec_st{std::make_shared<const std::vector<Work>>(graph->work)};
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  ++noisysgd::emulation::calls().graph_launches;
   return submit(stream, [steps = executable->work] {
-    for (const Work& step : steps) step();
+    for (const Work& step : *steps) step();
   });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {

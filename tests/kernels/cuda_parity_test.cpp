@@ -55,24 +55,22 @@ TEST_CASE("ops on whole vectors agree on both devices") {
     CAPTURE(n);
     Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), squared(random_tensor(n, 5)),
         q(random_tensor(n, 3, 1.0f)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
-    std::vector<TensorSums> sums;
+    Mirrored<double> sums(std::vector<double>(8, NAN));
     both.run([&](Queue& queue) {
       moving_average(queue, n, 0.75f, x.on(queue), average.on(queue));
       scale(queue, n, -1.7f, x.on(queue), scaled.on(queue));
       add_square(queue, n, x.on(queue), squared.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.0f, q.on(queue), x.on(queue), fresh.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.6f, q.on(queue), x.on(queue), kept.on(queue));
-      sums.push_back({3, 5});
-      tensor_sums(queue, n, x.on(queue), &sums.back());
+      const std::vector<SummedTensor> tensors{{n, x.on(queue), 0}, {n / 2, q.on(queue), 0}, {n, q.on(queue), 2}};
+      tensor_sums(queue, tensors, 4, sums.on(queue));
     });
     CHECK(average.same_bits());
     CHECK(scaled.same_bits());
     CHECK(squared.same_bits());
     CHECK(fresh.difference() == "");
     CHECK(kept.difference() == "");
-    REQUIRE(sums.size() == 2);
-    CHECK(sums[1].sum == Approx(sums[0].sum).epsilon(1e-12));
-    CHECK(sums[1].sum_of_squares == Approx(sums[0].sum_of_squares).epsilon(1e-12));
+    for (size_t i = 0; i < 8; ++i) CHECK(sums.on_cuda()[i] == Approx(sums.on_cpu()[i]).epsilon(1e-12));
   }
 }
 
@@ -298,15 +296,14 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
         losses(nan_tensor(s.samples)), in_place(random_tensor(size, 1, 0, s.scale));
     Mirrored<int32_t> labels(random_integers(s.samples, 3, static_cast<uint32_t>(s.classes))),
         drawn(std::vector<int32_t>(static_cast<size_t>(s.samples), -1));
-    LossSums sums[2], plain[2];
+    Mirrored<LossSums> all_sums({LossSums{.loss = 2, .samples = 5}}), all_plain({LossSums{}});
     both.run([&](Queue& q) {
-      const size_t device = &q == &both.cuda;
       softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), weights.on(q), s.smoothing, grad.on(q),
-                            losses.on(q), &sums[device]);
+                            losses.on(q), all_sums.on(q));
       softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), nullptr, s.smoothing, nullptr, nullptr,
-                            &plain[device]);
+                            all_plain.on(q));
       softmax_cross_entropy(q, s.samples, s.classes, in_place.on(q), labels.on(q), weights.on(q), s.smoothing,
-                            in_place.on(q), nullptr, &plain[device]);
+                            in_place.on(q), nullptr, all_plain.on(q));
       sample_labels(q, s.samples, s.classes, logits.on(q), RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11,
                     drawn.on(q));
     });
@@ -314,6 +311,10 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
     if (s.classes > 1) CHECK(losses.difference({.terms = static_cast<double>(s.classes)}) == "");
     CHECK(in_place.on_cuda() == grad.on_cuda());
     CHECK(drawn.same_bits());
+    const LossSums sums[] = {all_sums.on_cpu()[0], all_sums.on_cuda()[0]};
+    const LossSums plain[] = {all_plain.on_cpu()[0], all_plain.on_cuda()[0]};
+    CHECK(sums[1].samples == 5 + s.samples);
+    CHECK(sums[1].nonfinite == 0);
     CHECK(sums[1].correct == sums[0].correct);
     CHECK(plain[1].correct == plain[0].correct);
     const double scale = s.samples * 1e-6 * (1 + s.scale);  // of single-precision exponentials
@@ -337,11 +338,12 @@ TEST_CASE("of equal logits the first is the prediction on both devices") {
     }
     Floats logits(rounded);
     Mirrored<int32_t> labels(first_maxima);
+    Mirrored<LossSums> sums({LossSums{}});
     both.run([&](Queue& q) {
-      LossSums sums;
-      softmax_cross_entropy(q, samples, classes, logits.on(q), labels.on(q), nullptr, 0, nullptr, nullptr, &sums);
-      CHECK(sums.correct == samples);
+      softmax_cross_entropy(q, samples, classes, logits.on(q), labels.on(q), nullptr, 0, nullptr, nullptr, sums.on(q));
     });
+    CHECK(sums.on_cpu()[0].correct == samples);
+    CHECK(sums.on_cuda()[0].correct == samples);
   }
 }
 
@@ -349,10 +351,11 @@ TEST_CASE("a label that is no class is an error on the CUDA device too") {
   BothQueues both;
   Floats logits(random_tensor(60, 1)), grad(nan_tensor(60));
   Mirrored<int32_t> labels(std::vector<int32_t>{0, 1, 2, 3, 2, 1, 0, 1, 2, 0, 1, 3, 0, 0, 0, 0, 0, 0, 3, 0});
-  LossSums sums;
-  CHECK_THROWS_WITH(softmax_cross_entropy(both.cuda, 20, 3, logits.on(both.cuda), labels.on(both.cuda), nullptr, 0,
-                                          grad.on(both.cuda), nullptr, &sums),
-                    Catch::Matchers::Contains("sample 3 has a label"));
+  Mirrored<LossSums> sums({LossSums{.samples = 100}});
+  softmax_cross_entropy(both.cuda, 20, 3, logits.on(both.cuda), labels.on(both.cuda), nullptr, 0, grad.on(both.cuda),
+                        nullptr, sums.on(both.cuda));
+  both.cuda.synchronize();
+  CHECK_THROWS_WITH(check(sums.on_cuda()[0]), Catch::Matchers::Contains("sample 103 has a label"));
 }
 
 TEST_CASE("the noisy step and its norms agree on both devices") {
@@ -375,8 +378,19 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
                                      .noise_after_momentum = after,
                                      .seed = 99,
                                      .step = 12};
-          SgdNorms norms[2];
+          Mirrored<SgdNorms> all_norms({SgdNorms{}});
+          Mirrored<double> clip({0.25});
+          Mirrored<float> factors({3.0f, 0.5f, 0.2f});
+          Mirrored<uint32_t> steps({12, 0, 1});
           both.run([&](Queue& q) {
+            // Every number that the step can find on its device stands there for the second of three calls.
+            SgdHyperparameters placed = h;
+            placed.learning_rate = {0, factors.on(q) + 2};
+            placed.gradient_factor = {0, clip.on(q)};
+            placed.step = {0, steps.on(q)};
+            placed.halted = {1, steps.on(q) + 1};
+            SgdHyperparameters halted = h;
+            halted.halted = {0, steps.on(q) + 2};
             std::vector<SgdSegment> segments;
             int64_t first = 0;
             for (size_t i = 0; i < sizes.size(); ++i) {
@@ -393,9 +407,16 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
             }
             for (const SgdSegment& segment : segments)
               draw_noise(q, segment, h, drawn.on(q) + (segment.value - value.on(q)));
-            sgd_step(q, segments, h, &norms[&q == &both.cuda]);
+            sgd_step(q, segments, h, all_norms.on(q));
+            for (SgdSegment& segment : segments) {
+              segment.variance_factor = factors.on(q);
+              segment.match_factor = factors.on(q) + 1;
+            }
+            sgd_step(q, segments, placed, all_norms.on(q));
+            sgd_step(q, segments, halted, all_norms.on(q));
             sgd_step(q, segments, h, nullptr);
           });
+          const SgdNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
           CHECK(value.difference({.terms = 16}) == "");
           CHECK(velocity.difference({.terms = 16}) == "");
           CHECK(drawn.difference({.terms = 16}) == "");
@@ -408,7 +429,7 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
   BothQueues both;
   constexpr int64_t tensors = 900, n = 3;
   Floats value(random_tensor(tensors * n, 1)), gradient(random_tensor(tensors * n, 2));
-  SgdNorms norms[2];
+  Mirrored<SgdNorms> all_norms({SgdNorms{}});
   both.run([&](Queue& q) {
     std::vector<SgdSegment> segments;
     for (int64_t i = 0; i < tensors; ++i)
@@ -417,9 +438,9 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
                           .gradient_sum = gradient.on(q) + i * n,
                           .noise = {.constant = 0.5f},
                           .tensor = static_cast<uint32_t>(i)});
-    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3},
-             &norms[&q == &both.cuda]);
+    sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, all_norms.on(q));
   });
+  const SgdNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
 }

@@ -1,5 +1,8 @@
 #include "kernels/reduce.h"
 
+#include <cmath>
+#include <vector>
+
 #include "tests/catch.h"
 #include "tests/random_tensor.h"
 
@@ -7,21 +10,26 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 
-TEST_CASE("sums of a tensor are accumulated, and the same bits on any threads") {
+TEST_CASE("sums over the tensors of each target are overwritten, and the same bits on any threads") {
   const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 100000);
   const float offset = GENERATE(0.0f, 100.0f);
   const auto x = random_tensor(n, 1, offset);
-  TensorSums expected{3, 5};
-  for (const float value : x) {
-    expected.sum += value;
-    expected.sum_of_squares += double{value} * value;
-  }
+  const auto other = random_tensor(77, 2, offset);
+  std::vector<double> expected(8);
+  const auto add = [&](const std::vector<float>& values, size_t target) {
+    for (const float value : values) {
+      expected[2 * target] += value;
+      expected[2 * target + 1] += double{value} * value;
+    }
+  };
+  add(x, 0);
+  add(other, 0);
+  add(x, 2);
+  const std::vector<SummedTensor> tensors{{n, x.data(), 0}, {77, other.data(), 0}, {n, x.data(), 2}};
   Queue one({}, 1), three({}, 3);
-  TensorSums sums{3, 5}, again{3, 5};
-  tensor_sums(one, n, x.data(), &sums);
-  tensor_sums(three, n, x.data(), &again);
-  CHECK(sums.sum == Approx(expected.sum).epsilon(1e-12));
-  CHECK(sums.sum_of_squares == Approx(expected.sum_of_squares).epsilon(1e-12));
-  CHECK(sums.sum == again.sum);
-  CHECK(sums.sum_of_squares == again.sum_of_squares);
+  std::vector<double> sums(8, NAN), again(8, NAN);
+  tensor_sums(one, tensors, 4, sums.data());
+  tensor_sums(three, tensors, 4, again.data());
+  for (size_t i = 0; i < 8; ++i) CHECK(sums[i] == Approx(expected[i]).epsilon(1e-12));
+  CHECK(sums == again);
 }

@@ -65,7 +65,7 @@ struct Reference {
 Reference reference_step(const Options& options, const State& state, uint32_t tensor) {
   const SgdHyperparameters h = hyperparameters(options);
   const RandomStream stream{h.seed, h.step, tensor, RandomPurpose::noise};
-  const double mu = h.momentum, alpha = h.learning_rate, lambda = options.weight_decay;
+  const double mu = h.momentum, alpha = h.learning_rate.value(), lambda = options.weight_decay;
   Reference result;
   for (size_t i = 0; i < state.value.size(); ++i) {
     const double sum = state.gradient_sum[i], gradient = sum / 64, theta = state.value[i];

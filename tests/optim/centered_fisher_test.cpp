@@ -59,7 +59,7 @@ TEST_CASE("centred contributions have the trace of the ghost-batch gradients' co
     fisher.collect(options.statistics);
     model.arena().zero_sums();
     model.accumulate(batch, options);
-    return fisher_trace(context, fisher, {model.parameters()[0]}, samples);
+    return fisher_trace(context, fisher, {model.parameters()[0]}, samples).data<double>()[0];
   };
   const double truth = trace(GhostFisher::ghost_variance);
   CHECK(truth > 0);

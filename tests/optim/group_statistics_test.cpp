@@ -30,11 +30,15 @@ void accumulate(Model& model, const Batch& batch, GroupStatistics& groups, uint3
   }
 }
 
-std::vector<LayerFisher> measured(Context& context, Model& model, const GroupStatistics& groups, int64_t samples,
-                                  const FisherOptions& fisher = {}) {
-  std::vector<LayerFisher> layers = layer_fisher(context, fisher, model.parameters(), samples);
-  groups.measure(layers);
-  return layers;
+std::vector<LayerFisher> measured(Context& context, Model& model, const GroupStatistics& statistics,
+                                  const SampleGroups& groups, int64_t samples, const FisherOptions& fisher = {}) {
+  const auto layers = static_cast<int64_t>(layer_names(model.parameters()).size());
+  const Tensor sums(context, {layers, 2}, DType::f64), products(context, {layers, 2, groups.count, groups.count});
+  layer_fisher(context, fisher, model.parameters(), samples, sums);
+  statistics.multiply(products);
+  std::vector<LayerFisher> read = read_layer_fisher(model.parameters(), sums.data<double>());
+  measure_groups(groups, model.parameters(), products.f32(), read);
+  return read;
 }
 
 double dot(const Vector& a, const Vector& b, size_t layer) {
@@ -70,11 +74,12 @@ TEST_CASE("variance ratio and effective rank of a layer are those of its samples
   const int64_t micro = GENERATE(8, 3, 1);
   TinyNetwork net;
   for (uint32_t step = 0; step < 3; ++step) {
-    GroupStatistics statistics(net.context, net.model, {}, net.samples, groups);
-    REQUIRE(statistics.groups() == groups);
-    REQUIRE(statistics.group_size() == size_of_group);
+    const SampleGroups divided(net.model, {}, net.samples, groups);
+    REQUIRE(divided.count == groups);
+    REQUIRE(divided.size == size_of_group);
+    GroupStatistics statistics(net.context, net.model, divided);
     accumulate(net.model, net.batch, statistics, step, micro);
-    const std::vector<LayerFisher> layers = measured(net.context, net.model, statistics, net.samples);
+    const std::vector<LayerFisher> layers = measured(net.context, net.model, statistics, divided, net.samples);
     REQUIRE(layers.size() == 2);
     for (size_t l = 0; l < 2; ++l) {
       const std::vector<float> ones(static_cast<size_t>(net.samples), 1.0f), signs = signs_of(net, l, step);
@@ -169,12 +174,13 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
   const FisherOptions fisher{
       .batch_norm = GENERATE(GhostFisher::activation, GhostFisher::activation_centered, GhostFisher::ghost_variance),
       .ghost_size = ghost};
-  GroupStatistics statistics(context, model, fisher, samples, wanted);
-  REQUIRE(statistics.groups() == std::min<int64_t>(wanted, 6));
+  const SampleGroups divided(model, fisher, samples, wanted);
+  REQUIRE(divided.count == std::min<int64_t>(wanted, 6));
+  GroupStatistics statistics(context, model, divided);
   accumulate(model, batch, statistics, 0, micro, fisher);
-  const std::vector<LayerFisher> layers = measured(context, model, statistics, samples, fisher);
+  const std::vector<LayerFisher> layers = measured(context, model, statistics, divided, samples, fisher);
 
-  const int64_t groups = statistics.groups(), size = statistics.group_size();
+  const int64_t groups = divided.count, size = divided.size;
   std::map<std::string, std::vector<Vector>> sums;
   for (int64_t r = 0; r < groups; ++r) {
     model.arena().zero_sums();
@@ -212,7 +218,7 @@ TEST_CASE("what measuring collects changes neither the gradient nor the noise of
   const auto sums = [&](bool measure) {
     net.model.arena().zero_sums();
     const NoisePasses passes = sgd.passes({net.samples, 0, seed, 3}, true);
-    GroupStatistics statistics(net.context, net.model, {}, net.samples, 2);
+    GroupStatistics statistics(net.context, net.model, SampleGroups(net.model, {}, net.samples, 2));
     std::vector<float> values;
     for (int64_t begin = 0; begin < net.samples; begin += 4) {
       Batch rows = net.batch.rows(begin, begin + 4);
@@ -236,12 +242,12 @@ TEST_CASE("what measuring collects changes neither the gradient nor the noise of
 
 TEST_CASE("too few samples for two groups measure nothing") {
   TinyNetwork net;
-  GroupStatistics statistics(net.context, net.model, {.batch_norm = GhostFisher::ghost_variance, .ghost_size = 5},
-                             net.samples, 4);
-  CHECK(statistics.groups() == 0);
+  const SampleGroups divided(net.model, {.batch_norm = GhostFisher::ghost_variance, .ghost_size = 5}, net.samples, 4);
+  CHECK(divided.count == 0);
+  GroupStatistics statistics(net.context, net.model, divided);
   CHECK(statistics.end_of_piece(0, 8) == 8);
   accumulate(net.model, net.batch, statistics, 0, 8);
-  for (const LayerFisher& layer : measured(net.context, net.model, statistics, net.samples)) {
+  for (const LayerFisher& layer : measured(net.context, net.model, statistics, divided, net.samples)) {
     CHECK(layer.trace > 0);
     CHECK_FALSE(layer.variance_ratio);
     CHECK_FALSE(layer.effective_rank);

@@ -55,7 +55,7 @@ void check_step(const SgdOptions& options, const std::string& noise_json) {
     new_velocity.push_back(options.momentum * velocity[i] + gradient);
     const double direction =
         (options.nesterov ? gradient + options.momentum * new_velocity[i] : new_velocity[i]) + after_momentum;
-    new_value.push_back(value[i] - step.learning_rate * direction);
+    new_value.push_back(value[i] - step.learning_rate.value() * direction);
   }
   CHECK(compare(stepped.velocity, new_velocity, {.terms = 4}) == "");
   CHECK(compare(stepped.value, new_value, {.terms = 4}) == "");

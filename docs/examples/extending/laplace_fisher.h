@@ -19,14 +19,14 @@ class LaplaceFisher : public noisysgd::NoiseStructure {
 
   bool needs_second_moment() const override { return true; }
 
-  // One vector per parameter, added to its mean gradient as it stands. The numbers are a function of (seed, step,
-  // parameter, index), so a resumed run continues with the same ones.
+  // One vector per parameter, added to its mean gradient as it stands; step.vectors
+  // keeps it until then. The numbers are a function of (seed, step, parameter, index),
+  // so a resumed run continues with the same ones.
   void prepare(const noisysgd::NoiseStep& step, std::span<noisysgd::kernels::SgdSegment> segments) override {
     const double root_kappa = std::sqrt(noisysgd::noise_kappa(step.batch, small_batch_));
-    vectors_.clear();
     for (size_t p = 0; p < segments.size(); ++p) {
       const noisysgd::Parameter& parameter = *step.parameters[p];
-      const noisysgd::Tensor& noise = vectors_.emplace_back(step.context, parameter.shape);
+      const noisysgd::Tensor& noise = step.vectors.emplace_back(step.context, parameter.shape);
       const noisysgd::RandomStream stream{step.seed, step.step, parameter.index, noisysgd::RandomPurpose::noise};
       noisysgd::fisher_diagonal(step.fisher, parameter, step.batch, noise.f32());
       for (int64_t i = 0; i < noise.elements(); ++i) {
@@ -40,5 +40,4 @@ class LaplaceFisher : public noisysgd::NoiseStructure {
 
  private:
   int64_t small_batch_;
-  std::vector<noisysgd::Tensor> vectors_;  // alive until the step has used them
 };

@@ -17,7 +17,10 @@ class Shuffle {
   constexpr Shuffle(int64_t n, uint64_t seed, uint32_t epoch) : n_(static_cast<uint64_t>(n)) {
     while (half_bits_ < 31 && (uint64_t{1} << (2 * half_bits_)) < n_) ++half_bits_;
     const RandomStream stream{seed, epoch, 0, RandomPurpose::shuffle};
-    for (uint32_t i = 0; i < keys_.size(); ++i) keys_[i] = random_word(stream, i);
+    for (uint32_t block = 0; block < keys_.size() / 4; ++block) {
+      const std::array<uint32_t, 4> words = random_words(stream, block);
+      for (uint32_t i = 0; i < 4; ++i) keys_[4 * block + i] = words[i];
+    }
   }
 
   constexpr int64_t size() const { return static_cast<int64_t>(n_); }

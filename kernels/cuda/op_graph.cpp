@@ -1,0 +1,39 @@
+#include "kernels/op_graph.h"
+
+#include "kernels/cuda/state.h"
+
+namespace noisysgd::kernels {
+
+struct OpGraph::Recorded {
+  explicit Recorded(Queue& queue) : queue(queue) {}
+  ~Recorded() {
+    if (executable) cudaGraphExecDestroy(executable);
+    if (graph) cudaGraphDestroy(graph);
+  }
+  Recorded(const Recorded&) = delete;
+  Recorded& operator=(const Recorded&) = delete;
+
+  Queue& queue;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+};
+
+OpGraph::OpGraph(Queue& queue, const std::function<void()>& issue) : recorded_(std::make_unique<Recorded>(queue)) {
+  const cudaStream_t stream = queue.cuda().stream();
+  NSGD_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  try {
+    issue();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &recorded_->graph);
+    cudaGetLastError();
+    throw;
+  }
+  NSGD_CUDA_CHECK(cudaStreamEndCapture(stream, &recorded_->graph));
+  NSGD_CUDA_CHECK(cudaGraphInstantiate(&recorded_->executable, recorded_->graph, 0));
+}
+
+OpGraph::~OpGraph() = default;
+
+void OpGraph::launch() { NSGD_CUDA_CHECK(cudaGraphLaunch(recorded_->executable, recorded_->queue.cuda().stream())); }
+
+}  // namespace noisysgd::kernels
