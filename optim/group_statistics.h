@@ -6,7 +6,7 @@
 //   effective rank   (tr F_l)^2 / ||F_l||_F^2 (the participation ratio of the eigenvalues), both by means over pairs of
 //                    groups: E (V_r . V_q)^2 = B^2 ||F_l||^2 and E |V_r|^2 |V_q|^2 = B^2 (tr F_l)^2, unbiased for the
 //                    population's F_l since pairs share no sample. At least 1. The relative standard error of the norm
-//                    is about sqrt(2 / pairs) where many directions matter: 6 % with 32 groups, 19 % with 8.
+//                    is about sqrt(2 / pairs) where many directions matter: 6 % with 32 groups, 27 % with 8.
 // Costs one more backward pass of the step that is logged, and 2 R values per parameter.
 #pragma once
 
