@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries every fault of tests/mutants/mutants.txt in a copy of the tree: the named test executable must fail with it.
+# Tries every fault of tests/mutants/*.txt in a copy of the tree: the named test executable must fail with it.
 # Usage: scripts/mutants.sh [PATTERN]    PATTERN (a glob) chooses among the mutants' files, as in 'optim/*'.
 # Exits with 1 if a mutant survives, does not apply or does not compile.
 set -euo pipefail
@@ -47,14 +47,14 @@ while IFS= read -r line; do
     to:*) replacements+=("$value") ;;
     '' | '#'*) ;;
     *)
-      echo "tests/mutants/mutants.txt: cannot read \"$line\"" >&2
+      echo "tests/mutants: cannot read \"$line\"" >&2
       exit 1
       ;;
   esac
-done <"$root/tests/mutants/mutants.txt"
+done < <(cat -- "$root"/tests/mutants/*.txt)
 for count in ${#tests[@]} ${#originals[@]} ${#replacements[@]}; do
   if ((count != ${#files[@]})); then
-    echo "tests/mutants/mutants.txt: every mutant needs file, test, from and to" >&2
+    echo "tests/mutants: every mutant needs file, test, from and to" >&2
     exit 1
   fi
 done
