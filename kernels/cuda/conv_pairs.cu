@@ -119,20 +119,6 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
   }
 }
 
-// sums += item, and the item begins anew
-template <class T>
-__device__ void fold(Fragments<T>& item, Fragments<T>& sums) {
-#pragma unroll
-  for (int m = 0; m < T::m_tiles; ++m)
-#pragma unroll
-    for (int tap = 0; tap < taps; ++tap)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sums[m][tap][i] += item[m][tap][i];
-        item[m][tap][i] = 0;
-      }
-}
-
 // Grid: tiles of the weights, shares of the samples (consecutive ones).
 template <class T, SecondMoment statistic>
 __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem p) {
@@ -166,8 +152,8 @@ __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem
       multiply_samples<T, statistic>(x + s * T::x_pitch, grad + s * T::grad_pitch, split ? item_gradient : gradient,
                                      split ? item_square : square);
     if constexpr (split) {
-      fold<T>(item_gradient, gradient);
-      if constexpr (statistic != SecondMoment::none) fold<T>(item_square, square);
+      move_sums(item_gradient, gradient);
+      if constexpr (statistic != SecondMoment::none) move_sums(item_square, square);
     }
   }
 

@@ -38,6 +38,8 @@ struct Tiling {
   // The positions of one matrix product: step_rows rows, and columns that lie x_steps apart.
   static constexpr int depth = Format::depth, step_rows = std::min(band, depth), step_columns = depth / step_rows;
   static constexpr int x_steps = size / step_columns, row_steps = band / step_rows;
+  // Sums of these rows are added up outside the tensor cores, where a sample's sums would lose digits in them.
+  static constexpr bool by_rows = std::is_same_v<Format, SplitTf32> && bands * row_steps > 1;
   static constexpr int x_rows = (band - 1) * stride + 3, x_columns = (size - 1) * stride + 3;  // with the halo
 
   // Operands in shared memory, one sample's part of an item: x [x_rows,x_columns,c_tile], grad_y [band,size,k_tile].
@@ -232,6 +234,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
                               Sums<T, statistic>& sums) {
   constexpr bool spatial = statistic == SecondMoment::spatial;
   Window<T> window, window_squares;
+  Fragments<T> rows_sums{};
   const auto load = [&](int column) {
     load_column<T>(x + column * T::x_pitch.position, place, column % 3, window, spatial ? &window_squares : nullptr);
   };
@@ -244,7 +247,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
     for (int m = 0; m < T::m_tiles; ++m) {
       typename T::Register left[4], left_squares[4];
       load_left<T>(grad + step * T::grad_pitch.position + m * 16, place, left, spatial ? &left_squares : nullptr);
-      auto& gradient = Sums<T, statistic>::by_sample ? sums.sample[m] : sums.gradient[m];
+      auto& gradient = T::by_rows ? rows_sums[m] : Sums<T, statistic>::by_sample ? sums.sample[m] : sums.gradient[m];
 #pragma unroll
       for (int tap = 0; tap < taps; ++tap) {
         const int slot = (step * T::stride + tap % 3) % 3;
@@ -253,6 +256,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
       }
     }
   }
+  if constexpr (T::by_rows) move_sums(rows_sums, sums.sample);
 }
 
 namespace {

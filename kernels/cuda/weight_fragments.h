@@ -27,6 +27,20 @@ inline constexpr int filter_taps = 9;
 template <int m_tiles>
 using FilterFragments = float[m_tiles][filter_taps][4];
 
+// sums += part, and the part begins anew.
+template <int m_tiles>
+__device__ void move_sums(FilterFragments<m_tiles>& part, FilterFragments<m_tiles>& sums) {
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m)
+#pragma unroll
+    for (int tap = 0; tap < filter_taps; ++tap)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums[m][tap][i] += part[m][tap][i];
+        part[m][tap][i] = 0;
+      }
+}
+
 // Writes a warp's sums, whose channels begin at k and c, to target [K,3,3,C].
 template <int m_tiles>
 __device__ void store_fragments(const FilterProblem& p, int32_t k, int32_t c, const FilterFragments<m_tiles>& sums,

@@ -95,6 +95,22 @@ TEST_CASE("the tensor-core product is that of operands rounded to tf32") {
         "");  // sums are cut, not rounded
 }
 
+TEST_CASE("tensor cores cut sums towards zero, where rounding would go up") {
+  Context context(test_device);
+  std::vector<float> a(128), b(64);
+  for (size_t k = 0; k < 8; ++k) {  // 1 + 7 * 3 * 2^-26 = 1 + 2.6 * 2^-23, and its negative
+    a[k] = k == 0 ? 1 : 3 * 0x1p-13f;
+    a[8 + k] = -a[k];
+    b[k * 8] = k == 0 ? 1 : 0x1p-13f;
+  }
+  const Tensor d = from_host(context, {128}, nan_tensor(128));
+  tf32_product(context.queue, from_host(context, {128}, a).f32(), from_host(context, {64}, b).f32(), d.f32());
+  const std::vector<float> sums = to_host<float>(context, d);
+  CHECK(sums[0] >= 1);
+  CHECK(sums[0] <= 1 + 2 * 0x1p-23f);  // how much is lost before the sum is cut depends on the device
+  CHECK(sums[8] == -sums[0]);
+}
+
 TEST_CASE("the tensor-core product is that of operands rounded to bf16") {
   Context context(test_device);
   const std::vector<float> a = random_tensor(256, 5), b = random_tensor(128, 6);
