@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/convert.h"
+#include "kernels/cuda/cudnn_probe.h"
 #include "kernels/cuda/event_timer.h"
 #include "kernels/elementwise.h"
 #include "kernels/scratch.h"
@@ -15,18 +16,11 @@ constexpr int most_plans = 8;  // that are timed, per type of operands
 constexpr int timed_runs = 3;  // after one that is not
 constexpr size_t largest_workspace = size_t{1} << 30;
 
-std::array<int64_t, 3> sizes(const ConvShape& s) {
-  return {s.batch * s.height * s.width * s.in_channels, s.weights(), s.batch * s.positions() * s.out_channels};
-}
-
-constexpr size_t result_of(Operation operation) {  // among x, w, y
-  return operation == Operation::forward ? 2 : operation == Operation::backward_data ? 0 : 1;
-}
-
 std::string problem_name(Operation operation, const ConvShape& s, Precision precision) {
   return fmt::format("{}-{}-n{}-{}x{}x{}-k{}-{}x{}-stride{}x{}-pad{}x{}", name_of(operation), name_of(precision),
                      s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
-                     s.stride_height, s.stride_width, s.padding_height, s.padding_width);
+                     s.stride_height, s.stride_width, s.padding_height, s.padding_width) +
+         (precision == Precision::fp32 ? "-probed" : "");
 }
 
 bool is_capturing(cudaStream_t stream) {
@@ -71,7 +65,11 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
   const Key key{operation, queue.precision(), s};
   const Operands operands{operation, s, {x, w, y}};
   auto found = chosen_.find(key);
-  if (found == chosen_.end()) found = chosen_.emplace(key, choose(queue, operands)).first;
+  if (found == chosen_.end()) {
+    Choice choice = choose(queue, operands);
+    if (!choice.is_final) return false;
+    found = chosen_.emplace(key, std::move(choice.route)).first;
+  }
   if (!found->second) return false;
   run(queue, *found->second, operands, true);
   return true;
@@ -93,22 +91,28 @@ std::vector<Convolutions::Route> Convolutions::routes(Operation operation, const
   return routes;
 }
 
-std::unique_ptr<Convolutions::Route> Convolutions::choose(Queue& queue, const Operands& operands) const {
+Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands) const {
+  const bool fp32 = queue.precision() == Precision::fp32, capturing = is_capturing(stream_);
   std::vector<Route> candidates = routes(operands.operation, operands.shape, queue.precision());
-  if (candidates.empty()) return nullptr;
   const std::string name = problem_name(operands.operation, operands.shape, queue.precision());
   const std::optional<cuda::PlanChoice> known = cache_->read(name);
-  size_t best = 0;
   const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });
-  if (same != candidates.end()) {
-    best = static_cast<size_t>(same - candidates.begin());
-  } else if (!is_capturing(stream_)) {
+  if (same != candidates.end()) return {std::make_unique<Route>(std::move(*same))};
+  if (fp32 && !candidates.empty()) {
+    if (capturing) return {nullptr, false};
+    const Probe probe(queue, handle_, operands.operation, operands.shape);
+    if (!probe.has_memory()) return {nullptr, false};
+    std::erase_if(candidates, [&](const Route& route) { return !probe.is_fp32(*route.convolution, route.plan); });
+  }
+  if (candidates.empty()) return {};
+  size_t best = 0;
+  if (!capturing) {
     std::vector<double> times;
     for (const Route& route : candidates) times.push_back(seconds(queue, route, operands));
     best = static_cast<size_t>(std::ranges::min_element(times) - times.begin());
     cache_->write(name, candidates[best].choice());
   }
-  return std::make_unique<Route>(std::move(candidates[best]));
+  return {std::make_unique<Route>(std::move(candidates[best]))};
 }
 
 double Convolutions::seconds(Queue& queue, const Route& route, const Operands& operands) const {
@@ -121,7 +125,7 @@ double Convolutions::seconds(Queue& queue, const Route& route, const Operands& o
 
 void Convolutions::run(Queue& queue, const Route& route, const Operands& operands, bool add) const {
   const size_t result = result_of(operands.operation);
-  const auto elements = sizes(operands.shape);
+  const auto elements = tensor_sizes(operands.shape);
   const bool bf16 = route.type == DataType::bf16, accumulates = operands.operation == Operation::backward_filter;
   ScratchLayout layout;
   const auto workspace = layout.add<std::byte>(static_cast<int64_t>(route.plan.workspace_bytes));

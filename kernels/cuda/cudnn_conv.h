@@ -1,5 +1,6 @@
-// Convolutions of one queue by cuDNN. For every problem the fastest of the plans that the precision allows: timed when
-// the problem is first met, kept on disk for later runs (kernels/cuda/plan_cache.h).
+// Convolutions of one queue by cuDNN. For every problem the fastest of the plans that the precision allows, and that
+// under fp32 pass a probe (kernels/cuda/cudnn_probe.h): timed when the problem is first met, kept on disk for later
+// runs (kernels/cuda/plan_cache.h).
 #pragma once
 
 #include <array>
@@ -24,8 +25,8 @@ class Convolutions {
   Convolutions& operator=(const Convolutions&) = delete;
 
   // Computes one of x [N,H,W,C], w [K,R,S,C] and y [N,Ho,Wo,K] from the other two: y and x are overwritten, w is added
-  // to. False, with nothing done, if cuDNN has no plan for it. While a graph is captured nothing is timed: a problem
-  // that was not met before gets the plan that cuDNN prefers.
+  // to. False, with nothing done, if cuDNN has no plan for it. While a graph is captured nothing is timed or probed: a
+  // problem that was not met before gets the plan that cuDNN prefers, and under fp32 none.
   bool convolve(Queue& queue, Operation operation, const ConvShape& shape, const float* x, const float* w,
                 const float* y);
 
@@ -39,7 +40,11 @@ class Convolutions {
   };
 
   std::vector<Route> routes(Operation operation, const ConvShape& shape, Precision precision) const;
-  std::unique_ptr<Route> choose(Queue& queue, const Operands& operands) const;
+  struct Choice {
+    std::unique_ptr<Route> route;  // null: none
+    bool is_final = true;          // false: not now
+  };
+  Choice choose(Queue& queue, const Operands& operands) const;
   double seconds(Queue& queue, const Route& route, const Operands& operands) const;
   // add: to the weight gradient; without it the sum stays in the workspace.
   void run(Queue& queue, const Route& route, const Operands& operands, bool add) const;

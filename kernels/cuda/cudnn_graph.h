@@ -2,6 +2,7 @@
 // Error with cuDNN's own message.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,6 +64,13 @@ constexpr const char* name_of(Operation operation) {
   return operation == Operation::forward         ? "forward"
          : operation == Operation::backward_data ? "backward-data"
                                                  : "backward-weight";
+}
+
+constexpr size_t result_of(Operation operation) {  // among x, w, y
+  return operation == Operation::forward ? 2 : operation == Operation::backward_data ? 0 : 1;
+}
+inline std::array<int64_t, 3> tensor_sizes(const ConvShape& s) {  // elements of x, w, y
+  return {s.batch * s.height * s.width * s.in_channels, s.weights(), s.batch * s.positions() * s.out_channels};
 }
 
 // Tensors of type `type` in our layouts, sums in fp32: y = x * w, or grad_x from (w, grad_y), or grad_w from

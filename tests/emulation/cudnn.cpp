@@ -29,6 +29,7 @@ struct Engine {
   std::vector<NumericalNote> notes;
   int64_t workspace_bytes;
   bool supported = true;
+  int fraction = notes.empty() ? fp32_fraction : tf32_fraction;  // bits of the operands
 };
 
 std::vector<Engine> engines_of(HeuristicsMode mode) {
@@ -36,6 +37,7 @@ std::vector<Engine> engines_of(HeuristicsMode mode) {
   return {{11, {NumericalNote::nondeterministic}, 0},
           {5, {NumericalNote::tensor_core}, 0, false},
           {67, {NumericalNote::tensor_core}, 128},
+          {1, {}, 0, true, tf32_fraction},
           {28, {}, 0}};
 }
 
@@ -332,7 +334,7 @@ Status execute(Handle handle, RawDescriptor plan_descriptor, RawDescriptor pack_
                       convolution.all<int64_t>(Attribute::convolution_pre_paddings),
                       operation.one<float>(names.alpha),
                       operation.one<float>(names.beta),
-                      engine.notes.empty() ? fp32_fraction : tf32_fraction,
+                      engine.fraction,
                       pack.one<char*>(Attribute::pack_workspace),
                       engine.workspace_bytes};
   for (const Operand* tensor : {&execution.x, &execution.w, &execution.y})

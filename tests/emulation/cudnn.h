@@ -5,7 +5,8 @@
 //   11      sums in a changing order   first
 //   5       tensor cores               second; its plans are not supported
 //   67      tensor cores, workspace    third
-//   28      none                       fourth
+//   1       none, rounds to tf32       fourth
+//   28      none                       fifth
 //   70      Winograd                   first of the fallback list
 //   0       none                       second of the fallback list
 #pragma once

@@ -1,0 +1,53 @@
+#include "kernels/cuda/cudnn_probe.h"
+
+#include <algorithm>
+
+#include "kernels/memory.h"
+#include "kernels/signs.h"
+
+namespace noisysgd::kernels::cudnn {
+
+namespace {
+
+constexpr int64_t most_compared = int64_t{1} << 18;  // elements of the result
+constexpr float longer = 1 + 0x1p-12f;               // 1 in tf32, by rounding and by cutting
+
+}  // namespace
+
+Probe::Probe(Queue& queue, Handle handle, Operation operation, const ConvShape& shape)
+    : queue_(queue), handle_(handle), result_(result_of(operation)), sizes_(tensor_sizes(shape)) {
+  for (size_t i = 0; i < 3; ++i)
+    tensors_[i] = allocate_memory(queue.device(), static_cast<size_t>(sizes_[i]) * sizeof(float));
+}
+
+bool Probe::has_memory() const {
+  return std::ranges::all_of(tensors_, [](const auto& tensor) { return tensor != nullptr; });
+}
+
+std::vector<float> Probe::result(const Convolution& convolution, const Plan& plan, float scale) const {
+  std::array<float*, 3> xwy{};
+  for (size_t i = 0; i < 3; ++i) {
+    xwy[i] = static_cast<float*>(tensors_[i].get());
+    if (i != result_)
+      multiply_signs(queue_, 1, 1, sizes_[i], SignGrain::element, scale,
+                     RandomStream{.tensor = static_cast<uint32_t>(i)}, 0, nullptr, xwy[i]);
+  }
+  convolution.execute(handle_, plan, xwy[0], xwy[1], xwy[2], queue_.workspace(plan.workspace_bytes));
+  std::vector<float> values(static_cast<size_t>(std::min(sizes_[result_], most_compared)));
+  copy_to_host(queue_, values.size() * sizeof(float), xwy[result_], values.data());
+  return values;
+}
+
+bool Probe::is_fp32(const Convolution& convolution, const Plan& plan) const {
+  const std::vector<float> of_ones = result(convolution, plan, 1), of_longer = result(convolution, plan, longer);
+  double error_squared = 0, expected_squared = 0;
+  for (size_t i = 0; i < of_ones.size(); ++i) {
+    const double expected = double{longer} * double{longer} * double{of_ones[i]};
+    error_squared += (of_longer[i] - expected) * (of_longer[i] - expected);
+    expected_squared += expected * expected;
+  }
+  // Rounding one operand alone is off by 2^-12; sums of fp32, long as they may be, by much less.
+  return error_squared <= 0x1p-13 * 0x1p-13 * expected_squared;
+}
+
+}  // namespace noisysgd::kernels::cudnn
