@@ -31,6 +31,8 @@ class Mirrored {
     NSGD_CUDA_CHECK(cudaMalloc(&memory, std::max<size_t>(bytes(), 1)));
     device_ = static_cast<T*>(memory);
     NSGD_CUDA_CHECK(cudaMemcpy(device_, host_.data(), bytes(), cudaMemcpyHostToDevice));
+    // From pageable memory that call returns before the copy has arrived, and a queue's stream does not wait for it.
+    NSGD_CUDA_CHECK(cudaStreamSynchronize(nullptr));
   }
   ~Mirrored() { (void)cudaFree(device_); }
   Mirrored(const Mirrored&) = delete;
