@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(block_threads) add_kernel(int64_t n, const flo
 }
 
 __global__ void __launch_bounds__(block_threads) add_square_kernel(int64_t n, const float* x, float* y) {
-  grid_stride(n, [&](int64_t i) { y[i] += x[i] * x[i]; });
+  grid_stride(n, [&](int64_t i) { y[i] = multiply_then_add(x[i], x[i], y[i]); });
 }
 
 __global__ void __launch_bounds__(block_threads)

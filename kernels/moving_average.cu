@@ -1,5 +1,6 @@
 #include "kernels/moving_average.h"
 
+#include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 
@@ -8,7 +9,7 @@ namespace {
 
 __global__ void __launch_bounds__(block_threads)
     moving_average_kernel(int64_t n, float decay, const float* x, float* average) {
-  grid_stride(n, [&](int64_t i) { average[i] += (1 - decay) * (x[i] - average[i]); });
+  grid_stride(n, [&](int64_t i) { average[i] = multiply_then_add(1 - decay, x[i] - average[i], average[i]); });
 }
 
 }  // namespace

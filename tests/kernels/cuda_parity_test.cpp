@@ -2,6 +2,7 @@
 // Convolutions: cuda_conv_parity_test.cpp.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
@@ -57,7 +58,7 @@ TEST_CASE("ops on whole vectors agree on both devices") {
         q(random_tensor(n, 3, 1.0f)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
     Mirrored<double> sums(std::vector<double>(8, NAN));
     both.run([&](Queue& queue) {
-      moving_average(queue, n, 0.75f, x.on(queue), average.on(queue));
+      moving_average(queue, n, 0.7f, x.on(queue), average.on(queue));
       scale(queue, n, -1.7f, x.on(queue), scaled.on(queue));
       add_square(queue, n, x.on(queue), squared.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.0f, q.on(queue), x.on(queue), fresh.on(queue));
@@ -491,7 +492,16 @@ TEST_CASE("batch normalisation agrees on both devices") {
       CHECK(grad_beta.difference(tolerance) == "");
       CHECK(gamma_moment.difference(tolerance) == "");
       CHECK(beta_moment.difference(tolerance) == "");
-      CHECK(grad_x.difference(tolerance) == "");
+      // grad_x is what two means leave of scale grad_y, which for two samples of one position is almost nothing.
+      double whole = 0, left = 0;
+      for (int64_t i = 0; i < size; ++i) {
+        const int64_t c = i % s.channels, statistic = i / (s.channels * s.positions * s.group) * s.channels + c;
+        const double scale = double{gamma.on_cpu()[c]} * inverse.on_cpu()[statistic];
+        whole += std::pow(scale * grad_y.on_cpu()[i], 2);
+        left += std::pow(grad_x.on_cpu()[i], 2);
+      }
+      const double cancelled = left > 0 ? std::fmax(1, std::sqrt(whole / left)) : 1;
+      CHECK(grad_x.difference({.terms = tolerance.terms, .condition = condition * cancelled}) == "");
       CHECK(in_place.on_cuda() == grad_x.on_cuda());
       CHECK(xhat.difference(tolerance) == "");
       CHECK(sums.difference(tolerance) == "");
