@@ -29,6 +29,7 @@ struct CUstream_st {
   unsigned long long submitted = 0, executed = 0;
   cudaGraph_t graph = nullptr;  // being captured into
   bool capture_origin = false;
+  bool blocking = true;  // ordered with the null stream
 };
 struct CUevent_st {
   cudaStream_t stream = nullptr;
@@ -106,10 +107,11 @@ cudaError_t submit(cudaStream_t stream_or_null, Work work) {
     return cudaSuccess;
   }
   ++calls().launches;
-  if (stream == &runtime().null_stream) {  // ordered with every other stream
+  if (stream == &runtime().null_stream) {
     if (runtime().captures > 0) return result(cudaErrorStreamCaptureImplicit);
-    for (cudaStream_t other : runtime().streams) drain(other);
-  } else {
+    for (cudaStream_t other : runtime().streams)
+      if (other->blocking) drain(other);
+  } else if (stream->blocking) {
     drain(&runtime().null_stream);
   }
   stream->queued.push_back(std::move(work));
@@ -157,9 +159,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
   ++noisysgd::emulation::calls().waits;
-  drain_all();
-  DeviceMode device_mode;
-  copy(to, from, bytes, kind);
+  if (const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr)) return error;
+  // From pageable memory the call returns when that has been read: the copy may arrive later.
+  const bool staged = !noisysgd::emulation::find_allocation(from) && noisysgd::emulation::is_device_pointer(to);
+  if (!staged) drain(&runtime().null_stream);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyToSymbol(void* symbol, const void* from, size_t bytes, size_t offset) {
@@ -176,8 +179,9 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) { return cudaMemsetAsync(to, value, bytes, nullptr); }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   runtime().streams.push_back(*stream = new CUstream_st);
+  (*stream)->blocking = (flags & cudaStreamNonBlocking) == 0;
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }

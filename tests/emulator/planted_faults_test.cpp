@@ -93,6 +93,21 @@ TEST_CASE("a stream's result taken without waiting for the stream is not there")
   emulation::options().deferred = false;
 }
 
+TEST_CASE("a copy from pageable memory has not arrived when the call returns, for streams that do not wait for it") {
+  emulation::options().deferred = true;
+  {
+    Device256 device;
+    const std::vector<float> twos(256, 2.0f);
+    fill(device.context, device.y, 3.0f);
+    device.context.queue.synchronize();
+    NSGD_CUDA_CHECK(cudaMemcpy(device.y.f32(), twos.data(), 256 * sizeof(float), cudaMemcpyHostToDevice));
+    CHECK(to_host<float>(device.context, device.y)[0] == 3.0f);
+    NSGD_CUDA_CHECK(cudaStreamSynchronize(nullptr));
+    CHECK(to_host<float>(device.context, device.y) == twos);
+  }
+  emulation::options().deferred = false;
+}
+
 TEST_CASE("a captured graph replays what was put on its streams") {
   Device256 device;
   kernels::Queue& queue = device.context.queue;

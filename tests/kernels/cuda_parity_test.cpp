@@ -253,6 +253,7 @@ TEST_CASE("an index outside the data set makes its image NaN on the CUDA device,
   Floats mean({0.5f}), inverse({2.0f}), out(std::vector<float>(16, 0.0f));
   gather_augment(both.cuda, images.on(both.cuda), indices.on(both.cuda), 2, 4, 2, 2, 1, mean.on(both.cuda),
                  inverse.on(both.cuda), AugmentOptions{}, 1, 0, out.on(both.cuda));
+  both.cuda.synchronize();
   const std::vector<float> values = out.on_cuda();
   for (size_t i = 0; i < values.size(); ++i) CHECK(std::isnan(values[i]) == (i / 4 == 1 || i / 4 == 2));
 }
