@@ -1,6 +1,7 @@
 #include "kernels/batch_norm.h"
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/channel_rows.h"
 #include "kernels/parallel.h"
@@ -52,13 +53,46 @@ NSGD_TARGET_CLONES void deviations(const float* x, int64_t rows, int64_t width, 
   }
 }
 
-// y = (x - mean) scale + shift
-NSGD_TARGET_CLONES void normalise(const float* x, int64_t n, int64_t width, const float* mean, const float* scale,
-                                  const float* shift, float* y) {
+// What a wide row of one ghost group is normalised by: y = (x - mean) scale + shift.
+struct WideAffine {
+  WideAffine(const float* rows, int64_t width) : mean(rows), scale(rows + width), shift(rows + 2 * width) {}
+  const float *mean, *scale, *shift;  // [W]
+};
+
+// y = max(floor, (x - mean) scale + shift + addend); NaN stays NaN
+NSGD_TARGET_CLONES void normalise(const float* x, const float* addend, int64_t n, int64_t width,
+                                  const WideAffine& affine, float floor, float* y) {
+  const auto [mean, scale, shift] = affine;
+  for (int64_t i = 0; i < n; i += width) {
+    const int64_t count = std::min(width, n - i);
+    if (addend) {
+#pragma omp simd
+      for (int64_t j = 0; j < count; ++j) {
+        const float value = (x[i + j] - mean[j]) * scale[j] + shift[j] + addend[i + j];
+        y[i + j] = value < floor ? floor : value;
+      }
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < count; ++j) {
+        const float value = (x[i + j] - mean[j]) * scale[j] + shift[j];
+        y[i + j] = value < floor ? floor : value;
+      }
+    }
+  }
+}
+
+float floor_of(const BatchNormTail& tail) { return tail.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
+const float* at(const float* array, int64_t offset) { return array ? array + offset : nullptr; }
+
+// grad_x = grad_y where y > 0, else 0
+NSGD_TARGET_CLONES void mask_gradient(const float* x, const float* grad_y, int64_t n, int64_t width,
+                                      const WideAffine& affine, float* grad) {
+  const auto [mean, scale, shift] = affine;
   for (int64_t i = 0; i < n; i += width) {
     const int64_t count = std::min(width, n - i);
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) y[i + j] = (x[i + j] - mean[j]) * scale[j] + shift[j];
+    for (int64_t j = 0; j < count; ++j)
+      grad[i + j] = (x[i + j] - mean[j]) * scale[j] + shift[j] > 0 ? grad_y[i + j] : 0.0f;
   }
 }
 
@@ -101,12 +135,14 @@ NSGD_TARGET_CLONES void input_gradient(const float* x, const float* grad_y, int6
   }
 }
 
+constexpr int64_t wide_rows_at_once = 256;  // short partial sums: see sum_wide_rows
+
 // Calls kernel(first element, rows, row width) for the wide rows of n elements, then for the incomplete last one.
 template <class Kernel>
 void over_wide_rows(int64_t n, int64_t width, const Kernel& kernel) {
   const int64_t rows = n / width;
-  for (int64_t row = 0; row < rows; row += 256)  // short partial sums: see sum_wide_rows
-    kernel(row * width, std::min<int64_t>(256, rows - row), width);
+  for (int64_t row = 0; row < rows; row += wide_rows_at_once)
+    kernel(row * width, std::min(wide_rows_at_once, rows - row), width);
   if (rows * width < n) kernel(rows * width, int64_t{1}, n - rows * width);
 }
 
@@ -128,8 +164,8 @@ struct Blocks {
 }  // namespace
 
 void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, float* running_mean, float* running_variance,
-                        float* mean, float* inverse_std, float* y) {
+                        const float* gamma, const float* beta, const BatchNormTail& tail, float* running_mean,
+                        float* running_variance, float* mean, float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
@@ -214,13 +250,14 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
     const float* group_wide = wide.in(scratch) + block / blocks.per_group * 3 * width;
-    normalise(x + first, last - first, width, group_wide, group_wide + width, group_wide + 2 * width, y + first);
+    normalise(x + first, at(tail.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(tail),
+              y + first);
   });
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                           const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, float* y) {
+                          const float* running_variance, const BatchNormTail& tail, float* y) {
   if (rows == 0 || channels == 0) return;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
   auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * 3 * width));  // mean, scale, shift
@@ -232,14 +269,16 @@ void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float ep
   }
   const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
   parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
-    normalise(x + begin * width, std::min(end * width, rows * channels) - begin * width, width, wide, wide + width,
-              wide + 2 * width, y + begin * width);
+    const int64_t first = begin * width;
+    normalise(x + first, at(tail.addend, first), std::min(end * width, rows * channels) - first, width,
+              WideAffine(wide, width), floor_of(tail), y + first);
   });
 }
 
 void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* mean, const float* inverse_std, const float* grad_y, float* grad_gamma,
-                         float* grad_beta, float* gamma_second_moment, float* beta_second_moment, float* grad_x) {
+                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
+                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
+                         float* grad_x) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), sample_size = shape.positions * channels;
@@ -251,14 +290,23 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   enum { sum_grad, sum_product, squared_grad, squared_product, sums_per_channel };
   ScratchLayout layout;
   const auto block_sums = layout.add<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
-  const auto wide = layout.add<float>(groups * 4 * width);                          // mean, scale, offset, slope
+  const auto wide = layout.add<float>(groups * 5 * width);                          // mean, scale, shift, offset, slope
   const auto thread_wide = layout.add<float>(queue.threads() * 2 * (width + channels));
+  const int64_t piece = std::min(sample_size, wide_rows_at_once * width);
+  const auto thread_masked = layout.add<float>(relu_beta ? queue.threads() * piece : 0);
   void* scratch = queue.workspace(layout.bytes());
   for (int64_t group = 0; group < groups; ++group)
-    repeat_channels(mean + group * channels, channels, width, wide.in(scratch) + group * 4 * width);
+    for (int64_t j = 0; j < width; ++j) {
+      float* group_wide = wide.in(scratch) + group * 5 * width;
+      const int64_t c = j % channels, i = group * channels + c;
+      group_wide[j] = mean[i];
+      group_wide[width + j] = gamma[c] * inverse_std[i];
+      group_wide[2 * width + j] = relu_beta ? relu_beta[c] : 0.0f;
+    }
 
   parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
-    const float* wide_mean = wide.in(scratch) + block / blocks.per_group * 4 * width;
+    const WideAffine affine(wide.in(scratch) + block / blocks.per_group * 5 * width, width);
+    float* masked = thread_masked.in(scratch) + thread * piece;
     double* sums = block_sums.in(scratch) + block * sums_per_channel * channels;
     float* wide_sums = thread_wide.in(scratch) + thread * 2 * (width + channels);
     float *wide_products = wide_sums + width, *grad = wide_products + width, *product = grad + channels;
@@ -266,8 +314,12 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     for (int64_t n = blocks.first(block); n < blocks.last(block); ++n) {
       std::fill_n(wide_sums, 2 * (width + channels), 0.0f);
       over_wide_rows(sample_size, width, [&](int64_t first, int64_t wide_rows, int64_t row_width) {
-        gradient_sums(x + n * sample_size + first, grad_y + n * sample_size + first, wide_rows, row_width, wide_mean,
-                      wide_sums, wide_products);
+        const float *x_piece = x + n * sample_size + first, *grad_piece = grad_y + n * sample_size + first;
+        if (relu_beta) {
+          mask_gradient(x_piece, grad_piece, wide_rows * row_width, width, affine, masked);
+          grad_piece = masked;
+        }
+        gradient_sums(x_piece, grad_piece, wide_rows, row_width, affine.mean, wide_sums, wide_products);
       });
       fold_channels(wide_sums, channels, width, grad);
       fold_channels(wide_products, channels, width, product);
@@ -286,18 +338,16 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     double* sums = block_sums.in(scratch) + group * blocks.per_group * sums_per_channel * channels;
     for (int64_t b = 1; b < blocks.per_group; ++b)
       for (int64_t i = 0; i < sums_per_channel * channels; ++i) sums[i] += sums[b * sums_per_channel * channels + i];
-    float* group_wide = wide.in(scratch) + group * 4 * width;
+    float* group_wide = wide.in(scratch) + group * 5 * width;
     for (int64_t c = 0; c < channels; ++c) {
       const double inverse = inverse_std[group * channels + c];
       sums[sum_product * channels + c] *= inverse;  // sum of grad_y xhat
       sums[squared_product * channels + c] *= inverse * inverse;
-      const auto scale = static_cast<float>(gamma[c] * inverse);
       const auto offset = static_cast<float>(sums[sum_grad * channels + c] * inverse_rows);
       const auto slope = static_cast<float>(sums[sum_product * channels + c] * inverse_rows * inverse);
       for (int64_t j = c; j < width; j += channels) {
-        group_wide[width + j] = scale;
-        group_wide[2 * width + j] = offset;
-        group_wide[3 * width + j] = slope;
+        group_wide[3 * width + j] = offset;
+        group_wide[4 * width + j] = slope;
       }
     }
   });
@@ -317,14 +367,23 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
 
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * sample_size, last = blocks.last(block) * sample_size;
-    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 4 * width;
-    input_gradient(x + first, grad_y + first, last - first, width, group_wide, group_wide + width,
-                   group_wide + 2 * width, group_wide + 3 * width, grad_x + first);
+    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 5 * width;
+    const WideAffine affine(group_wide, width);
+    over_wide_rows(last - first, width, [&](int64_t row, int64_t wide_rows, int64_t row_width) {
+      const int64_t begin = first + row, n = wide_rows * row_width;
+      const float* grad = grad_y + begin;
+      if (relu_beta) {
+        mask_gradient(x + begin, grad, n, width, affine, grad_x + begin);
+        grad = grad_x + begin;
+      }
+      input_gradient(x + begin, grad, n, width, affine.mean, affine.scale, group_wide + 3 * width,
+                     group_wide + 4 * width, grad_x + begin);
+    });
   });
 }
 
-void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
-                           const float* inverse_std, float* xhat) {
+void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
+                           const float* beta, const float* mean, const float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, group_size = shape.group * shape.positions * channels;
@@ -333,15 +392,18 @@ void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const floa
   auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * shape.groups() * 3 * width));
   for (int64_t group = 0; group < shape.groups(); ++group) {
     float* group_wide = wide + group * 3 * width;
-    repeat_channels(mean + group * channels, channels, width, group_wide);
-    repeat_channels(inverse_std + group * channels, channels, width, group_wide + width);
-    std::fill_n(group_wide + 2 * width, width, 0.0f);
+    for (int64_t j = 0; j < width; ++j) {
+      const int64_t c = j % channels, i = group * channels + c;
+      group_wide[j] = mean[i];
+      group_wide[width + j] = gamma ? gamma[c] * inverse_std[i] : inverse_std[i];
+      group_wide[2 * width + j] = beta ? beta[c] : 0.0f;
+    }
   }
   parallel_blocks(queue, shape.groups() * blocks.per_group, shape.groups() * group_size, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * shape.positions * channels;
     const int64_t last = blocks.last(block) * shape.positions * channels;
     const float* group_wide = wide + block / blocks.per_group * 3 * width;
-    normalise(x + first, last - first, width, group_wide, group_wide + width, group_wide + 2 * width, xhat + first);
+    normalise(x + first, nullptr, last - first, width, WideAffine(group_wide, width), floor_of({}), y + first);
   });
 }
 

@@ -105,32 +105,41 @@ struct Affine {
   __device__ float operator()(float x) const { return (x - mean) * scale + shift; }
 };
 
+// Of one channel and group. gamma and beta null: 1 and 0.
+__device__ Affine affine_of(const float* gamma, const float* beta, const float* mean, const float* inverse_std,
+                            int64_t c, int64_t i) {
+  return {mean[i], gamma ? gamma[c] * inverse_std[i] : inverse_std[i], beta ? beta[c] : 0.0f};
+}
+
+// NaN stays NaN.
+__device__ float apply(const BatchNormTail& tail, float value, int64_t i) {
+  if (tail.addend) value += tail.addend[i];
+  return tail.relu && value < 0 ? 0.0f : value;
+}
+
 // Second grid dimension: groups. gamma and beta null: 1 and 0.
 __global__ void __launch_bounds__(block_threads)
     normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                     const float* beta, const float* mean, const float* inverse_std, float* y) {
+                     const float* beta, const float* mean, const float* inverse_std, BatchNormTail tail, float* y) {
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
     channel_stride(
-        rows, channels,
-        [&](int64_t c) {
-          const float inverse = inverse_std[group * channels + c];
-          return Affine{mean[group * channels + c], gamma ? gamma[c] * inverse : inverse, beta ? beta[c] : 0.0f};
-        },
-        [&](int64_t i, const Affine& affine) { y[origin + i] = affine(x[origin + i]); });
+        rows, channels, [&](int64_t c) { return affine_of(gamma, beta, mean, inverse_std, c, group * channels + c); },
+        [&](int64_t i, const Affine& affine) { y[origin + i] = apply(tail, affine(x[origin + i]), origin + i); });
   }
 }
 
 __global__ void __launch_bounds__(block_threads)
     normalise_running_kernel(int64_t rows, int64_t channels, float epsilon, const float* x, const float* gamma,
-                             const float* beta, const float* running_mean, const float* running_variance, float* y) {
+                             const float* beta, const float* running_mean, const float* running_variance,
+                             BatchNormTail tail, float* y) {
   channel_stride(
       rows, channels,
       [&](int64_t c) {
         const double deviation = sqrt(double{running_variance[c]} + epsilon);
         return Affine{running_mean[c], static_cast<float>(gamma[c] / deviation), beta[c]};
       },
-      [&](int64_t i, const Affine& affine) { y[i] = affine(x[i]); });
+      [&](int64_t i, const Affine& affine) { y[i] = apply(tail, affine(x[i]), i); });
 }
 
 // Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
@@ -139,19 +148,21 @@ enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
 // Grid: channel tiles, blocks of a group, groups. block_sums [groups,blocks,4,C].
 __global__ void __launch_bounds__(block_threads)
     gradient_sums_kernel(int64_t group_samples, int64_t positions, int64_t channels, int width, const float* x,
-                         const float* grad_y, const float* mean, double* block_sums) {
+                         const float* gamma, const float* relu_beta, const float* mean, const float* inverse_std,
+                         const float* grad_y, double* block_sums) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const int64_t channel = int64_t{blockIdx.x} * width + lane % width, blocks = gridDim.y, group = blockIdx.z;
   const bool in_range = channel < channels;
-  const float center = in_range ? mean[group * channels + channel] : 0.0f;
+  const Affine affine =
+      in_range ? affine_of(gamma, relu_beta, mean, inverse_std, channel, group * channels + channel) : Affine{};
   double totals[sums_per_channel];
   sum_samples<2>(
       group * group_samples + part_begin(blockIdx.y, blocks, group_samples),
       group * group_samples + part_begin(blockIdx.y + 1, blocks, group_samples), positions, channels, width, in_range,
       [&](int64_t i, float(&sums)[2]) {
-        const float grad = grad_y[i + channel];
+        const float input = x[i + channel], grad = relu_beta && !(affine(input) > 0) ? 0.0f : grad_y[i + channel];
         sums[0] += grad;
-        sums[1] += grad * (x[i + channel] - center);
+        sums[1] += grad * (input - affine.mean);
       },
       totals);
   if (threadIdx.x >= static_cast<unsigned>(width) || !in_range) return;
@@ -195,25 +206,30 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 struct InputGradient {
-  float mean, scale, offset, slope;
-  __device__ float operator()(float x, float grad_y) const { return scale * (grad_y - offset - (x - mean) * slope); }
+  Affine affine;
+  float offset, slope;
+  __device__ float operator()(float x, float grad_y) const {
+    return affine.scale * (grad_y - offset - (x - affine.mean) * slope);
+  }
 };
 
 // Second grid dimension: groups.
 __global__ void __launch_bounds__(block_threads)
     input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                          const float* mean, const float* inverse_std, const float* offset, const float* slope,
-                          const float* grad_y, float* grad_x) {
+                          const float* relu_beta, const float* mean, const float* inverse_std, const float* offset,
+                          const float* slope, const float* grad_y, float* grad_x) {
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
     channel_stride(
         rows, channels,
         [&](int64_t c) {
           const int64_t i = group * channels + c;
-          return InputGradient{mean[i], gamma[c] * inverse_std[i], offset[i], slope[i]};
+          return InputGradient{affine_of(gamma, relu_beta, mean, inverse_std, c, i), offset[i], slope[i]};
         },
         [&](int64_t i, const InputGradient& gradient) {
-          grad_x[origin + i] = gradient(x[origin + i], grad_y[origin + i]);
+          const float input = x[origin + i];
+          const bool passes = !relu_beta || gradient.affine(input) > 0;
+          grad_x[origin + i] = gradient(input, passes ? grad_y[origin + i] : 0.0f);
         });
   }
 }
@@ -258,8 +274,8 @@ dim3 group_channel_grid(const BatchNormShape& shape) {
 }  // namespace
 
 void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, float* running_mean, float* running_variance,
-                        float* mean, float* inverse_std, float* y) {
+                        const float* gamma, const float* beta, const BatchNormTail& tail, float* running_mean,
+                        float* running_variance, float* mean, float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
@@ -277,20 +293,21 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   launch(queue, running_statistics_kernel, grid_size(channels), block_threads, 0, groups, channels, momentum, mean,
          variance.in(scratch), running_mean, running_variance);
   launch(queue, normalise_kernel, group_channel_grid(shape), block_threads, 0, groups, rows, channels, x, gamma, beta,
-         mean, inverse_std, y);
+         mean, inverse_std, tail, y);
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                           const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, float* y) {
+                          const float* running_variance, const BatchNormTail& tail, float* y) {
   if (rows == 0 || channels == 0) return;
   launch(queue, normalise_running_kernel, channel_grid(rows, channels), block_threads, 0, rows, channels, epsilon, x,
-         gamma, beta, running_mean, running_variance, y);
+         gamma, beta, running_mean, running_variance, tail, y);
 }
 
 void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* mean, const float* inverse_std, const float* grad_y, float* grad_gamma,
-                         float* grad_beta, float* gamma_second_moment, float* beta_second_moment, float* grad_x) {
+                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
+                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
+                         float* grad_x) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
@@ -301,22 +318,21 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   const auto slope = layout.add<float>(groups * channels);
   void* scratch = queue.workspace(layout.bytes());
   launch(queue, gradient_sums_kernel, blocks.grid, block_threads, 0, shape.group, shape.positions, channels,
-         blocks.width, x, grad_y, mean, block_sums.in(scratch));
+         blocks.width, x, gamma, relu_beta, mean, inverse_std, grad_y, block_sums.in(scratch));
   launch(queue, merge_gradient_sums_kernel, grid_size(groups * channels), block_threads, 0, groups, blocks.blocks, rows,
          channels, inverse_std, block_sums.in(scratch), offset.in(scratch), slope.in(scratch));
   launch(queue, accumulate_gradients_kernel, grid_size(channels), block_threads, 0, groups, blocks.blocks, channels,
          block_sums.in(scratch), grad_gamma, grad_beta, gamma_second_moment, beta_second_moment);
   launch(queue, input_gradient_kernel, group_channel_grid(shape), block_threads, 0, groups, rows, channels, x, gamma,
-         mean, inverse_std, offset.in(scratch), slope.in(scratch), grad_y, grad_x);
+         relu_beta, mean, inverse_std, offset.in(scratch), slope.in(scratch), grad_y, grad_x);
 }
 
-void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
-                           const float* inverse_std, float* xhat) {
+void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
+                           const float* beta, const float* mean, const float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
-  const float* const none = nullptr;
   launch(queue, normalise_kernel, group_channel_grid(shape), block_threads, 0, shape.groups(),
-         shape.group * shape.positions, shape.channels, x, none, none, mean, inverse_std, xhat);
+         shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, BatchNormTail{}, y);
 }
 
 void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,

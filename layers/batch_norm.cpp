@@ -1,8 +1,18 @@
 #include "layers/batch_norm.h"
 
+#include "kernels/elementwise.h"
 #include "layers/backward_statistics.h"
 
 namespace noisysgd {
+
+namespace {
+
+// The tensor itself if there is one whose memory is free to be overwritten, a new one otherwise.
+Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
+  return tensor.defined() && tensor.sole_owner() ? tensor : Tensor(context, shape);
+}
+
+}  // namespace
 
 BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOptions& options)
     : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
@@ -13,8 +23,17 @@ BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOption
   running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};
 }
 
-Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
-  if (!pass.training) return normalise_by_running_statistics(pass, std::move(x));
+// What backward needs of a forward pass.
+struct BatchNorm::Saved {
+  kernels::BatchNormShape shape;
+  Variable x;
+  Tensor mean, inverse_std;
+  int addend_id = -1;
+  Tensor sum = {};  // the output, of a sum through a ReLU: x alone does not tell its sign; otherwise undefined
+};
+
+Variable BatchNorm::forward_sum(const Forward& pass, Variable x, Variable addend) {
+  if (!pass.training) return normalise_by_running_statistics(pass, std::move(x), std::move(addend));
 
   const int64_t samples = x.value.shape()[0];
   const int64_t group = std::min(samples, options_.ghost_size.value_or(samples));
@@ -25,25 +44,52 @@ Variable BatchNorm::forward_impl(const Forward& pass, Variable x) {
   const kernels::BatchNormShape shape{samples, positions_, channels_, group};
 
   Tensor mean(pass.context, {shape.groups(), channels_}), inverse_std(pass.context, {shape.groups(), channels_});
-  Tensor y(pass.context, x.value.shape());
+  Tensor y = output_over(pass.context, addend.value, x.value.shape());
   kernels::batch_norm_forward(pass.context.queue, shape, options_.epsilon, options_.momentum, x.value.f32(),
-                              gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
+                              gamma_.value.f32(), beta_.value.f32(), tail(addend), running_mean_.value.f32(),
                               running_variance_.value.f32(), mean.f32(), inverse_std.f32(), y.f32());
 
-  return pass.record(
-      std::move(y), [this, shape, x = std::move(x), mean, inverse_std](BackwardPass& backward, const Tensor& grad_y) {
-        const bool squares = backward.statistics.second_moment != SecondMoment::none;
-        add_signed_sums(backward, shape, x.value, mean, inverse_std, grad_y);
-        Tensor grad_x = grad_y.sole_owner() ? grad_y : Tensor(backward.context, grad_y.shape());
-        kernels::batch_norm_backward(backward.context.queue, shape, x.value.f32(), gamma_.value.f32(), mean.f32(),
-                                     inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(),
-                                     beta_.gradient_sum.f32(), squares ? gamma_.second_moment.f32() : nullptr,
-                                     squares ? beta_.second_moment.f32() : nullptr, grad_x.f32());
-        std::shared_ptr<const Normalisation> normalisation;
-        if (backward.statistics.center_normalised)
-          normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
-        backward.add_gradient(x.id, std::move(grad_x), std::move(normalisation));
-      });
+  Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), addend.id};
+  if (relu_ && addend.value.defined()) saved.sum = y;
+  return pass.record(std::move(y), [this, saved = std::move(saved)](BackwardPass& backward_pass, Tensor grad_y) {
+    backward(backward_pass, saved, std::move(grad_y));
+  });
+}
+
+kernels::BatchNormTail BatchNorm::tail(const Variable& addend) const {
+  return {addend.value.defined() ? addend.value.f32() : nullptr, relu_};
+}
+
+void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y) {
+  auto& queue = pass.context.queue;
+  const auto& [shape, x, mean, inverse_std, addend_id, sum] = saved;
+  bool before_relu = !relu_;  // whether grad_y is the gradient of what the ReLU reads
+  const auto mask_by = [&](const Tensor& y) {
+    Tensor masked = output_over(pass.context, grad_y, grad_y.shape());
+    kernels::relu_backward(queue, y.elements(), y.f32(), grad_y.f32(), masked.f32());
+    grad_y = std::move(masked);
+    before_relu = true;
+  };
+  if (sum.defined()) mask_by(sum);
+  if (!before_relu && pass.statistics.signs.grain != kernels::SignGrain::none) {
+    const Tensor y(pass.context, grad_y.shape());
+    kernels::batch_norm_normalised(queue, shape, x.value.f32(), gamma_.value.f32(), beta_.value.f32(), mean.f32(),
+                                   inverse_std.f32(), y.f32());
+    mask_by(y);
+  }
+  if (addend_id >= 0) pass.add_gradient(addend_id, grad_y);
+  add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_y);
+
+  const bool squares = pass.statistics.second_moment != SecondMoment::none;
+  Tensor grad_x = output_over(pass.context, grad_y, grad_y.shape());
+  kernels::batch_norm_backward(
+      queue, shape, x.value.f32(), gamma_.value.f32(), before_relu ? nullptr : beta_.value.f32(), mean.f32(),
+      inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(), beta_.gradient_sum.f32(),
+      squares ? gamma_.second_moment.f32() : nullptr, squares ? beta_.second_moment.f32() : nullptr, grad_x.f32());
+  std::shared_ptr<const Normalisation> normalisation;
+  if (pass.statistics.center_normalised)
+    normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
+  pass.add_gradient(x.id, std::move(grad_x), std::move(normalisation));
 }
 
 void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x,
@@ -61,13 +107,13 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
   add_signed_samples(pass, gamma_.index, of_gamma, gamma_.noise_sum);
 }
 
-Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x) {
+Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, Variable addend) {
   NSGD_CHECK(!pass.tape, "batch_norm '{}': gradients through running statistics are not defined; use training mode",
              name());
-  Tensor y = x.value.sole_owner() ? x.value : Tensor(pass.context, x.value.shape());
+  Tensor y = x.value.sole_owner() ? x.value : output_over(pass.context, addend.value, x.value.shape());
   kernels::batch_norm_inference(pass.context.queue, x.value.elements() / channels_, channels_, options_.epsilon,
                                 x.value.f32(), gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
-                                running_variance_.value.f32(), y.f32());
+                                running_variance_.value.f32(), tail(addend), y.f32());
   return {std::move(y)};
 }
 

@@ -42,7 +42,7 @@ void add_centered_sums(Context& context, const kernels::ConvShape& shape, const 
     const float* const z = normalisation.x.f32() + first * y_sample;
     const float* const mean = normalisation.mean.f32() + first / group * channels;
     const float* const inverse_std = normalisation.inverse_std.f32() + first / group * channels;
-    kernels::batch_norm_normalised(queue, one_group, z, mean, inverse_std, xhat.f32());
+    kernels::batch_norm_normalised(queue, one_group, z, nullptr, nullptr, mean, inverse_std, xhat.f32());
     kernels::batch_norm_sample_gradients(queue, one_group, z, mean, inverse_std, grad, channel_sum.f32(),
                                          channel_product.f32());
     mean_of_patches(context, part, group_x, ones, tap_mean);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "kernels/elementwise.h"
+#include "layers/activation.h"
 
 namespace noisysgd {
 
@@ -31,6 +32,9 @@ Sequential::Sequential(std::string name, const Shape& input, LayerList layers)
                layer->name(), layer->input_shape().text(), shape.text());
     shape = layer->output_shape();
   }
+  absorbed_.resize(layers_.size());
+  for (size_t i = 1; i < layers_.size(); ++i)
+    absorbed_[i] = dynamic_cast<Relu*>(layers_[i].get()) && layers_[i - 1]->absorb_relu();
 }
 
 std::vector<Parameter*> Sequential::parameters() {
@@ -61,9 +65,22 @@ int64_t Sequential::least_batch() const {
   return least;
 }
 
-Variable Sequential::forward_impl(const Forward& pass, Variable x) {
-  for (const auto& layer : layers_) x = layer->forward(pass, std::move(x));
+Variable Sequential::forward_first(size_t count, const Forward& pass, Variable x) {
+  for (size_t i = 0; i < count; ++i)
+    if (!absorbed_[i]) x = layers_[i]->forward(pass, std::move(x));
   return x;
+}
+
+Variable Sequential::forward_impl(const Forward& pass, Variable x) {
+  return forward_first(layers_.size(), pass, std::move(x));
+}
+
+BatchNorm* Sequential::last_batch_norm() {
+  return layers_.empty() ? nullptr : dynamic_cast<BatchNorm*>(layers_.back().get());
+}
+
+Variable Sequential::forward_sum(const Forward& pass, Variable x, Variable addend) {
+  return last_batch_norm()->forward_sum(pass, forward_first(layers_.size() - 1, pass, std::move(x)), std::move(addend));
 }
 
 std::string Sequential::describe(Graph& graph, const std::string& input) const {
@@ -96,7 +113,16 @@ int64_t Residual::ghost_size() const { return common_ghost_size(body_->ghost_siz
 bool Residual::couples_samples() const { return body_->couples_samples() || shortcut_->couples_samples(); }
 int64_t Residual::least_batch() const { return std::max(body_->least_batch(), shortcut_->least_batch()); }
 
+bool Residual::absorb_relu() {
+  BatchNorm* const last = body_->last_batch_norm();
+  return last && last->absorb_relu();
+}
+
 Variable Residual::forward_impl(const Forward& pass, Variable x) {
+  if (body_->last_batch_norm()) {
+    Variable shortcut = shortcut_->forward(pass, x);
+    return body_->forward_sum(pass, std::move(x), std::move(shortcut));
+  }
   Variable sum = body_->forward(pass, x);
   Variable shortcut = shortcut_->forward(pass, std::move(x));
   // The body's result is nobody's input but ours, unless its last layer saved it for backward (a ReLU does).

@@ -53,6 +53,9 @@ class Layer {
   // The smallest batch that can be trained on.
   virtual int64_t least_batch() const { return 1; }
 
+  // Makes the layer's output max(0, output) from now on, at no sweep of its own. False: it cannot, and nothing changed.
+  virtual bool absorb_relu() { return false; }
+
   // Appends this layer's nodes to the graph; `input` names the node that feeds it. Returns the name of its output node.
   virtual std::string describe(Graph& graph, const std::string& input) const = 0;
 

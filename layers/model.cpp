@@ -87,10 +87,13 @@ void Model::accumulate(const Batch& batch, const AccumulateOptions& options, ker
     sample_labels(logits.value, {options.seed, options.step, 0, RandomPurpose::fisher_labels}, options.sample_offset,
                   fisher_labels);
   }
-  if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
+  const auto collect = [&](const Statistics& of_pass) {  // a pass that is run for its statistics alone
     arena_.gradients_into(GradientTarget::discarded);
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {statistics, true});
+    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {of_pass, true});
     arena_.gradients_into(GradientTarget::gradient_sum);
+  };
+  if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
+    collect(statistics);
     statistics = {};
   }
   if (draw_pass) {
@@ -98,9 +101,7 @@ void Model::accumulate(const Batch& batch, const AccumulateOptions& options, ker
     signs.signs = {kernels::SignGrain::sample, 1, options.seed, options.step, options.sample_offset};
     signs.center_normalised = options.statistics.center_normalised;
     arena_.noise_sums_into(*options.block_draw);
-    arena_.gradients_into(GradientTarget::discarded);
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {signs, true});
-    arena_.gradients_into(GradientTarget::gradient_sum);
+    collect(signs);
     arena_.noise_sums_into({});
   }
   if (noise_pass) {

@@ -26,10 +26,10 @@ struct Forward {
 };
 
 Forward run_forward(Queue& queue, const BatchNormShape& s, const std::vector<float>& x, const std::vector<float>& gamma,
-                    const std::vector<float>& beta) {
+                    const std::vector<float>& beta, const BatchNormTail& tail = {}) {
   Forward f{random_tensor(s.channels, 4, 2.0f), random_tensor(s.channels, 5, 2.0f), nan_tensor(s.groups() * s.channels),
             nan_tensor(s.groups() * s.channels), nan_tensor(size(s))};
-  batch_norm_forward(queue, s, epsilon, momentum, x.data(), gamma.data(), beta.data(), f.running_mean.data(),
+  batch_norm_forward(queue, s, epsilon, momentum, x.data(), gamma.data(), beta.data(), tail, f.running_mean.data(),
                      f.running_variance.data(), f.mean.data(), f.inverse_std.data(), f.y.data());
   return f;
 }
@@ -77,7 +77,7 @@ std::string check_backward(Queue& queue, const BatchNormShape& s, float offset, 
   };
   std::vector<float> grad_gamma = part(0), grad_beta = part(1), gamma_moment = part(2), beta_moment = part(3);
   std::vector<float> grad_x = in_place ? cotangent : nan_tensor(size(s));
-  batch_norm_backward(queue, s, x.data(), gamma.data(), forward.mean.data(), forward.inverse_std.data(),
+  batch_norm_backward(queue, s, x.data(), gamma.data(), nullptr, forward.mean.data(), forward.inverse_std.data(),
                       in_place ? grad_x.data() : cotangent.data(), grad_gamma.data(), grad_beta.data(),
                       gamma_moment.data(), beta_moment.data(), grad_x.data());
 
@@ -200,7 +200,7 @@ TEST_CASE("batch norm does not depend on the thread count, nor a ghost group on 
   Queue* queues[] = {&one, &three};
   for (int i = 0; i < 2; ++i) {
     std::vector<float> parameters(4 * 16), grad_x = nan_tensor(size(s));
-    batch_norm_backward(*queues[i], s, x.data(), gamma.data(), a.mean.data(), a.inverse_std.data(), a.y.data(),
+    batch_norm_backward(*queues[i], s, x.data(), gamma.data(), nullptr, a.mean.data(), a.inverse_std.data(), a.y.data(),
                         parameters.data(), parameters.data() + 16, parameters.data() + 32, parameters.data() + 48,
                         grad_x.data());
     gradients[i] = parameters;
@@ -224,10 +224,10 @@ TEST_CASE("batch norm inference uses the running statistics") {
       }
       std::vector<float> y = nan_tensor(rows * channels), in_place = x;
       batch_norm_inference(queue, rows, channels, epsilon, x.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), y.data());
+                           variance.data(), BatchNormTail{}, y.data());
       CHECK(compare(y, expected, {.terms = 4}) == "");
       batch_norm_inference(queue, rows, channels, epsilon, in_place.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), in_place.data());
+                           variance.data(), BatchNormTail{}, in_place.data());
       CHECK(in_place == y);
     }
 }
@@ -236,8 +236,8 @@ TEST_CASE("an empty batch computes nothing, an incomplete or single-row group is
   Queue queue({}, 1);
   std::vector<float> one(1, 1.0f), out(1, 5.0f);
   const auto forward = [&](const BatchNormShape& s) {
-    batch_norm_forward(queue, s, epsilon, momentum, one.data(), one.data(), one.data(), out.data(), out.data(),
-                       out.data(), out.data(), out.data());
+    batch_norm_forward(queue, s, epsilon, momentum, one.data(), one.data(), one.data(), BatchNormTail{}, out.data(),
+                       out.data(), out.data(), out.data(), out.data());
   };
   forward({0, 1, 1, 4});
   CHECK(out[0] == 5.0f);
@@ -266,7 +266,8 @@ TEST_CASE("normalised values and the gradients of single samples are those of th
         const Forward forward = run_forward(queue, s, x, ones, nothing);
         std::vector<float> xhat = nan_tensor(size(s)), actual_sums = nan_tensor(s.samples * s.channels),
                            actual_products = actual_sums;
-        batch_norm_normalised(queue, s, x.data(), forward.mean.data(), forward.inverse_std.data(), xhat.data());
+        batch_norm_normalised(queue, s, x.data(), nullptr, nullptr, forward.mean.data(), forward.inverse_std.data(),
+                              xhat.data());
         batch_norm_sample_gradients(queue, s, x.data(), forward.mean.data(), forward.inverse_std.data(), grad.data(),
                                     actual_sums.data(), actual_products.data());
         CHECK(compare(xhat, expected.normalised, {.condition = 1 + std::fabs(offset)}) == "");
@@ -277,4 +278,75 @@ TEST_CASE("normalised values and the gradients of single samples are those of th
         CHECK(xhat == first_xhat);
       }
     }
+}
+
+TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of their own, on any threads") {
+  for (const BatchNormShape s :
+       {BatchNormShape{4, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}, {130, 9, 2, 65}})
+    for (const bool add : {false, true}) {
+      CAPTURE(s.samples, s.positions, s.channels, s.group, add);
+      Queue one({}, 1), three({}, 3);
+      const std::vector<float> x = random_tensor(size(s), 1), gamma = random_tensor(s.channels, 2),
+                               beta = random_tensor(s.channels, 3), cotangent = random_tensor(size(s), 6);
+      std::vector<float> addend = random_tensor(size(s), 8);
+      const BatchNormTail tail{add ? addend.data() : nullptr, true};
+      const Forward plain = run_forward(one, s, x, gamma, beta), fused = run_forward(three, s, x, gamma, beta, tail);
+      std::vector<float> expected = plain.y;
+      int64_t positive = 0;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        if (add) expected[i] += addend[i];
+        expected[i] = std::max(0.0f, expected[i]);
+        positive += expected[i] > 0;
+      }
+      CHECK(fused.y == expected);
+      CHECK(positive > 0);
+      CHECK(fused.running_mean == plain.running_mean);
+      CHECK(fused.running_variance == plain.running_variance);
+
+      std::vector<float> inferred = nan_tensor(size(s)), unfused = inferred;
+      for (auto [to, how] : {std::pair{&inferred, tail}, {&unfused, BatchNormTail{}}})
+        batch_norm_inference(three, s.samples * s.positions, s.channels, epsilon, x.data(), gamma.data(), beta.data(),
+                             plain.running_mean.data(), plain.running_variance.data(), how, to->data());
+      for (size_t i = 0; i < unfused.size(); ++i)
+        expected[i] = std::max(0.0f, add ? unfused[i] + addend[i] : unfused[i]);
+      CHECK(inferred == expected);
+      if (add) {  // over the addend
+        batch_norm_inference(three, s.samples * s.positions, s.channels, epsilon, x.data(), gamma.data(), beta.data(),
+                             plain.running_mean.data(), plain.running_variance.data(), tail, addend.data());
+        CHECK(addend == expected);
+        continue;
+      }
+
+      // Backward: the cotangent where the output is positive, and the plain gradient of it.
+      std::vector<float> again = nan_tensor(size(s));
+      batch_norm_normalised(three, s, x.data(), gamma.data(), beta.data(), plain.mean.data(), plain.inverse_std.data(),
+                            again.data());
+      CHECK(again == plain.y);
+      std::vector<float> masked = cotangent;
+      for (size_t i = 0; i < masked.size(); ++i)
+        if (!(plain.y[i] > 0)) masked[i] = 0;
+      const auto gradients = [&](Queue& queue, const std::vector<float>& grad_y, const float* relu_beta,
+                                 bool in_place) {
+        std::vector<float> parameters = random_tensor(4 * s.channels, 7),
+                           grad_x = in_place ? grad_y : nan_tensor(size(s));
+        float* p = parameters.data();
+        batch_norm_backward(queue, s, x.data(), gamma.data(), relu_beta, plain.mean.data(), plain.inverse_std.data(),
+                            in_place ? grad_x.data() : grad_y.data(), p, p + s.channels, p + 2 * s.channels,
+                            p + 3 * s.channels, grad_x.data());
+        parameters.insert(parameters.end(), grad_x.begin(), grad_x.end());
+        return parameters;
+      };
+      const std::vector<float> separate = gradients(one, masked, nullptr, false);
+      CHECK(gradients(three, cotangent, beta.data(), false) == separate);
+      CHECK(gradients(one, cotangent, beta.data(), true) == separate);
+    }
+}
+
+TEST_CASE("a NaN goes through the ReLU in the sweep of batch norm") {
+  Queue queue({}, 1);
+  const BatchNormShape s{4, 3, 2, 4};
+  std::vector<float> x = random_tensor(size(s), 1);
+  x[3] = NAN;
+  const Forward f = run_forward(queue, s, x, {1, 1}, {0, 0}, {nullptr, true});
+  for (int64_t i = 0; i < size(s); ++i) CHECK(std::isnan(f.y[i]) == (i % 2 == 1));
 }

@@ -469,15 +469,15 @@ TEST_CASE("batch normalisation agrees on both devices") {
           xhat(nan_tensor(size)), sums(nan_tensor(s.samples * s.channels)),
           products(nan_tensor(s.samples * s.channels));
       both.run([&](Queue& q) {
-        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), running_mean.on(q),
+        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{}, running_mean.on(q),
                            running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
         batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                             running_mean.on(q), running_variance.on(q), inferred.on(q));
-        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), grad_y.on(q), grad_gamma.on(q),
-                            grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
-        batch_norm_backward(q, s, x.on(q), gamma.on(q), mean.on(q), inverse.on(q), in_place.on(q), grad_gamma.on(q),
-                            grad_beta.on(q), nullptr, nullptr, in_place.on(q));
-        batch_norm_normalised(q, s, x.on(q), mean.on(q), inverse.on(q), xhat.on(q));
+                             running_mean.on(q), running_variance.on(q), BatchNormTail{}, inferred.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), nullptr, mean.on(q), inverse.on(q), grad_y.on(q),
+                            grad_gamma.on(q), grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
+        batch_norm_backward(q, s, x.on(q), gamma.on(q), nullptr, mean.on(q), inverse.on(q), in_place.on(q),
+                            grad_gamma.on(q), grad_beta.on(q), nullptr, nullptr, in_place.on(q));
+        batch_norm_normalised(q, s, x.on(q), nullptr, nullptr, mean.on(q), inverse.on(q), xhat.on(q));
         batch_norm_sample_gradients(q, s, x.on(q), mean.on(q), inverse.on(q), grad_y.on(q), sums.on(q), products.on(q));
       });
       // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
@@ -508,4 +508,32 @@ TEST_CASE("batch normalisation agrees on both devices") {
       CHECK(sums.difference(tolerance) == "");
       CHECK(products.difference(tolerance) == "");
     }
+}
+
+TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
+  BothQueues both;
+  for (const BatchNormShape& s : {BatchNormShape{2, 1, 3, 2}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}}) {
+    CAPTURE(s.samples, s.positions, s.channels, s.group);
+    const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
+    Floats x(random_tensor(size, 1)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
+        running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
+        mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)), sum(random_tensor(size, 8)),
+        inferred(nan_tensor(size)), again(nan_tensor(size)), grad_y(random_tensor(size, 6)),
+        parameters(random_tensor(4 * s.channels, 7)), grad_x(nan_tensor(size));
+    both.run([&](Queue& q) {
+      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{nullptr, true},
+                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
+      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{sum.on(q), true},
+                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), sum.on(q));
+      batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
+                           running_mean.on(q), running_variance.on(q), BatchNormTail{sum.on(q), true}, inferred.on(q));
+      batch_norm_normalised(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), again.on(q));
+      float* const p = parameters.on(q);
+      batch_norm_backward(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), grad_y.on(q), p,
+                          p + s.channels, p + 2 * s.channels, p + 3 * s.channels, grad_x.on(q));
+    });
+    const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = 4};
+    for (const Floats* values : {&y, &sum, &inferred, &again, &parameters, &grad_x})
+      CHECK(values->difference(tolerance) == "");
+  }
 }

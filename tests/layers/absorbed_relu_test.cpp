@@ -1,0 +1,80 @@
+// A ReLU and a residual sum that batch normalisation takes over into its own sweep, against the same network where a
+// dropout of probability 0 stands between them, so that each is an op of its own.
+#include "layers/model.h"
+#include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/layers/network.h"
+#include "tests/random_tensor.h"
+#include "tests/test_device.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+using kernels::SignGrain;
+
+namespace {
+
+// `between` where the two would meet.
+std::string network(const std::string& kind, const std::string& between) {
+  const std::string conv = R"({"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1},)",
+                    end = R"({"type": "global_average_pool"}, {"type": "linear"}]})";
+  const std::string start = R"({"type": "sequential", "layers": [)" + conv;
+  const std::string norm = R"({"type": "batch_norm"})", relu = R"({"type": "relu"},)";
+  if (kind == "relu") return start + norm + "," + between + relu + end;
+  const std::string shortcut =
+      kind == "projected" ? R"(, "shortcut": [{"type": "conv2d", "out_channels": 4, "kernel": 1}, )" + norm + "]" : "";
+  std::string body = conv + norm;
+  if (!between.empty()) body += "," + between.substr(0, between.size() - 1);
+  return start + norm + "," + between + relu + R"({"type": "residual", "body": [)" + body + "]" + shortcut + "}," +
+         (kind == "sum" ? "" : relu) + end;
+}
+
+struct Sums {
+  std::vector<float> logits, inferred, sums;
+};
+
+Sums sums_of(const std::string& json, const Statistics& statistics) {
+  constexpr int64_t samples = 12, classes = 3;
+  const Shape image{6, 5, 2}, images = image.batched(samples);
+  Context context(test_device, 2);
+  Model model(context, network_from(json, image, classes, 4), classes);
+  model.arena().require_second_moment();
+  model.arena().require_noise_sum();
+  model.arena().initialise(7);
+  uint32_t stream = 20;
+  for (const Parameter* parameter : model.parameters())  // of batch norm too
+    copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.2f), parameter->value);
+  const Batch batch{from_host(context, images, random_tensor(images.elements(), 1)),
+                    from_host(context, {samples}, random_integers(samples, 2, classes)),
+                    {}};
+  AccumulateOptions options;
+  options.statistics = statistics;
+  options.logits = Tensor(context, {samples, classes});
+  model.accumulate(batch, options);
+  Sums all{to_host<float>(context, options.logits), to_host<float>(context, model.logits(batch.images)), {}};
+  for (const auto member : {&Parameter::gradient_sum, &Parameter::second_moment, &Parameter::noise_sum})
+    for (const Parameter* parameter : model.parameters())
+      for (const float value : to_host<float>(context, parameter->*member)) all.sums.push_back(value);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("batch norm that takes over a ReLU and a residual sum gives what separate ops give") {
+  const std::string kind = GENERATE("relu", "sum", "identity", "projected");
+  const SignGrain grain =
+      GENERATE(SignGrain::none, SignGrain::sample, SignGrain::sample_channel, SignGrain::sample_position);
+  const bool centred = GENERATE(false, true);
+  Statistics statistics{.second_moment = SecondMoment::exact};
+  statistics.center_normalised = centred;
+  statistics.signs = {grain, 0.5f, 3, 1};
+  INFO(kind << ", grain " << static_cast<int>(grain) << ", centred " << centred);
+  const Sums together = sums_of(network(kind, ""), statistics),
+             apart = sums_of(network(kind, R"({"type": "dropout", "probability": 0},)"), statistics);
+  CHECK(compare(together.logits, to_double(apart.logits), {.terms = 100}) == "");
+  CHECK(compare(together.inferred, to_double(apart.inferred), {.terms = 100}) == "");
+  CHECK(compare(together.sums, to_double(apart.sums), {.terms = 100}) == "");
+  if (test_device.backend != Backend::cpu) return;
+  CHECK(together.logits == apart.logits);
+  CHECK(together.inferred == apart.inferred);
+  CHECK(together.sums == apart.sums);
+}
