@@ -1,4 +1,5 @@
-// By cuDNN where it is there and has a plan (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in
+// Few channels by kernels/cuda/conv_narrow.h, others by cuDNN where it is there and has a plan
+// (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in
 // shared-memory tiles, for any kernel, stride, padding and channel count. A product has rows (positions of the result),
 // columns (its channels) and depth (taps); no patch matrix is stored.
 #include "kernels/conv.h"
@@ -6,6 +7,7 @@
 #include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/conv_geometry.h"
+#include "kernels/cuda/conv_narrow.h"
 #include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/cudnn_conv.h"
 #include "kernels/cuda/grid.h"
@@ -141,7 +143,7 @@ void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const fl
                   float* y) {
   check(shape);
   if (shape.batch == 0) return;
-  if (by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
+  if (narrow_forward(queue, shape, x, weight, y) || by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
     if (bias) bias_add(queue, shape.batch * shape.positions(), shape.out_channels, bias, y);
     return;
   }
@@ -151,7 +153,7 @@ void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const fl
 
 void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {
   check(shape);
-  if (shape.batch == 0) return;
+  if (shape.batch == 0 || narrow_backward_data(queue, shape, weight, grad_y, grad_x)) return;
   if (by_cudnn(queue, cudnn::Operation::backward_data, shape, grad_x, weight, grad_y)) return;
   launch_product(queue, BackwardData{ConvGeometry(shape), grad_y, weight}, shape.batch * shape.height * shape.width,
                  shape.in_channels, grad_x);
