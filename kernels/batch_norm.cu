@@ -23,7 +23,7 @@ constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements of a sample from whic
 __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return i * total / parts; }
 
 // How a block of threads covers rows of a tile of `width` vectors of channels: width is a power of two, at most 32.
-template <int vector>
+template <int vector, int threads = block_threads>
 struct Tile {
   int64_t column;  // this thread's first channel
   int row, row_step;
@@ -32,7 +32,7 @@ struct Tile {
   __device__ Tile(int64_t channels, int width, unsigned tile)
       : column((int64_t{tile} * width + threadIdx.x % static_cast<unsigned>(width)) * vector),
         row(static_cast<int>(threadIdx.x) / width),
-        row_step(block_threads / width),
+        row_step(threads / width),
         in_range(column < channels) {}
 };
 
@@ -106,32 +106,34 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 // The sums over the threads of the block that agree modulo `width` (at most 32), in every thread. Ends with a barrier.
-template <int terms>
+template <int threads = block_threads, int terms>
 __device__ void sum_columns(double (&values)[terms], int width) {
-  GPU_SHARED(double, warp_sums, [warps_per_block][terms][warp_lanes]);
+  GPU_SHARED(double, warp_sums, [threads / warp_lanes][terms][warp_lanes]);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
   for (int term = 0; term < terms; ++term) warp_sums[warp][term][lane] = sum_lanes(values[term], width);
   __syncthreads();
   for (int term = 0; term < terms; ++term) {
     values[term] = 0;
-    for (int i = 0; i < warps_per_block; ++i) values[term] += warp_sums[i][term][lane];
+    for (int i = 0; i < threads / warp_lanes; ++i) values[term] += warp_sums[i][term][lane];
   }
   __syncthreads();
 }
 
+constexpr int merging_threads = 1024;  // so that hundreds of blocks are merged in a few steps
+
 // Grid: channel tiles, groups. rows_per_block: all blocks but the last have so many. variance [groups,C]: unbiased
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(merging_threads)
     merge_statistics_kernel(int64_t blocks, int64_t rows_per_block, int64_t rows, int64_t channels, int width,
                             float epsilon, const double* block_mean, const double* block_m2, float* mean,
                             float* inverse_std, float* variance) {
-  const Tile<1> tile(channels, width, blockIdx.x);
+  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
   const int64_t group = blockIdx.y, from = group * blocks * channels + tile.column;
   const auto weight = [&](int64_t b) { return static_cast<double>(min(rows_per_block, rows - b * rows_per_block)); };
   double sum[1] = {};
   if (tile.in_range)
 #pragma unroll 4
     for (int64_t b = tile.row; b < blocks; b += tile.row_step) sum[0] += weight(b) * block_mean[from + b * channels];
-  sum_columns(sum, width);
+  sum_columns<merging_threads>(sum, width);
   const double merged_mean = sum[0] / static_cast<double>(rows);
   double m2[1] = {};
   if (tile.in_range)
@@ -140,7 +142,7 @@ __global__ void __launch_bounds__(block_threads)
       const double difference = block_mean[from + b * channels] - merged_mean;
       m2[0] += block_m2[from + b * channels] + weight(b) * difference * difference;
     }
-  sum_columns(m2, width);
+  sum_columns<merging_threads>(m2, width);
   if (tile.row > 0 || !tile.in_range) return;
   const int64_t i = group * channels + tile.column;
   mean[i] = static_cast<float>(merged_mean);
@@ -148,18 +150,23 @@ __global__ void __launch_bounds__(block_threads)
   variance[i] = static_cast<float>(m2[0] / static_cast<double>(rows - 1));
 }
 
-__global__ void __launch_bounds__(block_threads)
-    running_statistics_kernel(int64_t groups, int64_t channels, float momentum, const float* mean,
-                              const float* variance, float* running_mean, float* running_variance) {
+struct RunningStatistics {
+  float momentum;
+  const float* variance;    // of this batch [groups,C]
+  float *mean, *variances;  // [C], to be moved; null: none
+};
+
+// One group after the other moves the running statistics of this thread's channels.
+__device__ void move_running(const RunningStatistics& running, int64_t groups, int64_t channels, const float* mean) {
   grid_stride(channels, [&](int64_t c) {
-    float m = running_mean[c], v = running_variance[c];
+    float m = running.mean[c], v = running.variances[c];
 #pragma unroll 8
     for (int64_t group = 0; group < groups; ++group) {
-      m = (1 - momentum) * m + momentum * mean[group * channels + c];
-      v = (1 - momentum) * v + momentum * variance[group * channels + c];
+      m = (1 - running.momentum) * m + running.momentum * mean[group * channels + c];
+      v = (1 - running.momentum) * v + running.momentum * running.variance[group * channels + c];
     }
-    running_mean[c] = m;
-    running_variance[c] = v;
+    running.mean[c] = m;
+    running.variances[c] = v;
   });
 }
 
@@ -193,11 +200,14 @@ __device__ void write_normalised(const Affines<vector>& affines, const BatchNorm
   store_vector(y + i, values);
 }
 
-// Second grid dimension: groups. gamma and beta null: 1 and 0.
+// Second grid dimension: groups. gamma and beta null: 1 and 0. The first blocks move the running statistics on the way:
+// that takes as long as a launch of its own would, and is hidden here.
 template <int vector>
 __global__ void __launch_bounds__(block_threads)
     normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                     const float* beta, const float* mean, const float* inverse_std, BatchNormTail tail, float* y) {
+                     const float* beta, const float* mean, const float* inverse_std, BatchNormTail tail,
+                     RunningStatistics running, float* y) {
+  if (running.mean && blockIdx.y == 0) move_running(running, groups, channels, mean);
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
     channel_stride(
@@ -426,11 +436,12 @@ dim3 group_channel_grid(const BatchNormShape& shape, int vector) {
 }
 
 void normalise(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
-               const float* mean, const float* inverse_std, const BatchNormTail& tail, float* y) {
+               const float* mean, const float* inverse_std, const BatchNormTail& tail, const RunningStatistics& running,
+               float* y) {
   const int vector = vector_of(shape.channels, {x, tail.addend, y});
   with_vector(vector, [&](auto v) {
     launch(queue, normalise_kernel<v>, group_channel_grid(shape, v), block_threads, 0, shape.groups(),
-           shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, tail, y);
+           shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, tail, running, y);
   });
 }
 
@@ -456,11 +467,10 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
     launch(queue, group_statistics_kernel<v>, grid.of(blocks), block_threads, 0, rows, channels, grid.width, x,
            block_mean.in(scratch), block_m2.in(scratch));
   });
-  launch(queue, merge_statistics_kernel, merging.merging(), block_threads, 0, blocks, rows_per_block, rows, channels,
+  launch(queue, merge_statistics_kernel, merging.merging(), merging_threads, 0, blocks, rows_per_block, rows, channels,
          merging.width, epsilon, block_mean.in(scratch), block_m2.in(scratch), mean, inverse_std, variance.in(scratch));
-  launch(queue, running_statistics_kernel, grid_size(channels), block_threads, 0, groups, channels, momentum, mean,
-         variance.in(scratch), running_mean, running_variance);
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, tail, y);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, tail,
+            {momentum, variance.in(scratch), running_mean, running_variance}, y);
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
@@ -510,7 +520,7 @@ void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const floa
                            const float* beta, const float* mean, const float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, BatchNormTail{}, y);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, BatchNormTail{}, RunningStatistics{}, y);
 }
 
 void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
