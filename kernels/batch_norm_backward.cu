@@ -1,0 +1,228 @@
+// The gradients of batch_norm.h. Sums over samples and their squares come from blocks of samples, which are merged in a
+// fixed order.
+#include "kernels/cuda/batch_norm_tile.h"
+#include "kernels/scratch.h"
+
+namespace noisysgd::kernels::cuda {
+namespace {
+
+constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements of a sample from which on a whole block sums it, not a warp
+
+// The balanced partition of [0,total) into `parts`: part i begins here and ends where part i+1 begins.
+__device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return i * total / parts; }
+
+// Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
+enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
+
+// Grid: blocks of a group, channel tiles, groups. block_sums [groups,blocks,4,C]. A sample is summed by `team` warps, 1
+// or all of the block.
+template <int vector>
+__global__ void __launch_bounds__(block_threads)
+    gradient_sums_kernel(int64_t group_samples, int64_t positions, int64_t channels, int width, int team,
+                         const float* x, const float* gamma, const float* relu_beta, const float* mean,
+                         const float* inverse_std, const float* grad_y, double* block_sums) {
+  GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
+  const Tile<vector> tile(channels, width, blockIdx.y);
+  const int64_t blocks = gridDim.x, group = blockIdx.z;
+  const int warp = static_cast<int>(threadIdx.x) / warp_lanes, team_rows = team * warp_lanes / width;
+  const int row = tile.row % team_rows, samples_at_once = warps_per_block / team;
+  Affines<vector> affines{};
+  if (tile.in_range)
+    for (int v = 0; v < vector; ++v) {
+      const int64_t c = tile.column + v;
+      affines.channel[v] = affine_of(gamma, relu_beta, mean, inverse_std, c, group * channels + c);
+    }
+  const int64_t last = part_begin(blockIdx.x + 1, blocks, group_samples);
+  const bool owner = threadIdx.x < static_cast<unsigned>(width * vector);  // of one channel of the tile
+  double totals[sums_per_channel] = {};
+  for (int64_t sample = part_begin(blockIdx.x, blocks, group_samples); sample < last; sample += samples_at_once) {
+    const int64_t n = sample + warp / team, origin = (group * group_samples + n) * positions * channels + tile.column;
+    float sums[2][vector] = {};
+    if (tile.in_range && n < last)
+#pragma unroll 4
+      for (int64_t t = row; t < positions; t += team_rows) {
+        const auto inputs = load_vector<vector>(x + origin + t * channels),
+                   grads = load_vector<vector>(grad_y + origin + t * channels);
+        for (int v = 0; v < vector; ++v) {
+          const Affine& affine = affines.channel[v];
+          const float grad = relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
+          sums[0][v] += grad;
+          sums[1][v] += grad * (inputs[v] - affine.mean);
+        }
+      }
+    share_warp_sums(sums, width, warp_sums);
+    if (owner)
+      for (int first = 0; first < warps_per_block; first += team)
+        for (int term = 0; term < 2; ++term) {
+          double sum = 0;
+          for (int i = first; i < first + team; ++i) sum += warp_sums[i][term][threadIdx.x];
+          totals[2 * term] += sum;
+          totals[2 * term + 1] += sum * sum;
+        }
+    __syncthreads();
+  }
+  const int64_t channel = int64_t{blockIdx.y} * width * vector + threadIdx.x;
+  if (!owner || channel >= channels) return;
+  double* to = block_sums + (group * blocks + blockIdx.x) * sums_per_channel * channels + channel;
+  for (int sum = 0; sum < sums_per_channel; ++sum) to[sum * channels] = totals[sum];
+}
+
+// The sums over `count` rows of sums [count,4,C], in every thread of the block.
+__device__ void sum_rows(const Tile<1, merging_threads>& tile, int64_t count, int64_t channels, int width,
+                         const double* sums, double (&totals)[sums_per_channel]) {
+  for (double& total : totals) total = 0;
+  if (tile.in_range)
+#pragma unroll 2
+    for (int64_t b = tile.row; b < count; b += tile.row_step)
+      for (int sum = 0; sum < sums_per_channel; ++sum)
+        totals[sum] += sums[(b * sums_per_channel + sum) * channels + tile.column];
+  sum_columns<merging_threads>(totals, width);
+}
+
+struct ParameterGradients {
+  float *gamma, *beta, *gamma_second_moment, *beta_second_moment;  // [C], second moments or null
+
+  __device__ void add(int64_t channel, const double (&totals)[sums_per_channel]) const {
+    gamma[channel] += static_cast<float>(totals[sum_product]);
+    beta[channel] += static_cast<float>(totals[sum_grad]);
+    if (gamma_second_moment) gamma_second_moment[channel] += static_cast<float>(totals[squared_product]);
+    if (beta_second_moment) beta_second_moment[channel] += static_cast<float>(totals[squared_grad]);
+  }
+};
+
+// Grid: channel tiles, groups. group_sums [groups,4,C]: over the blocks, those with x - mean scaled to xhat; a single
+// group's go to the parameters at once. offset, slope [groups,C] are what grad_x subtracts.
+__global__ void __launch_bounds__(merging_threads)
+    merge_gradient_sums_kernel(int64_t blocks, int64_t rows, int64_t channels, int width, const float* inverse_std,
+                               const double* block_sums, double* group_sums, ParameterGradients parameters,
+                               float* offset, float* slope) {
+  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
+  const int64_t group = blockIdx.y, i = group * channels + tile.column;
+  double totals[sums_per_channel];
+  sum_rows(tile, blocks, channels, width, block_sums + group * blocks * sums_per_channel * channels, totals);
+  if (tile.row > 0 || !tile.in_range) return;
+  const double inverse = inverse_std[i];
+  totals[sum_product] *= inverse;
+  totals[squared_product] *= inverse * inverse;
+  if (gridDim.y == 1)
+    parameters.add(tile.column, totals);
+  else
+    for (int sum = 0; sum < sums_per_channel; ++sum)
+      group_sums[(group * sums_per_channel + sum) * channels + tile.column] = totals[sum];
+  offset[i] = static_cast<float>(totals[sum_grad] / static_cast<double>(rows));
+  slope[i] = static_cast<float>(totals[sum_product] / static_cast<double>(rows) * inverse);
+}
+
+// Grid: channel tiles.
+__global__ void __launch_bounds__(merging_threads)
+    accumulate_gradients_kernel(int64_t groups, int64_t channels, int width, const double* group_sums,
+                                ParameterGradients parameters) {
+  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
+  double totals[sums_per_channel];
+  sum_rows(tile, groups, channels, width, group_sums, totals);
+  if (tile.row == 0 && tile.in_range) parameters.add(tile.column, totals);
+}
+
+template <int vector>
+struct InputGradients {
+  Affines<vector> affines;
+  float offset[vector], slope[vector];
+};
+
+// Second grid dimension: groups.
+template <int vector>
+__global__ void __launch_bounds__(block_threads)
+    input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
+                          const float* relu_beta, const float* mean, const float* inverse_std, const float* offset,
+                          const float* slope, const float* grad_y, float* grad_x) {
+  for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
+    const int64_t origin = group * rows * channels;
+    channel_stride(
+        rows, channels / vector,
+        [&](int64_t column) {
+          InputGradients<vector> gradients;
+          for (int v = 0; v < vector; ++v) {
+            const int64_t c = column * vector + v, i = group * channels + c;
+            gradients.affines.channel[v] = affine_of(gamma, relu_beta, mean, inverse_std, c, i);
+            gradients.offset[v] = offset[i];
+            gradients.slope[v] = slope[i];
+          }
+          return gradients;
+        },
+        [&](int64_t i, const InputGradients<vector>& gradients) {
+          const auto inputs = load_vector<vector>(x + origin + i * vector);
+          auto grads = load_vector<vector>(grad_y + origin + i * vector);
+          for (int v = 0; v < vector; ++v) {
+            const Affine& affine = gradients.affines.channel[v];
+            const float grad = relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
+            grads[v] = affine.scale * (grad - gradients.offset[v] - (inputs[v] - affine.mean) * gradients.slope[v]);
+          }
+          store_vector(grad_x + origin + i * vector, grads);
+        });
+  }
+}
+
+// Grid: see for_each_sample.
+__global__ void __launch_bounds__(block_threads)
+    sample_gradients_kernel(int64_t samples, int64_t group_samples, int64_t positions, int64_t channels, int width,
+                            const float* x, const float* mean, const float* inverse_std, const float* grad_y,
+                            float* sums, float* products) {
+  for_each_sample<2>(
+      samples, positions, channels, width,
+      [&](int64_t n, int64_t channel, int64_t i, float(&terms)[2]) {
+        terms[0] += grad_y[i];
+        terms[1] += grad_y[i] * (x[i] - mean[n / group_samples * channels + channel]);
+      },
+      [&](int64_t n, int64_t channel, const float(&terms)[2]) {
+        sums[n * channels + channel] = terms[0];
+        products[n * channels + channel] = terms[1] * inverse_std[n / group_samples * channels + channel];
+      });
+}
+
+}  // namespace
+
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
+                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
+                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
+                         float* grad_x) {
+  check(shape);
+  if (shape.samples == 0) return;
+  const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
+  const int vector = vector_of(channels, {x, grad_y, grad_x});
+  const GroupGrid grid(shape, vector), merging(shape, 1);
+  const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
+  const int64_t blocks =
+      std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1, divide_up(shape.group * team, warps_per_block));
+  ScratchLayout layout;
+  const auto block_sums = layout.add<double>(groups * blocks * sums_per_channel * channels);
+  const auto group_sums = layout.add<double>(groups * sums_per_channel * channels);
+  const auto offset = layout.add<float>(groups * channels);
+  const auto slope = layout.add<float>(groups * channels);
+  void* scratch = queue.workspace(layout.bytes());
+  with_vector(vector, [&](auto v) {
+    launch(queue, gradient_sums_kernel<v>, grid.of(blocks), block_threads, 0, shape.group, shape.positions, channels,
+           grid.width, team, x, gamma, relu_beta, mean, inverse_std, grad_y, block_sums.in(scratch));
+  });
+  const ParameterGradients parameters{grad_gamma, grad_beta, gamma_second_moment, beta_second_moment};
+  launch(queue, merge_gradient_sums_kernel, merging.merging(), merging_threads, 0, blocks, rows, channels,
+         merging.width, inverse_std, block_sums.in(scratch), group_sums.in(scratch), parameters, offset.in(scratch),
+         slope.in(scratch));
+  if (groups > 1)
+    launch(queue, accumulate_gradients_kernel, dim3(static_cast<unsigned>(merging.tiles)), merging_threads, 0, groups,
+           channels, merging.width, group_sums.in(scratch), parameters);
+  with_vector(vector, [&](auto v) {
+    launch(queue, input_gradient_kernel<v>, group_channel_grid(shape, v), block_threads, 0, groups, rows, channels, x,
+           gamma, relu_beta, mean, inverse_std, offset.in(scratch), slope.in(scratch), grad_y, grad_x);
+  });
+}
+
+void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,
+                                 const float* inverse_std, const float* grad_y, float* sums, float* products) {
+  check(shape);
+  if (shape.samples == 0) return;
+  launch(queue, sample_gradients_kernel, sample_channel_grid(shape.samples, shape.channels), block_threads, 0,
+         shape.samples, shape.group, shape.positions, shape.channels, channel_width(shape.channels), x, mean,
+         inverse_std, grad_y, sums, products);
+}
+
+}  // namespace noisysgd::kernels::cuda
