@@ -27,7 +27,8 @@ struct Maximum {
   int64_t index;
 };
 
-// The first maximum of a row; every lane gets it.
+// The first maximum of a row; every lane gets the same one: where NaN parts them, each would leave its own NaN out of
+// the sums.
 __device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
   Maximum best{-INFINITY, classes};
   for (int64_t k = lane; k < classes; k += warp_lanes)
@@ -39,7 +40,7 @@ __device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
     if (best.index == classes || other.value > best.value || (other.value == best.value && other.index < best.index))
       best = other;
   }
-  return best;
+  return {__shfl_sync(full_mask, best.value, 0), __shfl_sync(full_mask, best.index, 0)};
 }
 
 // One row by one warp; the formulas and their order of cancellation are those of softmax_cross_entropy.cpp.

@@ -1,6 +1,5 @@
 #include "kernels/step_factors.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace noisysgd::kernels::cpu {
@@ -13,11 +12,12 @@ void weighted_total(Queue&, double factor, double constant, std::span<const Scal
 }
 
 void mean_variance(Queue&, double factor, double count, const double* total, float* variance) {
-  *variance = static_cast<float>(std::max(0.0, factor * (*total / count)));
+  const double value = factor * (*total / count);
+  *variance = value < 0 ? 0.0f : static_cast<float>(value);  // NaN stays NaN
 }
 
 void match_factors(Queue&, double scale, const double* wanted, const double* trace, float* variance, float* vector) {
-  const double factor = scale * (*trace > 0 ? std::sqrt(*wanted / *trace) : 0);
+  const double factor = scale * (*trace <= 0 ? 0 : std::sqrt(*wanted / *trace));
   *variance = static_cast<float>(factor * factor);
   *vector = static_cast<float>(factor);
 }

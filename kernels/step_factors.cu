@@ -35,7 +35,7 @@ __global__ void mean_variance_kernel(double factor, double count, const double* 
 
 __global__ void match_factors_kernel(double scale, const double* wanted, const double* trace, float* variance,
                                      float* vector) {
-  const double factor = scale * (*trace > 0 ? sqrt(*wanted / *trace) : 0);
+  const double factor = scale * (*trace <= 0 ? 0 : sqrt(*wanted / *trace));
   *variance = static_cast<float>(factor * factor);
   *vector = static_cast<float>(factor);
 }

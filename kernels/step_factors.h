@@ -19,7 +19,7 @@ struct ScalarTerm {
 NSGD_OP(weighted_total,
         void(Queue& queue, double factor, double constant, std::span<const ScalarTerm> terms, double* total));
 
-// *variance = max(0, factor (*total / count))
+// *variance = max(0, factor (*total / count)); NaN stays NaN, here and below.
 NSGD_OP(mean_variance, void(Queue& queue, double factor, double count, const double* total, float* variance));
 
 // What gives noise of covariance trace *trace the trace *wanted, and `scale` times that as its deviation: *variance

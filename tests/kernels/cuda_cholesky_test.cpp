@@ -49,6 +49,13 @@ TEST_CASE(
   const std::vector<float> lower = factor_of(n, matrix, 0);
   CHECK(lower[0] == Approx(std::sqrt(1 + jitter)).epsilon(1e-6));
   CHECK(lower[n * n - 1] == Approx(std::sqrt(jitter - 3e-5)).epsilon(1e-5));
+  // A pivot of exactly 0 is not enough either, in the last column of a tile too: ones in the last four places make it
+  // 2e-9 with the first jitter that helps.
+  constexpr int64_t m = 64;
+  std::vector<float> singular(m * m);
+  for (int64_t i = 0; i < m; ++i) singular[i * m + i] = 1;
+  singular[m * m - 2] = singular[m * m - 1 - m] = 1;
+  CHECK(factor_of(m, singular, 0)[m * m - 1] == Approx(std::sqrt(2e-9)).epsilon(1e-4));
   CHECK(factor_of(2, {0, 0, 0, 0}, 1e-6) == std::vector<float>(4));
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const auto& wrong : {std::vector<float>{1, 2, 2, 1}, {-1, 0, 0, -1}, {nan, 0, 0, 1}})

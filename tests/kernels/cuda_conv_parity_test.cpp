@@ -14,12 +14,13 @@ using Floats = Mirrored<float>;
 
 namespace {
 
-// Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps.
+// Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps,
+// more samples than shares.
 const ConvShape conv_shapes[] = {
     {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},    {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
     {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},  {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
     {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
-    {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},
+    {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},  {600, 3, 3, 3, 4, 2, 2, 1, 1, 0, 0},
 };
 
 }  // namespace
@@ -44,6 +45,20 @@ TEST_CASE("convolutions agree on both devices") {
     CHECK(grad_x.difference({.terms = window * s.out_channels}) == "");
     CHECK(grad_weight.difference({.terms = static_cast<double>(s.batch * s.positions())}) == "");
   }
+}
+
+TEST_CASE("convolutions of more positions than a grid has tiles for agree on both devices") {
+  BothQueues both;
+  const ConvShape s{2, 257, 257, 1, 3, 1, 1, 1, 1, 0, 0};
+  const int64_t in = s.batch * s.height * s.width, out = 3 * in;
+  Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), grad_y(random_tensor(out, 3)),
+      y(nan_tensor(out)), grad_x(nan_tensor(in));
+  both.run([&](Queue& q) {
+    conv_forward(q, s, x.on(q), weight.on(q), nullptr, y.on(q));
+    conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
+  });
+  CHECK(y.difference() == "");
+  CHECK(grad_x.difference({.terms = 3}) == "");
 }
 
 TEST_CASE("fused weight gradients and second moments agree on both devices") {

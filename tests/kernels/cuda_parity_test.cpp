@@ -1,5 +1,7 @@
 // Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
-// Convolutions: cuda_conv_parity_test.cpp.
+// Convolutions: cuda_conv_parity_test.cpp; NaN and infinity: cuda_extremes_test.cpp. Among the shapes of every op is
+// one with more to do than the largest grid has threads, rows of blocks or warps (kernels/cuda/grid.h), so that its
+// loops go round.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -55,11 +57,13 @@ TEST_CASE("ops on whole vectors agree on both devices") {
   for (const int64_t n : {0, 1, 31, 33, 1025, 600'001}) {  // the last: more than one element per thread of the grid
     CAPTURE(n);
     Floats x(random_tensor(n, 1)), average(random_tensor(n, 2)), scaled(nan_tensor(n)), squared(random_tensor(n, 5)),
-        q(random_tensor(n, 3, 1.0f)), fresh(nan_tensor(n)), kept(random_tensor(n, 4));
+        q(random_tensor(n, 3, 1.0f)), fresh(nan_tensor(n)), kept(random_tensor(n, 4)), scaled_by_place(nan_tensor(n)),
+        factor({0.3f});
     Mirrored<double> sums(std::vector<double>(8, NAN));
     both.run([&](Queue& queue) {
       moving_average(queue, n, 0.7f, x.on(queue), average.on(queue));
       scale(queue, n, -1.7f, x.on(queue), scaled.on(queue));
+      scale(queue, n, Number<float>(2.0f, factor.on(queue)), x.on(queue), scaled_by_place.on(queue));
       add_square(queue, n, x.on(queue), squared.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.0f, q.on(queue), x.on(queue), fresh.on(queue));
       fisher_average(queue, n, 0.3f, -0.2f, 0.6f, q.on(queue), x.on(queue), kept.on(queue));
@@ -68,11 +72,25 @@ TEST_CASE("ops on whole vectors agree on both devices") {
     });
     CHECK(average.same_bits());
     CHECK(scaled.same_bits());
+    CHECK(scaled_by_place.same_bits());
     CHECK(squared.same_bits());
     CHECK(fresh.difference() == "");
     CHECK(kept.difference() == "");
     for (size_t i = 0; i < 8; ++i) CHECK(sums.on_cuda()[i] == Approx(sums.on_cpu()[i]).epsilon(1e-12));
   }
+}
+
+TEST_CASE("more tensors than one launch takes are summed as they are on the CPU") {
+  BothQueues both;
+  constexpr int64_t tensors = 2000, n = 3;
+  Floats x(random_tensor(tensors * n, 1));
+  Mirrored<double> sums(std::vector<double>(6, NAN));
+  both.run([&](Queue& q) {
+    std::vector<SummedTensor> all;
+    for (int64_t i = 0; i < tensors; ++i) all.push_back({n, x.on(q) + i * n, static_cast<int32_t>(3 * i / tensors)});
+    tensor_sums(q, all, 3, sums.on(q));
+  });
+  for (size_t i = 0; i < 6; ++i) CHECK(sums.on_cuda()[i] == Approx(sums.on_cpu()[i]).epsilon(1e-12));
 }
 
 TEST_CASE("signs agree to the bit on both devices") {
@@ -119,7 +137,8 @@ TEST_CASE("layout changes and the option-A shortcut agree to the bit on both dev
                         {3, 7, 5, 3, 2, 8},
                         {2, 33, 31, 33, 2, 40},
                         {5, 8, 8, 16, 2, 32},
-                        {2, 9, 10, 1, 3, 1}}) {
+                        {2, 9, 10, 1, 3, 1},
+                        {2100, 2, 2, 3, 2, 5}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.stride, s.out_channels);
     const int64_t positions = s.height * s.width, size = s.batch * positions * s.channels;
     const int64_t out_rows = (s.height + s.stride - 1) / s.stride, out_columns = (s.width + s.stride - 1) / s.stride;
@@ -145,8 +164,16 @@ TEST_CASE("bias ops agree on both devices") {
   struct Shape {
     int64_t samples, positions, channels;
   };
-  for (const Shape s :
-       {Shape{0, 3, 4}, {1, 1, 1}, {33, 1, 10}, {5, 31, 3}, {7, 33, 20}, {2, 65, 100}, {1025, 4, 33}, {2, 3000, 1}}) {
+  for (const Shape s : {Shape{0, 3, 4},
+                        {1, 1, 1},
+                        {33, 1, 10},
+                        {5, 31, 3},
+                        {7, 33, 20},
+                        {2, 65, 100},
+                        {1025, 4, 33},
+                        {2, 3000, 1},
+                        {16'500, 1, 1},
+                        {3, 70'001, 3}}) {
     CAPTURE(s.samples, s.positions, s.channels);
     const int64_t size = s.samples * s.positions * s.channels;
     Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
@@ -175,7 +202,8 @@ TEST_CASE("pooling agrees on both devices") {
                             {2, 8, 8, 33, 2, 2, 0},
                             {2, 11, 7, 3, 3, 1, 1},
                             {1, 9, 9, 4, 2, 3, 0},
-                            {2, 5, 5, 2, 5, 5, 2}}) {
+                            {2, 5, 5, 2, 5, 5, 2},
+                            {2100, 2, 2, 1, 2, 1, 1}}) {
     CAPTURE(s.batch, s.height, s.width, s.channels, s.kernel, s.stride, s.padding);
     const int64_t positions = s.height * s.width, in = s.batch * positions * s.channels;
     const int64_t out = s.batch * s.out_height() * s.out_width() * s.channels;
@@ -230,7 +258,8 @@ TEST_CASE("augmented batches agree to the bit on both devices") {
                         {9, 33, 7, 5, 3, {2, true}},
                         {5, 31, 28, 28, 1, {}},
                         {3, 17, 9, 9, 4, {4, false}},
-                        {4, 5, 3, 3, 2, {5, true}}}) {
+                        {4, 5, 3, 3, 2, {5, true}},
+                        {3, 2100, 2, 2, 1, {1, true}}}) {
     CAPTURE(s.images, s.samples, s.height, s.width, s.channels, s.options.padding, s.options.flip);
     const int64_t size = s.height * s.width * s.channels;
     const std::vector<int32_t> pixels = random_integers(s.images * size, 1, 256);
@@ -290,8 +319,13 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
     int64_t samples, classes;
     float smoothing, scale;
   };
-  for (const Shape s :
-       {Shape{0, 3, 0, 1}, {1, 1, 0, 1}, {33, 10, 0, 1}, {31, 10, 0.1f, 5}, {1025, 33, 0, 30}, {9, 100, 0.2f, 1}}) {
+  for (const Shape s : {Shape{0, 3, 0, 1},
+                        {1, 1, 0, 1},
+                        {33, 10, 0, 1},
+                        {31, 10, 0.1f, 5},
+                        {1025, 33, 0, 30},
+                        {9, 100, 0.2f, 1},
+                        Shape{2500, 3, 0.1f, 1}}) {
     CAPTURE(s.samples, s.classes, s.smoothing, s.scale);
     const int64_t size = s.samples * s.classes;
     Floats logits(random_tensor(size, 1, 0, s.scale)), weights(random_tensor(s.samples, 2)), grad(nan_tensor(size)),
@@ -444,6 +478,7 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
   });
   const SgdNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
   CHECK(value.difference({.terms = 16}) == "");
+  CHECK(std::abs(norms[1].gradient_squared - norms[0].gradient_squared) <= 1e-6 * norms[0].gradient_squared);
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
 }
 
@@ -456,7 +491,10 @@ TEST_CASE("batch normalisation agrees on both devices") {
                                  {33, 1, 40, 33},
                                  {4, 1025, 16, 2},
                                  {3, 17, 65, 1},
-                                 {128, 9, 2, 64}})
+                                 {128, 9, 2, 64},
+                                 {3, 1025, 16, 3},
+                                 {2, 4300, 33, 2},  // more blocks of rows than rows of threads that merge them
+                                 {4100, 2, 1, 2}})
     for (const float offset : {0.0f, 100.0f}) {
       CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
       const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;

@@ -56,11 +56,23 @@ TEST_CASE("both devices draw the same sample weights") {
     }
 }
 
+TEST_CASE("of equal words of a subset the first sample's comes first on both devices") {
+  BothQueues both;
+  // Of this seed's words, those of samples 131 and 556 are equal and 673 are smaller.
+  const RandomStream stream{3434, 3, 0, RandomPurpose::sample_weights};
+  REQUIRE(random_word(stream, 131) == random_word(stream, 556));
+  Mirrored<float> weights(nan_tensor(1025));
+  const SampleWeights options{.draw = SampleDraw::subset, .chosen = 674};
+  both.run([&](Queue& q) { sample_weights(q, options, stream, 1025, 1.0f, 0.3f, weights.on(q)); });
+  CHECK(weights.difference({.terms = 4}) == "");
+  for (const auto& values : {weights.on_cpu(), weights.on_cuda()}) CHECK(values[131] > values[556]);
+}
+
 TEST_CASE("the numbers that scale a step agree on both devices") {
   BothQueues both;
-  Mirrored<double> given({2.0, -3.0, 50.0, 0.0}), totals(std::vector<double>(3, NAN)),
+  Mirrored<double> given({2.0, -3.0, 50.0, 0.0, NAN}), totals(std::vector<double>(3, NAN)),
       clips(std::vector<double>(2, NAN));
-  Mirrored<float> variances(std::vector<float>(2, NAN)), factors(std::vector<float>(4, NAN));
+  Mirrored<float> variances(std::vector<float>(3, 7)), factors(std::vector<float>(6, 7));
   both.run([&](Queue& q) {
     const double* x = given.on(q);
     const std::vector<ScalarTerm> few{{0.5, x, x + 2}, {2, x + 1, nullptr}}, many(2500, ScalarTerm{0.25, x, nullptr});
@@ -69,19 +81,26 @@ TEST_CASE("the numbers that scale a step agree on both devices") {
     weighted_total(q, 2, 5, std::vector<ScalarTerm>(), totals.on(q) + 2);
     mean_variance(q, 0.5, 10, x, variances.on(q));
     mean_variance(q, 0.5, 10, x + 1, variances.on(q) + 1);
+    mean_variance(q, 0.5, 10, x + 4, variances.on(q) + 2);
     match_factors(q, 2, x, x + 2, factors.on(q), factors.on(q) + 1);
     match_factors(q, 2, x, x + 3, factors.on(q) + 2, factors.on(q) + 3);
+    match_factors(q, 2, x, x + 4, factors.on(q) + 4, factors.on(q) + 5);
     clip_factor(q, 2, 1, x + 2, clips.on(q));
     clip_factor(q, 2, 100, x + 2, clips.on(q) + 1);
   });
   for (const auto& values : {totals.on_cpu(), totals.on_cuda()})
     CHECK(values == std::vector<double>{3 * (1 + 0.5 * 2 * 50 - 6), 7 + 2500 * 0.5, 10});
-  for (const auto& values : {variances.on_cpu(), variances.on_cuda()}) CHECK(values == std::vector<float>{0.1f, 0});
+  for (const auto& values : {variances.on_cpu(), variances.on_cuda()}) {
+    CHECK(values[0] == 0.1f);
+    CHECK(values[1] == 0);
+    CHECK(std::isnan(values[2]));
+  }
   for (const auto& values : {factors.on_cpu(), factors.on_cuda()}) {
     CHECK(values[0] == Approx(4 * 2.0 / 50));
     CHECK(values[1] == Approx(2 * std::sqrt(2.0 / 50)));
     CHECK(values[2] == 0);
     CHECK(values[3] == 0);
+    CHECK((std::isnan(values[4]) && std::isnan(values[5])));
   }
   for (const auto& values : {clips.on_cpu(), clips.on_cuda()}) {
     CHECK(values[0] == Approx(2 / std::sqrt(50.0)));
