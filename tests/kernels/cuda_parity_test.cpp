@@ -1,12 +1,11 @@
 // Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
-// Convolutions: cuda_conv_parity_test.cpp; NaN and infinity: cuda_extremes_test.cpp. Among the shapes of every op is
-// one with more to do than the largest grid has threads, rows of blocks or warps (kernels/cuda/grid.h), so that its
-// loops go round.
+// Convolutions and batch normalisation have files of their own; NaN and infinity: cuda_extremes_test.cpp. Among the
+// shapes of every op is one with more to do than the largest grid has threads, rows of blocks or warps
+// (kernels/cuda/grid.h), so that its loops go round.
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "kernels/batch_norm.h"
 #include "kernels/bias.h"
 #include "kernels/elementwise.h"
 #include "kernels/fisher_average.h"
@@ -480,98 +479,4 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].gradient_squared - norms[0].gradient_squared) <= 1e-6 * norms[0].gradient_squared);
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
-}
-
-TEST_CASE("batch normalisation agrees on both devices") {
-  BothQueues both;
-  for (const BatchNormShape s : {BatchNormShape{0, 4, 3, 2},
-                                 {2, 1, 1, 2},
-                                 {6, 5, 3, 3},
-                                 {8, 31, 33, 4},
-                                 {33, 1, 40, 33},
-                                 {4, 1025, 16, 2},
-                                 {3, 17, 65, 1},
-                                 {128, 9, 2, 64},
-                                 {3, 1025, 16, 3},
-                                 {2, 4300, 33, 2},  // more blocks of rows than rows of threads that merge them
-                                 {4100, 2, 1, 2}})
-    for (const float offset : {0.0f, 100.0f}) {
-      CAPTURE(s.samples, s.positions, s.channels, s.group, offset);
-      const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
-      Floats x(random_tensor(size, 1, offset)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
-          running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
-          mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)),
-          inferred(nan_tensor(size)), grad_y(random_tensor(size, 6)), grad_gamma(random_tensor(s.channels, 7)),
-          grad_beta(random_tensor(s.channels, 8)), gamma_moment(random_tensor(s.channels, 9)),
-          beta_moment(random_tensor(s.channels, 10)), grad_x(nan_tensor(size)), in_place(random_tensor(size, 6)),
-          xhat(nan_tensor(size)), sums(nan_tensor(s.samples * s.channels)),
-          products(nan_tensor(s.samples * s.channels));
-      both.run([&](Queue& q) {
-        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{}, running_mean.on(q),
-                           running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
-        batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                             running_mean.on(q), running_variance.on(q), BatchNormTail{}, inferred.on(q));
-        batch_norm_backward(q, s, x.on(q), gamma.on(q), nullptr, mean.on(q), inverse.on(q), grad_y.on(q),
-                            grad_gamma.on(q), grad_beta.on(q), gamma_moment.on(q), beta_moment.on(q), grad_x.on(q));
-        batch_norm_backward(q, s, x.on(q), gamma.on(q), nullptr, mean.on(q), inverse.on(q), in_place.on(q),
-                            grad_gamma.on(q), grad_beta.on(q), nullptr, nullptr, in_place.on(q));
-        batch_norm_normalised(q, s, x.on(q), nullptr, nullptr, mean.on(q), inverse.on(q), xhat.on(q));
-        batch_norm_sample_gradients(q, s, x.on(q), mean.on(q), inverse.on(q), grad_y.on(q), sums.on(q), products.on(q));
-      });
-      // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
-      const double condition = offset == 0 ? 4 : 400;
-      const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = condition};
-      CHECK(mean.difference(tolerance) == "");
-      CHECK(inverse.difference(tolerance) == "");
-      CHECK(running_mean.difference(tolerance) == "");
-      CHECK(running_variance.difference(tolerance) == "");
-      CHECK(y.difference(tolerance) == "");
-      CHECK(inferred.difference(tolerance) == "");
-      CHECK(grad_gamma.difference(tolerance) == "");
-      CHECK(grad_beta.difference(tolerance) == "");
-      CHECK(gamma_moment.difference(tolerance) == "");
-      CHECK(beta_moment.difference(tolerance) == "");
-      // grad_x is what two means leave of scale grad_y, which for two samples of one position is almost nothing.
-      double whole = 0, left = 0;
-      for (int64_t i = 0; i < size; ++i) {
-        const int64_t c = i % s.channels, statistic = i / (s.channels * s.positions * s.group) * s.channels + c;
-        const double scale = double{gamma.on_cpu()[c]} * inverse.on_cpu()[statistic];
-        whole += std::pow(scale * grad_y.on_cpu()[i], 2);
-        left += std::pow(grad_x.on_cpu()[i], 2);
-      }
-      const double cancelled = left > 0 ? std::fmax(1, std::sqrt(whole / left)) : 1;
-      CHECK(grad_x.difference({.terms = tolerance.terms, .condition = condition * cancelled}) == "");
-      CHECK(in_place.on_cuda() == grad_x.on_cuda());
-      CHECK(xhat.difference(tolerance) == "");
-      CHECK(sums.difference(tolerance) == "");
-      CHECK(products.difference(tolerance) == "");
-    }
-}
-
-TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
-  BothQueues both;
-  for (const BatchNormShape& s : {BatchNormShape{2, 1, 3, 2}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}}) {
-    CAPTURE(s.samples, s.positions, s.channels, s.group);
-    const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
-    Floats x(random_tensor(size, 1)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
-        running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
-        mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)), sum(random_tensor(size, 8)),
-        inferred(nan_tensor(size)), again(nan_tensor(size)), grad_y(random_tensor(size, 6)),
-        parameters(random_tensor(4 * s.channels, 7)), grad_x(nan_tensor(size));
-    both.run([&](Queue& q) {
-      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{nullptr, true},
-                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
-      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormTail{sum.on(q), true},
-                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), sum.on(q));
-      batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                           running_mean.on(q), running_variance.on(q), BatchNormTail{sum.on(q), true}, inferred.on(q));
-      batch_norm_normalised(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), again.on(q));
-      float* const p = parameters.on(q);
-      batch_norm_backward(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), grad_y.on(q), p,
-                          p + s.channels, p + 2 * s.channels, p + 3 * s.channels, grad_x.on(q));
-    });
-    const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = 4};
-    for (const Floats* values : {&y, &sum, &inferred, &again, &parameters, &grad_x})
-      CHECK(values->difference(tolerance) == "");
-  }
 }
