@@ -31,7 +31,7 @@ struct Arguments {
   BandwidthOptions bandwidth_options;
   LayerOptions layer_options;
   StepOptions step_options;
-  int threads = 0, rounds = 15;
+  int threads = 0, rounds = 15, only_steps = 0;
 };
 
 void print_header(const Json& machine, bool markdown) {
@@ -57,7 +57,10 @@ int run_benchmarks(const Arguments& arguments) {
   if (emulated) fmt::print("\nThe device is emulated on the processor: its times say nothing about a GPU.\n");
   DeviceSizes sizes;
   if (emulated) sizes = DeviceSizes::tiny();
-  if (device.backend == Backend::cpu) sizes.copied_floats = int64_t{1} << 27;
+  if (device.backend == Backend::cpu) {
+    sizes.copied_floats = int64_t{1} << 27;
+    sizes.activations = arguments.layer_options.batch;
+  }
   Json report = {{"machine", machine}};
   const auto add = [&](const Section& section) {
     print_section(section, arguments.markdown);
@@ -69,10 +72,13 @@ int run_benchmarks(const Arguments& arguments) {
   LayerOptions layer_options = arguments.layer_options;
   BandwidthOptions bandwidth_options = arguments.bandwidth_options;
   layer_options.sizes = bandwidth_options.sizes = sizes;
-  if (emulated) bandwidth_options.parameters = 4096;
   if (arguments.bandwidth) add(measure_bandwidth(bandwidth_options));
   for (const std::string& network : arguments.layers) add(measure_layers(network, layer_options));
-  for (const std::string& network : arguments.steps) add(measure_steps(network, arguments.step_options));
+  for (const std::string& network : arguments.steps)
+    if (arguments.only_steps > 0)
+      run_steps(network, arguments.step_options, arguments.only_steps);
+    else
+      add(measure_steps(network, arguments.step_options));
   int broken = 0;
   if (!arguments.bars.empty()) {
     const Verdict verdict = check_bars(report, arguments.bars, emulated);
@@ -107,6 +113,8 @@ int run(int argc, char** argv) {
       ->check(network);
   app.add_option("--variants", arguments.step_options.variants, "Of --steps, beside the plain step [all]")
       ->check(CLI::IsMember(step_variants()));
+  app.add_option("--only-steps", arguments.only_steps, "Of --steps: run so many of each variant and measure nothing")
+      ->check(CLI::PositiveNumber);
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--precision", arguments.precision, "Of a CUDA device: fp32, tf32 or bf16 [tf32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
@@ -135,7 +143,6 @@ int run(int argc, char** argv) {
   arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
   arguments.bandwidth_options.threads = arguments.threads;
   arguments.bandwidth_options.rounds = arguments.rounds;
-  arguments.bandwidth_options.batch = arguments.layer_options.batch;
   return run_benchmarks(arguments);
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
-#include <cstdlib>
 
 #include "apps/checkpoint.h"
 #include "apps/interrupt.h"
@@ -43,12 +42,6 @@ Json with_newer_keys(const Json& config, const Extensions& extensions) {
 std::optional<Json> read_if_there(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return {};
   return parse_json(read_file(path), path.string());
-}
-
-// NSGD_GRAPH=0: a device runs every step op by op.
-bool graphs_wanted() {
-  const char* value = std::getenv("NSGD_GRAPH");
-  return !value || std::string_view(value) != "0";
 }
 
 // Sums of a metric over some steps.

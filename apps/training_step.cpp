@@ -1,11 +1,18 @@
 #include "apps/training_step.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
+#include <string_view>
 
 #include "optim/group_statistics.h"
 
 namespace noisysgd {
+
+bool graphs_wanted() {
+  const char* value = std::getenv("NSGD_GRAPH");
+  return !value || std::string_view(value) != "0";
+}
 
 TrainingStep::TrainingStep(Context& context, const Regime& regime, uint64_t seed, Model& model, const Loader& data,
                            WeightAverage* average, bool graphs)

@@ -22,6 +22,9 @@ struct StepPlan {
   bool layers = false;  // the Fisher statistics of every layer, into layer_sums
 };
 
+// False under NSGD_GRAPH=0: a device runs every step op by op.
+bool graphs_wanted();
+
 class TrainingStep {
  public:
   // All must outlive the step; average may be null. graphs: false issues every step op by op.

@@ -165,8 +165,14 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
   if (shape.batch == 0) return;
   // The own tensor-core kernels read every operand once and form no matrix of patches: they go first.
   const bool by_tiles = conv_route(shape, SecondMoment::none, queue.precision()) == ConvRoute::tiles;
-  if (by_tiles && by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y)) return;
+  if (by_tiles && conv_backward_weight_cudnn(queue, shape, x, grad_y, grad_weight)) return;
   cuda::conv_sample_sums(queue, shape, x, grad_y, {}, grad_weight);
+}
+
+bool conv_backward_weight_cudnn(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+                                float* grad_weight) {
+  check(shape);
+  return shape.batch > 0 && by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -10,7 +10,8 @@ Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--quick]
 
 Builds the cuda preset, or takes the built folder BUILD (of this tree, for machines without nvcc); then runs all tests
 of the label gpu, of which none may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
-noisysgd-bench on the device against the bars of apps/bench/cuda_bars.json. Writes report.json, report.md and the logs to FOLDER
+noisysgd-bench on the device, at tf32 and bf16, against the bars of apps/bench/cuda_bars.json; and sets a replayed step
+against the times of its kernels where ncu is installed. Writes report.json, report.md and the logs to FOLDER
 [build/gpu_check]. --quick measures small networks alone, as a test of this script does on the emulated device.
 Exit status: 0 if all passed, 1 if not, 2 if only a bar was broken.
 HELP
@@ -26,7 +27,7 @@ while (($#)); do
 done
 mkdir -p "$report"
 report=$(cd -- "$report" && pwd)
-rm -f "$report"/*.log "$report"/report.* "$report"/bench.* "$report"/tests.xml
+rm -f "$report"/*.log "$report"/report.* "$report"/bench*.{json,md} "$report"/{tests.xml,kernels.json,ncu.csv}
 
 if [[ -z $folder ]]; then
   "$root/scripts/install_packages.sh"
@@ -54,7 +55,7 @@ only=()
 if ((quick)); then
   only=(--tests-regex '^emulator on cuda:.*(shuffles|votes)')
 fi
-ctest --test-dir "$folder" --label-regex '^gpu$' "${only[@]}" --parallel 4 \
+ctest --test-dir "$folder" --label-regex '^gpu$' "${only[@]}" --parallel 6 \
   --output-junit "$report/tests.xml" --output-on-failure >"$report/tests.log" 2>&1 || status=$?
 count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report/tests.xml" 2>/dev/null | head -n 1; }
 tests=$(count tests) failures=$(count failures) disabled=$(count disabled) skipped=$(count skipped)
@@ -93,39 +94,73 @@ for tool in memcheck racecheck; do
   fi
 done
 
+# bench PRECISION NAME OPTION…: writes NAME.json, NAME.md and NAME.log; bars tells whether one was broken.
+bars=0
+bench() {
+  local precision=$1 name=$2 status=0
+  shift 2
+  "$folder/apps/noisysgd-bench" --device cuda --precision "$precision" "$@" --markdown --bars "$root/apps/bench/cuda_bars.json" \
+    --json "$report/$name.json" >"$report/$name.md" 2>"$report/$name.log" || status=$?
+  case $status in
+    0) result "noisysgd-bench, $precision" passed "" ;;
+    2) bars=1 && result "bars, $precision" broken "$(tail -n 1 "$report/$name.log")" ;;
+    *) result "noisysgd-bench, $precision" failed "$(tail -n 1 "$report/$name.log")" ;;
+  esac
+}
+exact="diag-F exact + noise" spatial="diag-F spatial + noise"
 if ((quick)); then
-  what=(--layers mlp --layer-batch 2 --steps mlp --batch 2 --rounds 9)
+  profiled=mlp batch=2
+  bench tf32 bench --ceilings --bandwidth --layers mlp --layer-batch 2 --steps mlp --batch 2 --rounds 9 --variants "$exact" "$spatial"
+  bench bf16 bench_bf16 --steps mlp --batch 2 --rounds 1 --variants plain
 else
-  what=(--layers resnet44 vgg16 --layer-batch 1024 --steps mlp lenet alexnet resnet44 vgg16 --batch 4096 --rounds 15)
+  profiled=resnet44 batch=4096
+  bench tf32 bench --ceilings --bandwidth --layers resnet44 vgg16 --layer-batch 4096 --rounds 11 \
+    --steps mlp lenet alexnet resnet44 vgg16 --batch 4096 --variants "$exact" "$spatial"
+  bench bf16 bench_bf16 --layers resnet44 vgg16 --layer-batch 4096 --rounds 9 \
+    --steps alexnet resnet44 vgg16 --batch 4096 --variants "$exact"
 fi
-status=0
-"$folder/apps/noisysgd-bench" --device cuda --ceilings --bandwidth "${what[@]}" --markdown \
-  --variants "diag-F exact + noise" "diag-F spatial + noise" --bars "$root/apps/bench/cuda_bars.json" \
-  --json "$report/bench.json" >"$report/bench.md" 2>"$report/bench.log" || status=$?
-case $status in
-  0) result "noisysgd-bench" passed "" ;;
-  2) result "bars" broken "$(tail -n 1 "$report/bench.log")" ;;
-  *) result "noisysgd-bench" failed "$(tail -n 1 "$report/bench.log")" ;;
+
+# The replayed step against the sum of its kernels' times. They are profiled op by op: the same kernels in the same
+# memory. The third step is the second of its kind, as the one that a graph is recorded from.
+at_most=1.10
+profile() {
+  local status=0 remark state=passed
+  NSGD_GRAPH=0 timeout 60 ncu --metrics gpu__time_duration.sum --clock-control none --cache-control none --csv \
+    --log-file "$report/ncu.csv" "$folder/apps/noisysgd-bench" --device cuda --precision tf32 --steps "$profiled" \
+    --batch "$batch" --variants plain --only-steps 3 >"$report/ncu.log" 2>&1 || status=$?
+  if grep -qs ERR_NVGPUCTRPERM "$report/ncu.csv" "$report/ncu.log"; then
+    result "step over its kernels" "not run" "ncu may not read this GPU's counters (ERR_NVGPUCTRPERM)"
+  elif ((status == 124)); then
+    result "step over its kernels" "not run" "ncu was not done in 60 s"
+  elif ((status != 0)); then
+    result "step over its kernels" failed "ncu: exit status $status, $(tail -qn 1 "$report/ncu.log" "$report/ncu.csv" 2>/dev/null | tail -n 1)"
+  elif ! remark=$("$root/scripts/kernel_times.py" "$report/ncu.csv" 3 "$report/bench.json" "$profiled" "$report/kernels.json" 2>&1); then
+    result "step over its kernels" failed "$(tail -n 1 <<<"$remark")"
+  else
+    if grep -q '"emulated": "yes"' "$report/bench.json"; then
+      state='not judged'
+    elif ! awk -v ratio="${remark##* }" -v bar="$at_most" 'BEGIN { exit !(ratio <= bar) }'; then
+      state=broken bars=1
+    fi
+    result "step over its kernels" "$state" "$remark (bar: $at_most)"
+  fi
+}
+if command -v ncu >/dev/null; then
+  profile
+else
+  result "step over its kernels" "not run" "ncu is not on this machine"
+fi
+# Counted by a test, between two reads of the log.
+waits='apps on cuda:a steady step makes the host wait for nothing and asks for no memory'
+case $(grep -F "name=\"$waits\"" "$report/tests.xml" 2>/dev/null | sed -E 's/.* status="([a-z]*)".*/\1/') in
+  run) result "host waits of steady steps" passed "0, by the test \"$waits\"" ;;
+  '') result "host waits of steady steps" "not run" "\"$waits\" is not among the tests that were run" ;;
+  *) result "host waits of steady steps" failed "the test \"$waits\"" ;;
 esac
 
 gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit --format=csv,noheader 2>/dev/null | head -n 1 || true)
 commit=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)
-python3 - "$report" "$commit" "$gpu" <(printf '%s\n' "${results[@]}") <<'PYTHON'
-import json, pathlib, sys
-
-folder, commit, gpu, results = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-checks = [dict(zip(("check", "state", "remark"), line.rstrip("\n").split("\t"))) for line in open(results)]
-bench = folder / "bench.json"
-report = {"commit": commit, "nvidia_smi": gpu or None, "checks": checks,
-          "benchmark": json.loads(bench.read_text()) if bench.exists() else None}
-(folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-lines = ["# GPU check", "", f"- commit: {commit}",
-         f"- GPU, driver, SM clock, its maximum, memory clock, power limit: {gpu or 'nvidia-smi does not say'}", "",
-         "| check | state | remark |", "|---|---|---|"]
-lines += [f"| {c['check']} | {c['state']} | {c['remark']} |" for c in checks]
-tables = folder / "bench.md"
-(folder / "report.md").write_text("\n".join(lines) + "\n\n" + (tables.read_text() if tables.exists() else ""))
-PYTHON
+"$root/scripts/gpu_report.py" "$report" "$commit" "$gpu" <(printf '%s\n' "${results[@]}")
 echo "The report is $report/report.md and report.json"
 ((failed == 0)) || exit 1
-((status == 0)) || exit 2
+((bars == 0)) || exit 2

@@ -10,8 +10,6 @@ namespace noisysgd::bench {
 struct BandwidthOptions {
   Device device;
   int threads = 0, rounds = 9;
-  int64_t parameters = 14'720'000;  // VGG16's
-  int64_t batch = 4096;             // of a 32x32x16 activation in ghost batches of 128
   DeviceSizes sizes;
 };
 

@@ -19,14 +19,17 @@ bool in_range(const Json& bar, const char* key, int64_t value) {
 }
 
 std::vector<double> layer_ratios(const Json& bar, const Json& network) {
+  const std::string over = bar.value("over", "plain");
+  NSGD_CHECK(over == "plain" || over == "cudnn", "over \"{}\": expected plain or cudnn", over);
+  const char* const ratio = over == "cudnn" ? "ratio_to_cudnn" : "ratio";
   std::vector<double> values;
   for (const Json& layer : network.at("layers")) {
     const auto output = layer.at("output").get<std::vector<int64_t>>();
     const Json& operations = layer.at("operations");
     const auto operation = operations.find(bar.at("operation").get<std::string>());
-    if (output.size() != 3 || operation == operations.end() || !operation->contains("ratio")) continue;
+    if (output.size() != 3 || operation == operations.end() || !operation->contains(ratio)) continue;
     if (in_range(bar, "channels", output[2]) && in_range(bar, "positions", output[0] * output[1]))
-      values.push_back(operation->at("ratio"));
+      values.push_back(operation->at(ratio));
   }
   return values;
 }
@@ -64,6 +67,7 @@ std::string subject(const Json& bar) {
   std::string text = bar.at("section");
   for (const char* key : {"network", "variant", "operation"})
     if (bar.contains(key)) text += ", " + bar.at(key).get<std::string>();
+  if (bar.value("over", "") == "cudnn") text += " over cuDNN's weight gradient";
   for (const char* key : {"channels", "positions"})
     if (bar.contains(key)) text += fmt::format(", {} {}", key, bar.at(key).dump());
   return text;

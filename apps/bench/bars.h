@@ -1,7 +1,8 @@
 // Bars that measured ratios must keep, from a JSON file: {"bars": [{"goal": "G4", "section": "steps", "network":
 // "resnet44", "variant": "diag-F exact + noise", "at_most": 1.15}, …]}. Sections: "layers" (an operation's time over
-// the plain weight gradient's; "channels" and "positions" are ranges [from, to] of the convolution's output), "steps"
-// (time over the plain step's) and "bandwidth" (share of copying, "at_least"). "network" may be left out.
+// the plain weight gradient's, or with "over": "cudnn" over cuDNN's; "channels" and "positions" are ranges [from, to]
+// of the convolution's output), "steps" (time over the plain step's) and "bandwidth" (share of copying, "at_least").
+// "network" may be left out.
 #pragma once
 
 #include <string>

@@ -10,6 +10,7 @@
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
 #include "core/tensor.h"
+#include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/gemm.h"
 #include "kernels/random.h"
@@ -25,8 +26,10 @@ using kernels::Transpose;
 struct Operation {
   Case run;
   double products;
-  std::string compared_to = {};  // the operation whose time the ratio column divides by
+  bool compared = false;  // with the weight gradients
 };
+
+constexpr const char *plain = "weight gradient", *by_cudnn = "weight gradient, cuDNN";
 
 Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
   Tensor tensor(context, {elements});
@@ -41,40 +44,49 @@ ConvShape conv_shape(const GraphNode& node, const Shape& input, int64_t batch) {
           kernel[1], stride[0], stride[1], padding[0], padding[1]};
 }
 
-std::vector<Operation> conv_operations(Context& context, const ConvShape& s) {
+std::vector<Operation> conv_operations(Context& context, const ConvShape& s, bool has_bias) {
   const Tensor x = random_tensor(context, s.batch * s.height * s.width * s.in_channels, 0), grad_x(context, x.shape());
   const Tensor y = random_tensor(context, s.batch * s.positions() * s.out_channels, 1), out(context, y.shape());
-  const Tensor weight = random_tensor(context, s.weights(), 2), bias = zeros(context, {s.out_channels});
+  const Tensor weight = random_tensor(context, s.weights(), 2),
+               bias = has_bias ? zeros(context, {s.out_channels}) : Tensor();
   const Tensor sum = zeros(context, weight.shape()), square = zeros(context, weight.shape());
   auto& queue = context.queue;
-  const std::string plain = "weight gradient";
-  return {
-      {{"forward", [=, &queue] { kernels::conv_forward(queue, s, x.f32(), weight.f32(), bias.f32(), out.f32()); }}, 1},
+  std::vector<Operation> operations{
+      {{"forward",
+        [=, &queue] {
+          kernels::conv_forward(queue, s, x.f32(), weight.f32(), has_bias ? bias.f32() : nullptr, out.f32());
+        }},
+       1},
       {{"data gradient", [=, &queue] { kernels::conv_backward_data(queue, s, weight.f32(), y.f32(), grad_x.f32()); }},
        1},
       {{plain, [=, &queue] { kernels::conv_backward_weight(queue, s, x.f32(), y.f32(), sum.f32()); }}, 1},
       {{"weight gradient, direct",
         [=, &queue] { kernels::conv_backward_weight_direct(queue, s, x.f32(), y.f32(), sum.f32()); }},
        1,
-       plain},
+       true},
       {{"with second moment, exact",
         [=, &queue] { kernels::conv_second_moment_exact(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
        1,
-       plain},
+       true},
       {{"with second moment, spatial",
         [=, &queue] { kernels::conv_second_moment_spatial(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
        2,
-       plain},
+       true},
   };
+  const auto library = [=, &queue] {
+    return kernels::conv_backward_weight_cudnn(queue, s, x.f32(), y.f32(), sum.f32());
+  };
+  if (library()) operations.insert(operations.begin() + 3, {{by_cudnn, library}, 1});  // behind the plain one
+  return operations;
 }
 
-std::vector<Operation> linear_operations(Context& context, int64_t samples, int64_t inputs, int64_t outputs) {
+std::vector<Operation> linear_operations(Context& context, int64_t samples, int64_t inputs, int64_t outputs,
+                                         bool has_bias) {
   const Tensor x = random_tensor(context, samples * inputs, 0), grad_x(context, x.shape());
   const Tensor y = random_tensor(context, samples * outputs, 1), out(context, y.shape());
-  const Tensor weight = random_tensor(context, inputs * outputs, 2);
+  const Tensor weight = random_tensor(context, inputs * outputs, 2), bias = zeros(context, {outputs});
   const Tensor sum = zeros(context, weight.shape()), square = zeros(context, weight.shape());
   auto& queue = context.queue;
-  const std::string plain = "weight gradient";
   const auto gradient = [=, &queue] {
     kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1, y.f32(), x.f32(), 1, sum.f32());
   };
@@ -83,6 +95,7 @@ std::vector<Operation> linear_operations(Context& context, int64_t samples, int6
         [=, &queue] {
           kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1, x.f32(), weight.f32(), 0,
                         out.f32());
+          if (has_bias) kernels::bias_add(queue, samples, outputs, bias.f32(), out.f32());
         }},
        1},
       {{"data gradient",
@@ -98,7 +111,7 @@ std::vector<Operation> linear_operations(Context& context, int64_t samples, int6
           kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), y.f32(), square.f32());
         }},
        2,
-       plain},
+       true},
   };
 }
 
@@ -113,20 +126,22 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
   const std::string ceiling =
       on_device ? fmt::format("of a {0}x{0}x{0} product at {1}", options.sizes.gemm_order, name_of(options.precision))
                 : fmt::format("the measured FMA peak of {} thread(s)", context.queue.threads());
-  Section section{.title = fmt::format("Layers: {}, batch {}", network, options.batch),
-                  .note = fmt::format("Medians of {} alternating rounds; the peak, {:.1f} GFLOP/s, is {}. "
-                                      "Ratio: time over that of the plain weight gradient.",
-                                      options.rounds, peak * 1e-9, ceiling),
-                  .table = TextTable(
-                      {"layer", "operation", "ms", "p5 – p95", "GFLOP/s", "% of peak", "ratio"},
-                      {TextTable::Align::left, TextTable::Align::left, TextTable::Align::right, TextTable::Align::right,
-                       TextTable::Align::right, TextTable::Align::right, TextTable::Align::right}),
-                  .key = "layers",
-                  .json = {{"network", network},
-                           {"batch", options.batch},
-                           {"precision", name_of(options.precision)},
-                           {"peak_flops_per_second", peak},
-                           {"layers", Json::array()}}};
+  std::vector<std::string> columns{"layer", "operation", "ms", "p5 – p95", "GFLOP/s", "% of peak", "ratio"};
+  if (on_device) columns.push_back("ratio to cuDNN");
+  std::vector<TextTable::Align> alignment(columns.size(), TextTable::Align::right);
+  alignment[0] = alignment[1] = TextTable::Align::left;
+  Section section{
+      .title = fmt::format("Layers: {}, batch {}", network, options.batch),
+      .note = fmt::format("Medians of {} alternating rounds; the peak, {:.1f} GFLOP/s, is {}. "
+                          "Ratio: time over that of the plain weight gradient{}.",
+                          options.rounds, peak * 1e-9, ceiling, on_device ? "; to cuDNN: over that of cuDNN's" : ""),
+      .table = TextTable(columns, alignment),
+      .key = "layers",
+      .json = {{"network", network},
+               {"batch", options.batch},
+               {"precision", name_of(options.precision)},
+               {"peak_flops_per_second", peak},
+               {"layers", Json::array()}}};
 
   const std::unique_ptr<Layer> layer = make_network(network);
   Graph graph{layer->input_shape(), classes, {}};
@@ -136,8 +151,11 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
     const Shape input = outputs.at(node.inputs.front());
     outputs[node.name] = node.output;
     std::vector<Operation> operations;
-    if (node.type == "conv2d") operations = conv_operations(context, conv_shape(node, input, options.batch));
-    if (node.type == "linear") operations = linear_operations(context, options.batch, input[0], node.output[0]);
+    const auto has_bias = [&] { return node.attributes.at("bias").get<bool>(); };
+    if (node.type == "conv2d")
+      operations = conv_operations(context, conv_shape(node, input, options.batch), has_bias());
+    if (node.type == "linear")
+      operations = linear_operations(context, options.batch, input[0], node.output[0], has_bias());
     if (operations.empty()) continue;
 
     std::vector<Case> cases;
@@ -149,16 +167,26 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
     for (size_t i = 0; i < operations.size(); ++i) {
       const Operation& operation = operations[i];
       const double rate = operation.products * static_cast<double>(node.flops * options.batch) / times[i].median();
-      std::string ratio;
+      std::string ratios[2];
       Json entry = {{"seconds", times[i].json()}, {"flops_per_second", rate}};
-      if (!operation.compared_to.empty()) {
-        const double value = times[i].ratio(*by_name.at(operation.compared_to));
-        ratio = fmt::format("{:.2f}", value);
-        entry["ratio"] = value;
+      const std::pair<const char*, const char*> bases[] = {{"ratio", plain}, {"ratio_to_cudnn", by_cudnn}};
+      for (size_t base = 0; base < std::size(bases); ++base) {
+        const auto& [key, name] = bases[base];
+        const bool compared = operation.compared || (base == 1 && operation.run.name == plain);
+        if (!compared || !by_name.contains(name)) continue;
+        const double value = times[i].ratio(*by_name.at(name));
+        ratios[base] = fmt::format("{:.2f}", value);
+        entry[key] = value;
       }
-      section.table.add_row({i == 0 ? fmt::format("{} {} → {}", node.name, input.text(), node.output.text()) : "",
-                             operation.run.name, milliseconds(times[i].median()), times[i].spread(),
-                             fmt::format("{:.1f}", rate * 1e-9), fmt::format("{:.0f}", 100 * rate / peak), ratio});
+      std::vector<std::string> row{i == 0 ? fmt::format("{} {} → {}", node.name, input.text(), node.output.text()) : "",
+                                   operation.run.name,
+                                   milliseconds(times[i].median()),
+                                   times[i].spread(),
+                                   fmt::format("{:.1f}", rate * 1e-9),
+                                   fmt::format("{:.0f}", 100 * rate / peak),
+                                   ratios[0]};
+      if (on_device) row.push_back(ratios[1]);
+      section.table.add_row(row);
       measured["operations"][operation.run.name] = std::move(entry);
     }
     section.json["layers"].push_back(std::move(measured));

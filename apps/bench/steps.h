@@ -1,6 +1,7 @@
 // Whole training steps (zero the sums, accumulate over micro-batches, noisy SGD step) of one network: plain, and with
-// each kind of noise that has a cost of its own; and what the loader does for a batch. Time is measured in turns within
-// one process, memory before that in a fresh context per variant.
+// each kind of noise that has a cost of its own; and what the loader does for a batch. On a device the steps are the
+// trainer's, replayed as graphs if NSGD_GRAPH does not forbid it. Time is measured in turns within one process, memory
+// before that in a fresh context per variant.
 #pragma once
 
 #include <string>
@@ -22,6 +23,8 @@ struct StepOptions {
 };
 
 std::vector<std::string> step_variants();
+// Runs so many steps of each variant and measures nothing: for a profiler.
+void run_steps(const std::string& network, const StepOptions& options, int steps);
 Section measure_steps(const std::string& network, const StepOptions& options);
 
 }  // namespace noisysgd::bench

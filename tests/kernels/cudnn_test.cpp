@@ -122,6 +122,7 @@ TEST_CASE("a library that is not there is named, as an error where it was asked 
   Queue queue({Backend::cuda});
   CHECK(queue.cuda().cudnn() == nullptr);
   CHECK(queue.cuda().convolutions() == "own kernels (NSGD_CUDNN=off)");
+  CHECK_FALSE(conv_backward_weight_cudnn(queue, shapes[0], nullptr, nullptr, nullptr));
 }
 
 namespace {

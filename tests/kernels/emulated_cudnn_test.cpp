@@ -54,6 +54,18 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   CHECK(executions(second) == 3 * 2 + 2 * 4 + 1);  // engines 1, 28 and 0 are probed, which leaves out 1
   CHECK(emulation::cudnn_use().last_engine != 1);
 
+  // A weight gradient that own kernels form is cuDNN's where it is asked for.
+  second.set_precision(Precision::tf32);
+  const ConvShape narrow{2, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1};
+  Floats images(random_tensor(8192, 4)), gradients(random_tensor(8192, 5)), own(random_tensor(narrow.weights(), 6)),
+      library(random_tensor(narrow.weights(), 6));
+  const int64_t before = emulation::cudnn_use().executions;
+  conv_backward_weight(second, narrow, images.on(second), gradients.on(second), own.on(second));
+  CHECK(emulation::cudnn_use().executions == before);
+  REQUIRE(conv_backward_weight_cudnn(second, narrow, images.on(second), gradients.on(second), library.on(second)));
+  CHECK(emulation::cudnn_use().executions > before);
+  CHECK(relative_error(library.on_cuda(), to_double(own.on_cuda())) < 1e-3);
+
   // Rows that begin anywhere are left to the own kernels.
   const int64_t unaligned = emulation::cudnn_use().executions;
   Floats larger(random_tensor(129, 3));
