@@ -5,7 +5,10 @@
 
 namespace noisysgd::kernels {
 
-CudaState::CudaState(int device_index) : device_index_(device_index) {
+CudaState::CudaState(int device_index, Empty) : device_index_(device_index) {}
+
+// Made on an empty state, so that the destructor runs if one of the steps fails.
+CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   const std::string reason = cuda::why_unusable(device_index);
   NSGD_CHECK(reason.empty(), "device cuda:{}: {}", device_index, reason);
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));

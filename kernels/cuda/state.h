@@ -38,6 +38,9 @@ class CudaState {
   int64_t waits() const { return waits_; }
 
  private:
+  struct Empty {};
+  CudaState(int device_index, Empty);  // holds nothing yet
+
   int device_index_;
   int multiprocessors_ = 0;
   int64_t waits_ = 0;
