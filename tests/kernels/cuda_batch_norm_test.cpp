@@ -79,7 +79,8 @@ TEST_CASE("batch normalisation agrees on both devices") {
 
 TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
   BothQueues both;
-  for (const BatchNormShape& s : {BatchNormShape{2, 1, 3, 2}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}}) {
+  // Groups of more than two values: of two, grad_x is almost nothing, and rounding all that is left of it.
+  for (const BatchNormShape& s : {BatchNormShape{4, 1, 3, 4}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}}) {
     CAPTURE(s.samples, s.positions, s.channels, s.group);
     const int64_t size = s.samples * s.positions * s.channels, statistics = s.groups() * s.channels;
     Floats x(random_tensor(size, 1)), gamma(random_tensor(s.channels, 2)), beta(random_tensor(s.channels, 3)),
