@@ -8,6 +8,7 @@
 #include "kernels/cuda/conv_window.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/vector.h"
 #include "kernels/gemm.h"
 #include "kernels/scratch.h"
 
@@ -50,8 +51,6 @@ void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const 
   if (second_moment) linear_second_moment(queue, rows, s.out_channels, taps, x, grad_y, second_moment);
 }
 
-bool aligned(const float* pointer) { return reinterpret_cast<uintptr_t>(pointer) % (4 * sizeof(float)) == 0; }
-
 const ConvKernel& kernel_for(const ConvShape& shape, SecondMoment statistic, Precision precision, bool by_chunks) {
   if (by_chunks) {
     if (const ConvKernel* kernel = conv_window(shape, statistic, precision)) return *kernel;
@@ -81,7 +80,7 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment statisti
   if (shape.batch == 0) return;
   const bool centered = statistic == SecondMoment::centered;
   const bool products = !centered && conv_route(shape, statistic, queue.precision()) == ConvRoute::matrix_product;
-  const bool by_chunks = aligned(request.x) && aligned(request.grad_y);
+  const bool by_chunks = aligned_vector<4>(request.x) && aligned_vector<4>(request.grad_y);
   const ConvKernel& kernel =
       centered || products ? conv_tiles(shape) : kernel_for(shape, statistic, queue.precision(), by_chunks);
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;

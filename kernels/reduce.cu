@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
 
 namespace noisysgd::kernels::cuda {
@@ -28,16 +29,9 @@ struct Share {
 __global__ void __launch_bounds__(block_threads)
     tensor_sums_kernel(const __grid_constant__ TensorTable table, Share* shares) {
   const int64_t piece = blockIdx.x;
-  int low = 0, high = table.count - 1;  // the first tensor that ends behind this piece
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (piece < table.end[middle])
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  const SummedTensor& tensor = table.tensors[low];
-  const int64_t first = (piece - (low == 0 ? 0 : table.end[low - 1])) * piece_size;
+  const PiecePlace place = place_of_piece(table.end, table.count, piece, piece_size);
+  const SummedTensor& tensor = table.tensors[place.array];
+  const int64_t first = place.first;
   const int64_t last = first + piece_size < tensor.n ? first + piece_size : tensor.n;
   double sum = 0, sum_of_squares = 0;
   for (int64_t i = first + threadIdx.x; i < last; i += block_threads) {

@@ -3,6 +3,7 @@
 #include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
 
 namespace noisysgd::kernels::cuda {
@@ -125,19 +126,11 @@ __global__ void __launch_bounds__(block_threads)
     sgd_step_kernel(const __grid_constant__ SegmentTable table, SgdHyperparameters hyperparameters, double* norms) {
   if (hyperparameters.halted.read() != 0) return;
   const int64_t piece = blockIdx.x;
-  int low = 0, high = table.count - 1;  // the first segment that ends behind this piece
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (piece < table.end[middle])
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  const SgdSegment& segment = table.segments[low];
-  const int64_t first = (piece - (low == 0 ? 0 : table.end[low - 1])) * piece_size;
+  const PiecePlace place = place_of_piece(table.end, table.count, piece, piece_size);
+  const SgdSegment& segment = table.segments[place.array];
   NormSums sums;
   for (int step = 0; step < elements_per_thread / 4; ++step) {
-    const int64_t i = first + 4 * (int64_t{step} * block_threads + threadIdx.x);
+    const int64_t i = place.first + 4 * (int64_t{step} * block_threads + threadIdx.x);
     if (i < segment.n) step_four(segment, hyperparameters, i, sums);
   }
   if (!norms) return;

@@ -1,6 +1,7 @@
 // Test data from Philox: the same on every machine, different for every `tensor`.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -24,6 +25,12 @@ inline std::vector<int32_t> random_integers(int64_t n, uint32_t tensor, uint32_t
   std::vector<int32_t> values(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i)
     values[i] = static_cast<int32_t>(below_from_word(random_word(stream, static_cast<uint64_t>(i)), bound));
+  return values;
+}
+
+// Rounded to multiples of 1/2, which every format of operands holds, as it does their products.
+inline std::vector<float> halves(std::vector<float> values) {
+  for (float& value : values) value = std::round(2 * value) / 2;
   return values;
 }
 

@@ -43,10 +43,10 @@ MemoryPeak measure_memory(const std::string& network, const Variant& variant, co
   const bool marked = reset_resident_peak();
   Context context(options.device, options.threads);
   context.queue.set_precision(options.precision);
-  const RandomData data = random_data(context, make_network(network)->input_shape(), options.batch);
-  const auto training = make_training(context, network, variant, data, options.micro);
-  for (int i = 0; i < steps_until_steady; ++i) training->step(two_micro_batches(options));
-  training->check();
+  const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
+  Training training(context, network, variant, loader, options.micro);
+  for (int i = 0; i < steps_until_steady; ++i) training.step(two_micro_batches(options));
+  training.check();
   const MemoryUse use = context.allocator.use();
   const size_t workspace = context.queue.workspace_bytes();
   if (options.device.backend == Backend::cuda) return {use.peak + workspace, use.reserved + workspace};
@@ -61,15 +61,13 @@ std::string note(const StepOptions& options) {
   const bool on_device = options.device.backend == Backend::cuda;
   return fmt::format(
       "Medians of {} alternating step{}{}. Memory: peak of tensors plus workspace; in parentheses {}. Time ratios are "
-      "medians over rounds. Loading: gathered from uint8, normalised, colour images cropped and flipped; {} of the "
-      "steps "
-      "above.",
+      "medians over rounds. Loading: gathered from uint8, normalised, colour images cropped and flipped; part of the "
+      "steps above.",
       options.rounds, options.rounds > 1 ? "s" : "",
       !on_device        ? ""
-      : graphs_wanted() ? ", as the trainer runs them, replayed as graphs"
-                        : ", as the trainer runs them, issued op by op",
-      on_device ? "all that the process took of the device for them" : "the process's resident peak",
-      on_device ? "part" : "not part");
+      : graphs_wanted() ? ", replayed as graphs"
+                        : ", issued op by op",
+      on_device ? "all that the process took of the device for them" : "the process's resident peak");
 }
 
 }  // namespace
@@ -84,10 +82,10 @@ void run_steps(const std::string& network, const StepOptions& options, int steps
   for (const Variant& variant : chosen_variants(options)) {
     Context context(options.device, options.threads);
     context.queue.set_precision(options.precision);
-    const RandomData data = random_data(context, make_network(network)->input_shape(), options.batch);
-    const auto training = make_training(context, network, variant, data, options.micro);
-    for (int i = 0; i < steps; ++i) training->step(options.batch);
-    training->check();
+    const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
+    Training training(context, network, variant, loader, options.micro);
+    for (int i = 0; i < steps; ++i) training.step(options.batch);
+    training.check();
     fmt::print("{}, {}: {} step{} done\n", network, variant.name, steps, steps > 1 ? "s" : "");
   }
 }
@@ -101,12 +99,11 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
 
   Context context(options.device, options.threads);
   context.queue.set_precision(options.precision);
-  const Shape image = make_network(network)->input_shape();
-  const RandomData data = random_data(context, image, options.batch);
+  const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
   std::vector<std::unique_ptr<Training>> trainings;
   std::vector<Case> cases;
   for (const Variant& variant : chosen) {
-    trainings.push_back(make_training(context, network, variant, data, options.micro));
+    trainings.push_back(std::make_unique<Training>(context, network, variant, loader, options.micro));
     Training* training = trainings.back().get();
     Case& one = cases.emplace_back(Case{variant.name, [&options, training] { training->step(options.batch); }});
     if (!on_device) one.warm_up = [&options, training] { training->step(two_micro_batches(options)); };
@@ -115,8 +112,6 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
   for (int again = 0; on_device && again < 2; ++again)
     for (const auto& training : trainings)
       for (int i = 0; i < steps_until_steady; ++i) training->step(options.batch);
-  const std::unique_ptr<Loader> own = on_device ? nullptr : random_loader(context, image, options.batch);
-  const Loader& loader = on_device ? *data.loader : *own;
   cases.push_back({"loading the batch", [&options, micro, &loader] {
                      for (int64_t begin = 0; begin < options.batch; begin += micro)
                        loader.shuffled({.offset = begin}, std::min(micro, options.batch - begin), 1);

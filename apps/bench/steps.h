@@ -1,7 +1,6 @@
-// Whole training steps (zero the sums, accumulate over micro-batches, noisy SGD step) of one network: plain, and with
-// each kind of noise that has a cost of its own; and what the loader does for a batch. On a device the steps are the
-// trainer's, replayed as graphs if NSGD_GRAPH does not forbid it. Time is measured in turns within one process, memory
-// before that in a fresh context per variant.
+// Whole training steps of one network, the trainer's own (apps/bench/training.h): plain, and with each kind of noise
+// that has a cost of its own; and what the loader does for a batch. A device replays them as graphs if NSGD_GRAPH does
+// not forbid it. Time is measured in turns within one process, memory before that in a fresh context per variant.
 #pragma once
 
 #include <string>

@@ -71,7 +71,7 @@ struct Affine {
 
 // Of one channel and group. gamma and beta null: 1 and 0.
 __device__ inline Affine affine_of(const float* gamma, const float* beta, const float* mean, const float* inverse_std,
-                            int64_t c, int64_t i) {
+                                   int64_t c, int64_t i) {
   return {mean[i], gamma ? gamma[c] * inverse_std[i] : inverse_std[i], beta ? beta[c] : 0.0f};
 }
 

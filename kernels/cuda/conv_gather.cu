@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/conv_geometry.h"
 #include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/copy_or_zero.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
@@ -53,9 +54,8 @@ __device__ void load_item(const ConvGeometry& g, const float* x, const float* gr
     const int column = i % T::k_tile, t = i / T::k_tile;
     const int32_t k = share.k0 + column;
     const bool inside = exists && k < g.out_channels && first + t < g.out_positions();
-    __pipeline_memcpy_async(channels + t * T::channel_pitch + column,
-                            sample_grad + (inside ? (first + t) * g.out_channels + k : 0), sizeof(float),
-                            inside ? 0 : sizeof(float));
+    copy_or_zero<1>(channels + t * T::channel_pitch + column,
+                    sample_grad + (inside ? (first + t) * g.out_channels + k : 0), inside);
   }
   float* const taps = channels + step_positions * T::channel_pitch;
   int previous = -1;
@@ -71,9 +71,8 @@ __device__ void load_item(const ConvGeometry& g, const float* x, const float* gr
     const int32_t h = row * g.stride_height - g.padding_height + tap.row;
     const int32_t w = out_column * g.stride_width - g.padding_width + tap.column;
     const bool inside = exists && has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
-    __pipeline_memcpy_async(taps + t * T::tap_pitch + column,
-                            sample_x + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), sizeof(float),
-                            inside ? 0 : sizeof(float));
+    copy_or_zero<1>(taps + t * T::tap_pitch + column,
+                    sample_x + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), inside);
   }
 }
 

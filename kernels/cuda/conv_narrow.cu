@@ -1,9 +1,11 @@
 #include "kernels/cuda/conv_narrow.h"
 
+#include "kernels/cuda/copy_or_zero.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/tensor_operands.h"
 #include "kernels/cuda/vector.h"
+#include "kernels/cuda/weight_fragments.h"
 
 // The result is a matrix product of positions and output channels; its depth runs over taps and input channels. All
 // weights stay in registers: a warp holds 9 taps of every input channel for its `columns` output channels. A block
@@ -12,7 +14,7 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int warps = 8, threads = warps * warp_lanes, taps = 9, stages = 2, chunk = 4;
+constexpr int warps = 8, threads = warps * warp_lanes, taps = filter_taps, stages = 2;
 
 template <int channels_, int size_>
 struct Tiling {
@@ -37,17 +39,16 @@ __device__ int place_of(int row, int column, int c) {
 
 // Starts the copies of item `item`; rows outside the image become zero.
 template <class T>
-__device__ void load_item(const float* images, int64_t item, float* stage) {
+__device__ void load_item(const float* images, int32_t item, float* stage) {
   constexpr int chunks = T::band_rows * T::size * T::channels / chunk, per_position = T::channels / chunk;
-  const float* from = images + item / T::bands * T::size * T::size * T::channels;
-  const int row0 = static_cast<int>(item % T::bands) * T::band - 1;
+  const float* from = images + int64_t{item / T::bands} * T::size * T::size * T::channels;
+  const int row0 = item % T::bands * T::band - 1;
 #pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < chunks; i += threads) {
     const int c = i % per_position * chunk, column = i / per_position % T::size, row = i / per_position / T::size;
     const bool inside = row0 + row >= 0 && row0 + row < T::size;
-    __pipeline_memcpy_async(stage + place_of<T>(row, column + 1, c),
-                            from + (inside ? ((row0 + row) * T::size + column) * T::channels + c : 0),
-                            chunk * sizeof(float), inside ? 0 : chunk * sizeof(float));
+    copy_or_zero(stage + place_of<T>(row, column + 1, c),
+                 from + (inside ? ((row0 + row) * T::size + column) * T::channels + c : 0), inside);
   }
 }
 
@@ -74,17 +75,19 @@ __device__ void load_weights(const float* weight, int first_column, Weights<T>& 
         }
 }
 
-// A lane's four operands of 16 columns and 8 channels: column and column + 8, channel c and c + 4.
+// A lane's four operands of 16 columns and 8 channels: column and column + 8, channel c and c + 4. first: its place for
+// channel 0 of the chunk; places of other chunks differ in the bits of the chunk alone.
 template <class T>
-__device__ void load_left(const float* row, int column, int c, uint32_t (&left)[4]) {
+__device__ void load_left(const float* shared, int first, int row, int c, uint32_t (&left)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    left[i] = Tf32::round({row[place_of<T>(0, column, c + i / 2 * 4) + i % 2 * 8 * T::channels]});
+    left[i] =
+        Tf32::round({shared[(first ^ (c + i / 2 * chunk)) + row * T::pitch * T::channels + i % 2 * 8 * T::channels]});
 }
 
 template <class T, bool data_gradient>
 __global__ void __launch_bounds__(threads, 2)
-    conv_narrow_kernel(int64_t items, const float* images, const float* weight, float* result) {
+    conv_narrow_kernel(int32_t items, const float* images, const float* weight, float* result) {
   GPU_DYNAMIC_SHARED(float, shared);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
   const int column_group = warp % T::column_groups, x_tile = warp / T::column_groups % T::x_tiles;
@@ -96,18 +99,23 @@ __global__ void __launch_bounds__(threads, 2)
   }
   Weights<T> weights;
   load_weights<T, data_gradient>(weight, first_column, weights);
+  const auto block = static_cast<int32_t>(blockIdx.x), blocks = static_cast<int32_t>(gridDim.x);
   int stage = 0;
-  load_item<T>(images, blockIdx.x, shared);
+  load_item<T>(images, block, shared);
   __pipeline_commit();
 #pragma unroll 1
-  for (int64_t item = blockIdx.x; item < items; item += gridDim.x, stage ^= 1) {
+  for (int32_t item = block; item < items; item += blocks, stage ^= 1) {
     __pipeline_wait_prior(0);
     __syncthreads();  // the item is here for all, and all are done with the one before
-    if (item + gridDim.x < items) load_item<T>(images, item + gridDim.x, shared + (stage ^ 1) * T::stage_floats);
+    if (item + blocks < items) load_item<T>(images, item + blocks, shared + (stage ^ 1) * T::stage_floats);
     __pipeline_commit();
 
-    const float* const from = shared + stage * T::stage_floats + first_row * T::pitch * T::channels;
-    const int64_t first_position = (item * T::band + first_row) * T::size + x_tile * 16 + group;
+    static_assert(T::stage_floats % T::channels == 0);
+    int first[3];  // of the three columns of taps
+#pragma unroll
+    for (int dx = 0; dx < 3; ++dx)
+      first[dx] = stage * T::stage_floats + place_of<T>(first_row, x_tile * 16 + group + dx, place);
+    const int64_t first_position = (int64_t{item} * T::band + first_row) * T::size + x_tile * 16 + group;
     float* const to = result + first_position * T::channels + first_column + 2 * place;
     float sums[3][T::n_tiles][4];
 #pragma unroll
@@ -121,7 +129,7 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll
         for (int k = 0; k < T::k_steps; ++k) {
           uint32_t left[4];
-          load_left<T>(from + row * T::pitch * T::channels, x_tile * 16 + group + dx, k * 8 + place, left);
+          load_left<T>(shared, first[dx], row, k * 8, left);
 #pragma unroll
           for (int dy = 0; dy < 3; ++dy) {
             const int result_row = row - dy;

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/copy_or_zero.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
@@ -17,7 +18,6 @@ namespace noisysgd::kernels::cuda {
 namespace {
 
 constexpr int side = 2, positions = 4, pairs = positions * (positions + 1) / 2, taps = filter_taps;
-constexpr int chunk = 4;  // floats of one asynchronous copy
 constexpr int64_t blocks_at_work = 132;
 
 // The input position under tap `tap` of output position t, or -1 outside the image.
@@ -51,9 +51,8 @@ __device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_
     for (int i = static_cast<int>(threadIdx.x); i < T::item_samples * positions * per_position; i += T::threads) {
       const int c = i % per_position * chunk, t = i / per_position % positions, s = i / per_position / positions;
       const bool exists = first + s < end;
-      __pipeline_memcpy_async(to + s * pitch + t * tile + c,
-                              from + (exists ? ((first + s) * positions + t) * channels + c : 0), chunk * sizeof(float),
-                              exists ? 0 : chunk * sizeof(float));
+      copy_or_zero(to + s * pitch + t * tile + c, from + (exists ? ((first + s) * positions + t) * channels + c : 0),
+                   exists);
     }
   };
   copy(p.x + c0, p.in_channels, T::c_tile, T::x_pitch, stage);

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/copy_or_zero.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
@@ -20,7 +21,6 @@
 namespace noisysgd::kernels::cuda::window {
 
 constexpr int taps = filter_taps;
-constexpr int chunk = 4;                 // floats of one asynchronous copy
 constexpr int64_t blocks_at_work = 132;  // fixed, so that sums have one order on every device
 constexpr size_t shared_limit = 227 * 1024;
 
@@ -80,10 +80,6 @@ __device__ void visit_chunks(int thread, int chunks, const Body& body) {
 #pragma unroll 1
   for (int i = thread; i < chunks; i += T::group_threads)
     body(i, i / per_column / columns, i / per_column % columns, i % per_column * chunk);
-}
-
-__device__ inline void copy_or_zero(float* to, const float* from, bool copy) {
-  __pipeline_memcpy_async(to, from, chunk * sizeof(float), copy ? 0 : chunk * sizeof(float));
 }
 
 // Starts the copies of item `item` of the group; what lies outside the image or behind the last sample becomes zero.

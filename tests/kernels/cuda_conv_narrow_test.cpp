@@ -26,11 +26,6 @@ ConvShape square(int64_t batch, int64_t size, int64_t channels) {
 
 int64_t elements(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
 
-std::vector<float> halves(std::vector<float> values) {
-  for (float& value : values) value = std::round(2 * value) / 2;
-  return values;
-}
-
 // To the nearest number of 10 fraction bits, ties to even.
 std::vector<float> rounded(std::vector<float> values) {
   for (float& value : values) {

@@ -51,11 +51,6 @@ struct Layer {
 int64_t inputs(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
 int64_t outputs(const ConvShape& s) { return s.batch * s.positions() * s.out_channels; }
 
-std::vector<float> halves(std::vector<float> values) {
-  for (float& value : values) value = std::round(2 * value) / 2;
-  return values;
-}
-
 std::vector<float> plus(float before, const std::vector<double>& values) {
   std::vector<float> result;
   for (const double value : values) result.push_back(static_cast<float>(before + value));

@@ -1,0 +1,30 @@
+// Many arrays in one launch: each is cut into pieces of one size, and the pieces of all are numbered through. A block
+// takes a piece.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/gpu.h"
+
+namespace noisysgd::kernels::cuda {
+
+// A piece's array, and the first of its elements.
+struct PiecePlace {
+  int array;
+  int64_t first;
+};
+
+// end[i]: the first piece behind array i.
+__device__ inline PiecePlace place_of_piece(const int64_t* end, int arrays, int64_t piece, int64_t piece_size) {
+  int low = 0, high = arrays - 1;  // the first array that ends behind this piece
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (piece < end[middle])
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return {low, (piece - (low == 0 ? 0 : end[low - 1])) * piece_size};
+}
+
+}  // namespace noisysgd::kernels::cuda
