@@ -105,6 +105,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
+  regime.initialisation = read_initialisation_rules(root, "init");
   regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
   regime.label_smoothing = static_cast<float>(

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/initialisation.h"
 #include "data/registry.h"
 #include "kernels/augment.h"
 #include "layers/model.h"
@@ -61,7 +62,8 @@ struct Regime {
   SgdOptions sgd;
   LearningRateScaling scaling;
   ScheduleOptions schedule;
-  std::optional<double> weight_average;  // decay of the averaged weights that are evaluated
+  std::optional<double> weight_average;            // decay of the averaged weights that are evaluated
+  std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;
   Noise noise = Noise::none();
   float label_smoothing = 0;

@@ -151,6 +151,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
               regime.label_smoothing);
   regime.noise.check_globs(model.parameters());
   check_network(regime.fisher, model.graph());
+  apply_initialisation_rules(regime.initialisation, model.parameters());
   model.arena().initialise(seed);
   if (options.checkpoint) load_weights(*options.checkpoint, model);
 

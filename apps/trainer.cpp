@@ -445,6 +445,7 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
   Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
   if (regime.noise.active()) regime.noise.check_globs(model.parameters());
   check_network(regime.fisher, model.graph());
+  apply_initialisation_rules(regime.initialisation, model.parameters());
   return model;
 }
 

@@ -116,14 +116,13 @@ void ParameterArena::initialise(uint64_t seed) {
   zero_sums();
   fill(context_, velocity_, 0.0f);
   for (Parameter* parameter : parameters_) {
-    if (parameter->initialisation != Initialisation::he_normal) {
-      fill(context_, parameter->value, parameter->initialisation == Initialisation::ones ? 1.0f : 0.0f);
+    const auto [mean, std] = parameter->initialisation;
+    if (std == 0) {
+      fill(context_, parameter->value, mean);
       continue;
     }
     const RandomStream stream{seed, 0, parameter->index, RandomPurpose::initialisation};
-    const float deviation = std::sqrt(2.0f / static_cast<float>(parameter->fan_in));
-    kernels::random_normal(context_.queue, parameter->value.elements(), 0.0f, deviation, stream,
-                           parameter->value.f32());
+    kernels::random_normal(context_.queue, parameter->value.elements(), mean, std, stream, parameter->value.f32());
   }
 }
 

@@ -7,11 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "core/initialisation.h"
 #include "core/tensor.h"
 
 namespace noisysgd {
-
-enum class Initialisation { zeros, ones, he_normal };
 
 // How a parameter's memory order relates to PyTorch's.
 enum class ParameterLayout {
@@ -38,8 +37,7 @@ struct KroneckerFactors {
 struct Parameter {
   std::string name;  // "conv1.weight"
   Shape shape;
-  Initialisation initialisation = Initialisation::zeros;
-  int64_t fan_in = 1;  // he_normal: N(0, 2/fan_in)
+  Initialisation initialisation = {};
   ParameterLayout layout = ParameterLayout::same;
   int64_t positions = 1;  // output positions that share this weight: the T of the spatial estimators
 

@@ -16,8 +16,8 @@ Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
 
 BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOptions& options)
     : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
-  gamma_ = {name + ".weight", {channels_}, Initialisation::ones};
-  beta_ = {name + ".bias", {channels_}, Initialisation::zeros};
+  gamma_ = {name + ".weight", {channels_}, Initialisation::constant(1)};
+  beta_ = {name + ".bias", {channels_}};
   gamma_.gives_signed_sums = beta_.gives_signed_sums = true;
   running_mean_ = {name + ".running_mean", {channels_}, 0.0f, {}};
   running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};

@@ -44,8 +44,7 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
   const int64_t fan_in = shape_.weights() / shape_.out_channels;
   weight_ = {name + ".weight",
              {shape_.out_channels, shape_.kernel_height, shape_.kernel_width, shape_.in_channels},
-             Initialisation::he_normal,
-             fan_in,
+             Initialisation::he_normal(fan_in),
              ParameterLayout::krsc};
   weight_.positions = shape_.positions();
   bias_ = {name + ".bias", {shape_.out_channels}};

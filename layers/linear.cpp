@@ -13,7 +13,7 @@ Linear::Linear(std::string name, const Shape& input, const LinearOptions& option
     : Layer(std::move(name), input, Shape{options.out_features}), options_(options) {
   NSGD_CHECK(input.rank() == 1, "linear '{}': input {} is not a vector; put a flatten before it", this->name(),
              input.text());
-  weight_ = {this->name() + ".weight", {options.out_features, input[0]}, Initialisation::he_normal, input[0]};
+  weight_ = {this->name() + ".weight", {options.out_features, input[0]}, Initialisation::he_normal(input[0])};
   bias_ = {this->name() + ".bias", {options.out_features}};
   kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, input[0] + (options.bias ? 1 : 0), options.out_features};
   weight_.kronecker = bias_.kronecker = &kronecker_;

@@ -1,10 +1,9 @@
 #include "optim/noise/noise.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "core/glob.h"
 #include "kernels/elementwise.h"
 #include "optim/noise/diagonal_fisher.h"
 #include "optim/noise/fisher_trace.h"
@@ -17,14 +16,6 @@
 #include "optim/noise/none.h"
 
 namespace noisysgd {
-
-namespace {
-
-bool matches(const std::string& glob, std::string_view name) {
-  return fnmatch(glob.c_str(), std::string(name).c_str(), 0) == 0;
-}
-
-}  // namespace
 
 double noise_kappa(int64_t large_batch, int64_t small_batch) {
   if (large_batch <= small_batch) return 0;
@@ -102,15 +93,11 @@ Noise Noise::none() {
 
 bool Noise::applies_to(std::string_view parameter) const {
   return std::any_of(options_.parameters.begin(), options_.parameters.end(),
-                     [&](const std::string& glob) { return matches(glob, parameter); });
+                     [&](const std::string& glob) { return matches_glob(glob, parameter); });
 }
 
 void Noise::check_globs(const std::vector<Parameter*>& parameters) const {
-  for (const std::string& glob : options_.parameters) {
-    const bool used =
-        std::any_of(parameters.begin(), parameters.end(), [&](const Parameter* p) { return matches(glob, p->name); });
-    NSGD_CHECK(used, "noise.parameters: \"{}\" matches no parameter of this network", glob);
-  }
+  for (const std::string& glob : options_.parameters) check_glob("noise.parameters", glob, parameters);
 }
 
 double Noise::epochs_with_noise(int64_t epochs) const {

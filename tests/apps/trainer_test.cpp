@@ -256,6 +256,22 @@ TEST_CASE("the log has the noise's norm where the gradient does not hold the noi
   CHECK(noise_norm({"optimizer.clip_norm=1"}) > 0);
 }
 
+TEST_CASE("a run starts from the values that init asks for, and from those of the seed elsewhere") {
+  const TemporaryFolder plain, changed;
+  // A rate that moves no parameter by more than its rounding.
+  const std::vector<std::string> still{"epochs=1", "optimizer.learning_rate=1e-30", "optimizer.momentum=0"};
+  auto with_rules = still;
+  with_rules.push_back(R"(init=[{"parameters": ["linear1.*"], "mean": 0.5}])");
+  REQUIRE(run(regime_with(still), plain.path()) == RunOutcome::finished);
+  REQUIRE(run(regime_with(with_rules), changed.path()) == RunOutcome::finished);
+  const auto before = tensors(plain.path()), after = tensors(changed.path());
+  for (const float value : after.at("linear1.weight")) REQUIRE(value == 0.5f);
+  CHECK(after.at("conv1.weight") == before.at("conv1.weight"));
+  CHECK(after.at("linear1.weight") != before.at("linear1.weight"));
+  CHECK(error_of(regime_with({"epochs=1", R"(init=[{"parameters": ["linear9.*"]}])"}), plain.path())
+            .find("init[0].parameters: \"linear9.*\" matches no parameter") != std::string::npos);
+}
+
 TEST_CASE("held-out images are evaluated in place of the test images, and named in every file of the run") {
   const TemporaryFolder folder;
   REQUIRE(run(regime_with({"epochs=1", "data.holdout=88"}), folder.path()) == RunOutcome::finished);

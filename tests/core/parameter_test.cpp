@@ -9,8 +9,7 @@ using namespace noisysgd;
 
 TEST_CASE("filters are exported as OIHW and come back") {
   const int64_t out = 3, rows = 2, columns = 4, channels = 5;
-  const Parameter filter{
-      "conv1.weight", {out, rows, columns, channels}, Initialisation::zeros, 1, ParameterLayout::krsc};
+  const Parameter filter{"conv1.weight", {out, rows, columns, channels}, {}, ParameterLayout::krsc};
   CHECK(filter.exported_shape() == Shape{out, channels, rows, columns});
   const auto count = static_cast<size_t>(filter.shape.elements());
   std::vector<float> internal(count), exported(count, NAN), again(count, NAN);

@@ -9,7 +9,7 @@
 class Swish : public noisysgd::Layer {
  public:
   Swish(std::string name, const noisysgd::Shape& input) : Layer(std::move(name), input, input) {
-    slope_ = {this->name() + ".weight", {1}, noisysgd::Initialisation::ones};
+    slope_ = {this->name() + ".weight", {1}, noisysgd::Initialisation::constant(1)};
   }
 
   // What the JSON type builds. Further keys would be read here: json.number("slope", {.default_value = 1}).

@@ -1,0 +1,35 @@
+// What parameters start from: a layer's own choice, and rules of a configuration that replace it by name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace noisysgd {
+
+struct Parameter;
+
+// N(mean, std^2), drawn for each element; the constant mean if std is 0.
+struct Initialisation {
+  float mean = 0.0f, std = 0.0f;
+
+  static Initialisation constant(float value) { return {value, 0.0f}; }
+  static Initialisation he_normal(int64_t fan_in);  // N(0, 2/fan_in), He et al. 2015
+};
+
+struct InitialisationRule {
+  std::vector<std::string> parameters;  // globs of names
+  Initialisation initialisation;
+};
+
+// The list `key` of objects {"parameters": ["fc.weight"], "mean": 0, "std": 0.01}; empty if absent.
+std::vector<InitialisationRule> read_initialisation_rules(const ConfigReader& json, std::string_view key);
+
+// Gives matching parameters their new Initialisation, the last rule that matches; ParameterArena::initialise then draws
+// it. Throws Error for a glob that matches none.
+void apply_initialisation_rules(const std::vector<InitialisationRule>& rules,
+                                const std::vector<Parameter*>& parameters);
+
+}  // namespace noisysgd
