@@ -3,6 +3,7 @@
 #include "kernels/conv_second_moment.h"
 
 #include <bit>
+#include <cmath>
 
 #include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/conv_window.h"
@@ -15,31 +16,31 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-// target += the shares' partial sums; second_moment null: only the gradient was summed. A block takes block_threads /
-// rows weights; its rows take shares row, row + rows, ... and are then added in order. A second moment of pairs may
-// have come out below 0, where it is 0; NaN stays.
+// target += the shares' partial sums; beside null: only the gradient was summed. A block takes block_threads / rows
+// weights; its rows take shares row, row + rows, ... and are then added in order. What is summed beside the gradient is
+// at least `least`: a second moment of pairs may have come out below 0. NaN stays.
 __global__ void __launch_bounds__(block_threads)
     sum_shares_kernel(int rows, int64_t shares, int64_t weights, const float* partial, float* grad_weight,
-                      float* second_moment) {
+                      float* beside, float least) {
   GPU_SHARED(float2, sums, [block_threads]);
   const int columns = block_threads / rows, column = static_cast<int>(threadIdx.x) % columns;
-  const int64_t i = int64_t{blockIdx.x} * columns + column, moments = second_moment ? 2 : 1;
-  float gradient = 0, square = 0;
+  const int64_t i = int64_t{blockIdx.x} * columns + column, stored = beside ? 2 : 1;
+  float gradient = 0, other = 0;
   if (i < weights)
 #pragma unroll 4
     for (int64_t share = static_cast<int>(threadIdx.x) / columns; share < shares; share += rows) {
-      gradient += partial[share * moments * weights + i];
-      if (second_moment) square += partial[(share * 2 + 1) * weights + i];
+      gradient += partial[share * stored * weights + i];
+      if (beside) other += partial[(share * 2 + 1) * weights + i];
     }
-  sums[threadIdx.x] = make_float2(gradient, square);
+  sums[threadIdx.x] = make_float2(gradient, other);
   __syncthreads();
   if (static_cast<int>(threadIdx.x) >= columns || i >= weights) return;
   for (int row = 1; row < rows; ++row) {
     gradient += sums[row * columns + column].x;
-    square += sums[row * columns + column].y;
+    other += sums[row * columns + column].y;
   }
   grad_weight[i] += gradient;
-  if (second_moment) second_moment[i] += square < 0 ? 0.0f : square;
+  if (beside) beside[i] += other < least ? least : other;
 }
 
 // The same by matrix products over rows of x and grad_y: positions where they are not summed before they are squared,
@@ -51,7 +52,7 @@ void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const 
   if (second_moment) linear_second_moment(queue, rows, s.out_channels, taps, x, grad_y, second_moment);
 }
 
-const ConvKernel& kernel_for(const ConvShape& shape, SecondMoment statistic, Precision precision, bool by_chunks) {
+const ConvKernel& kernel_for(const ConvShape& shape, Statistic statistic, Precision precision, bool by_chunks) {
   if (by_chunks) {
     if (const ConvKernel* kernel = conv_window(shape, statistic, precision)) return *kernel;
     if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
@@ -70,55 +71,66 @@ __global__ void __launch_bounds__(block_threads)
 // What one pass adds up, and where.
 struct Request {
   const float *x, *grad_y;
-  float *grad_weight, *second_moment;  // the latter or null
-  const float* signs = nullptr;        // [N,K] of grad_y, or null
-  SampleSums centering = {};           // of SecondMoment::centered
+  float *grad_weight, *beside;   // the latter takes the statistic, or is null
+  const float* signs = nullptr;  // [N,K] of Statistic::signs; with others of grad_y, or null
+  SampleSums centering = {};     // of Statistic::centered
 };
 
-void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment statistic, const Request& request) {
+bool by_chunks(const float* x, const float* grad_y) { return aligned_vector<4>(x) && aligned_vector<4>(grad_y); }
+
+void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, const Request& request) {
   check(shape);
   if (shape.batch == 0) return;
-  const bool centered = statistic == SecondMoment::centered;
+  const bool centered = statistic == Statistic::centered;
   const bool products = !centered && conv_route(shape, statistic, queue.precision()) == ConvRoute::matrix_product;
-  const bool by_chunks = aligned_vector<4>(request.x) && aligned_vector<4>(request.grad_y);
+  const bool signed_copy = request.signs && statistic != Statistic::signs;
   const ConvKernel& kernel =
-      centered || products ? conv_tiles(shape) : kernel_for(shape, statistic, queue.precision(), by_chunks);
+      centered || products ? conv_tiles(shape)
+                           : kernel_for(shape, statistic, queue.precision(), by_chunks(request.x, request.grad_y));
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
   ScratchLayout layout;
-  const auto partials = layout.add<float>(shares * (request.second_moment ? 2 : 1) * weights);
-  const auto copy = layout.add<float>(request.signs ? outputs : 0);
+  const auto partials = layout.add<float>(shares * (request.beside ? 2 : 1) * weights);
+  const auto copy = layout.add<float>(signed_copy ? outputs : 0);
   void* scratch = queue.workspace(layout.bytes());
   const float* grad_y = request.grad_y;
-  if (request.signs) {
+  if (signed_copy) {
     launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
            shape.out_channels, request.signs, grad_y, copy.in(scratch));
     grad_y = copy.in(scratch);
   }
   if (products)  // with signs there is no second moment, whose product would take the workspace
-    return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.second_moment);
+    return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.beside);
   float* const partial = partials.in(scratch);
   if (centered)
     conv_tiles_centered(queue, shape, request.centering, request.x, grad_y, partial);
+  else if (statistic == Statistic::signs)
+    kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, partial);
   else
     kernel.launch(queue, shape, statistic, request.x, grad_y, partial);
   const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
   const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
   launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, request.grad_weight,
-         request.second_moment);
+         request.beside, statistic == Statistic::signs ? -INFINITY : 0.0f);
+}
+
+// Whether the kernel of the plain gradient can add up signed sums as well.
+bool has_signs(const Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
+  return conv_route(shape, Statistic::none, queue.precision()) != ConvRoute::matrix_product &&
+         kernel_for(shape, Statistic::none, queue.precision(), by_chunks(x, grad_y)).launch_signed;
 }
 
 }  // namespace
 
-const ConvKernel* conv_window(const ConvShape& s, SecondMoment statistic, Precision precision) {
+const ConvKernel* conv_window(const ConvShape& s, Statistic statistic, Precision precision) {
   constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
   if (s.height != s.width || s.stride_height != s.stride_width || s.kernel_height != 3 || s.kernel_width != 3 ||
       s.padding_height != 1 || s.padding_width != 1 || s.batch > most || s.in_channels * s.out_channels > most)
     return nullptr;
   switch (precision) {
     case Precision::fp32:
-      return statistic == SecondMoment::spatial ? nullptr : window::choose_split(s);
+      return statistic == Statistic::spatial ? nullptr : window::choose_split(s);
     case Precision::tf32:
       return window::choose_tf32(s);
     case Precision::bf16:
@@ -127,11 +139,11 @@ const ConvKernel* conv_window(const ConvShape& s, SecondMoment statistic, Precis
   return nullptr;
 }
 
-ConvRoute conv_route(const ConvShape& s, SecondMoment statistic, Precision precision) {
+ConvRoute conv_route(const ConvShape& s, Statistic statistic, Precision precision) {
   const bool whole_image = s.kernel_height == s.height && s.kernel_width == s.width;  // G_n is one outer product
   const bool single_pixels = s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1;
   if (s.padding_height == 0 && s.padding_width == 0 &&
-      (whole_image || (single_pixels && statistic != SecondMoment::exact)))
+      (whole_image || (single_pixels && statistic != Statistic::exact)))
     return ConvRoute::matrix_product;
   if (conv_window(s, statistic, precision)) return ConvRoute::window;
   if (conv_pairs(s, precision)) return ConvRoute::pairs;
@@ -140,17 +152,19 @@ ConvRoute conv_route(const ConvShape& s, SecondMoment statistic, Precision preci
 
 void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const SampleSums& sums,
                       float* grad_weight) {
-  const SecondMoment statistic = !sums.second_moment ? SecondMoment::none
-                                 : sums.slope        ? SecondMoment::centered
-                                                     : SecondMoment::exact;
+  const Statistic statistic = !sums.second_moment ? Statistic::none
+                              : sums.slope        ? Statistic::centered
+                                                  : Statistic::exact;
+  if (sums.signed_sum && !sums.second_moment && has_signs(queue, shape, x, grad_y))
+    return weight_gradient(queue, shape, Statistic::signs, {x, grad_y, grad_weight, sums.signed_sum, sums.signs});
   weight_gradient(queue, shape, statistic, {x, grad_y, grad_weight, sums.second_moment, nullptr, sums});
   if (sums.signed_sum)
-    weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
+    weight_gradient(queue, shape, Statistic::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
 }
 
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
+  weight_gradient(queue, shape, Statistic::spatial, {x, grad_y, grad_weight, second_moment});
 }
 
 }  // namespace noisysgd::kernels::cuda

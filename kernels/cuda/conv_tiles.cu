@@ -14,7 +14,7 @@ namespace {
 
 constexpr int micro = 4, positions_per_step = 16;
 
-constexpr bool of_samples(SecondMoment s) { return s == SecondMoment::exact || s == SecondMoment::centered; }
+constexpr bool of_samples(Statistic s) { return s == Statistic::exact || s == Statistic::centered; }
 
 // The thread's part of what is subtracted from G_n before it is squared.
 struct Centering {
@@ -32,7 +32,7 @@ struct Centering {
 };
 
 // Sums over output positions of outer products: of one sample where they are squared, else of all samples.
-template <SecondMoment statistic>
+template <Statistic statistic>
 struct Accumulators {
   float gradient[micro][micro] = {}, square[micro][micro] = {};
   float sample[micro][micro] = {};  // G_n
@@ -44,7 +44,7 @@ struct Accumulators {
           sample[i][j] += channels[i] * taps[j];
         else
           gradient[i][j] += channels[i] * taps[j];
-        if constexpr (statistic == SecondMoment::spatial)
+        if constexpr (statistic == Statistic::spatial)
           square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
       }
   }
@@ -55,7 +55,7 @@ struct Accumulators {
         for (int j = 0; j < micro; ++j) {
           float g = sample[i][j];
           gradient[i][j] += g;
-          if (statistic == SecondMoment::centered && i < centering.channels)
+          if (statistic == Statistic::centered && i < centering.channels)
             g -= centering.mean[j] * wanted.channel_sum[row + i] +
                  centering.slope[i][j] * wanted.channel_product[row + i];
           square[i][j] += g * g;
@@ -65,7 +65,7 @@ struct Accumulators {
 };
 
 // Grid: tiles of taps, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
-template <SecondMoment statistic, int channel_tile>
+template <Statistic statistic, int channel_tile>
 __global__ void __launch_bounds__(block_threads)
     conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const __grid_constant__ SampleSums wanted, const float* x,
                       const float* grad_y, float* partial) {
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(block_threads)
 
   Accumulators<statistic> sums;
   Centering centering;
-  if constexpr (statistic == SecondMoment::centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
+  if constexpr (statistic == Statistic::centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
   for (int64_t n = blockIdx.z; n < g.batch; n += gridDim.z) {
     const float* sample_x = x + n * g.in_size();
     const float* sample_grad = grad_y + n * g.out_size() + channel0 + load_channel;
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(block_threads)
     sums.end_sample(centering, wanted, n * g.out_channels + channel0 + channel);
   }
 
-  constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
+  constexpr int moments = statistic == Statistic::none ? 1 : 2;
   float* to = partial + int64_t{blockIdx.z} * moments * g.weights();
   for (int i = 0; i < micro; ++i)
     for (int j = 0; j < micro; ++j) {
@@ -138,19 +138,19 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <int channel_tile>
-void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
+void launch_tiles(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
                   float* partial) {
   launch(queue,
-         statistic == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, channel_tile>
-         : statistic == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, channel_tile>
-                                              : conv_tiles_kernel<SecondMoment::none, channel_tile>,
+         statistic == Statistic::exact     ? conv_tiles_kernel<Statistic::exact, channel_tile>
+         : statistic == Statistic::spatial ? conv_tiles_kernel<Statistic::spatial, channel_tile>
+                                           : conv_tiles_kernel<Statistic::none, channel_tile>,
          grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x, grad_y, partial);
 }
 
 template <int channel_tile>
 void launch_centered(Queue& queue, const ConvShape& s, const SampleSums& sums, const float* x, const float* grad_y,
                      float* partial) {
-  launch(queue, conv_tiles_kernel<SecondMoment::centered, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
+  launch(queue, conv_tiles_kernel<Statistic::centered, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
          ConvGeometry(s), sums, x, grad_y, partial);
 }
 

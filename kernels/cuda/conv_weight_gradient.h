@@ -6,7 +6,9 @@
 
 namespace noisysgd::kernels::cuda {
 
-enum class SecondMoment { none, exact, spatial, centered };
+// What a pass adds up beside sum_n G_n: sum_n G_n^2, sum_n sum_t grad_y^2 x^2, sum_n (G_n - C_n)^2 or
+// sum_n signs[n,k] G_n (kernels/conv_second_moment.h).
+enum class Statistic { none, exact, spatial, centered, signs };
 
 enum class ConvRoute {
   matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS
@@ -15,18 +17,21 @@ enum class ConvRoute {
   gather,          // conv_gather.cu: tensor cores, any shape
   tiles,           // conv_tiles.cu: single precision, any shape
 };
-ConvRoute conv_route(const ConvShape& shape, SecondMoment statistic, Precision precision);
+ConvRoute conv_route(const ConvShape& shape, Statistic statistic, Precision precision);
 
-// A kernel on one kind of shape. partial [shares,moments,K,R,S,C]: per share of the samples sum_n G_n and, with a
-// statistic, its second moment.
+// A kernel on one kind of shape. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, with a
+// statistic, that.
 struct ConvKernel {
   int64_t (*shares)(const ConvShape& shape);
-  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment statistic, const float* x, const float* grad_y,
+  void (*launch)(Queue& queue, const ConvShape& shape, Statistic statistic, const float* x, const float* grad_y,
                  float* partial);
+  // Statistic::signs; null where a kernel has none and needs another pass over a signed grad_y.
+  void (*launch_signed)(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const float* signs,
+                        float* partial) = nullptr;
 };
 
 // Each answers null where it takes nothing. window and pairs copy 16 bytes at a time: x and grad_y must be aligned so.
-const ConvKernel* conv_window(const ConvShape& shape, SecondMoment statistic, Precision precision);
+const ConvKernel* conv_window(const ConvShape& shape, Statistic statistic, Precision precision);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);

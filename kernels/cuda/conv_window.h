@@ -1,9 +1,10 @@
-// The weight gradient of 3x3 convolutions on tensor cores, its exact per-sample second moment, or the spatial one.
-// A group of warps takes one sample at a time and owns a tile of the weights, [k_tile output channels, 9 taps, c_tile
-// input channels]: G_n is a matrix product of grad_y^T and shifted x over the output positions. The products' depth
-// runs over image rows, so that a step to the right slides a window of three columns of x: every column that is loaded
-// feeds three taps, and no patch is stored. Two operands of the next items are on their way to shared memory meanwhile.
-// Groups of a block, and blocks along the grid's second dimension, take different samples and write partial sums.
+// The weight gradient of 3x3 convolutions on tensor cores, and beside it its exact per-sample second moment, the
+// spatial one, or its sum with a sign for each sample and output channel. A group of warps takes one sample at a time
+// and owns a tile of the weights, [k_tile output channels, 9 taps, c_tile input channels]: G_n is a matrix product of
+// grad_y^T and shifted x over the output positions. The products' depth runs over image rows, so that a step to the
+// right slides a window of three columns of x: every column that is loaded feeds three taps, and no patch is stored.
+// Two operands of the next items are on their way to shared memory meanwhile. Groups of a block, and blocks along the
+// grid's second dimension, take different samples and write partial sums.
 #pragma once
 
 #include <algorithm>
@@ -155,26 +156,35 @@ __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
 template <class T>
 using Fragments = FilterFragments<T::m_tiles>;
 
-// sample: the sums of one sample, where they are squared, or where long sums would lose digits.
-template <class T, SecondMoment statistic>
+// beside: what the statistic adds up; sample: the sums of one sample, where they are squared or signed, or where long
+// sums would lose digits.
+template <class T, Statistic statistic>
 struct Sums {
-  static constexpr bool by_sample = statistic == SecondMoment::exact || std::is_same_v<typename T::Format, SplitTf32>;
-  Fragments<T> gradient{}, square{}, sample{};
+  static constexpr bool by_sample =
+      statistic == Statistic::exact || statistic == Statistic::signs || std::is_same_v<typename T::Format, SplitTf32>;
+  Fragments<T> gradient{}, beside{}, sample{};
 
-  // The sample is complete: it joins the sums and begins anew.
-  __device__ void fold() {
+  // The sample is complete: it joins the sums and begins anew. signs: of the sample, from this lane's first output
+  // channel on; null for a sample behind the last, whose sums are 0.
+  __device__ void fold(const float* signs) {
     if constexpr (by_sample) {
 #pragma unroll
-      for (int m = 0; m < T::m_tiles; ++m)
+      for (int m = 0; m < T::m_tiles; ++m) {
+        float sign[2] = {};
+        if constexpr (statistic == Statistic::signs)
+          if (signs)
+            for (int half = 0; half < 2; ++half) sign[half] = signs[m * 16 + half * 8];
 #pragma unroll
         for (int tap = 0; tap < taps; ++tap)
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const float g = sample[m][tap][i];
             gradient[m][tap][i] += g;
-            if constexpr (statistic == SecondMoment::exact) square[m][tap][i] += g * g;
+            if constexpr (statistic == Statistic::exact) beside[m][tap][i] += g * g;
+            if constexpr (statistic == Statistic::signs) beside[m][tap][i] += sign[i / 2] * g;
             sample[m][tap][i] = 0;
           }
+      }
     }
   }
 };
@@ -225,10 +235,10 @@ __device__ void load_left(const typename T::Element* grad, const LanePlace& plac
 }
 
 // Adds the products over `step_rows` rows of one band to the sums.
-template <class T, SecondMoment statistic>
+template <class T, Statistic statistic>
 __device__ void multiply_rows(const typename T::Element* x, const typename T::Element* grad, const LanePlace& place,
                               Sums<T, statistic>& sums) {
-  constexpr bool spatial = statistic == SecondMoment::spatial;
+  constexpr bool spatial = statistic == Statistic::spatial;
   Window<T> window, window_squares;
   Fragments<T> rows_sums{};
   const auto load = [&](int column) {
@@ -248,7 +258,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
       for (int tap = 0; tap < taps; ++tap) {
         const int slot = (step * T::stride + tap % 3) % 3;
         T::Format::multiply(gradient[tap], left, window[tap / 3][slot]);
-        if constexpr (spatial) T::Format::multiply(sums.square[m][tap], left_squares, window_squares[tap / 3][slot]);
+        if constexpr (spatial) T::Format::multiply(sums.beside[m][tap], left_squares, window_squares[tap / 3][slot]);
       }
     }
   }
@@ -258,7 +268,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
 namespace {
 
 // Grid: tiles of the weights, shares of the samples.
-template <class T, SecondMoment statistic>
+template <class T, Statistic statistic>
 __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProblem p) {
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes,
@@ -269,6 +279,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   const auto shares = static_cast<int32_t>(gridDim.y) * T::groups;
   const Share share{tile / c_tiles * T::k_tile, tile % c_tiles * T::c_tile,
                     static_cast<int32_t>(blockIdx.y) * T::groups + group, shares};
+  const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;  // the warp's first channels
   const LanePlace place = lane_place<T>(lane, warp_k, warp_c);
   float* const stages = reinterpret_cast<float*>(shared + group * T::group_bytes);
   auto* const operands =
@@ -302,18 +313,21 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
       for (int row = 0; row < T::row_steps; ++row)
         multiply_rows<T, statistic>(from + place.x + row * T::step_rows * T::stride * T::x_pitch.row,
                                     from + place.grad + row * T::step_rows * T::grad_pitch.row, place, sums);
-      if ((item + 1) % T::bands == 0) sums.fold();
+      if ((item + 1) % T::bands == 0) {
+        const int32_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
+        sums.fold(statistic == Statistic::signs && n < p.batch ? p.signs + int64_t{n} * p.out_channels + k + lane / 4
+                                                               : nullptr);
+      }
     }
     stage = stage + 1 == T::stages ? 0 : stage + 1;
     next = next + 1 == T::stages ? 0 : next + 1;
   }
 
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
-  constexpr int moments = statistic == SecondMoment::none ? 1 : 2;
-  float* const to = p.partial + int64_t{share.first} * moments * weights;
-  const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;
+  constexpr int stored = statistic == Statistic::none ? 1 : 2;
+  float* const to = p.partial + int64_t{share.first} * stored * weights;
   store_fragments(p, k, c, sums.gradient, to);
-  if constexpr (moments == 2) store_fragments(p, k, c, sums.square, to + weights);
+  if constexpr (stored == 2) store_fragments(p, k, c, sums.beside, to + weights);
 }
 
 }  // namespace
@@ -331,19 +345,30 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment statistic, const float* x, const float* grad_y,
-                   float* partial) {
-  const dim3 grid(static_cast<unsigned>((s.out_channels / T::k_tile) * (s.in_channels / T::c_tile)),
-                  static_cast<unsigned>(blocks_per_tile<T>(s)));
-  auto kernel = conv_window_kernel<T, SecondMoment::none>;
-  if (statistic == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact>;
-  if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
-    if (statistic == SecondMoment::spatial) kernel = conv_window_kernel<T, SecondMoment::spatial>;
-  launch(queue, kernel, grid, T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
+dim3 grid_of(const ConvShape& s) {
+  return dim3(static_cast<unsigned>((s.out_channels / T::k_tile) * (s.in_channels / T::c_tile)),
+              static_cast<unsigned>(blocks_per_tile<T>(s)));
 }
 
 template <class T>
-inline constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>};
+void launch_tiling(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
+                   float* partial) {
+  auto kernel = conv_window_kernel<T, Statistic::none>;
+  if (statistic == Statistic::exact) kernel = conv_window_kernel<T, Statistic::exact>;
+  if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
+    if (statistic == Statistic::spatial) kernel = conv_window_kernel<T, Statistic::spatial>;
+  launch(queue, kernel, grid_of<T>(s), T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
+}
+
+template <class T>
+void launch_signed(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, const float* signs,
+                   float* partial) {
+  launch(queue, conv_window_kernel<T, Statistic::signs>, grid_of<T>(s), T::threads, T::shared_bytes,
+         filter_problem(s, x, grad_y, partial, signs));
+}
+
+template <class T>
+inline constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>, &launch_signed<T>};
 
 // The first tiling that takes a shape of 3x3 convolutions with padding 1, or null.
 template <class... Tilings>

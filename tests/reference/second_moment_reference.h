@@ -1,5 +1,6 @@
 // Weight gradients sample by sample, in fp64 and straight from the formula: G_n[k,r,s,c] = sum_t grad_y[n,t,k]
-// x[n,t+(r,s),c], their sum and the sum of their squares (exact), or the sum of squared products (spatial).
+// x[n,t+(r,s),c], their sum, the sum of their squares (exact), the sum of squared products (spatial), and, with
+// signs [N,K], the sum of signs[n,k] G_n.
 #pragma once
 
 #include <cstddef>
@@ -11,14 +12,14 @@
 namespace noisysgd::test {
 
 struct SecondMomentReference {
-  std::vector<double> sum, exact, spatial;  // [K,R,S,C]
+  std::vector<double> sum, exact, spatial, signed_sum;  // [K,R,S,C]
 };
 
 inline SecondMomentReference second_moment_reference(const kernels::ConvShape& s, const std::vector<float>& x,
-                                                     const std::vector<float>& grad_y) {
-  const size_t weights = static_cast<size_t>(s.weights());
-  SecondMomentReference result{std::vector<double>(weights), std::vector<double>(weights),
-                               std::vector<double>(weights)};
+                                                     const std::vector<float>& grad_y,
+                                                     const std::vector<float>& signs = {}) {
+  const std::vector<double> zeros(static_cast<size_t>(s.weights()));
+  SecondMomentReference result{zeros, zeros, zeros, zeros};
   for (int64_t n = 0; n < s.batch; ++n) {
     size_t weight = 0;
     for (int64_t k = 0; k < s.out_channels; ++k)
@@ -38,6 +39,8 @@ inline SecondMomentReference second_moment_reference(const kernels::ConvShape& s
               }
             result.sum[weight] += gradient;
             result.exact[weight] += gradient * gradient;
+            if (!signs.empty())
+              result.signed_sum[weight] += signs[static_cast<size_t>(n * s.out_channels + k)] * gradient;
           }
   }
   return result;
