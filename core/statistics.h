@@ -18,8 +18,8 @@ enum class SecondMoment {
   spatial_mean,  // the same divided by the number of positions
 };
 
-// Sums with random signs, added to Parameter::noise_sum by one more weight-gradient pass of each layer: a draw of
-// noise. The weight and the bias of a layer share signs; every layer has its own.
+// Sums with random signs, added to Parameter::noise_sum beside the weight gradient of each layer: a draw of noise.
+// The weight and the bias of a layer share signs; every layer has its own.
 struct SignedSums {
   // Signs that a sample's gradients share over its positions.
   bool of_samples() const { return grain == kernels::SignGrain::sample || grain == kernels::SignGrain::sample_channel; }

@@ -51,7 +51,7 @@ for source in "${sources[@]}"; do
       shared = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH) + 0 : 0
       print name, registers, stores + loads, shared, known ? hmma[name] + 0 : "?"
     }' "$work/hmma" "$work/log" | c++filt |
-    sed -E 's/noisysgd::kernels::(cuda::)?//g; s/window:://g; s/\(anonymous namespace\):://g; s/^void //; s/\(cuda::SecondMoment\)|\(SecondMoment\)//g' |
+    sed -E 's/noisysgd::kernels::(cuda::)?//g; s/window:://g; s/\(anonymous namespace\):://g; s/^void //; s/\(cuda::Statistic\)|\(Statistic\)//g' |
     sed -E 's/^(.*[>l])\(.*\) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9?]+)$/| `\1` | \2 | \3 | \4 | \5 |/' | sort >"$work/table"
   cat "$work/table"
   awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather) ]] && echo 1 || echo 0)" '
