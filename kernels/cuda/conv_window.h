@@ -72,6 +72,12 @@ struct Tiling {
 // A thread block's part: where its tile begins and which samples its group takes: first, first + step, ...
 struct Share {
   int32_t k0, c0, first, step;
+
+  // Sample s of an item, which may lie behind the last.
+  template <class T>
+  __device__ int32_t sample(int item, int s) const {
+    return first + (item / T::bands * T::samples_per_item + s) * step;
+  }
 };
 
 // body(i, row, column, channel) for every chunk i of the thread in a tile [rows,columns,channels].
@@ -88,7 +94,7 @@ template <class T>
 __device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, float* stage) {
   const int band0 = item % T::bands * T::band;
   for (int s = 0; s < T::samples_per_item; ++s, stage += T::stage_floats / T::samples_per_item) {
-    const int32_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
+    const int32_t n = share.sample<T>(item, s);
     const bool exists = n < p.batch;
     const float* x = p.x + int64_t{exists ? n : 0} * T::in_size * T::in_size * p.in_channels + share.c0;
     const float* grad = p.grad_y + int64_t{exists ? n : 0} * T::size * T::size * p.out_channels + share.k0;
@@ -314,7 +320,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
         multiply_rows<T, statistic>(from + place.x + row * T::step_rows * T::stride * T::x_pitch.row,
                                     from + place.grad + row * T::step_rows * T::grad_pitch.row, place, sums);
       if ((item + 1) % T::bands == 0) {
-        const int32_t n = share.first + (item / T::bands * T::samples_per_item + s) * share.step;
+        const int32_t n = share.sample<T>(item, s);
         sums.fold(statistic == Statistic::signs && n < p.batch ? p.signs + int64_t{n} * p.out_channels + k + lane / 4
                                                                : nullptr);
       }
