@@ -15,12 +15,13 @@ using Floats = Mirrored<float>;
 namespace {
 
 // Empty, odd channels, 5x5 and oblong kernels, strides, paddings, one position, several tiles of channels and of taps,
-// more samples than shares.
+// more samples than shares, whole tiles of the window kernel.
 const ConvShape conv_shapes[] = {
     {0, 4, 4, 1, 1, 3, 3, 1, 1, 0, 0},     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0},    {3, 7, 5, 3, 5, 3, 3, 1, 1, 1, 1},
     {2, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},  {33, 6, 6, 20, 50, 5, 5, 1, 1, 2, 2}, {5, 9, 8, 7, 33, 3, 3, 2, 2, 1, 1},
     {4, 8, 8, 65, 70, 1, 1, 2, 2, 0, 0},   {2, 5, 9, 4, 31, 2, 3, 2, 1, 0, 2},   {31, 2, 2, 40, 17, 3, 3, 1, 1, 1, 1},
     {3, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1}, {600, 2, 2, 3, 4, 2, 2, 1, 1, 0, 0},  {600, 3, 3, 3, 4, 2, 2, 1, 1, 0, 0},
+    {2, 8, 8, 32, 32, 3, 3, 1, 1, 1, 1},
 };
 
 }  // namespace
