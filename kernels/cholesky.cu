@@ -13,7 +13,8 @@ namespace {
 
 constexpr int tile = 64, pitch = tile + 1;  // doubles: columns of a tile in shared memory fall on different banks
 constexpr int depth = 16, micro = 4;        // of the update's products: a thread's 4x4 of a tile
-static_assert((tile / micro) * (tile / micro) == block_threads);
+constexpr size_t panel_bytes = sizeof(double) * 2 * tile * pitch;
+static_assert((tile / micro) * (tile / micro) == block_threads && panel_bytes <= least_shared_memory);
 
 enum State : int { not_needed = -1, at_work = 0, failed = 1 };
 
@@ -156,8 +157,7 @@ void cholesky(Queue& queue, int64_t n, float scale, double jitter, const float* 
            a);
     for (int panel = 0; panel < panels; ++panel) {
       const auto below = static_cast<unsigned>(panels - panel - 1);
-      launch(queue, cholesky_panel_kernel, below + 1, block_threads, sizeof(double) * 2 * tile * pitch, problem,
-             attempt, panel);
+      launch(queue, cholesky_panel_kernel, below + 1, block_threads, panel_bytes, problem, attempt, panel);
       if (below > 0)
         launch(queue, cholesky_update_kernel, dim3(below, below), block_threads, 0, problem, attempt, panel);
     }

@@ -52,9 +52,15 @@ void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const 
   if (second_moment) linear_second_moment(queue, rows, s.out_channels, taps, x, grad_y, second_moment);
 }
 
-const ConvKernel& kernel_for(const ConvShape& shape, Statistic statistic, Precision precision, bool by_chunks) {
+bool by_products(Queue& queue, const ConvShape& shape, Statistic statistic) {
+  return conv_route(shape, statistic, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
+}
+
+const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, Statistic statistic, bool by_chunks) {
+  const Precision precision = queue.precision();
   if (by_chunks) {
-    if (const ConvKernel* kernel = conv_window(shape, statistic, precision)) return *kernel;
+    if (const ConvKernel* kernel = conv_window(shape, statistic, precision, queue.cuda().shared_memory()))
+      return *kernel;
     if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
   }
   if (const ConvKernel* kernel = conv_gather(shape, precision)) return *kernel;
@@ -82,11 +88,11 @@ void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, 
   check(shape);
   if (shape.batch == 0) return;
   const bool centered = statistic == Statistic::centered;
-  const bool products = !centered && conv_route(shape, statistic, queue.precision()) == ConvRoute::matrix_product;
+  const bool products = !centered && by_products(queue, shape, statistic);
   const bool signed_copy = request.signs && statistic != Statistic::signs;
-  const ConvKernel& kernel =
-      centered || products ? conv_tiles(shape)
-                           : kernel_for(shape, statistic, queue.precision(), by_chunks(request.x, request.grad_y));
+  const ConvKernel& kernel = centered || products
+                                 ? conv_tiles(shape)
+                                 : kernel_for(queue, shape, statistic, by_chunks(request.x, request.grad_y));
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
@@ -116,36 +122,36 @@ void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, 
 }
 
 // Whether the kernel of the plain gradient can add up signed sums as well.
-bool has_signs(const Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
-  return conv_route(shape, Statistic::none, queue.precision()) != ConvRoute::matrix_product &&
-         kernel_for(shape, Statistic::none, queue.precision(), by_chunks(x, grad_y)).launch_signed;
+bool has_signs(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
+  return !by_products(queue, shape, Statistic::none) &&
+         kernel_for(queue, shape, Statistic::none, by_chunks(x, grad_y)).launch_signed;
 }
 
 }  // namespace
 
-const ConvKernel* conv_window(const ConvShape& s, Statistic statistic, Precision precision) {
+const ConvKernel* conv_window(const ConvShape& s, Statistic statistic, Precision precision, size_t shared_memory) {
   constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
   if (s.height != s.width || s.stride_height != s.stride_width || s.kernel_height != 3 || s.kernel_width != 3 ||
       s.padding_height != 1 || s.padding_width != 1 || s.batch > most || s.in_channels * s.out_channels > most)
     return nullptr;
   switch (precision) {
     case Precision::fp32:
-      return statistic == Statistic::spatial ? nullptr : window::choose_split(s);
+      return statistic == Statistic::spatial ? nullptr : window::choose_split(s, shared_memory);
     case Precision::tf32:
-      return window::choose_tf32(s);
+      return window::choose_tf32(s, shared_memory);
     case Precision::bf16:
-      return window::choose_bf16(s);
+      return window::choose_bf16(s, shared_memory);
   }
   return nullptr;
 }
 
-ConvRoute conv_route(const ConvShape& s, Statistic statistic, Precision precision) {
+ConvRoute conv_route(const ConvShape& s, Statistic statistic, Precision precision, size_t shared_memory) {
   const bool whole_image = s.kernel_height == s.height && s.kernel_width == s.width;  // G_n is one outer product
   const bool single_pixels = s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1;
   if (s.padding_height == 0 && s.padding_width == 0 &&
       (whole_image || (single_pixels && statistic != Statistic::exact)))
     return ConvRoute::matrix_product;
-  if (conv_window(s, statistic, precision)) return ConvRoute::window;
+  if (conv_window(s, statistic, precision, shared_memory)) return ConvRoute::window;
   if (conv_pairs(s, precision)) return ConvRoute::pairs;
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
 }

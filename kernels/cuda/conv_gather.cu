@@ -31,6 +31,7 @@ struct Tiling {
   static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
   static constexpr size_t shared_bytes = sizeof(float) * groups * stages * stage_floats;
   static_assert(group_threads % k_tile == 0 || k_tile % group_threads == 0);
+  static_assert(shared_bytes <= least_shared_memory);
 };
 
 // A group's part: where its tile begins and which samples it takes: first, first + step, ...

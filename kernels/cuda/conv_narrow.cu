@@ -26,6 +26,7 @@ struct Tiling {
   static constexpr int stage_floats = band_rows * pitch * channels;
   static constexpr size_t shared_bytes = sizeof(float) * stages * stage_floats;
   static_assert(row_groups * column_groups * x_tiles == warps && size % band == 0);
+  static_assert(shared_bytes <= least_shared_memory);
 };
 
 // Where channel c of a position of the band stands in shared memory. Chunks of four channels change places from column

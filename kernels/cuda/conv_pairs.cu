@@ -39,7 +39,7 @@ struct Tiling {
   static constexpr int x_pitch = positions * c_tile + spread, grad_pitch = positions * k_tile + spread;
   static constexpr int stage_floats = item_samples * (x_pitch + grad_pitch);
   static constexpr size_t shared_bytes = sizeof(float) * stages * stage_floats;
-  static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= 227 * 1024);
+  static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= least_shared_memory);
 };
 
 // Starts the copies of samples first .. first + 15; samples from `end` on are zero.

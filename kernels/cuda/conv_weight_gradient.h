@@ -17,7 +17,8 @@ enum class ConvRoute {
   gather,          // conv_gather.cu: tensor cores, any shape
   tiles,           // conv_tiles.cu: single precision, any shape
 };
-ConvRoute conv_route(const ConvShape& shape, Statistic statistic, Precision precision);
+// shared_memory: of the device (CudaState::shared_memory); the window kernel's tilings differ in what they need.
+ConvRoute conv_route(const ConvShape& shape, Statistic statistic, Precision precision, size_t shared_memory);
 
 // A kernel on one kind of shape. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, with a
 // statistic, that.
@@ -31,7 +32,7 @@ struct ConvKernel {
 };
 
 // Each answers null where it takes nothing. window and pairs copy 16 bytes at a time: x and grad_y must be aligned so.
-const ConvKernel* conv_window(const ConvShape& shape, Statistic statistic, Precision precision);
+const ConvKernel* conv_window(const ConvShape& shape, Statistic statistic, Precision precision, size_t shared_memory);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);

@@ -22,8 +22,8 @@
 namespace noisysgd::kernels::cuda::window {
 
 constexpr int taps = filter_taps;
-constexpr int64_t blocks_at_work = 132;  // fixed, so that sums have one order on every device
-constexpr size_t shared_limit = 227 * 1024;
+constexpr int64_t blocks_at_work = 132;      // fixed, so that sums have one order on every device
+constexpr size_t shared_limit = 227 * 1024;  // of the GPUs that the tilings are tuned for: compute capability 9.0
 
 template <class Format_, int size_, int stride_, int m_tiles_, int warps_k_, int warps_c_, int groups_, int band_,
           int stages_, int samples_per_item_ = 1>
@@ -376,22 +376,23 @@ void launch_signed(Queue& queue, const ConvShape& s, const float* x, const float
 template <class T>
 inline constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>, &launch_signed<T>};
 
+template <class T>
+bool takes(const ConvShape& s, size_t shared_memory) {
+  return s.out_height() == T::size && s.height == T::in_size && s.stride_height == T::stride &&
+         s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 && T::shared_bytes <= shared_memory;
+}
+
 // The first tiling that takes a shape of 3x3 convolutions with padding 1, or null.
 template <class... Tilings>
-const ConvKernel* choose(const ConvShape& s) {
+const ConvKernel* choose(const ConvShape& s, size_t shared_memory) {
   const ConvKernel* chosen = nullptr;
-  const auto consider = [&](const ConvKernel& kernel, int size, int stride, int k_tile, int c_tile) {
-    if (!chosen && s.out_height() == size && s.height == size * stride && s.stride_height == stride &&
-        s.out_channels % k_tile == 0 && s.in_channels % c_tile == 0)
-      chosen = &kernel;
-  };
-  (consider(kernel_of<Tilings>, Tilings::size, Tilings::stride, Tilings::k_tile, Tilings::c_tile), ...);
+  ((chosen = !chosen && takes<Tilings>(s, shared_memory) ? &kernel_of<Tilings> : chosen), ...);
   return chosen;
 }
 
 // conv_window_tf32.cu, conv_window_bf16.cu, conv_window_split.cu
-const ConvKernel* choose_tf32(const ConvShape& shape);
-const ConvKernel* choose_bf16(const ConvShape& shape);
-const ConvKernel* choose_split(const ConvShape& shape);
+const ConvKernel* choose_tf32(const ConvShape& shape, size_t shared_memory);
+const ConvKernel* choose_bf16(const ConvShape& shape, size_t shared_memory);
+const ConvKernel* choose_split(const ConvShape& shape, size_t shared_memory);
 
 }  // namespace noisysgd::kernels::cuda::window

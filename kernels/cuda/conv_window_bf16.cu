@@ -4,12 +4,12 @@
 namespace noisysgd::kernels::cuda::window {
 
 // Bands of at least 8 rows: ldmatrix then reads 8 rows of one column, without a bank conflict.
-const ConvKernel* choose_bf16(const ConvShape& shape) {
+const ConvKernel* choose_bf16(const ConvShape& shape, size_t shared_memory) {
   //                    size stride m k c groups band stages samples
   return choose<Tiling<Bf16, 32, 1, 1, 2, 4, 1, 8, 1>, Tiling<Bf16, 32, 1, 1, 1, 2, 3, 8, 1>,
                 Tiling<Bf16, 16, 1, 1, 2, 4, 1, 8, 2>, Tiling<Bf16, 8, 1, 1, 2, 4, 1, 8, 3>,
                 Tiling<Bf16, 4, 1, 2, 2, 4, 1, 4, 2, 4>, Tiling<Bf16, 16, 2, 1, 2, 2, 2, 8, 1>,
-                Tiling<Bf16, 8, 2, 1, 2, 2, 3, 8, 1>, Tiling<Bf16, 4, 2, 1, 2, 2, 3, 4, 2>>(shape);
+                Tiling<Bf16, 8, 2, 1, 2, 2, 3, 8, 1>, Tiling<Bf16, 4, 2, 1, 2, 2, 3, 4, 2>>(shape, shared_memory);
 }
 
 }  // namespace noisysgd::kernels::cuda::window

@@ -7,6 +7,10 @@
 
 namespace noisysgd::kernels::cuda {
 
+// Bytes of shared memory that a block may have on every GPU from compute capability 8.0 on: on 8.6, 8.9 and 12.0 no
+// more, on 8.0 163 KiB, on 9.0 and 10.0 227 KiB. What needs more asks CudaState::shared_memory() first.
+inline constexpr size_t least_shared_memory = 99 * 1024;
+
 // Puts kernel(arguments...) on the queue's stream. Throws Error with the kernel's name and the sizes if CUDA refuses.
 template <class... Parameters, class... Arguments>
 void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,

@@ -13,6 +13,9 @@ CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   NSGD_CHECK(reason.empty(), "device cuda:{}: {}", device_index, reason);
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));
   NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_index));
+  int shared_bytes = 0;
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_index));
+  shared_memory_ = static_cast<size_t>(shared_bytes);
   NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   NSGD_CUBLAS_CHECK(cublasCreate(&cublas_));
   NSGD_CUBLAS_CHECK(cublasSetStream(cublas_, stream_));

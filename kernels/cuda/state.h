@@ -27,6 +27,8 @@ class CudaState {
   // can be recorded (kernels/op_graph.h).
   cublasHandle_t cublas() const { return cublas_; }
   int multiprocessors() const { return multiprocessors_; }
+  // Bytes that a block may have: from kernels/cuda/launch.h's least_shared_memory to 227 KiB.
+  size_t shared_memory() const { return shared_memory_; }
   // cuDNN's convolutions; null where own kernels compute them.
   cudnn::Convolutions* cudnn();
   // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
@@ -43,6 +45,7 @@ class CudaState {
 
   int device_index_;
   int multiprocessors_ = 0;
+  size_t shared_memory_ = 0;
   int64_t waits_ = 0;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;

@@ -323,7 +323,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 4;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 227 * 1024;
+      *value = static_cast<int>(noisysgd::emulation::emulated_device().block_shared_bytes);
       break;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
       *value = 2048;

@@ -11,6 +11,7 @@
 #include "kernels/check.h"
 #include "tests/emulation/async_copy.h"
 #include "tests/emulation/device_memory.h"
+#include "tests/emulation/emulated_device.h"
 #include "tests/emulation/fiber_stack.h"
 #include "tests/emulation/race_checker.h"
 #include "tests/emulation/runtime_api.h"
@@ -266,7 +267,7 @@ cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes) {
       size_t(block.x) * block.y * block.z > max_block_threads) {
     return cudaErrorInvalidConfiguration;
   }
-  return shared_bytes > 227 * 1024 ? cudaErrorInvalidValue : cudaSuccess;
+  return shared_bytes > emulated_device().block_shared_bytes ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 void check_kernel_argument(const void* pointer, const void* kernel) {

@@ -21,6 +21,11 @@ ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t s
   return {batch, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
 }
 
+// On the GPUs that the kernels are tuned for.
+ConvRoute route_of(const ConvShape& s, Statistic statistic, Precision precision) {
+  return cuda::conv_route(s, statistic, precision, 227 * 1024);
+}
+
 struct Sums {
   std::vector<float> gradient, beside;  // of the statistic
 };
@@ -143,7 +148,7 @@ TEST_CASE("the window kernel is exact up to the rounding of its operands") {
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.stride_height);
       queue.set_precision(precision);
-      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::window);
+      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
       check_rounding(queue, s);
     }
@@ -155,7 +160,7 @@ TEST_CASE("the window kernel takes more samples than it has shares, and incomple
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch);
       queue.set_precision(precision);
-      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::window);
+      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
     }
 }
@@ -166,7 +171,7 @@ TEST_CASE("on 2x2 images pairs of positions give the second moment") {
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch, s.in_channels, s.out_channels);
       queue.set_precision(precision);
-      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::pairs);
+      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::pairs);
       check_exact_values(queue, s);
       // Too few terms at the corners for its bound, with one sample or with signs; signs are a pass of their own here.
       if (s.batch > 1) check_rounding(queue, s, {Statistic::none, Statistic::exact, Statistic::spatial});
@@ -225,8 +230,8 @@ TEST_CASE("tensor cores take any other shape too") {
     for (const Precision precision : {Precision::tf32, Precision::bf16}) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
       queue.set_precision(precision);
-      CHECK(cuda::conv_route(s, Statistic::exact, precision) == ConvRoute::gather);
-      CHECK(cuda::conv_route(s, Statistic::exact, Precision::fp32) == ConvRoute::tiles);
+      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::gather);
+      CHECK(route_of(s, Statistic::exact, Precision::fp32) == ConvRoute::tiles);
       check_exact_values(queue, s);
       if (s.batch < 100) check_rounding(queue, s);
     }
@@ -237,10 +242,10 @@ TEST_CASE("where G_n is one outer product, matrix products give all") {
   const ConvShape whole{21, 4, 3, 7, 11, 4, 3, 1, 1, 0, 0}, single = square(6, 5, 7, 9, 1, 1);
   for (const Precision precision : precisions) {
     queue.set_precision(precision);
-    CHECK(cuda::conv_route(whole, Statistic::exact, precision) == ConvRoute::matrix_product);
-    CHECK(cuda::conv_route(single, Statistic::spatial, precision) == ConvRoute::matrix_product);
-    CHECK(cuda::conv_route(single, Statistic::none, precision) == ConvRoute::matrix_product);
-    CHECK(cuda::conv_route(single, Statistic::exact, precision) != ConvRoute::matrix_product);
+    CHECK(route_of(whole, Statistic::exact, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, Statistic::spatial, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, Statistic::none, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, Statistic::exact, precision) != ConvRoute::matrix_product);
     check_exact_values(queue, whole);
     check_exact_values(queue, single);
   }
@@ -301,10 +306,10 @@ TEST_CASE("the convolutions of the paper's networks take these kernels") {
     const ConvShape& s = layer.shape;
     CAPTURE(s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
     for (const Statistic statistic : statistics()) {
-      CHECK(cuda::conv_route(s, statistic, Precision::tf32) == layer.rounded);
-      CHECK(cuda::conv_route(s, statistic, Precision::bf16) == layer.rounded);
+      CHECK(route_of(s, statistic, Precision::tf32) == layer.rounded);
+      CHECK(route_of(s, statistic, Precision::bf16) == layer.rounded);
       const bool spatial_window = statistic == Statistic::spatial && layer.fp32 == window;
-      CHECK(cuda::conv_route(s, statistic, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
+      CHECK(route_of(s, statistic, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
     }
   }
 }

@@ -2,9 +2,11 @@
 #include "tests/emulation/emulated_device.h"
 
 #include "core/tensor.h"
+#include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
 #include "tests/catch.h"
 #include "tests/emulation/device_memory.h"
+#include "tests/random_tensor.h"
 
 using namespace noisysgd;
 using emulation::DifferentDevice;
@@ -41,4 +43,32 @@ TEST_CASE("a full device says what was asked for and what is held") {
                     Catch::Matchers::Contains("cuda:0: out of memory: 8 MiB asked for, 4 MiB held by live tensors"));
   CHECK_THROWS_WITH(context.queue.workspace(size_t{16} << 20),
                     Catch::Matchers::Contains("out of memory for a workspace of 16777216 bytes"));
+}
+
+TEST_CASE("a GPU with less shared memory for a block takes the kernels that fit") {
+  // What the tilings of the window kernel are made for: the ResNets and VGG16.
+  const std::vector<kernels::ConvShape> shapes = {
+      {1, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1}, {1, 32, 32, 32, 32, 3, 3, 1, 1, 1, 1},
+      {1, 16, 16, 32, 32, 3, 3, 1, 1, 1, 1}, {1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1},
+      {1, 4, 4, 32, 64, 3, 3, 1, 1, 1, 1},   {1, 2, 2, 32, 64, 3, 3, 1, 1, 1, 1},
+      {1, 32, 32, 16, 32, 3, 3, 2, 2, 1, 1}, {1, 16, 16, 32, 64, 3, 3, 2, 2, 1, 1}};
+  const auto sums_on = [](const EmulatedDevice& device, const kernels::ConvShape& s, kernels::Precision precision) {
+    const DifferentDevice different(device);
+    Context context({Backend::cuda});
+    context.queue.set_precision(precision);
+    const Shape x_shape{s.batch, s.height, s.width, s.in_channels}, y_shape{s.batch, s.positions(), s.out_channels};
+    const Tensor x = from_host(context, x_shape, test::halves(test::random_tensor(x_shape.elements(), 1)));
+    const Tensor grad_y = from_host(context, y_shape, test::halves(test::random_tensor(y_shape.elements(), 2)));
+    const Tensor gradient = zeros(context, {s.weights()}), squares = zeros(context, {s.weights()});
+    kernels::conv_second_moment_exact(context.queue, s, x.f32(), grad_y.f32(), gradient.f32(), squares.f32());
+    kernels::conv_backward_weight(context.queue, s, x.f32(), grad_y.f32(), gradient.f32());
+    return std::pair{to_host<float>(context, gradient), to_host<float>(context, squares)};
+  };
+  for (const size_t shared_kib : {163, 99})
+    for (const kernels::ConvShape& s : shapes)
+      for (const kernels::Precision precision : kernels::precisions) {
+        CAPTURE(shared_kib, s.height, s.in_channels, s.out_channels, s.stride_height, precision);
+        const EmulatedDevice less{.major = 8, .block_shared_bytes = shared_kib * 1024};
+        CHECK((sums_on(less, s, precision) == sums_on({}, s, precision)));
+      }
 }
