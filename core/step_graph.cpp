@@ -11,11 +11,14 @@ void StepGraphs::run(const Kind& kind, bool recordable, const std::function<void
   Allocator& allocator = context_.allocator;
   const auto found = kinds_.find(kind);
   const bool possible = enabled_ && recordable && kernels::OpGraph::supported(context_.queue);
-  // The first step of a kind makes the arena and the workspace as large as the later ones need.
-  if (!possible || found == kinds_.end() || found->second.needed > allocator.arena_bytes()) {
+  // The first step of a kind makes the arena and the workspace as large as the later ones need. Either may have become
+  // smaller since, when a larger one was asked for and there was no room.
+  if (!possible || found == kinds_.end() || found->second.needed > allocator.arena_bytes() ||
+      found->second.workspace_bytes > context_.queue.workspace_bytes()) {
     const size_t needed = allocator.with_temporaries(issue);
     ++counts_.issued;
     kinds_[kind].needed = needed;
+    kinds_[kind].workspace_bytes = context_.queue.workspace_bytes();
     return;
   }
   Recorded& recorded = found->second;

@@ -35,6 +35,7 @@ class StepGraphs {
   struct Recorded {
     std::unique_ptr<kernels::OpGraph> graph;
     size_t needed = 0;                  // of the arena
+    size_t workspace_bytes = 0;         // that sufficed: an op that asks for more while it is recorded is refused
     uint64_t arena = 0, workspace = 0;  // generations of the memory that it uses
   };
   bool current(const Recorded& recorded) const;

@@ -1,7 +1,7 @@
 // What a machine's driver, GPU and memory can be wrong about, each one clear error: shown by the emulated device.
 #include "tests/emulation/emulated_device.h"
 
-#include "core/tensor.h"
+#include "core/step_graph.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
 #include "tests/catch.h"
@@ -43,6 +43,21 @@ TEST_CASE("a full device says what was asked for and what is held") {
                     Catch::Matchers::Contains("cuda:0: out of memory: 8 MiB asked for, 4 MiB held by live tensors"));
   CHECK_THROWS_WITH(context.queue.workspace(size_t{16} << 20),
                     Catch::Matchers::Contains("out of memory for a workspace of 16777216 bytes"));
+}
+
+TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
+  const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
+  Context context({Backend::cuda});
+  StepGraphs graphs(context, true);
+  const auto step = [&] { graphs.run({1}, true, [&] { context.queue.workspace(size_t{4} << 20); }); };
+  step();
+  step();
+  CHECK_THROWS_AS(context.queue.workspace(size_t{16} << 20), OutOfMemory);
+  CHECK_NOTHROW(step());
+  CHECK_NOTHROW(step());
+  CHECK(graphs.counts().issued == 2);
+  CHECK(graphs.counts().recorded == 2);
+  CHECK(graphs.counts().replayed == 2);
 }
 
 TEST_CASE("a GPU with less shared memory for a block takes the kernels that fit") {
