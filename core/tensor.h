@@ -34,7 +34,9 @@ constexpr DType dtype_of() {
 
 // Where tensors live and where their ops run: one per training run.
 struct Context {
-  explicit Context(Device device = {}, int threads = 0) : queue(device, threads), allocator(device) {}
+  explicit Context(Device device = {}, int threads = 0) : queue(device, threads), allocator(device) {
+    queue.set_reserve([this] { allocator.release_cached(); });
+  }
   kernels::Queue queue;
   Allocator allocator;
 };

@@ -20,13 +20,20 @@ void Queue::set_precision(Precision precision) {
   if (device_.backend == Backend::cuda) precision_ = precision;
 }
 
+std::shared_ptr<void> Queue::allocate(size_t bytes) {
+  std::shared_ptr<void> memory = allocate_memory(device_, bytes);
+  if (memory || !give_back_reserve_) return memory;
+  give_back_reserve_();
+  return allocate_memory(device_, bytes);
+}
+
 void* Queue::workspace(size_t bytes) {
   if (bytes > workspace_bytes_) {
     const size_t rounded = (bytes + 63) / 64 * 64;
     workspace_.reset();  // before the new one is asked for: the two need not fit together
     workspace_bytes_ = 0;
     ++workspace_generation_;
-    workspace_ = allocate_memory(device_, rounded);
+    workspace_ = allocate(rounded);
     if (!workspace_)
       throw OutOfMemory(fmt::format("queue on {}: out of memory for a workspace of {} bytes", device_.name(), rounded));
     workspace_bytes_ = rounded;

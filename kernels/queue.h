@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "kernels/device.h"
 
@@ -38,6 +40,11 @@ class Queue {
   Precision precision() const { return precision_; }
   void set_precision(Precision precision);
 
+  // Memory of its own on the device; null if it does not suffice, even after what is held in reserve was given back.
+  std::shared_ptr<void> allocate(size_t bytes);
+  // How to give back what is held in reserve for later use (core/allocator.h). Without one nothing is.
+  void set_reserve(std::function<void()> give_back) { give_back_reserve_ = std::move(give_back); }
+
   // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
   // It grows to the largest request and stays; its content is undefined.
   void* workspace(size_t bytes);
@@ -61,6 +68,7 @@ class Queue {
   size_t workspace_bytes_ = 0;
   uint64_t workspace_generation_ = 0;
   std::shared_ptr<void> workspace_;
+  std::function<void()> give_back_reserve_;
 };
 
 }  // namespace noisysgd::kernels

@@ -16,8 +16,7 @@ constexpr float longer = 1 + 0x1p-12f;               // 1 in tf32, by rounding a
 
 Probe::Probe(Queue& queue, Handle handle, Operation operation, const ConvShape& shape)
     : queue_(queue), handle_(handle), result_(result_of(operation)), sizes_(tensor_sizes(shape)) {
-  for (size_t i = 0; i < 3; ++i)
-    tensors_[i] = allocate_memory(queue.device(), static_cast<size_t>(sizes_[i]) * sizeof(float));
+  for (size_t i = 0; i < 3; ++i) tensors_[i] = queue.allocate(static_cast<size_t>(sizes_[i]) * sizeof(float));
 }
 
 bool Probe::has_memory() const {

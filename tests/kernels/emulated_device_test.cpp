@@ -45,6 +45,15 @@ TEST_CASE("a full device says what was asked for and what is held") {
                     Catch::Matchers::Contains("out of memory for a workspace of 16777216 bytes"));
 }
 
+TEST_CASE("a workspace gets the memory that freed tensors hold in reserve") {
+  const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
+  Context context({Backend::cuda});
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK(context.allocator.use().reserved == size_t{4} << 20);
+  CHECK_NOTHROW(context.queue.workspace(size_t{6} << 20));
+  CHECK(context.allocator.use().reserved == 0);
+}
+
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
