@@ -15,7 +15,7 @@ class CudaRead;  // pinned memory and an event: kernels/cuda/device.h
 // At least 64-byte aligned, uninitialised; null if the device's memory does not suffice. Freed by its last owner.
 std::shared_ptr<void> allocate_memory(Device device, size_t bytes);
 
-// `to` is on the queue's device. `from` may be changed when the call returns.
+// `to` is on the queue's device. `from` may be changed when the call returns: it waits for the copy.
 NSGD_OP(copy_from_host, void(Queue& queue, size_t bytes, const void* from, void* to));
 
 // `from` is on the queue's device; waits for all ops issued before, so that `to` is there when the call returns.

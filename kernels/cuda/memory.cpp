@@ -5,9 +5,9 @@
 namespace noisysgd::kernels::cuda {
 
 void copy_from_host(Queue& queue, size_t bytes, const void* from, void* to) {
-  // Pageable memory has been read when the call returns; pinned memory has not.
   if (bytes == 0) return;
   NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue.cuda().stream()));
+  queue.cuda().wait();  // CUDA does not promise that even pageable memory has been read when that call returns
 }
 
 void copy_to_host(Queue& queue, size_t bytes, const void* from, void* to) {

@@ -149,20 +149,21 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (resolve(stream)->graph) {  // a replay would find whatever is there by then
     const bool pinned = noisysgd::emulation::find_allocation(from) && noisysgd::emulation::find_allocation(to);
     NSGD_CHECK(pinned, "cudaMemcpyAsync: a copy of pageable memory is recorded into a graph");
-  } else if (!noisysgd::emulation::find_allocation(from)) {  // pageable memory is read at the call
-    const auto* begin = static_cast<const char*>(from);
-    auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);
-    return submit(stream, [=] { copy(to, staged->data(), bytes, kind); });
   }
+  // Pageable memory may be read as late as pinned memory is: only cudaMemcpy promises to have read it on return.
   return submit(stream, [=] { copy(to, from, bytes, kind); });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
   ++noisysgd::emulation::calls().waits;
-  if (const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr)) return error;
   // From pageable memory the call returns when that has been read: the copy may arrive later.
-  const bool staged = !noisysgd::emulation::find_allocation(from) && noisysgd::emulation::is_device_pointer(to);
-  if (!staged) drain(&runtime().null_stream);
+  if (!noisysgd::emulation::find_allocation(from) && noisysgd::emulation::is_device_pointer(to)) {
+    const auto* begin = static_cast<const char*>(from);
+    auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);
+    return submit(nullptr, [=] { copy(to, staged->data(), bytes, kind); });
+  }
+  if (const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr)) return error;
+  drain(&runtime().null_stream);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyToSymbol(void* symbol, const void* from, size_t bytes, size_t offset) {

@@ -6,6 +6,7 @@
 #include "kernels/cuda/device.h"
 #include "tests/catch.h"
 #include "tests/emulation/device_memory.h"
+#include "tests/emulation/scheduler.h"
 #include "tests/random_tensor.h"
 
 using namespace noisysgd;
@@ -43,6 +44,17 @@ TEST_CASE("a full device says what was asked for and what is held") {
                     Catch::Matchers::Contains("cuda:0: out of memory: 8 MiB asked for, 4 MiB held by live tensors"));
   CHECK_THROWS_WITH(context.queue.workspace(size_t{16} << 20),
                     Catch::Matchers::Contains("out of memory for a workspace of 16777216 bytes"));
+}
+
+TEST_CASE("what was copied from the host may be changed at once") {
+  const bool before = std::exchange(emulation::options().deferred, true);
+  Context context({Backend::cuda});
+  const Tensor tensor(context, {64});
+  std::vector<float> values(64, 1.0f);
+  copy_from_host<float>(context, values, tensor);
+  std::fill(values.begin(), values.end(), 2.0f);
+  CHECK(to_host<float>(context, tensor) == std::vector<float>(64, 1.0f));
+  emulation::options().deferred = before;
 }
 
 TEST_CASE("a workspace gets the memory that freed tensors hold in reserve") {
