@@ -22,9 +22,13 @@ void Queue::set_precision(Precision precision) {
 
 std::shared_ptr<void> Queue::allocate(size_t bytes) {
   std::shared_ptr<void> memory = allocate_memory(device_, bytes);
-  if (memory || !give_back_reserve_) return memory;
-  give_back_reserve_();
-  return allocate_memory(device_, bytes);
+  if (!memory && give_back_reserve()) memory = allocate_memory(device_, bytes);
+  return memory;
+}
+
+bool Queue::give_back_reserve() {
+  if (reserve_) reserve_();
+  return reserve_ != nullptr;
 }
 
 void* Queue::workspace(size_t bytes) {

@@ -42,8 +42,9 @@ class Queue {
 
   // Memory of its own on the device; null if it does not suffice, even after what is held in reserve was given back.
   std::shared_ptr<void> allocate(size_t bytes);
-  // How to give back what is held in reserve for later use (core/allocator.h). Without one nothing is.
-  void set_reserve(std::function<void()> give_back) { give_back_reserve_ = std::move(give_back); }
+  // How to give back what is held in reserve for later use (core/allocator.h).
+  void set_reserve(std::function<void()> give_back) { reserve_ = std::move(give_back); }
+  bool give_back_reserve();  // false: there is none
 
   // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
   // It grows to the largest request and stays; its content is undefined.
@@ -68,7 +69,7 @@ class Queue {
   size_t workspace_bytes_ = 0;
   uint64_t workspace_generation_ = 0;
   std::shared_ptr<void> workspace_;
-  std::function<void()> give_back_reserve_;
+  std::function<void()> reserve_;
 };
 
 }  // namespace noisysgd::kernels

@@ -11,18 +11,25 @@ namespace noisysgd::kernels::cuda {
 // more, on 8.0 163 KiB, on 9.0 and 10.0 227 KiB. What needs more asks CudaState::shared_memory() first.
 inline constexpr size_t least_shared_memory = 99 * 1024;
 
-// Puts kernel(arguments...) on the queue's stream. Throws Error with the kernel's name and the sizes if CUDA refuses.
+// Puts kernel(arguments...) on the queue's stream. Throws Error with the kernel's name and the sizes if CUDA refuses;
+// OutOfMemory if there is no room for its code, which CUDA loads when a kernel is first launched.
 template <class... Parameters, class... Arguments>
 void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Arguments&&... arguments) {
-  const cudaError_t error =
-      gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), static_cast<Arguments&&>(arguments)...);
+  const auto try_launch = [&] {
+    return gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), arguments...);
+  };
+  cudaError_t error = try_launch();
   if (error == cudaSuccess) [[likely]]
     return;
+  if (error == cudaErrorMemoryAllocation && queue.give_back_reserve() && (error = try_launch()) == cudaSuccess) return;
   const char* name = "a kernel";
   cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel));
-  throw Error(fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name,
-                          cudaGetErrorString(error), grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes));
+  const std::string message =
+      fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name, cudaGetErrorString(error),
+                  grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes);
+  if (error == cudaErrorMemoryAllocation) throw OutOfMemory(message);
+  throw Error(message);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -66,6 +66,18 @@ TEST_CASE("a workspace gets the memory that freed tensors hold in reserve") {
   CHECK(context.allocator.use().reserved == 0);
 }
 
+TEST_CASE("a kernel whose code finds no room is a lack of memory, once the reserve is given back") {
+  const DifferentDevice small({.major = 8,
+                               .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
+                               .launch_bytes = size_t{6} << 20});
+  Context context({Backend::cuda});
+  const Tensor tensor(context, {1});
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK_NOTHROW(fill(context, tensor, 1.0f));
+  const Tensor held(context, {1 << 20});
+  CHECK_THROWS_AS(fill(context, tensor, 1.0f), OutOfMemory);
+}
+
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
