@@ -49,10 +49,10 @@ Convolutions::Convolutions(const Api& api, int device_index, cudaStream_t stream
   NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
   most_workspace_ = std::min(largest_workspace, properties.totalGlobalMem / 16);
   cache_.emplace(version_text(api), properties.name);
-  const Status status = api.create(&handle_);
+  Status status = api.create(&handle_);
+  if (status == Status::success) status = api.set_stream(handle_, stream);
   NSGD_CHECK(status == Status::success, "{}: {}; NSGD_CUDNN=off does without it", version_text(api),
              api.status_name(status));
-  api.set_stream(handle_, stream);
 }
 
 Convolutions::~Convolutions() { api_.destroy(handle_); }
