@@ -1,8 +1,12 @@
 #include "apps/experiment.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <set>
 
 #include "apps/budget.h"
+#include "core/suggest.h"
 
 namespace noisysgd {
 
@@ -87,8 +91,62 @@ void check_changes(const ConfigReader& batch, const Regime& regime) {
                 fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
 }
 
+// A problem and the regimes that have it.
+struct RegimeProblem {
+  std::string text;
+  std::vector<std::string> regimes;
+};
+
+void add_problem(std::vector<RegimeProblem>& problems, const std::string& text, const std::string& regime) {
+  const auto known = std::find_if(problems.begin(), problems.end(),
+                                  [&](const RegimeProblem& problem) { return problem.text == text; });
+  if (known == problems.end())
+    problems.push_back({text, {regime}});
+  else
+    known->regimes.push_back(regime);
+}
+
+// `--set "regimes[LB+Diag].noise.position=after_momentum"` of an assignment to the base.
+std::string for_one_regime(const std::string& regime, std::string_view assignment) {
+  if (assignment.starts_with("$.")) assignment.remove_prefix(2);
+  return fmt::format("for one regime alone: --set \"regimes[{}].{}\"", regime, assignment);
+}
+
+// What follows the problem of a value that --set gave to all regimes and some cannot take.
+std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regimes,
+                 const std::vector<std::string>& assignments) {
+  const auto other = std::find_if(regimes.begin(), regimes.end(), [&](const Regime& regime) {
+    return std::find(problem.regimes.begin(), problem.regimes.end(), regime.name) == problem.regimes.end();
+  });
+  for (const std::string& assignment : assignments) {
+    const std::string path = assignment.substr(0, assignment.find('='));
+    if (other != regimes.end() && problem.text.starts_with((path.starts_with("$.") ? "" : "$.") + path + ": "))
+      return "; " + for_one_regime(other->name, assignment);
+  }
+  return "";
+}
+
+// A mistake in the base shows in every regime: it is told once.
+std::string told(const RegimeProblem& problem, const std::vector<Regime>& regimes,
+                 const std::vector<std::string>& assignments) {
+  const bool all = problem.regimes.size() == regimes.size();
+  if (all && (regimes.size() > 1 || regimes.front().name.empty())) return problem.text;
+  return fmt::format("regime{} {}: {}{}", problem.regimes.size() > 1 ? "s" : "", quoted_list(problem.regimes),
+                     problem.text, hint(problem, regimes, assignments));
+}
+
+void check_noise(const ConfigReader& noise, const Regime& regime) {
+  const std::vector<BatchChange>& changes = regime.batch.changes;
+  const bool acts = regime.noise.acts_on(regime.batch.size) ||
+                    std::any_of(changes.begin(), changes.end(),
+                                [&](const BatchChange& change) { return regime.noise.acts_on(change.size); });
+  if (!acts)
+    noise.error("small_batch",
+                fmt::format("must be below batch.size ({}): otherwise there is no noise to add", regime.batch.size));
+}
+
 Regime read_regime(const Json& document, const std::string& origin, const std::string& name,
-                   const Extensions& extensions, double budget, std::vector<std::string>& problems) {
+                   const Extensions& extensions, double budget, std::vector<RegimeProblem>& problems) {
   Config config(document, origin);
   const ConfigReader root = config.root();
   Regime regime;
@@ -107,7 +165,9 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
   regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
-  regime.noise = Noise::read(root.object("noise"), extensions.noises);
+  const ConfigReader noise = root.object("noise");
+  regime.noise = Noise::read(noise, extensions.noises);
+  if (!config.has_problems()) check_noise(noise, regime);
   regime.label_smoothing = static_cast<float>(
       root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
@@ -125,10 +185,26 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
     regime.effective.erase("expect");  // says nothing about the run
     if (budget != 1) apply_budget(regime, budget);
   } catch (const ConfigError& error) {
-    for (const std::string& problem : error.problems())
-      problems.push_back(name.empty() ? problem : fmt::format("regime \"{}\": {}", name, problem));
+    for (const std::string& problem : error.problems()) add_problem(problems, problem, name);
   }
   return regime;
+}
+
+bool names_folder(const std::string& name) {
+  return !name.empty() && name.find('/') == std::string::npos && name[0] != '.';
+}
+
+// Regimes that a change of the base does not reach, since they have values of their own there.
+std::vector<std::string> not_reached(const Json& before, const Json& after) {
+  std::vector<std::string> names;
+  if (before == after || !after.contains("regimes") || !after["regimes"].is_array()) return names;
+  for (Json patch : after["regimes"]) {
+    if (!patch.is_object() || !patch.contains("name") || !patch["name"].is_string()) continue;
+    const std::string name = patch["name"];
+    patch.erase("name");  // another thing than the experiment's
+    if (config_differences(merge_config(before, patch), merge_config(after, patch)).empty()) names.push_back(name);
+  }
+  return names;
 }
 
 std::vector<uint64_t> read_seeds(const ConfigReader& root) {
@@ -165,7 +241,8 @@ BatchSchedule Regime::batch_schedule(int64_t samples, int64_t least_batch) const
   return BatchSchedule(std::move(phases), samples, batch.drop_last, least_batch);
 }
 
-Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions) {
+Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
+                           const std::vector<std::string>& assignments) {
   Experiment experiment;
   experiment.document = document;
 
@@ -174,9 +251,11 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   for (const auto& [key, value] : document.items()) (experiment_keys.contains(key) ? head : base)[key] = value;
 
   std::vector<std::string> problems;
+  std::vector<RegimeProblem> regime_problems;
   Config config(head, origin);
   const ConfigReader root = config.root();
   experiment.name = root.string("name", "experiment");
+  if (!names_folder(experiment.name)) root.error("name", fmt::format("\"{}\" cannot name a folder", experiment.name));
   experiment.device = root.string("device", "auto");
   experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
   experiment.seeds = read_seeds(root);
@@ -190,7 +269,7 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   }
 
   if (regimes.is_array() && regimes.empty())
-    experiment.regimes.push_back(read_regime(base, origin, "", extensions, experiment.budget, problems));
+    experiment.regimes.push_back(read_regime(base, origin, "", extensions, experiment.budget, regime_problems));
   std::set<std::string> names;
   for (size_t i = 0; regimes.is_array() && i < regimes.size(); ++i) {
     Json patch = regimes[i];
@@ -202,12 +281,13 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
     }
     const std::string name = patch["name"];
     patch.erase("name");
-    if (name.find('/') != std::string::npos || name[0] == '.')
-      problems.push_back(fmt::format("{}.name: \"{}\" cannot name a folder", path, name));
+    if (!names_folder(name)) problems.push_back(fmt::format("{}.name: \"{}\" cannot name a folder", path, name));
     if (!names.insert(name).second) problems.push_back(fmt::format("{}.name: \"{}\" is used twice", path, name));
     experiment.regimes.push_back(
-        read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, problems));
+        read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, regime_problems));
   }
+  for (const RegimeProblem& problem : regime_problems)
+    problems.push_back(told(problem, experiment.regimes, assignments));
   for (const Regime& regime : experiment.regimes)
     if (regime.data.evaluated_set() != experiment.regimes.front().data.evaluated_set())
       problems.push_back(
@@ -215,26 +295,31 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
                       "which no table should compare",
                       experiment.regimes.front().name, experiment.regimes.front().data.evaluated_set(), regime.name,
                       regime.data.evaluated_set()));
-  if (!problems.empty()) {
-    // A mistake in the base shows in every regime; once is enough.
-    std::vector<std::string> unique;
-    for (std::string& problem : problems)
-      if (std::find(unique.begin(), unique.end(), problem) == unique.end()) unique.push_back(std::move(problem));
-    throw ConfigError(origin, std::move(unique));
-  }
+  if (!problems.empty()) throw ConfigError(origin, std::move(problems));
   return experiment;
 }
 
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
                                 const Extensions& extensions) {
   Json document = parse_config_file(path);
+  std::vector<std::string> notes;
   for (const std::string& assignment : assignments) {
+    const Json before = document;
     apply_override(document, assignment);
+    if (const auto names = not_reached(before, document); !names.empty()) {
+      if (names.size() == document["regimes"].size())
+        throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime has its own; {}", assignment,
+                                      for_one_regime(names.front(), assignment)));
+      notes.push_back(fmt::format("--set {}: not for {}, which {} its own", assignment, quoted_list(names),
+                                  names.size() > 1 ? "have" : "has"));
+    }
     // Either says which seeds to run: the one of the file gives way.
     if (assignment.starts_with("seed=")) document.erase("seeds");
     if (assignment.starts_with("seeds=")) document.erase("seed");
   }
-  return read_experiment(document, path, extensions);
+  Experiment experiment = read_experiment(document, path, extensions, assignments);
+  experiment.notes = std::move(notes);
+  return experiment;
 }
 
 }  // namespace noisysgd

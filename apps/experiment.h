@@ -93,11 +93,14 @@ struct Experiment {
   std::vector<uint64_t> seeds;
   double budget = 1;  // fraction of the configured epochs that the regimes have been cut to
   std::vector<Regime> regimes;
-  Json document;  // as given, with overrides applied
+  Json document;                   // as given, with overrides applied
+  std::vector<std::string> notes;  // assignments that do not reach all regimes
 };
 
-// Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems.
-Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions);
+// Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems; where they
+// come from assignments, it says how to set the value for one regime. An assignment that reaches no regime is an error.
+Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
+                           const std::vector<std::string>& assignments = {});
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
                                 const Extensions& extensions);
 

@@ -21,7 +21,7 @@ struct Node {
   std::string path;
   const Json* input;    // the object in the document; null when it is absent
   bool faulty = false;  // something else stands in the object's place: its keys cannot be missed
-  bool open = false;    // its "type" is wrong, so its other keys cannot be judged
+  bool open = false;    // its "type" is wrong or was not reached, so its other keys cannot be judged
   std::vector<Member> members = {};
 };
 
@@ -203,6 +203,8 @@ void ConfigReader::error(std::string_view key, std::string_view message) const {
   if (key == "type") node_->open = true;
   state_->report(path_of(key), message);
 }
+
+void ConfigReader::give_up() const { node_->open = true; }
 
 void ConfigReader::missing(std::string_view key, std::string_view expected) const {
   if (!node_->faulty) error(key, fmt::format("missing: {} is required", expected));

@@ -106,6 +106,7 @@ class ConfigReader {
   const std::string& path() const;       // "$.optimizer.noise"
   std::string path_of(std::string_view key) const;
   void error(std::string_view key, std::string_view message) const;  // a problem that only the caller can see
+  void give_up() const;  // what to ask for is not known, so that keys that nobody asks for are no problem here
 
  private:
   friend class Config;
@@ -153,7 +154,8 @@ Json parse_config_file(const std::string& path);
 Json merge_config(const Json& base, const Json& patch);
 
 // "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text
-// otherwise. Missing objects on the way are made; lists are never extended.
+// otherwise. An entry of a list is meant by its index or by its "name": "regimes[LB+Diag].noise.scale=2". Missing
+// objects on the way are made; lists are never extended.
 void apply_override(Json& document, std::string_view assignment);
 
 // Where two documents differ, each as "$.batch.size: 64 there, 128 here" (or "absent"); empty if they are equal. Lists

@@ -3,11 +3,12 @@
 #include <charconv>
 
 #include "core/config.h"
+#include "core/suggest.h"
 
 namespace noisysgd {
 namespace {
 
-// One step of a path: a key, or the index of a list entry written [3].
+// One step of a path: a key, or a list entry written [3] or [LB+Diag].
 struct Step {
   std::string key;
   bool bracketed;
@@ -19,6 +20,25 @@ std::optional<std::size_t> as_index(const Step& step) {
   const char* end = step.key.data() + step.key.size();
   const auto [stop, error] = std::from_chars(step.key.data(), end, index);
   return error == std::errc() && stop == end ? std::optional(index) : std::nullopt;
+}
+
+// The entry of a list that a step means, by its index or by the "name" that it has. Throws ConfigError that begins with
+// `place`.
+std::size_t entry_of(const Json& list, const Step& step, const std::string& place) {
+  if (const auto index = as_index(step)) {
+    if (*index < list.size()) return *index;
+    throw ConfigError(fmt::format("{}: has {} entries; there is no [{}]", place, list.size(), *index));
+  }
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto name = list[i].is_object() ? list[i].find("name") : list[i].end();
+    if (name == list[i].end() || !name->is_string()) continue;
+    if (*name == step.key) return i;
+    names.push_back(*name);
+  }
+  throw ConfigError(names.empty()
+                        ? fmt::format("{}: is a list; expected an index, got \"{}\"", place, step.key)
+                        : fmt::format("{}: has no entry named \"{}\"{}", place, step.key, suggestion(step.key, names)));
 }
 
 std::vector<Step> split_path(std::string_view path, std::string_view assignment) {
@@ -44,7 +64,7 @@ std::vector<Step> split_path(std::string_view path, std::string_view assignment)
       const std::size_t end = rest.find(']');
       check(rest.front() == '[' && end != std::string_view::npos);
       steps.push_back({std::string(rest.substr(1, end - 1)), true});
-      check(as_index(steps.back()).has_value());
+      check(!steps.back().key.empty());
       rest.remove_prefix(end + 1);
     }
   }
@@ -119,11 +139,9 @@ void apply_override(Json& document, std::string_view assignment) {
       throw ConfigError(fmt::format("override \"{}\": {}: {}", assignment, path, problem));
     };
     if (place->is_array()) {
-      const auto index = as_index(step);
-      if (!index) fail(fmt::format("is a list; expected an index, got \"{}\"", step.key));
-      if (*index >= place->size()) fail(fmt::format("has {} entries; there is no [{}]", place->size(), *index));
-      path = json_element_path(path, *index);
-      place = &(*place)[*index];
+      const std::size_t index = entry_of(*place, step, fmt::format("override \"{}\": {}", assignment, path));
+      path = json_element_path(path, index);
+      place = &(*place)[index];
     } else {
       if (!place->is_object()) fail(fmt::format("is neither an object nor a list but {}", place->dump()));
       if (step.bracketed) fail(fmt::format("is an object, not a list; there is no [{}]", step.key));

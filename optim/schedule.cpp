@@ -22,7 +22,8 @@ ScheduleOptions read_schedule(const ConfigReader& json, double epochs) {
   options.warmup_epochs = warmup.number("epochs", {.default_value = 0, .at_least = 0});
   options.warmup_start = warmup.number("start", {.default_value = 0, .at_least = 0, .at_most = 1});
   if (options.warmup_epochs > epochs)
-    warmup.error("epochs", fmt::format("the warm-up is longer than the run of {} epochs", epochs));
+    warmup.error("epochs", fmt::format("must be at most the run's epochs, {}, got {}; \"budget\" shortens both", epochs,
+                                       options.warmup_epochs));
   return options;
 }
 

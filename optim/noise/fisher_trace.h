@@ -25,6 +25,7 @@ class FisherTraceNoise : public NoiseStructure {
     return std::make_unique<FisherTraceNoise>(NoiseBatchSizes::read(json), level);
   }
 
+  bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   bool needs_second_moment() const override { return true; }
 
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {

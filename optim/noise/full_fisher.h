@@ -2,8 +2,8 @@
 // formula lacks the factor). sigma by `signs`:
 //   rademacher  +-1 per sample
 //   gaussian    N(0,1) per sample
-//   subset      u_n = M/M_S - 1 on M_S random samples and -1 on the others: literally a small batch, covariance kappa
-//   S^2 ghost       +-1 per ghost batch: the covariance of ghost-batch gradients with their coupling, of rank <= M/B_g
+//   subset      u_n = M/M_S - 1 on M_S random samples and -1 on the others: a small batch, covariance kappa S^2
+//   ghost       +-1 per ghost batch: the covariance of ghost-batch gradients with their coupling, of rank <= M/B_g
 // `centered` subtracts the mean of the signs and scales by sqrt(M/(M-1)) (ghost: with the number of groups): covariance
 // kappa S^2 exactly.
 // Cost: none as loss weights; one more backward pass where optim/noise/noise.h says so.
@@ -22,6 +22,7 @@ class FullFisherNoise : public NoiseStructure {
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
+  bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override;
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);

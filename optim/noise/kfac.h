@@ -28,6 +28,7 @@ class KfacNoise : public NoiseStructure {
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
+  bool acts_on(int64_t batch) const override { return options_.sizes.act_on(batch); }
   bool needs_second_moment() const override { return true; }
   NoiseNeeds needs(const NoiseBatch& batch) const override;
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override;

@@ -19,6 +19,7 @@ class LabelNoise : public NoiseStructure {
     return std::make_unique<LabelNoise>(NoiseBatchSizes::read(json), labels);
   }
 
+  bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   NoiseNeeds needs(const NoiseBatch&) const override { return {.labels = labels_}; }
   std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override {
     return {{.scale = static_cast<float>(sizes_.sign_scale(batch.samples))}};

@@ -25,6 +25,7 @@ class LadderNoise : public NoiseStructure {
     return std::make_unique<LadderNoise>(NoiseBatchSizes::read(json));
   }
 
+  bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   NoiseNeeds needs(const NoiseBatch& batch) const override {
     const double scale = sizes_.sign_scale(batch.samples) / static_cast<double>(batch.samples);
     return {.signs = {grain, static_cast<float>(scale), batch.seed, batch.step}};

@@ -61,6 +61,8 @@ struct NoiseNeeds {
 class NoiseStructure {
  public:
   virtual ~NoiseStructure() = default;
+  // False if a batch of so many samples gets no noise, as it lacks none.
+  virtual bool acts_on(int64_t) const { return true; }
   // True if the structure needs sum_n g_n^2, collected in backward by the configured Fisher estimator.
   virtual bool needs_second_moment() const { return false; }
   virtual NoiseNeeds needs(const NoiseBatch&) const { return {}; }
@@ -140,6 +142,7 @@ struct NoiseBatchSizes {
 
   static NoiseBatchSizes read(const ConfigReader& json);
   double kappa(int64_t batch) const { return noise_kappa(large_batch.value_or(batch), small_batch); }
+  bool act_on(int64_t batch) const { return kappa(batch) > 0; }
   // s with covariance of (s/M) sum_n sigma_n g_n = kappa F
   double sign_scale(int64_t batch) const { return std::sqrt(kappa(batch) * static_cast<double>(batch)); }
 };
@@ -167,6 +170,7 @@ class Noise {
 
   const NoiseOptions& options() const { return options_; }
   bool active() const { return options_.type != "none"; }
+  bool acts_on(int64_t batch) const { return structure_->acts_on(batch); }
   bool needs_second_moment() const { return structure_->needs_second_moment() || options_.match_trace; }
   // True if backward passes form the noise, so that each draw takes its own.
   bool forms_in_backward() const;

@@ -48,7 +48,7 @@ const Named others[] = {
     {"unit Fisher", R"({"noise": {"type": "unit_fisher", "small_batch": 16, "stop_fraction": 1}})"},
     {"position Fisher", R"({"noise": {"type": "position_fisher", "small_batch": 16, "stop_fraction": 1}})"},
     {"trace", R"({"noise": {"type": "fisher_trace", "small_batch": 16, "stop_fraction": 1}})"},
-    {"label", R"({"noise": {"type": "label", "stop_fraction": 1}})"},
+    {"label", R"({"noise": {"type": "label", "small_batch": 16, "stop_fraction": 1}})"},
     // Roots of nearly singular factors: eigenvalues are small against the rounding of the largest.
     {"K-FAC", R"({"noise": {"type": "kfac", "small_batch": 16, "jitter": 0.001, "stop_fraction": 1}})", 30},
     {"matrix-free K-FAC", R"({"noise": {"type": "kfac", "matrix_free": true, "small_batch": 16, "jitter": 0.001,

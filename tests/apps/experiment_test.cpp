@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -101,6 +102,62 @@ TEST_CASE("regimes are evaluated on the same kind of images") {
   CHECK(problems_of(R"({"regimes": [{"name": "A"}, {"name": "B"}], "data": {"holdout": 5}})").empty());
 }
 
+TEST_CASE("a mistake in the base is told once, one that some regimes share with their names") {
+  CHECK(problems_of(R"({"epochs": 0, "noise": {"scale": 2}, "regimes": [{"name": "SB"}, {"name": "LB"},
+    {"name": "LB+Diag", "batch": {"size": 512}, "noise": {"type": "diagonal_fisher"}}]})") ==
+        std::vector<std::string>{"$.epochs: must be at least 1, got 0",
+                                 "regimes \"SB\", \"LB\": $.noise.scale: unknown key; known: \"type\""});
+}
+
+TEST_CASE("an override says how one regime is reached, where not all can take a value or all have their own") {
+  const noisysgd::test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "config.json";
+  write_file_atomically(path, R"({"regimes": [{"name": "SB", "batch": {"size": 128}},
+    {"name": "LB+Diag", "batch": {"size": 512}, "optimizer": {"momentum": 0.5}, "noise": {"type": "diagonal_fisher"}}]})");
+  const auto read = [&](const std::vector<std::string>& assignments) {
+    return read_experiment_file(path.string(), assignments, {});
+  };
+  const auto problem = [&](const std::string& assignment) {
+    return noisysgd::test::error_of([&] { read({assignment}); });
+  };
+  CHECK(noisysgd::test::contains(
+      problem("noise.position=after_momentum"),
+      "regime \"SB\": $.noise.position: unknown key; known: \"type\"; for one regime alone: --set "
+      "\"regimes[LB+Diag].noise.position=after_momentum\""));
+  CHECK_FALSE(noisysgd::test::contains(problem("epochs=0"), "alone"));
+
+  const Experiment one = read({"regimes[LB+Diag].noise.position=after_momentum"});
+  CHECK(one.regimes[1].noise.options().after_momentum);
+  CHECK(one.notes.empty());
+
+  CHECK(problem("batch.size=64") ==
+        "override \"batch.size=64\": changes nothing, every regime has its own; for one regime alone: --set "
+        "\"regimes[SB].batch.size=64\"");
+  const Experiment some = read({"optimizer.momentum=0", "epochs=3", "seed=2", "budget=0.5", "name=x"});
+  CHECK(some.regimes[0].sgd.momentum == 0);
+  CHECK(some.regimes[1].sgd.momentum == 0.5);
+  CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
+}
+
+TEST_CASE("noise that no batch of the run lacks is refused") {
+  const auto problem = [](const char* type, const char* more) {
+    return problems_of(fmt::format(R"({{"noise": {{"type": "{}"{}}}, "batch": {{"size": 128}}}})", type, more).c_str());
+  };
+  const std::vector<std::string> refused{
+      "$.noise.small_batch: must be below batch.size (128): otherwise there is no noise to add"};
+  for (const char* type : {"diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac",
+                           "fisher_trace", "label"}) {
+    INFO(type);
+    CHECK(problem(type, "") == refused);  // its default is 128
+    CHECK(problem(type, R"(, "small_batch": 127)").empty());
+    CHECK(problem(type, R"(, "large_batch": 4096)").empty());  // whatever the batch
+  }
+  CHECK(problem("isotropic", R"(, "sigma": 1)").empty());
+  CHECK(problem("multiplicative", R"(, "sigma": 1)").empty());
+  CHECK(problems_of(R"({"noise": {"type": "label"}, "batch": {"size": 128, "change": [{"epochs": 1, "size": 256}]}})")
+            .empty());
+}
+
 TEST_CASE("mistakes of regimes and seeds name the regime") {
   CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A"}, {"name": "A"}]})"), "used twice"));
   CHECK(any_mentions(problems_of(R"({"regimes": [{"epochs": 2}]})"), "$.regimes[0]"));
@@ -108,4 +165,6 @@ TEST_CASE("mistakes of regimes and seeds name the regime") {
   CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "B", "epochs": -1}]})"), "regime \"B\""));
   CHECK(any_mentions(problems_of(R"({"seed": 1, "seeds": [2]})"), "either seed or seeds"));
   CHECK(any_mentions(problems_of(R"({"seeds": [2, 2]})"), "twice"));
+  for (const char* name : {R"({"name": ""})", R"({"name": "../x"})", R"({"name": ".x"})"})
+    CHECK(any_mentions(problems_of(name), "cannot name a folder"));
 }

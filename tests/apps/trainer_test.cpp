@@ -101,7 +101,8 @@ TEST_CASE("a run interrupted in the middle and resumed gives the bits and the me
   const Regime regime = GENERATE(
       regime_with({"fisher.refresh_every=4", "fisher.ema=0.5"}),
       regime_with({R"(noise={"type": "full_fisher", "small_batch": 16, "stop_fraction": 0.8})"}),
-      regime_with({R"(noise={"type": "kfac", "refresh_every": 5, "stop_fraction": 0.8})", "fisher.ema=0.5"}),
+      regime_with(
+          {R"(noise={"type": "kfac", "small_batch": 16, "refresh_every": 5, "stop_fraction": 0.8})", "fisher.ema=0.5"}),
       regime_with({R"(batch.change=[{"epochs": 3, "size": 32, "learning_rate": 0.01}])", "optimizer.weight_average=0.9",
                    "optimizer.clip_norm=0.5", "optimizer.scaling.type=square_root"}));
   REQUIRE(run(regime, folder.path() / "whole") == RunOutcome::finished);
@@ -178,7 +179,8 @@ TEST_CASE("micro-batches give the whole batch's training under every noise that 
 
 TEST_CASE("the log of every layer holds the trace and the norm of its diagonal") {
   const TemporaryFolder folder;
-  const Regime regime = regime_with({"epochs=1", "logging.per_layer=true", R"(noise={"type": "full_fisher"})"});
+  const Regime regime =
+      regime_with({"epochs=1", "logging.per_layer=true", R"(noise={"type": "full_fisher", "small_batch": 16})"});
   REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
   const Json line = metrics(folder.path()).at(0);
   for (const std::string layer : {"conv1", "bn1", "linear1"}) {
@@ -197,7 +199,7 @@ TEST_CASE("groups of samples add r_l and the effective rank to the log, however 
                                         "model.layers[4].probability=0",
                                         "logging.every_steps=2",
                                         "logging.per_layer=true",
-                                        R"(noise={"type": "block_fisher"})"};
+                                        R"(noise={"type": "block_fisher", "small_batch": 16})"};
   const auto with = [&](const std::vector<std::string>& more, const std::string& name) {
     std::vector<std::string> assignments = common;
     assignments.insert(assignments.end(), more.begin(), more.end());

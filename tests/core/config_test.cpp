@@ -339,23 +339,32 @@ TEST_CASE("apply_override sets one value, parsed as JSON where it is JSON") {
   CHECK(after(R"({"a":1})", "a=null") == R"({"a":null})");
   CHECK(after(R"({"r":[{"n":1},{"n":2}]})", "r[1].n=3") == R"({"r":[{"n":1},{"n":3}]})");
   CHECK(after(R"({"r":[{"n":1},{"n":2}]})", "r.0.n=3") == R"({"r":[{"n":3},{"n":2}]})");
+  CHECK(after(R"({"r":[{"name":"LB"},{"name":"LB+Diag"}]})", "r[LB+Diag].n.x=3") ==
+        R"({"r":[{"name":"LB"},{"name":"LB+Diag","n":{"x":3}}]})");
+  CHECK(after(R"({"r":[{"name":"a.b"},{"name":"a"}]})", "r.a.n=3") == R"({"r":[{"name":"a.b"},{"name":"a","n":3}]})");
+  CHECK(after(R"({"r":[{"name":"a.b"},{"name":"1"}]})", "r[1]=3") == R"({"r":[{"name":"a.b"},3]})");
+  CHECK(after(R"({"r":[{"name":"1"},{"n":2}]})", "r[1].n=3") == R"({"r":[{"name":"1"},{"n":3}]})");  // a number first
   CHECK(after(R"({"r":[[1,2],[3]]})", "r[0][1]=9") == R"({"r":[[1,9],[3]]})");
   CHECK(after(R"({"a":{"b":1}})", "a=5") == R"({"a":5})");
 }
 
 TEST_CASE("a malformed override is refused and changes nothing") {
-  const Json before = Json::parse(R"({"a": 1, "list": [1, 2], "o": {}})");
+  const Json before = Json::parse(R"({"a": 1, "list": [1, 2], "o": {}, "r": [{"name": "LB"}, {"name": 3}, {}]})");
   Json json = before;
   const auto problem = [&](const char* assignment) { return error_of([&] { apply_override(json, assignment); }); };
   CHECK(problem("a") == "override \"a\": expected PATH=VALUE");
-  for (const char* malformed : {"=1", ".a=1", "a.=1", "a..b=1", "list[=1", "list[]=1", "list[x]=1", "list[0]x=1",
-                                "list[-1]=1", "[0]=1", "$.=1", "list[99999999999999999999]=1"}) {
+  for (const char* malformed : {"=1", ".a=1", "a.=1", "a..b=1", "list[=1", "list[]=1", "list[0]x=1", "[0]=1", "$.=1"}) {
     CAPTURE(malformed);
     CHECK(problem(malformed).find("malformed path") != std::string::npos);
   }
   CHECK(problem("a.b=1") == "override \"a.b=1\": $.a: is neither an object nor a list but 1");
   CHECK(problem("list[2]=1") == "override \"list[2]=1\": $.list: has 2 entries; there is no [2]");
   CHECK(problem("list.x=1") == "override \"list.x=1\": $.list: is a list; expected an index, got \"x\"");
+  for (const std::string index : {"x", "-1", "99999999999999999999"})
+    CHECK(problem(("list[" + index + "]=1").c_str()) ==
+          "override \"list[" + index + "]=1\": $.list: is a list; expected an index, got \"" + index + "\"");
+  CHECK(problem("r[lb].x=1") == "override \"r[lb].x=1\": $.r: has no entry named \"lb\"; did you mean \"LB\"?");
+  CHECK(problem("r[other].x=1") == "override \"r[other].x=1\": $.r: has no entry named \"other\"; known: \"LB\"");
   CHECK(problem("o[0]=1") == "override \"o[0]=1\": $.o: is an object, not a list; there is no [0]");
   CHECK(problem("new.b[0]=1").find("is an object, not a list") != std::string::npos);
   CHECK(problem("a={\"x\": 1").find("syntax error") != std::string::npos);

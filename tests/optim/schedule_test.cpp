@@ -76,7 +76,7 @@ TEST_CASE("warm-up and milestones multiply") {
 TEST_CASE("bad schedules are refused") {
   CHECK(first_problem(R"({"type": "step", "milestones": [3, 2]})", 5) == "$.milestones: must increase");
   CHECK(first_problem(R"({"warmup": {"epochs": 6}})", 5) ==
-        "$.warmup.epochs: the warm-up is longer than the run of 5 epochs");
+        "$.warmup.epochs: must be at most the run's epochs, 5, got 6; \"budget\" shortens both");
   CHECK_THROWS_AS(read(R"({"type": "step"})", 5), ConfigError);
   CHECK_THROWS_AS(read(R"({"milestones": [3]})", 5), ConfigError);  // not an option of a constant rate
   CHECK_THROWS_AS(read(R"({"type": "cosine", "final_fraction": 1.5})", 5), ConfigError);
