@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 
 namespace noisysgd {
@@ -25,6 +26,11 @@ std::string format_duration(double seconds) {
   return fmt::format("{}h{:02}m", whole / 3600, whole % 3600 / 60);
 }
 
+std::string format_loss(double loss) {
+  if (!std::isfinite(loss)) return "not finite";
+  return loss < 1e5 ? fmt::format("{:.4f}", loss) : fmt::format("{:.3e}", loss);
+}
+
 Progress::Mode Progress::choose(bool quiet) {
   return quiet ? Mode::quiet : isatty(STDOUT_FILENO) ? Mode::live : Mode::lines;
 }
@@ -34,17 +40,17 @@ void Progress::step(const ProgressState& state) {
   if (mode_ != Mode::live || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   const double done = static_cast<double>(state.step) / static_cast<double>(state.steps);
-  fmt::print("\r\033[K{} {} epoch {}/{} step {}/{} loss {:.4f} acc {:.2f}% {:.0f} samples/s {} left", title_,
-             bar(done, 20), state.epoch + 1, state.epochs, state.step, state.steps, state.loss, 100 * state.accuracy,
+  fmt::print("\r\033[K{} {} epoch {}/{} step {}/{} loss {} acc {:.2f}% {:.0f} samples/s {} left", title_, bar(done, 20),
+             state.epoch + 1, state.epochs, state.step, state.steps, format_loss(state.loss), 100 * state.accuracy,
              state.samples_per_second, format_duration(state.seconds_left));
   std::fflush(stdout);
   drawn_ = true;
 }
 
 void Progress::epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy) {
-  line(fmt::format("{} epoch {}/{}  train loss {:.4f} acc {:.2f}%  {} loss {:.4f} acc {:.2f}%  {:.0f} samples/s",
-                   title_, state.epoch + 1, state.epochs, state.loss, 100 * state.accuracy, evaluated_set, loss,
-                   100 * accuracy, state.samples_per_second));
+  line(fmt::format("{} epoch {}/{}  train loss {} acc {:.2f}%  {} loss {} acc {:.2f}%  {:.0f} samples/s", title_,
+                   state.epoch + 1, state.epochs, format_loss(state.loss), 100 * state.accuracy, evaluated_set,
+                   format_loss(loss), 100 * accuracy, state.samples_per_second));
 }
 
 void Progress::line(const std::string& text) {

@@ -38,5 +38,6 @@ class Progress {
 };
 
 std::string format_duration(double seconds);  // "42s", "3m07s", "2h05m"
+std::string format_loss(double loss);         // "0.0360", "5.942e+35", "not finite"
 
 }  // namespace noisysgd

@@ -25,6 +25,10 @@ struct Spread {
     if (count > 1) text += fmt::format(" ± {:.{}f}", factor * deviation, digits);
     return text;
   }
+  std::string loss_text() const {
+    if (count == 0) return "";
+    return format_loss(mean) + (count > 1 ? " ± " + format_loss(deviation) : "");
+  }
 };
 
 Spread spread_of(const std::vector<Json>& summaries, const std::string& key) {
@@ -66,13 +70,22 @@ std::string divergence_text(const std::vector<Json>& diverged) {
 
 }  // namespace
 
-RegimeResults read_results(const std::vector<std::filesystem::path>& folders) {
+RegimeResults read_results(const Regime& regime, const std::vector<std::filesystem::path>& folders) {
+  const auto has = [](const Json& record, const std::filesystem::path& path, const std::vector<std::string>& keys) {
+    for (const std::string& key : keys)
+      NSGD_CHECK(record.contains(key) && record.at(key).is_number(), "{}: has no number under \"{}\"", path.string(),
+                 key);
+  };
+  const std::string accuracy = regime.data.evaluated_set() + "_accuracy";
   RegimeResults results;
   for (const auto& folder : folders) {
-    if (auto summary = run_summary(folder))
+    if (auto summary = run_summary(folder)) {
+      has(*summary, folder / "summary.json", {accuracy, "best_" + accuracy, "train_loss", "train_accuracy", "seconds"});
       results.finished.push_back(std::move(*summary));
-    else if (auto divergence = run_divergence(folder))
+    } else if (auto divergence = run_divergence(folder)) {
+      has(*divergence, folder / "diverged.json", {"seed", "step"});
       results.diverged.push_back(std::move(*divergence));
+    }
   }
   return results;
 }
@@ -105,7 +118,7 @@ std::string write_result_table(const Experiment& experiment, const std::vector<R
                  seconds = spread_of(summaries, "seconds");
     std::vector<std::string> cells{regime.name.empty() ? experiment.name : regime.name};
     if (published) cells.push_back(regime.expected_accuracy ? fmt::format("{:.2f}", *regime.expected_accuracy) : "");
-    cells.insert(cells.end(), {accuracy.text(100, 2), best.text(100, 2), loss.text(1, 4), train_accuracy.text(100, 2),
+    cells.insert(cells.end(), {accuracy.text(100, 2), best.text(100, 2), loss.loss_text(), train_accuracy.text(100, 2),
                                summaries.empty() ? "" : format_duration(seconds.mean)});
     if (diverged > 0) cells.push_back(divergence_text(results[i].diverged));
     table.add_row(cells);

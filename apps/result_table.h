@@ -14,8 +14,8 @@ struct RegimeResults {
   std::vector<Json> finished, diverged;  // summary.json and diverged.json of the runs that have one
 };
 
-// folders: of the runs of one regime.
-RegimeResults read_results(const std::vector<std::filesystem::path>& folders);
+// folders: of the runs of this regime. Throws Error naming a file that lacks what the table shows.
+RegimeResults read_results(const Regime& regime, const std::vector<std::filesystem::path>& folders);
 
 // results[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
 // table.json into the folder and returns the text.

@@ -19,11 +19,11 @@ bool empty_or_has(const std::vector<T>& values, const T& value) {
 Selection::Selection(const std::vector<std::string>& texts, const Experiment& experiment) {
   std::vector<std::string> known;
   for (const Regime& regime : experiment.regimes) known.push_back(regime.name);
-  const auto add = [&](std::string_view pair) {
+  const auto add = [&](std::string_view pair, const std::string& text) {
     const size_t equals = pair.find('=');
     const std::string_view key = pair.substr(0, equals);
     NSGD_CHECK(equals != std::string_view::npos && (key == "regime" || key == "seed"),
-               "--only {}: expected regime=NAME or seed=NUMBER", pair);
+               "--only {}: expected regime=NAME or seed=NUMBER, got \"{}\"", text, pair);
     const std::string value(pair.substr(equals + 1));
     if (key == "regime") {
       NSGD_CHECK(std::find(known.begin(), known.end(), value) != known.end(),
@@ -41,15 +41,17 @@ Selection::Selection(const std::vector<std::string>& texts, const Experiment& ex
   for (const std::string& text : texts) {
     std::string_view rest = text;
     for (size_t comma = rest.find(','); comma != std::string_view::npos; comma = rest.find(',')) {
-      add(rest.substr(0, comma));
+      add(rest.substr(0, comma), text);
       rest.remove_prefix(comma + 1);
     }
-    add(rest);
+    add(rest, text);
   }
 }
 
 bool Selection::includes(const Regime& regime, uint64_t seed) const {
-  return empty_or_has(regimes_, regime.name) && empty_or_has(seeds_, seed);
+  return includes(regime) && empty_or_has(seeds_, seed);
 }
+
+bool Selection::includes(const Regime& regime) const { return empty_or_has(regimes_, regime.name); }
 
 }  // namespace noisysgd

@@ -16,6 +16,7 @@ class Selection {
   Selection() = default;  // everything
 
   bool includes(const Regime& regime, uint64_t seed) const;
+  bool includes(const Regime& regime) const;  // with some seed
 
  private:
   std::vector<std::string> regimes_;

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "apps/result_table.h"
+#include "core/file.h"
 
 namespace noisysgd {
 
@@ -15,18 +16,32 @@ std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regi
   return folder / fmt::format("seed-{}", seed);
 }
 
+void check_suite(Context& context, const SuiteRequest& request, DataCache& data) {
+  for (const Regime& regime : request.experiment.regimes) {
+    bool to_be_made = false;
+    for (const uint64_t seed : request.experiment.seeds) {
+      const RunRequest run{regime, request.extensions, seed, run_folder(request, regime, seed), request.progress};
+      if (holds_run(run.folder)) check_identity(run);
+      to_be_made |= request.only.includes(regime, seed) && !is_finished(run.folder);
+    }
+    if (to_be_made) check_regime(context, regime, *data.get(regime), request.extensions);
+  }
+}
+
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
   DataCache data;
+  check_suite(context, request, data);
+  std::error_code error;
+  std::filesystem::create_directories(request.folder, error);
+  NSGD_CHECK(!error, "{}: cannot be made: {}", request.folder.string(), error.message());
+  write_file_atomically(request.folder / "experiment.json", request.experiment.document.dump(2) + "\n");
   std::vector<std::string> diverged;
   for (const Regime& regime : request.experiment.regimes) {
     for (const uint64_t seed : request.experiment.seeds) {
       if (!request.only.includes(regime, seed)) continue;
       const std::filesystem::path folder = run_folder(request, regime, seed);
+      if (is_finished(folder)) continue;
       const RunRequest run{regime, request.extensions, seed, folder, request.progress};
-      if (is_finished(folder)) {
-        check_identity(run);
-        continue;
-      }
       const auto loaded = data.get(regime);
       try {
         if (train(context, *loaded, run) == RunOutcome::interrupted) return RunOutcome::interrupted;
@@ -40,7 +55,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
   for (const Regime& regime : request.experiment.regimes) {
     std::vector<std::filesystem::path> folders;
     for (const uint64_t seed : request.experiment.seeds) folders.push_back(run_folder(request, regime, seed));
-    results.push_back(read_results(folders));
+    results.push_back(read_results(regime, folders));
   }
   const std::string text = write_result_table(request.experiment, results, request.folder);
   if (request.progress != Progress::Mode::quiet) fmt::print("\n{}\nwritten to {}\n", text, request.folder.string());

@@ -19,9 +19,14 @@ struct SuiteRequest {
 // OUTPUT itself for a single run, else OUTPUT/REGIME/seed-S.
 std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regime, uint64_t seed);
 
-// Makes the selected runs that are not finished yet, then writes and prints the table (apps/result_table.h). Returns
-// `interrupted` as soon as a run was. Throws Error if a finished run was made by another configuration, and Divergence
-// after the table if the loss of one or more runs was not finite: the others are made all the same.
+// What can be wrong with a run is found before the first begins and before anything is written: data, network, schedule
+// and noise of each regime are put together once. Throws Error that names the regime, or the folder of a run that was
+// made by another configuration.
+void check_suite(Context& context, const SuiteRequest& request, DataCache& data);
+
+// Checks the suite and writes experiment.json; makes the selected runs that are not finished yet, then writes and
+// prints the table (apps/result_table.h). Returns `interrupted` as soon as a run was. Throws Divergence after the table
+// if the loss of one or more runs was not finite: the others are made all the same.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

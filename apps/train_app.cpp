@@ -44,30 +44,42 @@ std::filesystem::path output_folder(const Arguments& arguments, const Experiment
   return folder;
 }
 
-void describe(Context& context, const Experiment& experiment, const Extensions& extensions, bool as_json) {
+// The network of the first regime that is selected.
+void describe(Context& context, const SuiteRequest& suite, bool as_json) {
   DataCache data;
-  const Regime& regime = experiment.regimes.front();
-  const Model model = make_model(context, regime, *data.get(regime), extensions);  // owns what the graph points to
+  const std::vector<Regime>& regimes = suite.experiment.regimes;
+  const auto regime =
+      std::find_if(regimes.begin(), regimes.end(), [&](const Regime& r) { return suite.only.includes(r); });
+  const Model model =
+      make_model(context, *regime, *data.get(*regime), suite.extensions);  // owns what the graph points to
   const Graph graph = model.graph();
   fmt::print("{}\n", as_json ? graph.json().dump(2) : graph.text());
 }
 
-void show_plan(Context& context, const Experiment& experiment, const Extensions& extensions) {
+std::string counted(int64_t count, const char* thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
+void show_plan(Context& context, const SuiteRequest& suite) {
   DataCache data;
-  for (const Regime& regime : experiment.regimes) {
+  for (const Regime& regime : suite.experiment.regimes) {
+    if (!suite.only.includes(regime)) continue;
     const auto loaded = data.get(regime);
-    Model model = make_model(context, regime, *loaded, extensions);
+    check_regime(context, regime, *loaded, suite.extensions);
+    Model model = make_model(context, regime, *loaded, suite.extensions);
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
-      changes += fmt::format("{} epochs in batches of {}, then ", change.epochs, change.size);
+      changes += fmt::format("{} in batches of {}, then ", counted(change.epochs, "epoch"), change.size);
     const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.network().least_batch());
-    fmt::print(
-        "{}: {} training and {} {} images of {}, {} parameters, {} epochs, {} steps, {}batches of {}, {} steps with "
-        "{} noise\n",
-        regime.name.empty() ? experiment.name : regime.name, loaded->sets.train.count, loaded->sets.test.count,
-        regime.data.evaluated_set(), loaded->image_shape().channels_first().text(), model.arena().elements(),
-        regime.epochs, schedule.total_steps(), changes, regime.batch.size, regime.noisy_steps(schedule),
-        regime.noise.options().type);
+    const std::string noise = regime.noise.active()
+                                  ? fmt::format("{} with {} noise", counted(regime.noisy_steps(schedule), "step"),
+                                                regime.noise.options().type)
+                                  : "no noise";
+    fmt::print("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
+               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
+               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
+               counted(model.arena().elements(), "parameter"), counted(regime.epochs, "epoch"),
+               counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
   }
 }
 
@@ -75,29 +87,27 @@ int run(const Arguments& arguments, const Extensions& extensions) {
   const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
-  if (!arguments.describe.empty()) {
-    describe(context, experiment, extensions, arguments.describe == "json");
-    return 0;
-  }
-  if (arguments.dry_run) {
-    show_plan(context, experiment, extensions);
-    return 0;
-  }
-  const Selection only(arguments.only, experiment);
-  const std::filesystem::path folder = output_folder(arguments, experiment);
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  NSGD_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
-  write_file_atomically(folder / "experiment.json", experiment.document.dump(2) + "\n");
   const Progress::Mode progress = Progress::choose(arguments.quiet);
+  SuiteRequest suite{experiment, extensions, {}, progress, Selection(arguments.only, experiment)};
+  if (!arguments.describe.empty()) {
+    describe(context, suite, arguments.describe == "json");
+    return 0;
+  }
+  if (progress != Progress::Mode::quiet)
+    for (const std::string& note : experiment.notes) fmt::print("{}\n", note);
+  if (arguments.dry_run) {
+    show_plan(context, suite);
+    return 0;
+  }
+  suite.folder = output_folder(arguments, experiment);
   if (progress != Progress::Mode::quiet && device.backend == Backend::cuda)
     fmt::print("convolutions on {}: {}\n", device.name(), kernels::cuda::convolutions(context.queue.cuda()));
   if (progress != Progress::Mode::quiet)
-    fmt::print("{}: {} regime{} × {} seed{} on {}, {} thread{}, into {}\n", experiment.name, experiment.regimes.size(),
-               experiment.regimes.size() > 1 ? "s" : "", experiment.seeds.size(),
-               experiment.seeds.size() > 1 ? "s" : "", device.name(), context.queue.threads(),
-               context.queue.threads() > 1 ? "s" : "", folder.string());
-  const RunOutcome outcome = train_all(context, {experiment, extensions, folder, progress, only});
+    fmt::print("{}: {} × {} on {}, {}, into {}\n", experiment.name,
+               counted(static_cast<int64_t>(experiment.regimes.size()), "regime"),
+               counted(static_cast<int64_t>(experiment.seeds.size()), "seed"), device.name(),
+               counted(context.queue.threads(), "thread"), suite.folder.string());
+  const RunOutcome outcome = train_all(context, suite);
   return outcome == RunOutcome::interrupted ? 128 + interrupt_signal() : 0;
 }
 

@@ -44,6 +44,18 @@ std::optional<Json> read_if_there(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
 }
 
+// What `read` makes of the document of a file. One that lacks what it should say is named.
+template <class Read>
+auto understood(const std::filesystem::path& path, const Json& document, Read&& read) {
+  try {
+    return read(document);
+  } catch (const Json::exception& error) {
+    const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key 'config' not found"
+    throw Error(
+        fmt::format("{}: is not as noisysgd-train writes it: {}", path.string(), text.substr(text.find(' ') + 1)));
+  }
+}
+
 // Sums of a metric over some steps.
 struct Meter {
   double loss = 0;
@@ -164,9 +176,11 @@ class Run {
     std::error_code error;
     std::filesystem::create_directories(request_.folder, error);
     NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
+    lock_.emplace(request_.folder);
     if (std::filesystem::exists(checkpoint_path())) {
       check_identity(request_);
-      state_ = TrainingState::from(load_checkpoint(checkpoint_path(), model_, average()));
+      state_ = understood(checkpoint_path(), load_checkpoint(checkpoint_path(), model_, average()),
+                          [](const Json& state) { return TrainingState::from(state); });
       kernels::TrainingSums sums;
       sums.epoch = state_.epoch.sums();
       sums.window = state_.window.sums();
@@ -423,6 +437,7 @@ class Run {
   const int64_t total_steps_, noisy_steps_;
   const std::string evaluated_set_;  // "test" or "holdout"
   Progress progress_;
+  std::optional<FolderLock> lock_;
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardLog> events_;
@@ -453,14 +468,30 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
   return Run(context, data, request).run();
 }
 
+void check_regime(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
+  try {
+    Model model = make_model(context, regime, data, extensions);
+    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.network().least_batch());
+    if (regime.noisy_steps(schedule) > 0) regime.noise.require_sums(model.arena());
+    if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
+  } catch (const ConfigError&) {  // of the model: it names the regime itself
+    throw;
+  } catch (const Error& error) {
+    if (regime.name.empty()) throw;
+    throw Error(fmt::format("regime \"{}\": {}", regime.name, error.what()));
+  }
+}
+
 void check_identity(const RunRequest& request) {
   const std::filesystem::path path = request.folder / config_file;
-  const Json stored = parse_json(read_file(path), path.string());
-  std::vector<std::string> differences =
-      config_differences(with_newer_keys(stored.at("config"), request.extensions), request.regime.effective);
-  for (const char* key : {"regime", "seed"})
-    if (const Json here = identity(request.regime, request.seed).at(key); stored.at(key) != here)
-      differences.push_back(fmt::format("{}: {} there, {} here", key, stored.at(key).dump(), here.dump()));
+  const Json stored = parse_json(read_file(path), path.string()), here = identity(request.regime, request.seed);
+  std::vector<std::string> differences = understood(path, stored, [&](const Json& there) {
+    auto found = config_differences(with_newer_keys(there.at("config"), request.extensions), request.regime.effective);
+    for (const char* key : {"regime", "seed"})
+      if (there.at(key) != here.at(key))
+        found.push_back(fmt::format("{}: {} there, {} here", key, there.at(key).dump(), here.at(key).dump()));
+    return found;
+  });
   NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); use another --output", path.string(),
              fmt::join(differences, "; "));
 }
@@ -468,6 +499,9 @@ void check_identity(const RunRequest& request) {
 std::optional<Json> run_summary(const std::filesystem::path& folder) { return read_if_there(folder / summary_file); }
 std::optional<Json> run_divergence(const std::filesystem::path& folder) {
   return read_if_there(folder / divergence_file);
+}
+bool holds_run(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / config_file) || is_finished(folder);
 }
 bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / summary_file); }
 

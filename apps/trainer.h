@@ -44,10 +44,14 @@ void check_identity(const RunRequest& request);
 // summary.json and diverged.json of a run folder, where it has them.
 std::optional<Json> run_summary(const std::filesystem::path& folder);
 std::optional<Json> run_divergence(const std::filesystem::path& folder);
-// True if `folder` holds the summary of a finished run.
+// True if `folder` holds a run, and if it holds the summary of a finished one.
+bool holds_run(const std::filesystem::path& folder);
 bool is_finished(const std::filesystem::path& folder);
 
 // Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
+
+// Puts together what a run of the regime is made of and drops it again. Throws Error that names the regime.
+void check_regime(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
 
 }  // namespace noisysgd

@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -137,6 +138,12 @@ std::string read_file(const std::filesystem::path& path) {
   }
   bytes.resize(filled);
   return bytes;
+}
+
+FolderLock::FolderLock(const std::filesystem::path& folder) : file_(open_retrying(folder, O_RDONLY | O_DIRECTORY)) {
+  if (!file_.is_open()) fail_to("open", folder, errno);
+  NSGD_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+             "{}: another program is at work in this folder", folder.string());
 }
 
 AppendFile::AppendFile(const std::filesystem::path& path, std::uint64_t keep)

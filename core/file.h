@@ -54,6 +54,16 @@ class AtomicFile {
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 std::string read_file(const std::filesystem::path& path);
 
+// Keeps other processes that ask for it out of a folder until it, or its process, ends. Writes nothing; a file system
+// that cannot lock lets everybody in.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+
+ private:
+  FileDescriptor file_;
+};
+
 // A log that only grows: opened with its first `keep` bytes (the rest is cut off), each append() whole or undone.
 class AppendFile {
  public:

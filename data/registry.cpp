@@ -18,7 +18,9 @@ namespace fs = std::filesystem;
 // Collects every file of a data set before any is read, so that one message can name all that are missing.
 class FileFinder {
  public:
-  FileFinder(const DatasetOptions& options, std::vector<std::string> folders) : options_(options) {
+  // other_spellings: what is to be said of those that find() gets beside the first.
+  FileFinder(const DatasetOptions& options, std::vector<std::string> folders, std::string other_spellings = "")
+      : options_(options), other_spellings_(std::move(other_spellings)) {
     for (const auto& folder : folders) places_.push_back(options.root / folder);
     places_.push_back(options.root);
   }
@@ -28,7 +30,7 @@ class FileFinder {
     for (const auto& place : places_)
       for (const auto& spelling : spellings)
         if (fs::exists(place / spelling)) return place / spelling;
-    missing_.push_back(fmt::format("{}", fmt::join(spellings, " or ")));
+    missing_.push_back(spellings.front());
     return {};
   }
 
@@ -42,6 +44,7 @@ class FileFinder {
     if (missing_.empty()) return;
     std::string text = fmt::format("{}: missing {}; looked in", options_.type, fmt::join(missing_, ", "));
     for (const auto& place : places_) text += fmt::format(" {}", place.string());
+    text += other_spellings_;
     if (find_source(options_.type))
       text += fmt::format(". To download: noisysgd-data fetch {} --root {}", options_.type,
                           options_.root.empty() ? "." : options_.root.string());
@@ -50,6 +53,7 @@ class FileFinder {
 
  private:
   const DatasetOptions& options_;
+  std::string other_spellings_;
   std::vector<fs::path> places_;
   std::vector<std::string> missing_;
 };
@@ -86,7 +90,7 @@ void hold_out_last(DatasetPair& pair, int64_t count) {
 
 DatasetPair load_idx_pair(const DatasetOptions& options, std::vector<std::string> folders, int64_t classes,
                           const std::vector<std::string>& class_names) {
-  FileFinder finder(options, std::move(folders));
+  FileFinder finder(options, std::move(folders), ", unpacked or with a dot before idx, too");
   const auto find = [&](const std::string& stem, const std::string& kind) {
     // Some copies write a dot before "idx".
     const std::string dash = stem + "-" + kind, dot = stem + "." + kind;

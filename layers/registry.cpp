@@ -19,16 +19,21 @@ using LayerPointer = std::unique_ptr<Layer>;
 std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_view key, const std::string& scope,
                                        const LayerContext& at) {
   NetworkBuilder net(scope, at.input);
+  bool built = true;
   for (const ConfigReader& entry : json.objects(key)) {
+    if (!built) {
+      entry.give_up();
+      continue;
+    }
     const std::string type = entry.choice("type", at.registry.types());
     const std::string name = entry.string("name", "");
     const std::string default_name = net.next_name(at.registry.name_prefix(type));
     LayerPointer layer = at.registry.build(
         entry, {at.registry, name.empty() ? default_name : scope + name, net.shape(), at.classes, at.ghost_size});
-    if (!layer) return nullptr;
-    net.append(std::move(layer));
+    built = layer != nullptr;
+    if (built) net.append(std::move(layer));
   }
-  return net.build();
+  return built ? net.build() : nullptr;
 }
 
 LayerPointer build_residual(const ConfigReader& json, const LayerContext& at) {

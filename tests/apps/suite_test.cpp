@@ -95,7 +95,10 @@ TEST_CASE("a selection names regimes and seeds that exist") {
         "--only regime=XL: tiny has no such regime, only SB, LB, free");
   CHECK(error_of([&] { Selection({"seed=3"}, experiment); }) == "--only seed=3: tiny has no such seed, only 1, 2");
   CHECK(error_of([&] { Selection({"seed=1x"}, experiment); }).find("no such seed") != std::string::npos);
-  CHECK(error_of([&] { Selection({"LB"}, experiment); }) == "--only LB: expected regime=NAME or seed=NUMBER");
+  CHECK(error_of([&] { Selection({"LB"}, experiment); }) ==
+        "--only LB: expected regime=NAME or seed=NUMBER, got \"LB\"");
+  CHECK(error_of([&] { Selection({"regime=LB,"}, experiment); }) ==
+        "--only regime=LB,: expected regime=NAME or seed=NUMBER, got \"\"");
 }
 
 TEST_CASE("a suite runs what is selected and not finished, and sets the paper's numbers beside its own") {
@@ -131,6 +134,56 @@ TEST_CASE("a suite runs what is selected and not finished, and sets the paper's 
 
   CHECK(error_of([&] { train_selected(experiment_with({}), folder.path(), {}); }).find("another configuration") !=
         std::string::npos);
+}
+
+TEST_CASE("what is wrong with any run is found before the first begins, and nothing is written") {
+  const TemporaryFolder folder;
+  const std::filesystem::path out = folder.path() / "out";
+  const auto refused = [&](const std::vector<std::string>& changes) {
+    return error_of([&] { train_selected(experiment_with(changes), out, {}); });
+  };
+  CHECK(refused({"regimes[2].init=[{\"parameters\": [\"conv*\"]}]"}).starts_with("regime \"free\": init[0]"));
+  CHECK(refused({"regimes[2].batch={\"size\": 97, \"drop_last\": true}"}) ==
+        "regime \"free\": batch.drop_last: 96 training images make no batch of 97");
+  CHECK(refused({"regimes[1].model={\"type\": \"conv2d\"}"}).starts_with("model of regime \"LB\""));
+  CHECK_FALSE(std::filesystem::exists(out));
+
+  // Runs that were made otherwise stop a suite whether they are selected or not: its table would hold them.
+  const Experiment first = experiment_with({"budget=0.5"}), other = experiment_with({"budget=0.5", "batch.size=24"});
+  REQUIRE(train_selected(first, out, {"regime=LB"}) == RunOutcome::finished);
+  const std::string document = read_file(out / "experiment.json");
+  CHECK(parse_json(document, "document") == first.document);
+  CHECK(error_of([&] { train_selected(other, out, {"regime=free"}); }).find("$.batch.size: 32 there, 24 here") !=
+        std::string::npos);
+  CHECK(read_file(out / "experiment.json") == document);
+  CHECK_FALSE(std::filesystem::exists(out / "free"));
+}
+
+TEST_CASE("a file of a run folder that lacks something is named") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
+  const std::vector<std::string> only{"regime=LB"};
+  REQUIRE(train_selected(experiment, folder.path(), only) == RunOutcome::finished);
+  const auto message_with = [&](const char* file, const char* text) {
+    const std::filesystem::path path = folder.path() / "LB/seed-1" / file;
+    const std::string before = read_file(path);
+    write_file_atomically(path, text);
+    const std::string message = error_of([&] { train_selected(experiment, folder.path(), only); });
+    write_file_atomically(path, before);
+    return message;
+  };
+  CHECK(message_with("summary.json", "{\"x\": 1}")
+            .ends_with("LB/seed-1/summary.json: has no number under \"test_accuracy\""));
+  CHECK(message_with("config.json", "{\"seed\": 1}")
+            .ends_with("LB/seed-1/config.json: is not as noisysgd-train writes it: key 'config' not found"));
+  CHECK(train_selected(experiment, folder.path(), only) == RunOutcome::finished);
+}
+
+TEST_CASE("losses are shown in few characters, whatever they are") {
+  CHECK(format_loss(0.03604) == "0.0360");
+  CHECK(format_loss(99999.5) == "99999.5000");
+  CHECK(format_loss(594245826570293839357571894345728.0) == "5.942e+32");
+  CHECK(format_loss(-std::nan("")) == "not finite");
 }
 
 TEST_CASE("a run that diverges is named, and the others are made all the same") {

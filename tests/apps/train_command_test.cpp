@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/safetensors.h"
 #include "tests/apps/command.h"
@@ -108,8 +109,14 @@ TEST_CASE("bad calls end with status 1 and one line that names the thing and the
   CHECK(contains(unknown_keys.error, "$.epoch: unknown key; did you mean \"epochs\"?"));
   check_one_line(place.run({"--set", "nonsense"}), {"nonsense"});
   check_one_line(place.run({"--device", "tpu"}), {"tpu", "cuda"});
+  check_one_line(place.run({"--dry-run", "--only", "regime=LB"}), {"--only regime=LB"});
+  check_one_line(place.run({"--describe", "--only", "seed=9"}), {"--only seed=9"});
   REQUIRE(place.run({"--quiet", "--output", "out"}).status == 0);
   check_one_line(place.run({"--output", "out"}), {"out", "--resume"});
+  const std::string document = read_file(place.path() / "out/experiment.json");
+  check_one_line(place.run({"--quiet", "--output", "out", "--resume", "--set", "epochs=4"}),
+                 {"out/config.json", "$.epochs: 3 there, 4 here"});
+  CHECK(read_file(place.path() / "out/experiment.json") == document);
   check_one_line(Workplace("{\"name\": ").run({}), {"small.json"});
   const TemporaryFolder empty;
   check_one_line(Command(NSGD_TRAIN_PROGRAM, {"absent.json"}, empty.path()).wait(), {"absent.json"});
@@ -123,6 +130,34 @@ TEST_CASE("a run that diverges ends with status 1, one line and a table that say
   std::ifstream table(place.path() / "out/table.txt");
   const std::string text{std::istreambuf_iterator<char>(table), {}};
   CHECK(contains(text, "0 of 1 runs finished, 1 diverged"));
+}
+
+TEST_CASE("a dry run and a description are of the regimes that are selected") {
+  const Workplace place(R"({"data": {"train_size": 64, "test_size": 8}, "epochs": 1, "batch": {"size": 64},
+    "regimes": [{"name": "A", "model": {"type": "mlp", "hidden": [3]}},
+                {"name": "B", "noise": {"type": "label", "small_batch": 8, "stop_fraction": 1}}]})");
+  const CommandResult plan = place.run({"--dry-run"});
+  CHECK(contains(plan.output, "A: 64 training"));
+  CHECK(contains(plan.output, "1 epoch, 1 step, batches of 64, no noise\n"));
+  CHECK(contains(plan.output, "B: 64 training"));
+  CHECK(contains(plan.output, "1 step with label noise\n"));
+  CHECK_FALSE(contains(place.run({"--dry-run", "--only", "regime=B"}).output, "A: 64 training"));
+  CHECK(contains(place.run({"--describe"}).output, "[3]"));
+  CHECK(contains(place.run({"--describe", "--only", "regime=B"}).output, "conv2"));
+  CHECK(contains(place.run({"--dry-run", "--set", "model={\"type\": \"mlp\"}"}).output,
+                 "--set model={\"type\": \"mlp\"}: not for"));
+}
+
+TEST_CASE("two programs cannot train in one folder") {
+  const Workplace place;
+  Command first = place.start({"--quiet", "--output", "out", "--set", "epochs=100000"});
+  const fs::path log = place.path() / "out/metrics.jsonl";
+  std::error_code absent;
+  while (!(fs::file_size(log, absent) > 0 && !absent)) std::this_thread::yield();
+  check_one_line(place.run({"--quiet", "--output", "out", "--resume", "--set", "epochs=100000"}),
+                 {"out: another program"});
+  first.kill(SIGTERM);
+  CHECK(first.wait().status == 143);
 }
 
 TEST_CASE("a word for a key that wants one may look like another JSON type") {

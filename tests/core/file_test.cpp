@@ -176,3 +176,15 @@ TEST_CASE("random access reads what is there and refuses what is not") {
   CHECK(contains(error_of([&] { file.read(8, std::as_writable_bytes(std::span(got))); }), "ends at byte 10"));
   CHECK(contains(error_of([&] { RandomAccessFile(folder.path()); }), "not a regular file"));
 }
+
+TEST_CASE("a folder is locked for one at a time, and nothing is left in it") {
+  const TemporaryFolder folder;
+  {
+    const FolderLock lock(folder.path());
+    CHECK(error_of([&] { FolderLock second(folder.path()); }) ==
+          folder.path().string() + ": another program is at work in this folder");
+  }
+  const FolderLock again(folder.path());
+  CHECK(entries(folder.path()) == 0);
+  CHECK(contains(error_of([&] { FolderLock(folder / "absent"); }), "No such file"));
+}

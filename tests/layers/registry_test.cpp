@@ -63,6 +63,8 @@ TEST_CASE("bad options of several layers are reported at once") {
 TEST_CASE("shapes that do not fit are reported with their place") {
   const auto [json, place, reason] = GENERATE(table<std::string, std::string, std::string>(
       {{R"([{"type": "linear"}])", "$.model.layers[0].type", "is not a vector"},
+       {R"([{"type": "linear"}, {"type": "relu"}, {"type": "linear", "name": "fc", "out_features": 3}])",
+        "$.model.layers[0].type", "is not a vector"},
        {R"([{"type": "conv2d", "out_channels": 2, "kernel": 9}])", "$.model.layers[0].type", "does not fit"},
        {R"([{"type": "flatten"}, {"type": "conv2d", "out_channels": 2, "kernel": 1}])", "$.model.layers[1].type",
         "is not an image"},
