@@ -141,6 +141,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   const Regime& regime = find_regime(experiment, options.regime);
   const uint64_t seed = options.seed.value_or(experiment.seeds.front());
   std::string notes;
+  for (const std::string& note : experiment.notes) notes += note + "\n";
 
   Context context(parse_device(experiment.device), experiment.threads);
   context.queue.set_precision(regime.precision);
@@ -162,6 +163,9 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   if (samples < wanted)
     notes += fmt::format("note: {} of {} samples are used, a multiple of the ghost size\n", samples, wanted);
 
+  NSGD_CHECK(options.noise_draws == 0 || (regime.noise.active() && regime.noise.acts_on(samples)),
+             "{}{} samples get no noise to draw",
+             regime.name.empty() ? "" : fmt::format("regime \"{}\": ", regime.name), samples);
   const Batch batch = loader.shuffled({}, samples, seed);
   const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
   Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);

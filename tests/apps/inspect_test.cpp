@@ -5,6 +5,7 @@
 #include "core/safetensors.h"
 #include "tests/catch.h"
 #include "tests/data/bytes.h"
+#include "tests/error_of.h"
 #include "tests/optim/covariance_formulas.h"
 
 using namespace noisysgd;
@@ -108,4 +109,11 @@ TEST_CASE("inspect draws isotropic and multiplicative noise coordinate by coordi
   Covariance expected;
   for (size_t i = 0; i < gradient.size(); ++i) expected.at(i, i) = 0.09 * (isotropic ? 1 : gradient[i] * gradient[i]);
   check_draws([&](int k) { return gather(file, fmt::format("noise.{}.", k)); }, expected, draws);
+}
+
+TEST_CASE("inspect refuses to draw noise where there is none") {
+  const TemporaryFolder folder;
+  const std::string message = error_of([&] { inspect_noise(R"({"type": "none"})", folder.path()); });
+  CHECK(message == "8 samples get no noise to draw");
+  CHECK_FALSE(std::filesystem::exists(folder / "inspect.safetensors"));
 }
