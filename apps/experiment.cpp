@@ -135,16 +135,6 @@ std::string told(const RegimeProblem& problem, const std::vector<Regime>& regime
                      problem.text, hint(problem, regimes, assignments));
 }
 
-void check_noise(const ConfigReader& noise, const Regime& regime) {
-  const std::vector<BatchChange>& changes = regime.batch.changes;
-  const bool acts = regime.noise.acts_on(regime.batch.size) ||
-                    std::any_of(changes.begin(), changes.end(),
-                                [&](const BatchChange& change) { return regime.noise.acts_on(change.size); });
-  if (!acts)
-    noise.error("small_batch",
-                fmt::format("must be below batch.size ({}): otherwise there is no noise to add", regime.batch.size));
-}
-
 Regime read_regime(const Json& document, const std::string& origin, const std::string& name,
                    const Extensions& extensions, double budget, std::vector<RegimeProblem>& problems) {
   Config config(document, origin);
@@ -165,9 +155,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
   regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
-  const ConfigReader noise = root.object("noise");
-  regime.noise = Noise::read(noise, extensions.noises);
-  if (!config.has_problems()) check_noise(noise, regime);
+  regime.noise = Noise::read(root.object("noise"), extensions.noises);
   regime.label_smoothing = static_cast<float>(
       root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});

@@ -23,9 +23,9 @@ int run(int argc, char** argv) {
   app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
   app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given");
   app.add_option("--checkpoint", options.checkpoint, "Parameters to start from; initial ones if not given");
-  app.add_option("--batch", options.batch, "Samples; batch.size if not given")->check(CLI::PositiveNumber);
+  app.add_option("--batch", options.batch, "Samples; batch.size if not given")->check(CLI::Range(1, 1 << 30));
   app.add_option("--output", options.output, "File to write")->capture_default_str();
-  app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->check(CLI::NonNegativeNumber);
+  app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->check(CLI::Range(0, 1 << 30));
   CLI11_PARSE(app, argc, argv);
 
   const Extensions extensions;

@@ -446,6 +446,14 @@ class Run {
   Clock::time_point started_, window_started_;
 };
 
+// Noise that no batch lacks would be zero without a word.
+void check_noise(const Regime& regime, int64_t images) {
+  const int64_t batch = std::min(regime.batch.size, images);
+  bool acts = regime.noise.acts_on(batch);
+  for (const BatchChange& change : regime.batch.changes) acts |= regime.noise.acts_on(std::min(change.size, images));
+  NSGD_CHECK(acts, "noise.small_batch: must be below the batch's {} images: otherwise there is no noise to add", batch);
+}
+
 }  // namespace
 
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
@@ -472,7 +480,10 @@ void check_regime(Context& context, const Regime& regime, const TrainingData& da
   try {
     Model model = make_model(context, regime, data, extensions);
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.network().least_batch());
-    if (regime.noisy_steps(schedule) > 0) regime.noise.require_sums(model.arena());
+    if (regime.noisy_steps(schedule) > 0) {
+      check_noise(regime, data.sets.train.count);
+      regime.noise.require_sums(model.arena());
+    }
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
   } catch (const ConfigError&) {  // of the model: it names the regime itself
     throw;

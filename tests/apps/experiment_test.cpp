@@ -139,25 +139,6 @@ TEST_CASE("an override says how one regime is reached, where not all can take a 
   CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
 }
 
-TEST_CASE("noise that no batch of the run lacks is refused") {
-  const auto problem = [](const char* type, const char* more) {
-    return problems_of(fmt::format(R"({{"noise": {{"type": "{}"{}}}, "batch": {{"size": 128}}}})", type, more).c_str());
-  };
-  const std::vector<std::string> refused{
-      "$.noise.small_batch: must be below batch.size (128): otherwise there is no noise to add"};
-  for (const char* type : {"diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac",
-                           "fisher_trace", "label"}) {
-    INFO(type);
-    CHECK(problem(type, "") == refused);  // its default is 128
-    CHECK(problem(type, R"(, "small_batch": 127)").empty());
-    CHECK(problem(type, R"(, "large_batch": 4096)").empty());  // whatever the batch
-  }
-  CHECK(problem("isotropic", R"(, "sigma": 1)").empty());
-  CHECK(problem("multiplicative", R"(, "sigma": 1)").empty());
-  CHECK(problems_of(R"({"noise": {"type": "label"}, "batch": {"size": 128, "change": [{"epochs": 1, "size": 256}]}})")
-            .empty());
-}
-
 TEST_CASE("mistakes of regimes and seeds name the regime") {
   CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "A"}, {"name": "A"}]})"), "used twice"));
   CHECK(any_mentions(problems_of(R"({"regimes": [{"epochs": 2}]})"), "$.regimes[0]"));

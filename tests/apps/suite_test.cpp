@@ -159,6 +159,29 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
   CHECK_FALSE(std::filesystem::exists(out / "free"));
 }
 
+TEST_CASE("noise that no batch of the run lacks is refused") {
+  const std::string name = GENERATE("diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher",
+                                    "kfac", "fisher_trace", "label");
+  INFO(name);
+  Context context({}, 1);
+  const auto refused = [&](const std::string& noise, const std::string& batch = "{\"size\": 32}") {
+    const Experiment experiment = experiment_with({"regimes=[]", "noise=" + noise, "batch=" + batch});
+    const Regime& regime = experiment.regimes.at(0);
+    return error_of([&] { check_regime(context, regime, *DataCache().get(regime), {}); });
+  };
+  const std::string type = "{\"type\": \"" + name + "\"",
+                    message =
+                        "noise.small_batch: must be below the batch's 32 images: otherwise there is no noise to add";
+  CHECK(refused(type + "}") == message);  // its default is 128
+  CHECK(refused(type + ", \"small_batch\": 32}") == message);
+  CHECK(refused(type + ", \"small_batch\": 31}").empty());
+  CHECK(refused(type + ", \"large_batch\": 4096}").empty());  // whatever the batch
+  CHECK(refused(type + ", \"stop_fraction\": 0}").empty());
+  CHECK(refused(type + ", \"small_batch\": 100}", "{\"size\": 4096}").find("96 images") != std::string::npos);
+  CHECK(refused(type + ", \"small_batch\": 64}", R"({"size": 32, "change": [{"epochs": 1, "size": 96}]})").empty());
+  CHECK(refused(R"({"type": "isotropic", "sigma": 1})").empty());
+}
+
 TEST_CASE("a file of a run folder that lacks something is named") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});

@@ -58,12 +58,12 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"schedule": {"type": "cosine"}},
     {"optimizer": {"scaling": {"type": "linear"}}},
     {"noise": {"type": "isotropic", "sigma": 1}},
-    {"batch": {"size": 256}, "noise": {"type": "diagonal_fisher"}},
-    {"batch": {"size": 256}, "noise": {"type": "full_fisher"}},
-    {"batch": {"size": 256}, "noise": {"type": "kfac"}},
-    {"batch": {"size": 256}, "noise": {"type": "fisher_trace"}},
+    {"noise": {"type": "diagonal_fisher"}},
+    {"noise": {"type": "full_fisher"}},
+    {"noise": {"type": "kfac"}},
+    {"noise": {"type": "fisher_trace"}},
     {"noise": {"type": "multiplicative", "sigma": 1}},
-    {"batch": {"size": 256}, "noise": {"type": "label"}}])");
+    {"noise": {"type": "label"}}])");
   std::set<std::string> known{"name",  "device",  "threads", "seed",
                               "seeds", "regimes", "budget",  "expect.test_accuracy"};
   for (const Json& document : documents) {
