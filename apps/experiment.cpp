@@ -1,7 +1,5 @@
 #include "apps/experiment.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <set>
 

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "apps/progress.h"
-#include "apps/trainer.h"
+#include "apps/run_folder.h"
 #include "core/file.h"
 #include "core/text_table.h"
 

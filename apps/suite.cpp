@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "apps/result_table.h"
+#include "apps/run_folder.h"
 #include "core/file.h"
 
 namespace noisysgd {
@@ -20,20 +21,18 @@ void check_suite(Context& context, const SuiteRequest& request, DataCache& data)
   for (const Regime& regime : request.experiment.regimes) {
     bool to_be_made = false;
     for (const uint64_t seed : request.experiment.seeds) {
-      const RunRequest run{regime, request.extensions, seed, run_folder(request, regime, seed), request.progress};
-      if (holds_run(run.folder)) check_identity(run);
-      to_be_made |= request.only.includes(regime, seed) && !is_finished(run.folder);
+      const std::filesystem::path folder = run_folder(request, regime, seed);
+      if (holds_run(folder)) check_identity(folder, regime, seed, request.extensions);
+      to_be_made |= request.only.includes(regime, seed) && !is_finished(folder);
     }
-    if (to_be_made) check_regime(context, regime, *data.get(regime), request.extensions);
+    if (to_be_made) make_checked_model(context, regime, *data.get(regime), request.extensions);
   }
 }
 
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
   DataCache data;
   check_suite(context, request, data);
-  std::error_code error;
-  std::filesystem::create_directories(request.folder, error);
-  NSGD_CHECK(!error, "{}: cannot be made: {}", request.folder.string(), error.message());
+  make_folder(request.folder);
   write_file_atomically(request.folder / "experiment.json", request.experiment.document.dump(2) + "\n");
   std::vector<std::string> diverged;
   for (const Regime& regime : request.experiment.regimes) {

@@ -38,9 +38,9 @@ std::filesystem::path default_folder(const std::string& name, bool resume) {
 std::filesystem::path output_folder(const Arguments& arguments, const Experiment& experiment) {
   if (arguments.output.empty()) return default_folder(experiment.name, arguments.resume);
   const std::filesystem::path folder = arguments.output;
-  const bool holds_run = std::filesystem::exists(folder / "experiment.json");
-  NSGD_CHECK(arguments.resume || !holds_run,
-             "{}: holds a run already; --resume continues it, another --output keeps it", folder.string());
+  const bool in_use = std::filesystem::exists(folder / "experiment.json");
+  NSGD_CHECK(arguments.resume || !in_use, "{}: holds a run already; --resume continues it, another --output keeps it",
+             folder.string());
   return folder;
 }
 
@@ -65,8 +65,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
   for (const Regime& regime : suite.experiment.regimes) {
     if (!suite.only.includes(regime)) continue;
     const auto loaded = data.get(regime);
-    check_regime(context, regime, *loaded, suite.extensions);
-    Model model = make_model(context, regime, *loaded, suite.extensions);
+    Model model = make_checked_model(context, regime, *loaded, suite.extensions);
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
       changes += fmt::format("{} in batches of {}, then ", counted(change.epochs, "epoch"), change.size);

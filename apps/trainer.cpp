@@ -1,11 +1,10 @@
 #include "apps/trainer.h"
 
-#include <fmt/ranges.h>
-
 #include <cmath>
 
 #include "apps/checkpoint.h"
 #include "apps/interrupt.h"
+#include "apps/run_folder.h"
 #include "apps/training_step.h"
 #include "core/file.h"
 #include "core/metrics_log.h"
@@ -21,40 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-constexpr const char *config_file = "config.json", *summary_file = "summary.json", *divergence_file = "diverged.json";
-
-// What makes a run the run that it is.
-Json identity(const Regime& regime, uint64_t seed) {
-  return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
-}
-
-// A configuration from a file as this version of the program would have written it: keys that are newer than the file
-// take their defaults. One that can no longer be read stays as it is.
-Json with_newer_keys(const Json& config, const Extensions& extensions) {
-  try {
-    return read_experiment(config, "stored", extensions).regimes.at(0).effective;
-  } catch (const Error&) {
-    return config;
-  }
-}
-
-std::optional<Json> read_if_there(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return {};
-  return parse_json(read_file(path), path.string());
-}
-
-// What `read` makes of the document of a file. One that lacks what it should say is named.
-template <class Read>
-auto understood(const std::filesystem::path& path, const Json& document, Read&& read) {
-  try {
-    return read(document);
-  } catch (const Json::exception& error) {
-    const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key 'config' not found"
-    throw Error(
-        fmt::format("{}: is not as noisysgd-train writes it: {}", path.string(), text.substr(text.find(' ') + 1)));
-  }
-}
 
 // Sums of a metric over some steps.
 struct Meter {
@@ -173,12 +138,10 @@ class Run {
   std::filesystem::path checkpoint_path() const { return request_.folder / "checkpoint.safetensors"; }
 
   void open_folder() {
-    std::error_code error;
-    std::filesystem::create_directories(request_.folder, error);
-    NSGD_CHECK(!error, "{}: cannot be made: {}", request_.folder.string(), error.message());
+    make_folder(request_.folder);
     lock_.emplace(request_.folder);
     if (std::filesystem::exists(checkpoint_path())) {
-      check_identity(request_);
+      check_identity(request_.folder, regime_, request_.seed, request_.extensions);
       state_ = understood(checkpoint_path(), load_checkpoint(checkpoint_path(), model_, average()),
                           [](const Json& state) { return TrainingState::from(state); });
       kernels::TrainingSums sums;
@@ -188,7 +151,7 @@ class Run {
     } else {
       model_.arena().initialise(request_.seed);
       if (average_) average_->restart();
-      write_file_atomically(request_.folder / config_file, identity(regime_, request_.seed).dump(2) + "\n");
+      write_file_atomically(request_.folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
     }
     std::filesystem::remove(request_.folder / divergence_file);
     metrics_.emplace(request_.folder / "metrics.jsonl", state_.metrics_bytes);
@@ -476,7 +439,8 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
   return Run(context, data, request).run();
 }
 
-void check_regime(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
+Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
+                         const Extensions& extensions) {
   try {
     Model model = make_model(context, regime, data, extensions);
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.network().least_batch());
@@ -485,6 +449,7 @@ void check_regime(Context& context, const Regime& regime, const TrainingData& da
       regime.noise.require_sums(model.arena());
     }
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
+    return model;
   } catch (const ConfigError&) {  // of the model: it names the regime itself
     throw;
   } catch (const Error& error) {
@@ -492,28 +457,5 @@ void check_regime(Context& context, const Regime& regime, const TrainingData& da
     throw Error(fmt::format("regime \"{}\": {}", regime.name, error.what()));
   }
 }
-
-void check_identity(const RunRequest& request) {
-  const std::filesystem::path path = request.folder / config_file;
-  const Json stored = parse_json(read_file(path), path.string()), here = identity(request.regime, request.seed);
-  std::vector<std::string> differences = understood(path, stored, [&](const Json& there) {
-    auto found = config_differences(with_newer_keys(there.at("config"), request.extensions), request.regime.effective);
-    for (const char* key : {"regime", "seed"})
-      if (there.at(key) != here.at(key))
-        found.push_back(fmt::format("{}: {} there, {} here", key, there.at(key).dump(), here.at(key).dump()));
-    return found;
-  });
-  NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); use another --output", path.string(),
-             fmt::join(differences, "; "));
-}
-
-std::optional<Json> run_summary(const std::filesystem::path& folder) { return read_if_there(folder / summary_file); }
-std::optional<Json> run_divergence(const std::filesystem::path& folder) {
-  return read_if_there(folder / divergence_file);
-}
-bool holds_run(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / config_file) || is_finished(folder);
-}
-bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / summary_file); }
 
 }  // namespace noisysgd

@@ -6,8 +6,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
-#include <string>
 
 #include "apps/experiment.h"
 #include "apps/progress.h"
@@ -37,21 +35,12 @@ class Divergence : public Error {
 // again.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
-// Throws Error naming every difference if the run in `folder` was made by another effective configuration or seed. Keys
-// that are newer than the folder must have their defaults.
-void check_identity(const RunRequest& request);
-
-// summary.json and diverged.json of a run folder, where it has them.
-std::optional<Json> run_summary(const std::filesystem::path& folder);
-std::optional<Json> run_divergence(const std::filesystem::path& folder);
-// True if `folder` holds a run, and if it holds the summary of a finished one.
-bool holds_run(const std::filesystem::path& folder);
-bool is_finished(const std::filesystem::path& folder);
-
 // Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
 
-// Puts together what a run of the regime is made of and drops it again. Throws Error that names the regime.
-void check_regime(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
+// The same, once the schedule, the noise and the logged groups of a run have been put together too. Throws Error that
+// names the regime.
+Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
+                         const Extensions& extensions);
 
 }  // namespace noisysgd

@@ -140,6 +140,12 @@ std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  NSGD_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
+}
+
 FolderLock::FolderLock(const std::filesystem::path& folder) : file_(open_retrying(folder, O_RDONLY | O_DIRECTORY)) {
   if (!file_.is_open()) fail_to("open", folder, errno);
   NSGD_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,

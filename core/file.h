@@ -54,6 +54,9 @@ class AtomicFile {
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 std::string read_file(const std::filesystem::path& path);
 
+// With those above it. Throws Error that names the folder.
+void make_folder(const std::filesystem::path& folder);
+
 // Keeps other processes that ask for it out of a folder until it, or its process, ends. Writes nothing; a file system
 // that cannot lock lets everybody in.
 class FolderLock {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/file.h"
 #include "data/archive.h"
 #include "data/file.h"
 #include "data/sha256.h"
@@ -182,9 +183,7 @@ void fetch(const Source& source, const fs::path& root, const FetchOptions& optio
   }
   for (const auto& file : source.files) {
     const fs::path folder = file.archive ? root : root / source.folder;
-    std::error_code error;
-    fs::create_directories(folder, error);
-    NSGD_CHECK(!error, "{}: cannot be created: {}", folder.string(), error.message());
+    make_folder(folder);
     const fs::path target = folder / file.name;
     if (fs::exists(target) && !find_difference(file, target)) {
       note(options, fmt::format("{}: already there", file.name));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/run_folder.h"
 #include "apps/trainer.h"
 #include "core/file.h"
 #include "core/safetensors.h"

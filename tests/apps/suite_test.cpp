@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "apps/run_folder.h"
 #include "core/file.h"
 #include "tests/catch.h"
 #include "tests/temporary_folder.h"
@@ -167,7 +168,7 @@ TEST_CASE("noise that no batch of the run lacks is refused") {
   const auto refused = [&](const std::string& noise, const std::string& batch = "{\"size\": 32}") {
     const Experiment experiment = experiment_with({"regimes=[]", "noise=" + noise, "batch=" + batch});
     const Regime& regime = experiment.regimes.at(0);
-    return error_of([&] { check_regime(context, regime, *DataCache().get(regime), {}); });
+    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
   };
   const std::string type = "{\"type\": \"" + name + "\"",
                     message =

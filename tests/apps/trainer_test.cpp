@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "apps/run_folder.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "tests/catch.h"
