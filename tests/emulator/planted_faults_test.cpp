@@ -1,6 +1,7 @@
 #include "tests/emulator/planted_faults.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/tensor.h"
 #include "kernels/cuda/runtime.h"
@@ -21,6 +22,7 @@ struct Device256 {
   std::string fault(const std::string& name) {
     try {
       launch_fault(context.queue, name, x.f32(), y.f32());
+      context.queue.synchronize();  // a deferred kernel fails only here
     } catch (const Error& error) {
       return error.what();
     }
@@ -30,6 +32,11 @@ struct Device256 {
 
 struct Fault {
   const char *name, *message;
+};
+
+struct Deferred {
+  bool before = std::exchange(emulation::options().deferred, true);
+  ~Deferred() { emulation::options().deferred = before; }
 };
 
 }  // namespace
@@ -71,41 +78,35 @@ TEST_CASE("a copy that was not waited for is not there") {
 }
 
 TEST_CASE("a stream's result taken without waiting for the stream is not there") {
-  emulation::options().deferred = true;
-  {
-    Device256 device;
-    cudaStream_t other;
-    float *pinned, scaled = 0;
-    NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
-    NSGD_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&pinned), sizeof(float)));
-    fill(device.context, device.y, 3.0f);
-    NSGD_CUDA_CHECK(cudaMemcpyAsync(pinned, device.y.f32(), sizeof(float), cudaMemcpyDeviceToHost, other));
-    NSGD_CUDA_CHECK(cudaStreamSynchronize(other));
-    scaled = *pinned;
-    CHECK(scaled != 3.0f);
-    device.context.queue.synchronize();
-    NSGD_CUDA_CHECK(cudaMemcpyAsync(pinned, device.y.f32(), sizeof(float), cudaMemcpyDeviceToHost, other));
-    NSGD_CUDA_CHECK(cudaStreamSynchronize(other));
-    CHECK(*pinned == 3.0f);
-    NSGD_CUDA_CHECK(cudaFreeHost(pinned));
-    NSGD_CUDA_CHECK(cudaStreamDestroy(other));
-  }
-  emulation::options().deferred = false;
+  const Deferred deferred;
+  Device256 device;
+  cudaStream_t other;
+  float *pinned, scaled = 0;
+  NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
+  NSGD_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&pinned), sizeof(float)));
+  fill(device.context, device.y, 3.0f);
+  NSGD_CUDA_CHECK(cudaMemcpyAsync(pinned, device.y.f32(), sizeof(float), cudaMemcpyDeviceToHost, other));
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(other));
+  scaled = *pinned;
+  CHECK(scaled != 3.0f);
+  device.context.queue.synchronize();
+  NSGD_CUDA_CHECK(cudaMemcpyAsync(pinned, device.y.f32(), sizeof(float), cudaMemcpyDeviceToHost, other));
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(other));
+  CHECK(*pinned == 3.0f);
+  NSGD_CUDA_CHECK(cudaFreeHost(pinned));
+  NSGD_CUDA_CHECK(cudaStreamDestroy(other));
 }
 
 TEST_CASE("a copy from pageable memory has not arrived when the call returns, for streams that do not wait for it") {
-  emulation::options().deferred = true;
-  {
-    Device256 device;
-    const std::vector<float> twos(256, 2.0f);
-    fill(device.context, device.y, 3.0f);
-    device.context.queue.synchronize();
-    NSGD_CUDA_CHECK(cudaMemcpy(device.y.f32(), twos.data(), 256 * sizeof(float), cudaMemcpyHostToDevice));
-    CHECK(to_host<float>(device.context, device.y)[0] == 3.0f);
-    NSGD_CUDA_CHECK(cudaStreamSynchronize(nullptr));
-    CHECK(to_host<float>(device.context, device.y) == twos);
-  }
-  emulation::options().deferred = false;
+  const Deferred deferred;
+  Device256 device;
+  const std::vector<float> twos(256, 2.0f);
+  fill(device.context, device.y, 3.0f);
+  device.context.queue.synchronize();
+  NSGD_CUDA_CHECK(cudaMemcpy(device.y.f32(), twos.data(), 256 * sizeof(float), cudaMemcpyHostToDevice));
+  CHECK(to_host<float>(device.context, device.y)[0] == 3.0f);
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(nullptr));
+  CHECK(to_host<float>(device.context, device.y) == twos);
 }
 
 TEST_CASE("a captured graph replays what was put on its streams") {
