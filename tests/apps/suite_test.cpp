@@ -183,6 +183,38 @@ TEST_CASE("noise that no batch of the run lacks is refused") {
   CHECK(refused(R"({"type": "isotropic", "sigma": 1})").empty());
 }
 
+TEST_CASE("what would stop a run at one of its steps is found before the first") {
+  Context context({}, 1);
+  const auto refused = [&](const std::string& noise, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> changes{"regimes=[]", "batch={\"size\": 64, \"ghost_size\": 32}", "noise=" + noise};
+    changes.insert(changes.end(), more.begin(), more.end());
+    const Regime regime = experiment_with(changes).regimes.at(0);
+    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
+  };
+  const std::string label = R"({"type": "label", "small_batch": 8, "match_trace": 8)";
+  CHECK(refused(label + "}") == "noise.match_trace: the trace of 'label' is not known before it is drawn");
+  CHECK(refused(label + R"(, "stop_fraction": 0})").empty());  // no step has noise
+  CHECK(refused(R"({"type": "kfac", "small_batch": 8, "match_trace": 8})").empty());
+  CHECK(refused(R"({"type": "fisher_trace", "small_batch": 8, "match_trace": 8})", {"fisher.refresh_every=2"}).empty());
+  CHECK(refused(R"({"type": "isotropic", "sigma": 1, "match_trace": 64})") ==
+        "noise.match_trace: must be below the batch's 64 images: otherwise there is no noise to add");
+  CHECK(refused(R"({"type": "full_fisher", "small_batch": 8, "signs": "ghost"})") ==
+        "noise.signs: \"ghost\" needs ghost batch normalisation in the network");
+
+  // Of 96 images the second batch of an epoch has 32, which is one ghost batch alone.
+  const std::string message =
+      "fisher.batch_norm: \"ghost_variance\" needs two or more whole ghost batches of 32, not 32 samples";
+  const std::string diagonal = R"({"type": "diagonal_fisher", "small_batch": 8, "stop_fraction": )";
+  const std::string ghosts = "fisher.batch_norm=ghost_variance";
+  CHECK(refused(diagonal + "1}", {ghosts}) == message);
+  CHECK(refused(diagonal + "0.25}", {ghosts}).empty());  // the first step alone has noise
+  CHECK(refused(diagonal + "1}", {ghosts, "fisher.refresh_every=2"}).empty());
+  CHECK(refused(diagonal + "1}", {ghosts, "batch.drop_last=true"}).empty());
+  const std::vector<std::string> logged{ghosts, "logging={\"per_layer\": true, \"every_steps\": 2}"};
+  CHECK(refused(R"({"type": "none"})", logged) == message);
+  CHECK(refused(R"({"type": "none"})", {ghosts}).empty());
+}
+
 TEST_CASE("a file of a run folder that lacks something is named") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
