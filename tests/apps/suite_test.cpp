@@ -160,6 +160,32 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
   CHECK_FALSE(std::filesystem::exists(out / "free"));
 }
 
+TEST_CASE("a suite may gain runs in its folder, and none that the folder holds may be left out") {
+  const TemporaryFolder folder;
+  const auto suite_of = [&](const char* seeds) { return experiment_with({"budget=0.5", seeds}); };
+  REQUIRE(train_selected(suite_of("seeds=[1, 2]"), folder.path(), {"regime=LB,seed=1"}) == RunOutcome::finished);
+  const std::string document = read_file(folder.path() / "experiment.json");
+  const auto refused = [&](const Experiment& experiment) {
+    return error_of([&] { train_selected(experiment, folder.path(), {}); });
+  };
+  CHECK(refused(suite_of("seeds=[2]")).find("LB/seed-1: experiment.json and the table would no longer tell") !=
+        std::string::npos);
+  CHECK(refused(experiment_with({"budget=0.5", R"(regimes=[{"name": "free"}])"})).find("LB/seed-1: ") !=
+        std::string::npos);
+  CHECK(read_file(folder.path() / "experiment.json") == document);
+  // Seed 2 has no run yet, so nothing is lost without it.
+  CHECK(train_selected(suite_of("seeds=[3, 1]"), folder.path(), {"regime=LB"}) == RunOutcome::finished);
+  CHECK(is_finished(folder.path() / "LB/seed-3"));
+
+  // The folder of a single run is the suite's own.
+  const TemporaryFolder single;
+  REQUIRE(train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1]"}), single.path(), {}) ==
+          RunOutcome::finished);
+  CHECK(error_of([&] {
+          train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1, 2]"}), single.path(), {});
+        }).find("would no longer tell") != std::string::npos);
+}
+
 TEST_CASE("noise that no batch of the run lacks is refused") {
   const std::string name = GENERATE("diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher",
                                     "kfac", "fisher_trace", "label");
