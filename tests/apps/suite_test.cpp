@@ -6,6 +6,7 @@
 #include "apps/run_folder.h"
 #include "core/file.h"
 #include "tests/catch.h"
+#include "tests/data/bytes.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -239,6 +240,18 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
   const std::vector<std::string> logged{ghosts, "logging={\"per_layer\": true, \"every_steps\": 2}"};
   CHECK(refused(R"({"type": "none"})", logged) == message);
   CHECK(refused(R"({"type": "none"})", {ghosts}).empty());
+}
+
+TEST_CASE("images that cannot be normalised are refused where they are loaded") {
+  const TemporaryFolder folder;
+  for (const std::string split : {"train", "t10k"}) {
+    testing::put(folder / (split + "-images-idx3-ubyte"), testing::idx_bytes({2, 3, 3}, std::vector<uint8_t>(18, 7)));
+    testing::put(folder / (split + "-labels-idx1-ubyte"), testing::idx_bytes({2}, {0, 1}));
+  }
+  Json document = parse_config(suite, "test");
+  document["data"] = {{"type", "idx"}, {"root", folder.path().string()}};
+  const Regime regime = read_experiment(document, "test", {}).regimes.at(0);
+  CHECK(error_of([&] { DataCache().get(regime); }).starts_with("channel 0 is constant"));
 }
 
 TEST_CASE("a file of a run folder that lacks something is named") {
