@@ -1,7 +1,7 @@
+// noisysgd-data: fetches, verifies and shows data sets.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
-#include "apps/run_main.h"  // noisysgd-data: fetches, verifies and shows data sets.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

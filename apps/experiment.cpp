@@ -104,10 +104,15 @@ void add_problem(std::vector<RegimeProblem>& problems, const std::string& text, 
     known->regimes.push_back(regime);
 }
 
-// `--set "regimes[LB+Diag].noise.position=after_momentum"` of an assignment to the base.
-std::string for_one_regime(const std::string& regime, std::string_view assignment) {
+// An assignment may begin with "$.", as error messages write paths.
+std::string_view without_root(std::string_view assignment) {
   if (assignment.starts_with("$.")) assignment.remove_prefix(2);
-  return fmt::format("for one regime alone: --set \"regimes[{}].{}\"", regime, assignment);
+  return assignment;
+}
+
+// `--set "regimes[LB+Diag].noise.position=after_momentum"` of an assignment to the base.
+std::string for_one_regime(const std::string& regime, const std::string& assignment) {
+  return fmt::format("for one regime alone: --set \"regimes[{}].{}\"", regime, without_root(assignment));
 }
 
 // What follows the problem of a value that --set gave to all regimes and some cannot take.
@@ -117,8 +122,8 @@ std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regime
     return std::find(problem.regimes.begin(), problem.regimes.end(), regime.name) == problem.regimes.end();
   });
   for (const std::string& assignment : assignments) {
-    const std::string path = assignment.substr(0, assignment.find('='));
-    if (other != regimes.end() && problem.text.starts_with((path.starts_with("$.") ? "" : "$.") + path + ": "))
+    const std::string_view plain = without_root(assignment);
+    if (other != regimes.end() && problem.text.starts_with(fmt::format("$.{}: ", plain.substr(0, plain.find('=')))))
       return "; " + for_one_regime(other->name, assignment);
   }
   return "";
@@ -300,8 +305,8 @@ Experiment read_experiment_file(const std::string& path, const std::vector<std::
                                   names.size() > 1 ? "have" : "has"));
     }
     // Either says which seeds to run: the one of the file gives way.
-    if (assignment.starts_with("seed=")) document.erase("seeds");
-    if (assignment.starts_with("seeds=")) document.erase("seed");
+    if (without_root(assignment).starts_with("seed=")) document.erase("seeds");
+    if (without_root(assignment).starts_with("seeds=")) document.erase("seed");
   }
   Experiment experiment = read_experiment(document, path, extensions, assignments);
   experiment.notes = std::move(notes);

@@ -6,7 +6,7 @@
 
 #include "apps/checkpoint.h"
 #include "apps/train_app.h"
-#include "apps/training_data.h"
+#include "apps/trainer.h"
 #include "core/safetensors.h"
 #include "core/suggest.h"
 #include "core/text_table.h"
@@ -148,11 +148,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   const auto data = DataCache().get(regime);
   const Dataset& train = data->sets.train;
   const Loader loader(context, train, data->normalisation, regime.data.augment);
-  Model model(context, regime.build_network(extensions, loader.image_shape(), train.classes), train.classes,
-              regime.label_smoothing);
-  regime.noise.check_globs(model.parameters());
-  check_network(regime.fisher, model.graph());
-  apply_initialisation_rules(regime.initialisation, model.parameters());
+  Model model = make_model(context, regime, *data, extensions);
   model.arena().initialise(seed);
   if (options.checkpoint) load_weights(*options.checkpoint, model);
 

@@ -5,14 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cmath>
-#include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <map>
 #include <numbers>
 #include <string>
 #include <vector>
 
+#include "apps/run_main.h"
 #include "core/file.h"
 #include "kernels/random.h"
 #include "layers/registry.h"
@@ -154,10 +153,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "noisysgd-noise-pictures: {}\n", error.what());
-    return 1;
-  }
+  return noisysgd::run_main("noisysgd-noise-pictures", [&] { return run(argc, argv); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <cstdio>
+#include <set>
 
 #include "apps/result_table.h"
 #include "apps/run_folder.h"
@@ -17,7 +18,35 @@ std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regi
   return folder / fmt::format("seed-{}", seed);
 }
 
+namespace {
+
+std::vector<std::filesystem::path> run_folders(const SuiteRequest& request, const Regime& regime) {
+  std::vector<std::filesystem::path> folders;
+  for (const uint64_t seed : request.experiment.seeds) folders.push_back(run_folder(request, regime, seed));
+  return folders;
+}
+
+// The experiment.json and the table of a folder are of all runs that it holds.
+void check_kept(const SuiteRequest& request) {
+  const std::filesystem::path path = request.folder / experiment_file;
+  if (!std::filesystem::exists(path)) return;
+  std::set<std::filesystem::path> here;
+  for (const Regime& regime : request.experiment.regimes)
+    for (const auto& folder : run_folders(request, regime)) here.insert(folder);
+  const Experiment there =
+      read_experiment(parse_json(read_file(path), path.string()), path.string(), request.extensions);
+  for (const Regime& regime : there.regimes)
+    for (const auto& folder : run_folders({there, request.extensions, request.folder}, regime))
+      NSGD_CHECK(!holds_run(folder) || here.contains(folder),
+                 "{}: {} and the table would no longer tell of this run; keep its regime and seed, or use another "
+                 "--output",
+                 folder.string(), experiment_file);
+}
+
+}  // namespace
+
 void check_suite(Context& context, const SuiteRequest& request, DataCache& data) {
+  check_kept(request);
   for (const Regime& regime : request.experiment.regimes) {
     bool to_be_made = false;
     for (const uint64_t seed : request.experiment.seeds) {
@@ -25,6 +54,7 @@ void check_suite(Context& context, const SuiteRequest& request, DataCache& data)
       if (holds_run(folder)) check_identity(folder, regime, seed, request.extensions);
       to_be_made |= request.only.includes(regime, seed) && !is_finished(folder);
     }
+    read_results(regime, run_folders(request, regime));
     if (to_be_made) make_checked_model(context, regime, *data.get(regime), request.extensions);
   }
 }
@@ -33,7 +63,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
   DataCache data;
   check_suite(context, request, data);
   make_folder(request.folder);
-  write_file_atomically(request.folder / "experiment.json", request.experiment.document.dump(2) + "\n");
+  write_file_atomically(request.folder / experiment_file, request.experiment.document.dump(2) + "\n");
   std::vector<std::string> diverged;
   for (const Regime& regime : request.experiment.regimes) {
     for (const uint64_t seed : request.experiment.seeds) {
@@ -51,11 +81,8 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
     }
   }
   std::vector<RegimeResults> results;
-  for (const Regime& regime : request.experiment.regimes) {
-    std::vector<std::filesystem::path> folders;
-    for (const uint64_t seed : request.experiment.seeds) folders.push_back(run_folder(request, regime, seed));
-    results.push_back(read_results(regime, folders));
-  }
+  for (const Regime& regime : request.experiment.regimes)
+    results.push_back(read_results(regime, run_folders(request, regime)));
   const std::string text = write_result_table(request.experiment, results, request.folder);
   if (request.progress != Progress::Mode::quiet) fmt::print("\n{}\nwritten to {}\n", text, request.folder.string());
   if (!diverged.empty()) throw Divergence(fmt::format("{}", fmt::join(diverged, "\n")));

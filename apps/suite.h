@@ -16,12 +16,16 @@ struct SuiteRequest {
   Selection only = {};  // runs to make; the table has all that are finished
 };
 
+// Of the suite's folder: the document that it was made from.
+inline constexpr const char* experiment_file = "experiment.json";
+
 // OUTPUT itself for a single run, else OUTPUT/REGIME/seed-S.
 std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regime, uint64_t seed);
 
 // What can be wrong with a run is found before the first begins and before anything is written: data, network, schedule
-// and noise of each regime are put together once. Throws Error that names the regime, or the folder of a run that was
-// made by another configuration.
+// and noise of each regime are put together once, and what is in the folder is read. Throws Error that names the
+// regime, the folder of a run that was made by another configuration or that this experiment does not have, or a file
+// that the table could not be made from.
 void check_suite(Context& context, const SuiteRequest& request, DataCache& data);
 
 // Checks the suite and writes experiment.json; makes the selected runs that are not finished yet, then writes and

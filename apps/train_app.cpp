@@ -38,7 +38,7 @@ std::filesystem::path default_folder(const std::string& name, bool resume) {
 std::filesystem::path output_folder(const Arguments& arguments, const Experiment& experiment) {
   if (arguments.output.empty()) return default_folder(experiment.name, arguments.resume);
   const std::filesystem::path folder = arguments.output;
-  const bool in_use = std::filesystem::exists(folder / "experiment.json");
+  const bool in_use = std::filesystem::exists(folder / experiment_file);
   NSGD_CHECK(arguments.resume || !in_use, "{}: holds a run already; --resume continues it, another --output keeps it",
              folder.string());
   return folder;

@@ -1,6 +1,7 @@
 #include "apps/trainer.h"
 
 #include <cmath>
+#include <set>
 
 #include "apps/checkpoint.h"
 #include "apps/interrupt.h"
@@ -77,6 +78,13 @@ struct TrainingState {
     return state;
   }
 };
+
+bool is_logged(const Regime& regime, int64_t step) { return (step + 1) % regime.log_every_steps == 0; }
+
+// Of the step there, in a run on so many images.
+int64_t samples_of(const BatchPosition& at, const Model& model, int64_t images) {
+  return model.usable_samples(std::min(at.phase->size, images - at.first_sample()));
+}
 
 class Run {
  public:
@@ -176,10 +184,10 @@ class Run {
 
   StepPlan plan_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
-    const bool log = (step + 1) % regime_.log_every_steps == 0;
+    const bool log = is_logged(regime_, step);
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
                        static_cast<float>(learning_rate_of(step))},
-            .samples = model_.usable_samples(std::min(at.phase->size, train_.count() - at.first_sample())),
+            .samples = samples_of(at, model_, train_.count()),
             .noise = step < noisy_steps_,
             .norms = log,
             .layers = log && regime_.log_layers};
@@ -414,7 +422,29 @@ void check_noise(const Regime& regime, int64_t images) {
   const int64_t batch = std::min(regime.batch.size, images);
   bool acts = regime.noise.acts_on(batch);
   for (const BatchChange& change : regime.batch.changes) acts |= regime.noise.acts_on(std::min(change.size, images));
-  NSGD_CHECK(acts, "noise.small_batch: must be below the batch's {} images: otherwise there is no noise to add", batch);
+  const std::optional<int64_t> match = regime.noise.options().match_trace;
+  NSGD_CHECK(acts, "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
+             match && *match >= batch ? "match_trace" : "small_batch", batch);
+}
+
+// A step that its noise or its log could not be made in would end the run where it comes, be it the last of an epoch.
+void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model, int64_t images) {
+  std::set<int64_t> noisy, measured;  // samples of the steps with noise, and of those that take diag(F)
+  const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
+  for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
+    const int64_t samples = samples_of(schedule.position(step), model, images);
+    if (step < noisy_steps) {
+      noisy.insert(samples);
+      const bool takes = regime.noise.needs_second_moment() && regime.noise.acts_on(samples);
+      if (takes && regime.fisher.refreshes(static_cast<uint32_t>(step))) measured.insert(samples);
+    }
+    if (regime.log_layers && is_logged(regime, step)) measured.insert(samples);
+  }
+  for (const int64_t samples : noisy)
+    regime.noise.check(context, regime.fisher, {samples, model.network().ghost_size()}, model.parameters());
+  for (const int64_t samples : measured)
+    for (const Parameter* parameter : model.parameters())
+      fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
 }
 
 }  // namespace
@@ -446,8 +476,9 @@ Model make_checked_model(Context& context, const Regime& regime, const TrainingD
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.network().least_batch());
     if (regime.noisy_steps(schedule) > 0) {
       check_noise(regime, data.sets.train.count);
-      regime.noise.require_sums(model.arena());
+      Sgd(context, regime.sgd, regime.fisher, regime.noise).require_sums(model.arena());
     }
+    check_steps(context, regime, schedule, model, data.sets.train.count);
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
     return model;
   } catch (const ConfigError&) {  // of the model: it names the regime itself

@@ -38,8 +38,8 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
 // Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
 
-// The same, once the schedule, the noise and the logged groups of a run have been put together too. Throws Error that
-// names the regime.
+// The same, once the schedule, the noise and the logged groups of a run have been put together too, and every size of
+// batch that it will meet is one that its noise and its log can take. Throws Error that names the regime.
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions);
 

@@ -15,6 +15,7 @@ std::shared_ptr<const TrainingData> DataCache::get(const Regime& regime) {
     NSGD_CHECK(static_cast<int64_t>(regime.data.mean.size()) == train.channels,
                "data.normalize: {} values for images of {} channels", regime.data.mean.size(), train.channels);
   }
+  data->normalisation.inverse_standard_deviation();  // throws now, not where the run begins
   entry = std::move(data);
   return entry;
 }

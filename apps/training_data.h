@@ -19,7 +19,8 @@ struct TrainingData {
 
 class DataCache {
  public:
-  // Throws Error if the files are missing or damaged, or the configured mean does not have a value per channel.
+  // Throws Error if the files are missing or damaged, the configured mean does not have a value per channel, or a
+  // channel is constant.
   std::shared_ptr<const TrainingData> get(const Regime& regime);
 
  private:

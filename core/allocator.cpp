@@ -102,8 +102,6 @@ struct Allocator::Pool {
 
 Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>(device)) {}
 
-const Device& Allocator::device() const { return pool_->device; }
-
 std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
   std::lock_guard lock(pool_->mutex);

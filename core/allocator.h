@@ -24,8 +24,6 @@ class Allocator {
  public:
   explicit Allocator(Device device = {});
 
-  const Device& device() const;
-
   // Memory of the device, at least 64-byte aligned, uninitialised; zero bytes give a null pointer. Returned to the
   // cache when the last owner lets go, which may be after the allocator itself is gone. Throws OutOfMemory with the
   // sizes when memory is out. A block that is handed out again may still be read by ops that were issued for its last

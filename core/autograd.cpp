@@ -36,8 +36,6 @@ const Tensor& Tape::gradient(const Variable& variable) const {
   return nodes_[static_cast<size_t>(variable.id)].gradient;
 }
 
-void Tape::clear() { nodes_.clear(); }
-
 void BackwardPass::add_gradient(int id, Tensor gradient, std::shared_ptr<const Normalisation> from) {
   if (id < 0) return;
   Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];

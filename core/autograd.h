@@ -50,7 +50,6 @@ class Tape {
 
   // Gradient that reached a leaf; undefined if none did.
   const Tensor& gradient(const Variable& variable) const;
-  void clear();
 
  private:
   friend class BackwardPass;

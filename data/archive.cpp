@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "core/file.h"
 #include "data/file.h"
 #include "kernels/check.h"
 
@@ -71,14 +72,11 @@ std::vector<fs::path> unpack_tar_gz(const fs::path& archive, const fs::path& des
     const char type = static_cast<char>(header[156]);
     if (type == '0' || type == 0) {
       const fs::path path = safe_path(destination, name, archive);
-      fs::path partial = path;
-      partial += ".part";
-      fs::create_directories(path.parent_path());
-      write_file(partial, all.subspan(at + kBlock, *size));
-      fs::rename(partial, path);
+      make_folder(path.parent_path());
+      write_file(path, all.subspan(at + kBlock, *size));
       written.push_back(path);
     } else if (type == '5') {
-      fs::create_directories(safe_path(destination, name, archive));
+      make_folder(safe_path(destination, name, archive));
     } else {
       // 'x' and 'g' only annotate the members; anything else would be left out silently.
       NSGD_CHECK(type == 'x' || type == 'g', "{}: member \"{}\" has type '{}', expected a file or a folder",

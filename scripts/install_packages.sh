@@ -10,7 +10,7 @@ packages=(
   g++ cmake ninja-build ccache ca-certificates
   libdnnl-dev libopenblas-openmp-dev
   'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev libstb-dev
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
+  libfmt-dev nlohmann-json3-dev libcli11-dev
   catch2 librapidcheck-dev python3-numpy
   "$@"
 )

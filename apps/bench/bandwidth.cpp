@@ -5,7 +5,6 @@
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
 #include "kernels/batch_norm.h"
-#include "kernels/random.h"
 #include "kernels/sgd_step.h"
 
 namespace noisysgd::bench {
@@ -16,12 +15,6 @@ struct Mover {
   Case run;
   double bytes;
 };
-
-Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
-  Tensor tensor(context, {elements});
-  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
-  return tensor;
-}
 
 Mover noise_step(Context& context, int64_t parameters) {
   const Tensor value = random_tensor(context, parameters, 0), velocity = zeros(context, {parameters});

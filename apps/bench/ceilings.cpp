@@ -9,7 +9,6 @@
 #include "core/tensor.h"
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
-#include "kernels/random.h"
 
 namespace noisysgd::bench {
 
@@ -31,9 +30,8 @@ Samples measure_copy(int threads, int rounds, int64_t floats) {
 }
 
 Samples measure_gemm(Context& context, int rounds, int64_t size) {
-  const Tensor a(context, {size, size}), b(context, {size, size}), c(context, {size, size});
-  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{}, a.f32());
-  kernels::random_normal(context.queue, size * size, 0, 1, RandomStream{.tensor = 1}, b.f32());
+  const Tensor a = random_tensor(context, size * size, 0), b = random_tensor(context, size * size, 1),
+               c(context, {size * size});
   const auto product = [&] {
     kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, size, size, size, 1, a.f32(), b.f32(),
                   0, c.f32());

@@ -13,7 +13,6 @@
 #include "kernels/bias.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/gemm.h"
-#include "kernels/random.h"
 
 namespace noisysgd::bench {
 
@@ -30,12 +29,6 @@ struct Operation {
 };
 
 constexpr const char *plain = "weight gradient", *by_cudnn = "weight gradient, cuDNN";
-
-Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
-  Tensor tensor(context, {elements});
-  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
-  return tensor;
-}
 
 ConvShape conv_shape(const GraphNode& node, const Shape& input, int64_t batch) {
   const auto pair = [&](const char* key) { return node.attributes.at(key).get<std::array<int64_t, 2>>(); };

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/cuda/event_timer.h"
+#include "kernels/random.h"
 
 namespace noisysgd::bench {
 
@@ -35,6 +36,12 @@ double seconds_of(kernels::Queue& queue, const std::function<void()>& run, int c
 }
 
 }  // namespace
+
+Tensor random_tensor(Context& context, int64_t elements, uint32_t stream) {
+  Tensor tensor(context, {elements});
+  kernels::random_normal(context.queue, elements, 0, 1, RandomStream{.tensor = stream}, tensor.f32());
+  return tensor;
+}
 
 double Samples::percentile(double p) const { return percentile_of(seconds_, p); }
 

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "kernels/check.h"
-#include "kernels/queue.h"
+#include "core/tensor.h"
 
 namespace noisysgd::bench {
 
@@ -39,5 +38,8 @@ std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cas
                              double least_seconds = 0.01);
 
 std::string milliseconds(double seconds);
+
+// [elements] ~ N(0,1); another stream, another tensor.
+Tensor random_tensor(Context& context, int64_t elements, uint32_t stream);
 
 }  // namespace noisysgd::bench

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/glob.h"
 #include "kernels/elementwise.h"
@@ -168,6 +169,23 @@ void NoisePasses::apply(int64_t begin, Batch& batch, AccumulateOptions& options)
   options.noise_step = step;
 }
 
+Tensor Noise::known_trace(const NoiseStep& step) const {
+  Tensor trace = structure_->trace(step);
+  NSGD_CHECK(trace.defined(), "noise.match_trace: the trace of '{}' is not known before it is drawn", options_.type);
+  return trace;
+}
+
+void Noise::check(Context& context, const FisherOptions& fisher, const NoiseBatch& batch,
+                  const std::vector<Parameter*>& parameters) const {
+  structure_->sample_weights(batch);
+  if (!options_.match_trace) return;
+  std::vector<Parameter*> noisy;
+  std::copy_if(parameters.begin(), parameters.end(), std::back_inserter(noisy),
+               [&](const Parameter* parameter) { return applies_to(parameter->name); });
+  std::vector<Tensor> vectors;
+  known_trace({context, noisy, fisher, batch.samples, batch.seed, batch.step, vectors});
+}
+
 void Noise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const {
   if (step.in_gradient) return;
   std::vector<Parameter*> parameters;
@@ -183,8 +201,7 @@ void Noise::prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segmen
   const float* match = nullptr;  // of match_trace, for variances
   Number<float> vector = static_cast<float>(options_.scale);
   if (options_.match_trace) {
-    const Tensor trace = structure_->trace(own);
-    NSGD_CHECK(trace.defined(), "noise.match_trace: the trace of '{}' is not known before it is drawn", options_.type);
+    const Tensor trace = known_trace(own);
     const Tensor wanted =
         fisher_trace(step.context, step.fisher, parameters, step.batch, noise_kappa(step.batch, *options_.match_trace));
     const Tensor& factors = step.vectors.emplace_back(step.context, Shape{2});

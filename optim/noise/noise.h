@@ -69,7 +69,7 @@ class NoiseStructure {
   // What the weights u_n of the whole batch are, for a structure that weighs samples (micro-batches take their share).
   virtual std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch&) const { return {}; }
   // [1] f64: the trace of the covariance for these parameters, for match_trace; undefined where it is not known
-  // beforehand.
+  // beforehand. Asked for before the first step, too, to see whether it is: the sums are 0 then.
   virtual Tensor trace(const NoiseStep&) const { return {}; }
   // Sets `noise` or `explicit_noise` of segments[i], which belongs to parameters[i]; both are empty on entry. Only
   // parameters that get noise are here.
@@ -170,7 +170,10 @@ class Noise {
 
   const NoiseOptions& options() const { return options_; }
   bool active() const { return options_.type != "none"; }
-  bool acts_on(int64_t batch) const { return structure_->acts_on(batch); }
+  // Nor is there any to add where match_trace's kappa is 0.
+  bool acts_on(int64_t batch) const {
+    return structure_->acts_on(batch) && (!options_.match_trace || noise_kappa(batch, *options_.match_trace) > 0);
+  }
   bool needs_second_moment() const { return structure_->needs_second_moment() || options_.match_trace; }
   // True if backward passes form the noise, so that each draw takes its own.
   bool forms_in_backward() const;
@@ -187,12 +190,18 @@ class Noise {
   bool applies_to(std::string_view parameter) const;
   // Throws Error for a glob that matches no parameter.
   void check_globs(const std::vector<Parameter*>& parameters) const;
+  // Throws Error for what would stop a step with noise of this batch: signs of ghost batches that the network does not
+  // have, or a trace for match_trace that is not known. The sums must be there.
+  void check(Context& context, const FisherOptions& fisher, const NoiseBatch& batch,
+             const std::vector<Parameter*>& parameters) const;
   // The first so many epochs of a run draw noise.
   double epochs_with_noise(int64_t epochs) const;
   // Fills the noise of every segment that the globs match, scaled.
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) const;
 
  private:
+  Tensor known_trace(const NoiseStep& step) const;
+
   NoiseOptions options_;
   std::shared_ptr<NoiseStructure> structure_;
 };

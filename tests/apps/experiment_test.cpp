@@ -137,6 +137,7 @@ TEST_CASE("an override says how one regime is reached, where not all can take a 
   CHECK(some.regimes[0].sgd.momentum == 0);
   CHECK(some.regimes[1].sgd.momentum == 0.5);
   CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
+  CHECK(read({"seeds=[1, 2]", "$.seed=3"}).seeds == std::vector<uint64_t>{3});
 }
 
 TEST_CASE("mistakes of regimes and seeds name the regime") {

@@ -6,6 +6,7 @@
 #include "apps/run_folder.h"
 #include "core/file.h"
 #include "tests/catch.h"
+#include "tests/data/bytes.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -160,6 +161,32 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
   CHECK_FALSE(std::filesystem::exists(out / "free"));
 }
 
+TEST_CASE("a suite may gain runs in its folder, and none that the folder holds may be left out") {
+  const TemporaryFolder folder;
+  const auto suite_of = [&](const char* seeds) { return experiment_with({"budget=0.5", seeds}); };
+  REQUIRE(train_selected(suite_of("seeds=[1, 2]"), folder.path(), {"regime=LB,seed=1"}) == RunOutcome::finished);
+  const std::string document = read_file(folder.path() / "experiment.json");
+  const auto refused = [&](const Experiment& experiment) {
+    return error_of([&] { train_selected(experiment, folder.path(), {}); });
+  };
+  CHECK(refused(suite_of("seeds=[2]")).find("LB/seed-1: experiment.json and the table would no longer tell") !=
+        std::string::npos);
+  CHECK(refused(experiment_with({"budget=0.5", R"(regimes=[{"name": "free"}])"})).find("LB/seed-1: ") !=
+        std::string::npos);
+  CHECK(read_file(folder.path() / "experiment.json") == document);
+  // Seed 2 has no run yet, so nothing is lost without it.
+  CHECK(train_selected(suite_of("seeds=[3, 1]"), folder.path(), {"regime=LB"}) == RunOutcome::finished);
+  CHECK(is_finished(folder.path() / "LB/seed-3"));
+
+  // The folder of a single run is the suite's own.
+  const TemporaryFolder single;
+  REQUIRE(train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1]"}), single.path(), {}) ==
+          RunOutcome::finished);
+  CHECK(error_of([&] {
+          train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1, 2]"}), single.path(), {});
+        }).find("would no longer tell") != std::string::npos);
+}
+
 TEST_CASE("noise that no batch of the run lacks is refused") {
   const std::string name = GENERATE("diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher",
                                     "kfac", "fisher_trace", "label");
@@ -181,6 +208,50 @@ TEST_CASE("noise that no batch of the run lacks is refused") {
   CHECK(refused(type + ", \"small_batch\": 100}", "{\"size\": 4096}").find("96 images") != std::string::npos);
   CHECK(refused(type + ", \"small_batch\": 64}", R"({"size": 32, "change": [{"epochs": 1, "size": 96}]})").empty());
   CHECK(refused(R"({"type": "isotropic", "sigma": 1})").empty());
+}
+
+TEST_CASE("what would stop a run at one of its steps is found before the first") {
+  Context context({}, 1);
+  const auto refused = [&](const std::string& noise, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> changes{"regimes=[]", "batch={\"size\": 64, \"ghost_size\": 32}", "noise=" + noise};
+    changes.insert(changes.end(), more.begin(), more.end());
+    const Regime regime = experiment_with(changes).regimes.at(0);
+    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
+  };
+  const std::string label = R"({"type": "label", "small_batch": 8, "match_trace": 8)";
+  CHECK(refused(label + "}") == "noise.match_trace: the trace of 'label' is not known before it is drawn");
+  CHECK(refused(label + R"(, "stop_fraction": 0})").empty());  // no step has noise
+  CHECK(refused(R"({"type": "kfac", "small_batch": 8, "match_trace": 8})").empty());
+  CHECK(refused(R"({"type": "fisher_trace", "small_batch": 8, "match_trace": 8})", {"fisher.refresh_every=2"}).empty());
+  CHECK(refused(R"({"type": "isotropic", "sigma": 1, "match_trace": 64})") ==
+        "noise.match_trace: must be below the batch's 64 images: otherwise there is no noise to add");
+  CHECK(refused(R"({"type": "full_fisher", "small_batch": 8, "signs": "ghost"})") ==
+        "noise.signs: \"ghost\" needs ghost batch normalisation in the network");
+
+  // Of 96 images the second batch of an epoch has 32, which is one ghost batch alone.
+  const std::string message =
+      "fisher.batch_norm: \"ghost_variance\" needs two or more whole ghost batches of 32, not 32 samples";
+  const std::string diagonal = R"({"type": "diagonal_fisher", "small_batch": 8, "stop_fraction": )";
+  const std::string ghosts = "fisher.batch_norm=ghost_variance";
+  CHECK(refused(diagonal + "1}", {ghosts}) == message);
+  CHECK(refused(diagonal + "0.25}", {ghosts}).empty());  // the first step alone has noise
+  CHECK(refused(diagonal + "1}", {ghosts, "fisher.refresh_every=2"}).empty());
+  CHECK(refused(diagonal + "1}", {ghosts, "batch.drop_last=true"}).empty());
+  const std::vector<std::string> logged{ghosts, "logging={\"per_layer\": true, \"every_steps\": 2}"};
+  CHECK(refused(R"({"type": "none"})", logged) == message);
+  CHECK(refused(R"({"type": "none"})", {ghosts}).empty());
+}
+
+TEST_CASE("images that cannot be normalised are refused where they are loaded") {
+  const TemporaryFolder folder;
+  for (const std::string split : {"train", "t10k"}) {
+    testing::put(folder / (split + "-images-idx3-ubyte"), testing::idx_bytes({2, 3, 3}, std::vector<uint8_t>(18, 7)));
+    testing::put(folder / (split + "-labels-idx1-ubyte"), testing::idx_bytes({2}, {0, 1}));
+  }
+  Json document = parse_config(suite, "test");
+  document["data"] = {{"type", "idx"}, {"root", folder.path().string()}};
+  const Regime regime = read_experiment(document, "test", {}).regimes.at(0);
+  CHECK(error_of([&] { DataCache().get(regime); }).starts_with("channel 0 is constant"));
 }
 
 TEST_CASE("a file of a run folder that lacks something is named") {

@@ -21,7 +21,7 @@ TEST_CASE("archives are unpacked with their folders, byte for byte") {
   CHECK(get(folder / "out/set/block") == block);
   CHECK(get(folder / "out/set/empty").empty());
   CHECK(get(folder / "out/set/deep/er/large") == large);
-  for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) CHECK(entry.path().extension() != ".part");
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) CHECK(entry.path().extension() != ".tmp");
 }
 
 TEST_CASE("members may not leave the destination") {
