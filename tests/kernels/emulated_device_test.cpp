@@ -4,10 +4,13 @@
 #include "core/step_graph.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
+#include "kernels/gemm.h"
 #include "tests/catch.h"
 #include "tests/emulation/device_memory.h"
 #include "tests/emulation/scheduler.h"
+#include "tests/environment.h"
 #include "tests/random_tensor.h"
+#include "tests/temporary_folder.h"
 
 using namespace noisysgd;
 using emulation::DifferentDevice;
@@ -76,6 +79,30 @@ TEST_CASE("a kernel whose code finds no room is a lack of memory, once the reser
   CHECK_NOTHROW(fill(context, tensor, 1.0f));
   const Tensor held(context, {1 << 20});
   CHECK_THROWS_AS(fill(context, tensor, 1.0f), OutOfMemory);
+}
+
+TEST_CASE("a library without room is a lack of memory, once the reserve is given back") {
+  const test::TemporaryFolder cache;
+  const test::Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
+  const DifferentDevice small({.major = 8,
+                               .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
+                               .launch_bytes = size_t{6} << 20});
+  Context context({Backend::cuda});
+  context.queue.set_precision(kernels::Precision::tf32);
+  const kernels::ConvShape shape{1, 4, 4, 4, 4, 3, 3, 1, 1, 1, 1};
+  const Tensor x(context, {64}), w(context, {shape.weights()}), y(context, {64});
+  const auto multiply = [&] {  // by cuBLAS
+    kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, 8, 8, 8, 1, x.f32(), x.f32(), 0,
+                  y.f32());
+  };
+  const auto convolve = [&] { kernels::conv_forward(context.queue, shape, x.f32(), w.f32(), nullptr, y.f32()); };
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK_NOTHROW(multiply());
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK_NOTHROW(convolve());
+  const Tensor held(context, {1 << 20});
+  CHECK_THROWS_AS(multiply(), OutOfMemory);
+  CHECK_THROWS_AS(convolve(), OutOfMemory);
 }
 
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
