@@ -120,6 +120,27 @@ TEST_CASE("a recorded step whose workspace was lost to a failure is issued befor
   CHECK(graphs.counts().replayed == 2);
 }
 
+TEST_CASE("steps whose graph finds no room, once the reserve is given back, are issued") {
+  const DifferentDevice small({.major = 8,
+                               .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
+                               .launch_bytes = size_t{6} << 20});
+  Context context({Backend::cuda});
+  StepGraphs graphs(context, true);
+  int calls = 0;  // one for a step that is recorded or issued, two for one that is recorded in vain
+  const auto step = [&](int64_t kind) { graphs.run({kind}, true, [&] { ++calls; }); };
+  step(1);
+  { const Tensor freed(context, {1 << 20}); }
+  step(1);
+  CHECK(calls == 2);
+  CHECK(graphs.counts().replayed == 1);
+  const Tensor held(context, {1 << 20});
+  for (int i = 0; i < 3; ++i) step(2);
+  CHECK(calls == 2 + 1 + 2 + 1);
+  CHECK(graphs.counts().issued == 4);
+  CHECK(graphs.counts().recorded == 1);
+  CHECK(graphs.counts().replayed == 1);
+}
+
 TEST_CASE("a GPU with less shared memory for a block takes the kernels that fit") {
   // What the tilings of the window kernel are made for: the ResNets and VGG16.
   const std::vector<kernels::ConvShape> shapes = {
