@@ -17,7 +17,7 @@ template <class... Parameters, class... Arguments>
 void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Arguments&&... arguments) {
   const cudaError_t error = queue.with_reserve(cudaErrorMemoryAllocation, [&] {
-    return gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), arguments...);
+    return taken(gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), arguments...));
   });
   if (error == cudaSuccess) [[likely]]
     return;

@@ -37,9 +37,9 @@ void OpGraph::launch() {
   Recorded& r = *recorded_;
   if (!r.executable)
     NSGD_CUDA_CHECK(r.queue.with_reserve(cudaErrorMemoryAllocation,
-                                         [&] { return cudaGraphInstantiate(&r.executable, r.graph, 0); }));
+                                         [&] { return taken(cudaGraphInstantiate(&r.executable, r.graph, 0)); }));
   NSGD_CUDA_CHECK(r.queue.with_reserve(cudaErrorMemoryAllocation,
-                                       [&] { return cudaGraphLaunch(r.executable, r.queue.cuda().stream()); }));
+                                       [&] { return taken(cudaGraphLaunch(r.executable, r.queue.cuda().stream())); }));
 }
 
 }  // namespace noisysgd::kernels

@@ -18,6 +18,13 @@ inline constexpr bool cuda_emulated = true;
 inline constexpr bool cuda_emulated = false;
 #endif
 
+// The error, which is then no longer CUDA's last one: a library that asks for that after a call of its own would take
+// it for its own.
+inline cudaError_t taken(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();
+  return error;
+}
+
 [[noreturn]] inline void fail(bool of_memory, const std::string& message) {
   if (of_memory) throw OutOfMemory(message);
   throw Error(message);

@@ -4,6 +4,7 @@
 #include "core/step_graph.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/runtime.h"
 #include "kernels/gemm.h"
 #include "tests/catch.h"
 #include "tests/emulation/device_memory.h"
@@ -136,6 +137,7 @@ TEST_CASE("steps whose graph finds no room, once the reserve is given back, are 
   const Tensor held(context, {1 << 20});
   for (int i = 0; i < 3; ++i) step(2);
   CHECK(calls == 2 + 1 + 2 + 1);
+  CHECK(cudaPeekAtLastError() == cudaSuccess);
   CHECK(graphs.counts().issued == 4);
   CHECK(graphs.counts().recorded == 1);
   CHECK(graphs.counts().replayed == 1);
