@@ -11,18 +11,20 @@ void StepGraphs::run(const Kind& kind, bool recordable, const std::function<void
   Allocator& allocator = context_.allocator;
   const auto found = kinds_.find(kind);
   const bool possible = enabled_ && recordable && kernels::OpGraph::supported(context_.queue);
-  // The first step of a kind makes the arena and the workspace as large as the later ones need. Either may have become
-  // smaller since, when a larger one was asked for and there was no room.
-  if (!possible || found == kinds_.end() || found->second.needed > allocator.arena_bytes() ||
-      found->second.workspace_bytes > context_.queue.workspace_bytes()) {
+  const auto issue_ops = [&] {
     const size_t needed = allocator.with_temporaries(issue);
     ++counts_.issued;
     kinds_[kind].needed = needed;
     kinds_[kind].workspace_bytes = context_.queue.workspace_bytes();
-    return;
-  }
+  };
+  // The first step of a kind makes the arena and the workspace as large as the later ones need. Either may have become
+  // smaller since, when a larger one was asked for and there was no room.
+  if (!possible || found == kinds_.end() || !found->second.fits || found->second.needed > allocator.arena_bytes() ||
+      found->second.workspace_bytes > context_.queue.workspace_bytes())
+    return issue_ops();
   Recorded& recorded = found->second;
-  if (!current(recorded)) {
+  const bool recording = !current(recorded);
+  if (recording) {
     recorded.graph.reset();
     const size_t needed =
         allocator.with_temporaries([&] { recorded.graph = std::make_unique<kernels::OpGraph>(context_.queue, issue); });
@@ -30,9 +32,15 @@ void StepGraphs::run(const Kind& kind, bool recordable, const std::function<void
                recorded.needed);
     recorded.arena = allocator.arena_generation();
     recorded.workspace = context_.queue.workspace_generation();
-    ++counts_.recorded;
   }
-  recorded.graph->launch();
+  try {
+    recorded.graph->launch();
+  } catch (const OutOfMemory&) {  // the ops themselves need no more than when they were issued
+    recorded.graph.reset();
+    recorded.fits = false;
+    return issue_ops();
+  }
+  if (recording) ++counts_.recorded;
   ++counts_.replayed;
 }
 

@@ -37,6 +37,7 @@ class StepGraphs {
     size_t needed = 0;                  // of the arena
     size_t workspace_bytes = 0;         // that sufficed: an op that asks for more while it is recorded is refused
     uint64_t arena = 0, workspace = 0;  // generations of the memory that it uses
+    bool fits = true;                   // false: the device had no room for the graph
   };
   bool current(const Recorded& recorded) const;
 

@@ -1,7 +1,7 @@
 // Few channels by kernels/cuda/conv_narrow.h, others by cuDNN where it is there and has a plan
-// (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in
-// shared-memory tiles, for any kernel, stride, padding and channel count. A product has rows (positions of the result),
-// columns (its channels) and depth (taps); no patch matrix is stored.
+// (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in shared-memory tiles, for any kernel, stride,
+// padding and channel count. A product has rows (positions of the result), columns (its channels) and depth (taps); no
+// patch matrix is stored.
 #include "kernels/conv.h"
 
 #include "kernels/bias.h"

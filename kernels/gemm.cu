@@ -33,11 +33,12 @@ void multiply(Queue& queue, Precision precision, Transpose transpose_a, Transpos
   if (m == 0 || n == 0) return;
   const bool flip_a = transpose_a == Transpose::yes, flip_b = transpose_b == Transpose::yes;
   const auto leading = [](int64_t columns) { return static_cast<int>(std::max<int64_t>(columns, 1)); };
-  NSGD_CUBLAS_CHECK(cublasGemmEx(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                                 flip_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
-                                 static_cast<int>(k), &alpha, b, CUDA_R_32F, leading(flip_b ? k : n), a, CUDA_R_32F,
-                                 leading(flip_a ? m : k), &beta, c, CUDA_R_32F, leading(n), compute_type(precision),
-                                 CUBLAS_GEMM_DEFAULT));
+  NSGD_CUBLAS_CHECK(queue.with_reserve(CUBLAS_STATUS_ALLOC_FAILED, [&] {
+    return cublasGemmEx(queue.cuda().cublas(), flip_b ? CUBLAS_OP_T : CUBLAS_OP_N, flip_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                        static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), &alpha, b, CUDA_R_32F,
+                        leading(flip_b ? k : n), a, CUDA_R_32F, leading(flip_a ? m : k), &beta, c, CUDA_R_32F,
+                        leading(n), compute_type(precision), CUBLAS_GEMM_DEFAULT);
+  }));
 }
 
 }  // namespace

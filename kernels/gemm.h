@@ -1,4 +1,5 @@
-// Dense matrix products, row-major (oneDNN on x86-64, else OpenBLAS; cuBLAS), and the squares product behind the linear layer's diag(F).
+// Dense matrix products, row-major (oneDNN on x86-64, else OpenBLAS; cuBLAS), and the squares product behind the linear
+// layer's diag(F).
 #pragma once
 
 #include <cstdint>

@@ -19,6 +19,7 @@ class OpGraph {
   OpGraph(const OpGraph&) = delete;
   OpGraph& operator=(const OpGraph&) = delete;
 
+  // OutOfMemory, with nothing done, if the device has no room for the graph.
   void launch();
 
  private:

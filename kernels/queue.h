@@ -45,6 +45,12 @@ class Queue {
   // How to give back what is held in reserve for later use (core/allocator.h).
   void set_reserve(std::function<void()> give_back) { reserve_ = std::move(give_back); }
   bool give_back_reserve();  // false: there is none
+  // The status of `call`; where it is `no_memory`, of a second call, when the reserve has been given back.
+  template <class Status, class Call>
+  Status with_reserve(Status no_memory, const Call& call) {
+    const Status status = call();
+    return status == no_memory && give_back_reserve() ? call() : status;
+  }
 
   // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
   // It grows to the largest request and stays; its content is undefined.

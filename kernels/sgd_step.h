@@ -1,7 +1,11 @@
 // The noisy SGD step, one fused pass over all parameters (Algorithm 1 with momentum and weight decay):
-//   g = S/M,  eps = sqrt(max(0, c0 + cQ Q + cS S^2)) xi + explicit,  xi ~ N(0,1) from Philox (seed, step, tensor,
-//   index) before_momentum:  v = mu v + g + eps + lambda theta,  theta -= alpha v      (nesterov: theta -= alpha (g +
-//   eps + lambda theta + mu v)) after_momentum:   v = mu v + g + lambda theta,        theta -= alpha (v + eps)
+//   g = S/M,  eps = sqrt(max(0, c0 + cQ Q + cS S^2)) xi + explicit,  xi ~ N(0,1), Philox (seed, step, tensor, index)
+//
+//   before_momentum:  d = g + eps + lambda theta,  v = mu v + d,  theta -= alpha v
+//
+//   after_momentum:   d = g + lambda theta,        v = mu v + d,  theta -= alpha (v + eps)
+//
+// With nesterov, theta moves by d + mu v in place of v.
 // One formula for every coordinate-wise Gaussian noise: isotropic (c0), diagonal Fisher (cQ = kappa/M), its centred
 // form (cS < 0), gradient-multiplicative (cS > 0).
 #pragma once

@@ -15,7 +15,13 @@ namespace noisysgd::kernels::cudnn {
 using Handle = struct Context*;
 using RawDescriptor = void*;
 
-enum class Status : int { success = 0, bad_parameter = 2000, not_finalized = 2004, not_supported = 3000 };
+enum class Status : int {
+  success = 0,
+  bad_parameter = 2000,
+  not_finalized = 2004,
+  not_supported = 3000,
+  no_device_memory = 4004,
+};
 
 enum class Kind : int {
   convolution = 1,

@@ -143,7 +143,7 @@ void Convolutions::run(Queue& queue, const Route& route, const Operands& operand
       given[i] = converted[i]->in(base);
       if (i != result) cuda::fp32_to_bf16(queue, elements[i], operands.xwy[i], converted[i]->in(base));
     }
-  route.convolution->execute(handle_, route.plan, given[0], given[1], given[2], workspace.in(base));
+  route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace.in(base));
   auto* const target = const_cast<float*>(operands.xwy[result]);
   if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result]->in(base), target);
   if (accumulates && add) kernels::add(queue, elements[result], sum->in(base), target);

@@ -190,7 +190,7 @@ std::vector<Plan> Convolution::plans(const Target& target, Precision precision, 
   return plans;
 }
 
-void Convolution::execute(Handle handle, const Plan& plan, const void* x, const void* w, const void* y,
+void Convolution::execute(Queue& queue, Handle handle, const Plan& plan, const void* x, const void* w, const void* y,
                           void* workspace) const {
   Descriptor pack(*api_, Kind::variant_pack);
   const std::array<const void*, 3> pointers{x, w, y};
@@ -198,8 +198,11 @@ void Convolution::execute(Handle handle, const Plan& plan, const void* x, const 
   pack.set(Attribute::pack_pointers, Type::pointer, 3, pointers.data());
   pack.set(Attribute::pack_workspace, Type::pointer, workspace);
   pack.finalize();
-  const Status status = api_->execute(handle, plan.plan.raw(), pack.raw());
-  NSGD_CHECK(status == Status::success, "cuDNN: executing engine {}: {}", plan.engine, api_->status_name(status));
+  const Status status =
+      queue.with_reserve(Status::no_device_memory, [&] { return api_->execute(handle, plan.plan.raw(), pack.raw()); });
+  if (status != Status::success)
+    fail(status == Status::no_device_memory,
+         fmt::format("cuDNN: executing engine {}: {}", plan.engine, api_->status_name(status)));
 }
 
 }  // namespace noisysgd::kernels::cudnn

@@ -100,7 +100,9 @@ class Convolution {
   // The best allowed plans, at most `most`, that the device supports with at most so much workspace.
   std::vector<Plan> plans(const Target& target, Precision precision, size_t most_workspace, int most) const;
   // Puts the operation on the handle's stream; `workspace` is 256-byte aligned, all addresses 16-byte aligned.
-  void execute(Handle handle, const Plan& plan, const void* x, const void* w, const void* y, void* workspace) const;
+  // OutOfMemory if the device has no room for what cuDNN loads.
+  void execute(Queue& queue, Handle handle, const Plan& plan, const void* x, const void* w, const void* y,
+               void* workspace) const;
 
  private:
   std::vector<Descriptor> configurations(const Target& target, Descriptor& graph, HeuristicsMode mode) const;

@@ -31,7 +31,7 @@ std::vector<float> Probe::result(const Convolution& convolution, const Plan& pla
       multiply_signs(queue_, 1, 1, sizes_[i], SignGrain::element, scale,
                      RandomStream{.tensor = static_cast<uint32_t>(i)}, 0, nullptr, xwy[i]);
   }
-  convolution.execute(handle_, plan, xwy[0], xwy[1], xwy[2], queue_.workspace(plan.workspace_bytes));
+  convolution.execute(queue_, handle_, plan, xwy[0], xwy[1], xwy[2], queue_.workspace(plan.workspace_bytes));
   std::vector<float> values(static_cast<size_t>(std::min(sizes_[result_], most_compared)));
   copy_to_host(queue_, values.size() * sizeof(float), xwy[result_], values.data());
   return values;

@@ -23,8 +23,7 @@ std::string about_driver() {
 
 std::string why_unusable(int device_index) {
   int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  cudaGetLastError();  // the question is answered; no later call should meet the error
+  const cudaError_t error = taken(cudaGetDeviceCount(&count));
   if (error == cudaErrorInsufficientDriver) return about_driver();
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0)) return "this machine has no CUDA device";
   if (error != cudaSuccess) return cudaGetErrorString(error);
@@ -63,11 +62,8 @@ int64_t waits(const CudaState& state) { return state.waits(); }
 void* allocate(int device_index, size_t bytes) {
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));
   void* pointer = nullptr;
-  const cudaError_t error = cudaMalloc(&pointer, bytes);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    return nullptr;
-  }
+  const cudaError_t error = taken(cudaMalloc(&pointer, bytes));
+  if (error == cudaErrorMemoryAllocation) return nullptr;
   NSGD_CUDA_CHECK(error);
   return pointer;
 }

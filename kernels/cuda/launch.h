@@ -16,20 +16,16 @@ inline constexpr size_t least_shared_memory = 99 * 1024;
 template <class... Parameters, class... Arguments>
 void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Arguments&&... arguments) {
-  const auto try_launch = [&] {
-    return gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), arguments...);
-  };
-  cudaError_t error = try_launch();
+  const cudaError_t error = queue.with_reserve(cudaErrorMemoryAllocation, [&] {
+    return taken(gpu::launch(kernel, grid, block, shared_bytes, queue.cuda().stream(), arguments...));
+  });
   if (error == cudaSuccess) [[likely]]
     return;
-  if (error == cudaErrorMemoryAllocation && queue.give_back_reserve() && (error = try_launch()) == cudaSuccess) return;
   const char* name = "a kernel";
   cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel));
-  const std::string message =
-      fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name, cudaGetErrorString(error),
-                  grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes);
-  if (error == cudaErrorMemoryAllocation) throw OutOfMemory(message);
-  throw Error(message);
+  fail(error == cudaErrorMemoryAllocation,
+       fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name, cudaGetErrorString(error),
+                   grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes));
 }
 
 }  // namespace noisysgd::kernels::cuda

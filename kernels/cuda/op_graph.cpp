@@ -29,11 +29,17 @@ OpGraph::OpGraph(Queue& queue, const std::function<void()>& issue) : recorded_(s
     throw;
   }
   NSGD_CUDA_CHECK(cudaStreamEndCapture(stream, &recorded_->graph));
-  NSGD_CUDA_CHECK(cudaGraphInstantiate(&recorded_->executable, recorded_->graph, 0));
 }
 
 OpGraph::~OpGraph() = default;
 
-void OpGraph::launch() { NSGD_CUDA_CHECK(cudaGraphLaunch(recorded_->executable, recorded_->queue.cuda().stream())); }
+void OpGraph::launch() {
+  Recorded& r = *recorded_;
+  if (!r.executable)
+    NSGD_CUDA_CHECK(r.queue.with_reserve(cudaErrorMemoryAllocation,
+                                         [&] { return taken(cudaGraphInstantiate(&r.executable, r.graph, 0)); }));
+  NSGD_CUDA_CHECK(r.queue.with_reserve(cudaErrorMemoryAllocation,
+                                       [&] { return taken(cudaGraphLaunch(r.executable, r.queue.cuda().stream())); }));
+}
 
 }  // namespace noisysgd::kernels

@@ -17,18 +17,33 @@ inline constexpr bool cuda_emulated = true;
 #else
 inline constexpr bool cuda_emulated = false;
 #endif
+
+// The error, which is then no longer CUDA's last one: a library that asks for that after a call of its own would take
+// it for its own.
+inline cudaError_t taken(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();
+  return error;
+}
+
+[[noreturn]] inline void fail(bool of_memory, const std::string& message) {
+  if (of_memory) throw OutOfMemory(message);
+  throw Error(message);
+}
 }  // namespace noisysgd::kernels
 
-// NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message.
+// NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message; OutOfMemory
+// if memory is what the call lacked. NSGD_CUBLAS_CHECK likewise.
 #define NSGD_CUDA_CHECK(...)                                                                                         \
   do {                                                                                                               \
     if (const cudaError_t nsgd_error = (__VA_ARGS__); nsgd_error != cudaSuccess) [[unlikely]]                        \
-      throw ::noisysgd::Error(                                                                                       \
+      ::noisysgd::kernels::fail(                                                                                     \
+          nsgd_error == cudaErrorMemoryAllocation,                                                                   \
           ::fmt::format("{}: {} ({})", #__VA_ARGS__, cudaGetErrorString(nsgd_error), cudaGetErrorName(nsgd_error))); \
   } while (false)
 
 #define NSGD_CUBLAS_CHECK(...)                                                                               \
   do {                                                                                                       \
     if (const cublasStatus_t nsgd_status = (__VA_ARGS__); nsgd_status != CUBLAS_STATUS_SUCCESS) [[unlikely]] \
-      throw ::noisysgd::Error(::fmt::format("{}: {}", #__VA_ARGS__, cublasGetStatusString(nsgd_status)));    \
+      ::noisysgd::kernels::fail(nsgd_status == CUBLAS_STATUS_ALLOC_FAILED,                                   \
+                                ::fmt::format("{}: {}", #__VA_ARGS__, cublasGetStatusString(nsgd_status)));  \
   } while (false)

@@ -40,6 +40,8 @@ const char* cublasGetStatusString(cublasStatus_t status) {
       return "CUBLAS_STATUS_SUCCESS";
     case CUBLAS_STATUS_NOT_INITIALIZED:
       return "CUBLAS_STATUS_NOT_INITIALIZED";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+      return "CUBLAS_STATUS_ALLOC_FAILED";
     case CUBLAS_STATUS_INVALID_VALUE:
       return "CUBLAS_STATUS_INVALID_VALUE";
     case CUBLAS_STATUS_NOT_SUPPORTED:
@@ -69,6 +71,7 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t op_a, cubla
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   cudaStreamIsCapturing(handle->stream, &capture);
   if (capture != cudaStreamCaptureStatusNone && !handle->has_workspace) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (noisysgd::emulation::no_room_to_launch()) return CUBLAS_STATUS_ALLOC_FAILED;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const int fraction = operand_fraction(compute);
   noisysgd::emulation::submit(handle->stream, [=, a = static_cast<const float*>(a), b = static_cast<const float*>(b),

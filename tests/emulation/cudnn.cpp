@@ -339,6 +339,7 @@ Status execute(Handle handle, RawDescriptor plan_descriptor, RawDescriptor pack_
                       engine.workspace_bytes};
   for (const Operand* tensor : {&execution.x, &execution.w, &execution.y})
     if (std::bit_cast<uintptr_t>(tensor->data) % 16 != 0) return Status::bad_parameter;
+  if (no_room_to_launch()) return Status::no_device_memory;
   ++use.executions;
   use.last_engine = engine.index;
   submit(handle->stream, [execution] { execution.run(); });
@@ -350,7 +351,9 @@ const Api emulated{[] { return size_t{91900}; },
                      return status == Status::success         ? "CUDNN_STATUS_SUCCESS"
                             : status == Status::not_supported ? "CUDNN_STATUS_NOT_SUPPORTED"
                             : status == Status::not_finalized ? "CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED"
-                                                              : "CUDNN_STATUS_BAD_PARAM";
+                            : status == Status::no_device_memory
+                                ? "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
+                                : "CUDNN_STATUS_BAD_PARAM";
                    },
                    [](char* message, size_t) { *message = '\0'; },
                    create,

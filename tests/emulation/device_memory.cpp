@@ -51,6 +51,11 @@ bool release(void* pointer, bool on_device) {
 
 size_t device_bytes_held() { return table().device_bytes; }
 
+bool no_room_to_launch() {
+  const EmulatedDevice& device = emulated_device();
+  return device.launch_bytes > 0 && table().device_bytes + device.launch_bytes > device.memory_bytes;
+}
+
 const Allocation* find_allocation(const void* pointer) {
   const char* address = static_cast<const char*>(pointer);
   auto next = table().allocations.upper_bound(address);

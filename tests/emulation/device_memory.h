@@ -17,6 +17,7 @@ void* allocate(size_t bytes, bool on_device);
 // False if the pointer is not the start of such an allocation.
 bool release(void* pointer, bool on_device);
 size_t device_bytes_held();
+bool no_room_to_launch();  // EmulatedDevice::launch_bytes are not free
 
 // The allocation that holds the byte at `pointer`, or null.
 const Allocation* find_allocation(const void* pointer);

@@ -267,8 +267,7 @@ cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes) {
       size_t(block.x) * block.y * block.z > max_block_threads) {
     return cudaErrorInvalidConfiguration;
   }
-  const size_t held = device_bytes_held() + emulated_device().launch_bytes;
-  if (emulated_device().launch_bytes > 0 && held > emulated_device().memory_bytes) return cudaErrorMemoryAllocation;
+  if (no_room_to_launch()) return cudaErrorMemoryAllocation;
   return shared_bytes > emulated_device().block_shared_bytes ? cudaErrorInvalidValue : cudaSuccess;
 }
 

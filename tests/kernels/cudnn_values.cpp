@@ -10,6 +10,7 @@ namespace cudnn = noisysgd::kernels::cudnn;
 SAME(Status::bad_parameter, CUDNN_STATUS_BAD_PARAM);
 SAME(Status::not_finalized, CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
 SAME(Status::not_supported, CUDNN_STATUS_NOT_SUPPORTED);
+SAME(Status::no_device_memory, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
 SAME(Kind::convolution, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
 SAME(Kind::engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
 SAME(Kind::engine_config, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);

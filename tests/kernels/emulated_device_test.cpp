@@ -4,10 +4,14 @@
 #include "core/step_graph.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/gemm.h"
 #include "tests/catch.h"
 #include "tests/emulation/device_memory.h"
 #include "tests/emulation/scheduler.h"
+#include "tests/environment.h"
 #include "tests/random_tensor.h"
+#include "tests/temporary_folder.h"
 
 using namespace noisysgd;
 using emulation::DifferentDevice;
@@ -78,6 +82,30 @@ TEST_CASE("a kernel whose code finds no room is a lack of memory, once the reser
   CHECK_THROWS_AS(fill(context, tensor, 1.0f), OutOfMemory);
 }
 
+TEST_CASE("a library without room is a lack of memory, once the reserve is given back") {
+  const test::TemporaryFolder cache;
+  const test::Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
+  const DifferentDevice small({.major = 8,
+                               .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
+                               .launch_bytes = size_t{6} << 20});
+  Context context({Backend::cuda});
+  context.queue.set_precision(kernels::Precision::tf32);
+  const kernels::ConvShape shape{1, 4, 4, 4, 4, 3, 3, 1, 1, 1, 1};
+  const Tensor x(context, {64}), w(context, {shape.weights()}), y(context, {64});
+  const auto multiply = [&] {  // by cuBLAS
+    kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, 8, 8, 8, 1, x.f32(), x.f32(), 0,
+                  y.f32());
+  };
+  const auto convolve = [&] { kernels::conv_forward(context.queue, shape, x.f32(), w.f32(), nullptr, y.f32()); };
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK_NOTHROW(multiply());
+  { const Tensor freed(context, {1 << 20}); }
+  CHECK_NOTHROW(convolve());
+  const Tensor held(context, {1 << 20});
+  CHECK_THROWS_AS(multiply(), OutOfMemory);
+  CHECK_THROWS_AS(convolve(), OutOfMemory);
+}
+
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
@@ -91,6 +119,28 @@ TEST_CASE("a recorded step whose workspace was lost to a failure is issued befor
   CHECK(graphs.counts().issued == 2);
   CHECK(graphs.counts().recorded == 2);
   CHECK(graphs.counts().replayed == 2);
+}
+
+TEST_CASE("steps whose graph finds no room, once the reserve is given back, are issued") {
+  const DifferentDevice small({.major = 8,
+                               .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
+                               .launch_bytes = size_t{6} << 20});
+  Context context({Backend::cuda});
+  StepGraphs graphs(context, true);
+  int calls = 0;  // one for a step that is recorded or issued, two for one that is recorded in vain
+  const auto step = [&](int64_t kind) { graphs.run({kind}, true, [&] { ++calls; }); };
+  step(1);
+  { const Tensor freed(context, {1 << 20}); }
+  step(1);
+  CHECK(calls == 2);
+  CHECK(graphs.counts().replayed == 1);
+  const Tensor held(context, {1 << 20});
+  for (int i = 0; i < 3; ++i) step(2);
+  CHECK(calls == 2 + 1 + 2 + 1);
+  CHECK(cudaPeekAtLastError() == cudaSuccess);
+  CHECK(graphs.counts().issued == 4);
+  CHECK(graphs.counts().recorded == 1);
+  CHECK(graphs.counts().replayed == 1);
 }
 
 TEST_CASE("a GPU with less shared memory for a block takes the kernels that fit") {
