@@ -30,6 +30,11 @@ struct Forward {
   }
 };
 
+// The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
+inline Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
+  return tensor.sole_owner() ? tensor : Tensor(context, shape);
+}
+
 class Layer {
  public:
   Layer(std::string name, Shape input, Shape output)
