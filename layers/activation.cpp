@@ -4,18 +4,11 @@
 
 namespace noisysgd {
 
-namespace {
-
-// The tensor itself if its memory is free to be overwritten, a new one of its shape otherwise.
-Tensor output_over(Context& context, const Tensor& x) { return x.sole_owner() ? x : Tensor(context, x.shape()); }
-
-}  // namespace
-
 Variable Relu::forward_impl(const Forward& pass, Variable x) {
-  Tensor y = output_over(pass.context, x.value);
+  Tensor y = output_over(pass.context, x.value, x.value.shape());
   kernels::relu_forward(pass.context.queue, y.elements(), x.value.f32(), y.f32());
   return pass.record(y, [id = x.id, y](BackwardPass& backward, const Tensor& grad_y) {
-    Tensor grad_x = output_over(backward.context, grad_y);
+    Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
     kernels::relu_backward(backward.context.queue, y.elements(), y.f32(), grad_y.f32(), grad_x.f32());
     backward.add_gradient(id, std::move(grad_x));
   });
@@ -29,11 +22,11 @@ Variable Dropout::forward_impl(const Forward& pass, Variable x) {
   if (!pass.training || probability_ == 0.0f) return x;
   const RandomStream stream{pass.seed, pass.step, stream_, RandomPurpose::dropout};
   const auto offset = static_cast<uint64_t>(pass.sample_offset * input_shape().elements());
-  Tensor y = output_over(pass.context, x.value);
+  Tensor y = output_over(pass.context, x.value, x.value.shape());
   kernels::dropout(pass.context.queue, y.elements(), probability_, stream, offset, x.value.f32(), y.f32());
   return pass.record(std::move(y), [id = x.id, stream, offset, probability = probability_](BackwardPass& backward,
                                                                                            const Tensor& grad_y) {
-    Tensor grad_x = output_over(backward.context, grad_y);
+    Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
     kernels::dropout(backward.context.queue, grad_y.elements(), probability, stream, offset, grad_y.f32(),
                      grad_x.f32());
     backward.add_gradient(id, std::move(grad_x));

@@ -5,15 +5,6 @@
 
 namespace noisysgd {
 
-namespace {
-
-// The tensor itself if there is one whose memory is free to be overwritten, a new one otherwise.
-Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
-  return tensor.defined() && tensor.sole_owner() ? tensor : Tensor(context, shape);
-}
-
-}  // namespace
-
 BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOptions& options)
     : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
   gamma_ = {name + ".weight", {channels_}, Initialisation::constant(1)};

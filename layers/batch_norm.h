@@ -2,8 +2,8 @@
 // normalised by its own statistics; without a ghost size the whole (micro-)batch is one group. A batch smaller than the
 // ghost size is one group. Saves x and the group statistics. diag(F): activation x backprop, squares of sum_t dy xhat
 // and of sum_t dy per sample. Tells the layer before it how it normalised (core/autograd.h). A ReLU behind it, and the
-// sum of a residual block that it ends, are done in its own sweep; backward computes the sign of the output again, so
-// nothing more is saved.
+// sum of a residual block that it ends, are done in its own sweep. Backward computes the sign of the output again; only
+// of a sum behind which a ReLU stands, whose other addend is not at hand then, the output is saved.
 #pragma once
 
 #include <optional>

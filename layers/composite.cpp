@@ -127,9 +127,9 @@ Variable Residual::forward_impl(const Forward& pass, Variable x) {
   Variable shortcut = shortcut_->forward(pass, std::move(x));
   // The body's result is nobody's input but ours, unless its last layer saved it for backward (a ReLU does).
   if (!sum.value.sole_owner()) {
-    Tensor copy = zeros(pass.context, sum.value.shape());
-    kernels::add(pass.context.queue, copy.elements(), sum.value.f32(), copy.f32());
-    sum.value = std::move(copy);
+    Tensor own(pass.context, sum.value.shape());
+    copy(pass.context, sum.value, own);
+    sum.value = std::move(own);
   }
   kernels::add(pass.context.queue, sum.value.elements(), shortcut.value.f32(), sum.value.f32());
   return pass.record(std::move(sum.value),

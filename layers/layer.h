@@ -21,7 +21,8 @@ struct Forward {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
-  // Called with every layer's name and output when set; used to name the first layer that shows a NaN.
+  // Called, when set, with the name and output of every layer that no other has taken over, as batch norm does a ReLU
+  // and a residual block the batch norm that ends its body; used to name the first layer that shows a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
   // Records `backward` if there is a tape; otherwise the value stands alone.
@@ -29,6 +30,11 @@ struct Forward {
     return tape ? tape->record(std::move(value), std::move(backward)) : Variable{std::move(value)};
   }
 };
+
+// The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
+inline Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
+  return tensor.sole_owner() ? tensor : Tensor(context, shape);
+}
 
 class Layer {
  public:

@@ -99,7 +99,6 @@ void Model::accumulate(const Batch& batch, const AccumulateOptions& options, ker
   if (draw_pass) {
     Statistics signs;
     signs.signs = {kernels::SignGrain::sample, 1, options.seed, options.step, options.sample_offset};
-    signs.center_normalised = options.statistics.center_normalised;
     arena_.noise_sums_into(*options.block_draw);
     collect(signs);
     arena_.noise_sums_into({});

@@ -33,9 +33,9 @@ struct AccumulateOptions {
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch
   Statistics statistics;
-  FisherLabels fisher_labels =
-      FisherLabels::data;  // sampled: statistics from labels drawn from the prediction, one more backward
-  Tensor sampled_labels;   // [M] i32, written if defined and labels are sampled
+  // sampled: statistics from labels drawn from the prediction, one more backward.
+  FisherLabels fisher_labels = FisherLabels::data;
+  Tensor sampled_labels;  // [M] i32, written if defined and labels are sampled
   // [M]: one more backward adds sum_n u_n g_n to the parameters' noise sums; undefined: none.
   Tensor noise_weights;
   NoiseLabels noise_labels = NoiseLabels::fisher;

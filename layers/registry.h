@@ -1,8 +1,9 @@
 // JSON type -> layer. A user's own layer is one call of `add` on the registry that the program hands to its
 // configuration:
 //
-//   registry.add("swish", [](const ConfigReader& json, const LayerContext& at) { return
-//   std::make_unique<Swish>(at.name, at.input); });
+//   registry.add("swish", [](const ConfigReader& json, const LayerContext& at) {
+//     return std::make_unique<Swish>(at.name, at.input);
+//   });
 #pragma once
 
 #include <functional>

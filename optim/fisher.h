@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <optional>
-
 #include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/config.h"
 #include "core/parameter.h"

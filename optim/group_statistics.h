@@ -1,8 +1,7 @@
 // What the log says of a layer beyond sums over the batch: from the gradients of groups of its samples. With R groups
 // of B samples each, U_r = sum of g_n over group r, and V_r = the same with a random sign for each sample and layer:
-//   variance ratio   r_l = tr F_l / (B sum_i Var_r (U_r/B)_i): how much of the noise that F_l predicts for small
-//   batches
-//                    is there (Figure 2 as an instrument). Groups of whole ghost batches have their coupling in them.
+//   variance ratio   r_l = tr F_l / (B sum_i Var_r (U_r/B)_i): the variance by F_l over the one that is there
+//                    (Figure 2 as an instrument). Groups of whole ghost batches have their coupling in them.
 //   effective rank   (tr F_l)^2 / ||F_l||_F^2 (the participation ratio of the eigenvalues), both by means over pairs of
 //                    groups: E (V_r . V_q)^2 = B^2 ||F_l||^2 and E |V_r|^2 |V_q|^2 = B^2 (tr F_l)^2, unbiased for the
 //                    population's F_l since pairs share no sample. At least 1. The relative standard error of the norm

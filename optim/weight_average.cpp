@@ -14,12 +14,8 @@ WeightAverage::WeightAverage(Context& context, Model& model, float decay)
 }
 
 void WeightAverage::restart() {
-  const auto copy = [&](const Tensor& from, const Tensor& to) {
-    fill(context_, to, 0.0f);
-    kernels::moving_average(context_.queue, to.elements(), 0.0f, from.f32(), to.f32());
-  };
-  for (size_t i = 0; i < averages_.size(); ++i) copy(model_.parameters()[i]->value, averages_[i]);
-  for (size_t i = 0; i < buffer_averages_.size(); ++i) copy(model_.buffers()[i]->value, buffer_averages_[i]);
+  for (size_t i = 0; i < averages_.size(); ++i) copy(context_, model_.parameters()[i]->value, averages_[i]);
+  for (size_t i = 0; i < buffer_averages_.size(); ++i) copy(context_, model_.buffers()[i]->value, buffer_averages_[i]);
 }
 
 void WeightAverage::update() {

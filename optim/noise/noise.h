@@ -137,8 +137,8 @@ int64_t count_elements(const std::vector<Parameter*>& parameters);
 // The keys small_batch and large_batch of the structures that stand in for the noise of a small batch.
 struct NoiseBatchSizes {
   int64_t small_batch = 128;
-  std::optional<int64_t> large_batch =
-      {};  // none: the size of each batch, so that a shorter last one gets what it lacks
+  // None: the size of each batch, so that a shorter last one gets what it lacks.
+  std::optional<int64_t> large_batch = {};
 
   static NoiseBatchSizes read(const ConfigReader& json);
   double kappa(int64_t batch) const { return noise_kappa(large_batch.value_or(batch), small_batch); }
