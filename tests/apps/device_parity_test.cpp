@@ -25,8 +25,8 @@ struct Named {
   double condition = 3;  // three forward and backward passes: rounding of the first step goes through the later ones
 };
 const Named models[] = {
-    {"MLP", R"({"type": "mlp", "hidden": [32, 16]})"},
-    {"LeNet", R"({"type": "lenet", "channels": [4, 8], "hidden": 16})"},
+    {"MLP", small_mlp},
+    {"LeNet", small_lenet},
     {"residual", R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2, "padding": 1, "bias": false},
        {"type": "batch_norm"}, {"type": "relu"},
