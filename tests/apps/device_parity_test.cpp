@@ -162,10 +162,7 @@ TEST_CASE("a checkpoint of a device is read back to the bit, by the device and b
   const auto path = folder.path() / "checkpoint.safetensors";
   Context cuda({Backend::cuda}), cpu({}, 1);
   const auto saved = model_on(cuda, 1);
-  saved->accumulate({from_host(cuda, image.batched(8), random_tensor(8 * image.elements(), 1)),
-                     from_host(cuda, {8}, random_integers(8, 2, 3)),
-                     {}},
-                    {});  // moves the running statistics
+  saved->accumulate(random_batch(cuda, image, 8, 3), {});  // moves the running statistics
   for (const Parameter* parameter : saved->parameters()) copy(cuda, parameter->gradient_sum, parameter->velocity);
   save_checkpoint(path, *saved, nullptr, Json::object());
   for (Context* context : {&cuda, &cpu}) {

@@ -22,15 +22,6 @@ namespace {
 
 const Shape grey{28, 28, 1}, colour{32, 32, 3};
 
-Batch random_batch(Context& context, const Shape& image, int64_t samples, uint32_t classes) {
-  Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
-  const auto pixels = random_tensor(batch.images.elements(), 1);
-  const auto labels = random_integers(samples, 2, classes);
-  std::copy(pixels.begin(), pixels.end(), batch.images.f32());
-  std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
-  return batch;
-}
-
 struct Published {
   std::string json;
   Shape image;

@@ -166,10 +166,7 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
               classes);
   model.arena().require_second_moment();
   model.arena().initialise(7);
-  const Shape images = image.batched(samples);
-  const Batch batch{from_host(context, images, random_tensor(images.elements(), 1)),
-                    from_host(context, {samples}, random_integers(samples, 2, classes)),
-                    {}};
+  const Batch batch = random_batch(context, image, samples, classes);
   const int64_t wanted = GENERATE(6, 2, 64), micro = GENERATE(int64_t{24}, int64_t{8}, int64_t{4});
   const FisherOptions fisher{
       .batch_norm = GENERATE(GhostFisher::activation, GhostFisher::activation_centered, GhostFisher::ghost_variance),
