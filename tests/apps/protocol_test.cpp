@@ -1,12 +1,12 @@
 // The training protocol of Section 5.1 and Appendix E.1, step by step against values computed by hand.
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
 #include "apps/trainer.h"
 #include "core/safetensors.h"
 #include "layers/models/resnet.h"
 #include "optim/sgd.h"
+#include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/layers/network.h"
@@ -84,12 +84,9 @@ void run(const Regime& regime, const std::filesystem::path& folder) {
 
 // One number per logged training step.
 std::vector<double> logged(const std::filesystem::path& folder, const char* key) {
-  std::ifstream file(folder / "metrics.jsonl");
   std::vector<double> values;
-  for (std::string line; std::getline(file, line);) {
-    const Json entry = Json::parse(line);
+  for (const Json& entry : metrics_of(folder))
     if (entry.at("split") == "train") values.push_back(entry.at(key));
-  }
   return values;
 }
 
@@ -213,9 +210,7 @@ TEST_CASE("the best epoch is the first of the highest accuracy") {
   run(plain_regime({"epochs=12", "optimizer.learning_rate=0.5", "data.test_size=40"}), folder.path());
   double best = 0, last = 0;
   int64_t best_epoch = 0;
-  std::ifstream file(folder / "metrics.jsonl");
-  for (std::string line; std::getline(file, line);) {
-    const Json entry = Json::parse(line);
+  for (const Json& entry : metrics_of(folder.path())) {
     if (entry.at("split") != "test") continue;
     last = entry.at("accuracy");
     if (last > best) best_epoch = entry.at("epoch");

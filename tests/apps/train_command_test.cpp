@@ -2,14 +2,13 @@
 #include <chrono>
 #include <csignal>
 #include <fstream>
-#include <map>
 #include <random>
 #include <thread>
 
 #include "core/file.h"
 #include "core/json.h"
-#include "core/safetensors.h"
 #include "tests/apps/command.h"
+#include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"
@@ -62,13 +61,6 @@ void check_one_line(const CommandResult& result, const std::vector<std::string>&
     INFO(part);
     CHECK(contains(result.error, part));
   }
-}
-
-std::map<std::string, std::vector<float>> tensors(const fs::path& checkpoint) {
-  const SafetensorsFile file(checkpoint);
-  std::map<std::string, std::vector<float>> all;
-  for (const auto& entry : file.entries()) all[entry.name] = file.values<float>(entry.name);
-  return all;
 }
 
 }  // namespace
@@ -186,8 +178,7 @@ TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint 
     check_one_line(place.run({"--quiet", "--output", "full"}), {"checkpoint.safetensors"});
   }
   REQUIRE(place.run({"--quiet", "--resume", "--output", "full"}).status == 0);
-  CHECK(tensors(place.path() / "full/checkpoint.safetensors") ==
-        tensors(place.path() / "whole/checkpoint.safetensors"));
+  CHECK(tensors_of(place.path() / "full") == tensors_of(place.path() / "whole"));
 }
 
 TEST_CASE("SIGTERM ends the step, writes a checkpoint and exits with 143") {
@@ -199,7 +190,7 @@ TEST_CASE("SIGTERM ends the step, writes a checkpoint and exits with 143") {
   INFO(result.error);
   CHECK(result.status == 143);
   CHECK(contains(result.output, "--resume"));
-  CHECK_FALSE(tensors(place.path() / "out/checkpoint.safetensors").empty());
+  CHECK_FALSE(tensors_of(place.path() / "out").empty());
 }
 
 TEST_CASE("killed at ten random moments, every checkpoint loads and the end is bit for bit that of a whole run") {
@@ -227,11 +218,11 @@ TEST_CASE("killed at ten random moments, every checkpoint loads and the end is b
     INFO(result.error);
     CHECK((result.status == 128 + SIGKILL || result.status == 0));
     killed += result.status != 0;
-    if (fs::exists(checkpoint)) CHECK_FALSE(tensors(checkpoint).empty());
+    if (fs::exists(checkpoint)) CHECK_FALSE(tensors_of(place.path() / "killed").empty());
   }
   CHECK(killed > 0);
   const CommandResult last = place.run(with({"--output", "killed", "--resume"}));
   INFO(last.error);
   REQUIRE(last.status == 0);
-  CHECK(tensors(checkpoint) == tensors(place.path() / "whole/checkpoint.safetensors"));
+  CHECK(tensors_of(place.path() / "killed") == tensors_of(place.path() / "whole"));
 }
