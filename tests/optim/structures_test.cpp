@@ -270,7 +270,7 @@ TEST_CASE("matrix-free K-FAC keeps no factors of inputs") {
   CHECK(factors.output_root.defined());
 }
 
-TEST_CASE("noise does not depend on micro-batches or threads") {
+TEST_CASE("noise does not depend on micro-batches, and is another in another step") {
   const std::string type = GENERATE("full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac", "label");
   const std::string more = type == "kfac" ? R"(, "matrix_free": true)" : "";
   INFO(type);
