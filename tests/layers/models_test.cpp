@@ -9,6 +9,7 @@
 #include "layers/models/resnet.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/error_of.h"
 #include "tests/gradcheck.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
@@ -255,11 +256,6 @@ TEST_CASE("parameters of the networks are named as in PyTorch") {
 
 TEST_CASE("a depth that no residual network has is refused") {
   CHECK_THROWS_WITH(resnet(colour, 10, {.depth = 45}), "resnet: the depth 45 is not 6n+2 for an n of at least 1");
-  std::string message;
-  try {
-    network_from(R"({"type": "resnet", "depth": 45})", colour, 10);
-  } catch (const ConfigError& error) {
-    message = error.what();
-  }
-  CHECK(message.find("$.model.depth: must be 6n+2") != std::string::npos);
+  CHECK(contains(error_of([] { network_from(R"({"type": "resnet", "depth": 45})", colour, 10); }),
+                 "$.model.depth: must be 6n+2"));
 }
