@@ -125,7 +125,7 @@ TEST_CASE("the averaged weights are in the checkpoint and are what is evaluated"
   CHECK(test_loss("plain") != test_loss("averaged"));
 }
 
-// ghost batches of 32 and a K-FAC, ladder or weighted noise whose draws must not follow the micro-batches
+// Ghost batches of 32, and noise whose draws must not follow the micro-batches: signs, K-FAC and weights of losses.
 TEST_CASE("micro-batches give the whole batch's training under every noise that backward forms") {
   const TemporaryFolder folder;
   const std::string type = GENERATE("full_fisher", "unit_fisher", "position_fisher", "kfac", "label");
