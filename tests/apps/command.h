@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "core/file.h"
 
 namespace noisysgd::test {
 
@@ -51,17 +51,13 @@ class Command {
   CommandResult wait() {
     int status = 0;
     if (::waitpid(std::exchange(process_, -1), &status, 0) < 0) throw std::runtime_error("waitpid");
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(output_), text_of(error_)};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(output_), read_file(error_)};
   }
 
  private:
   static void redirect(const std::filesystem::path& path, int descriptor) {
     const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (file < 0 || ::dup2(file, descriptor) < 0) ::_exit(125);
-  }
-  static std::string text_of(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
   }
 
   std::filesystem::path output_, error_;

@@ -25,8 +25,8 @@ struct Named {
   double condition = 3;  // three forward and backward passes: rounding of the first step goes through the later ones
 };
 const Named models[] = {
-    {"MLP", R"({"type": "mlp", "hidden": [32, 16]})"},
-    {"LeNet", R"({"type": "lenet", "channels": [4, 8], "hidden": 16})"},
+    {"MLP", small_mlp},
+    {"LeNet", small_lenet},
     {"residual", R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2, "padding": 1, "bias": false},
        {"type": "batch_norm"}, {"type": "relu"},
@@ -162,10 +162,7 @@ TEST_CASE("a checkpoint of a device is read back to the bit, by the device and b
   const auto path = folder.path() / "checkpoint.safetensors";
   Context cuda({Backend::cuda}), cpu({}, 1);
   const auto saved = model_on(cuda, 1);
-  saved->accumulate({from_host(cuda, image.batched(8), random_tensor(8 * image.elements(), 1)),
-                     from_host(cuda, {8}, random_integers(8, 2, 3)),
-                     {}},
-                    {});  // moves the running statistics
+  saved->accumulate(random_batch(cuda, image, 8, 3), {});  // moves the running statistics
   for (const Parameter* parameter : saved->parameters()) copy(cuda, parameter->gradient_sum, parameter->velocity);
   save_checkpoint(path, *saved, nullptr, Json::object());
   for (Context* context : {&cuda, &cpu}) {

@@ -1,13 +1,15 @@
 // The training protocol of Section 5.1 and Appendix E.1, step by step against values computed by hand.
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
 #include "apps/trainer.h"
 #include "core/safetensors.h"
 #include "layers/models/resnet.h"
 #include "optim/sgd.h"
+#include "tests/apps/run_files.h"
 #include "tests/catch.h"
+#include "tests/compare.h"
+#include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/temporary_folder.h"
 
@@ -15,15 +17,6 @@ using namespace noisysgd;
 using namespace noisysgd::test;
 
 namespace {
-
-Batch random_batch(Context& context, const Shape& image, int64_t samples, uint32_t classes, uint32_t stream) {
-  Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
-  const auto pixels = random_tensor(batch.images.elements(), stream);
-  const auto labels = random_integers(samples, stream + 1, classes);
-  std::copy(pixels.begin(), pixels.end(), batch.images.f32());
-  std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
-  return batch;
-}
 
 using Values = std::map<std::string, std::vector<float>>;
 
@@ -91,12 +84,9 @@ void run(const Regime& regime, const std::filesystem::path& folder) {
 
 // One number per logged training step.
 std::vector<double> logged(const std::filesystem::path& folder, const char* key) {
-  std::ifstream file(folder / "metrics.jsonl");
   std::vector<double> values;
-  for (std::string line; std::getline(file, line);) {
-    const Json entry = Json::parse(line);
+  for (const Json& entry : metrics_of(folder))
     if (entry.at("split") == "train") values.push_back(entry.at(key));
-  }
   return values;
 }
 
@@ -114,14 +104,8 @@ TEST_CASE("micro-batches of one ghost group give the whole batch's parameters, d
     const Values whole = three_steps(side, samples, ghost_size, samples),
                  cut = three_steps(side, samples, ghost_size, micro);
     for (const auto& [name, values] : whole) {
-      double difference = 0, norm = 0;
-      for (size_t i = 0; i < values.size(); ++i) {
-        difference += std::pow(double{values[i]} - cut.at(name)[i], 2);
-        norm += std::pow(double{values[i]}, 2);
-      }
       INFO(name << ": " << samples << " samples in micro-batches of " << micro);
-      REQUIRE(norm > 0);
-      CHECK(std::sqrt(difference / norm) <= 1e-6);
+      CHECK(relative_error(cut.at(name), to_double(values)) <= 1e-6);
     }
   }
 }
@@ -129,10 +113,11 @@ TEST_CASE("micro-batches of one ghost group give the whole batch's parameters, d
 TEST_CASE("running statistics move ghost by ghost, with the unbiased variance") {
   const int64_t micro = GENERATE(4, 2);
   Context context;
-  const LayerRegistry registry = LayerRegistry::builtin();
-  Config config(Json::parse(R"({"model": {"type": "sequential", "layers": [
-    {"type": "flatten"}, {"type": "batch_norm", "ghost_size": 2}, {"type": "linear"}]}})"));
-  Model model(context, registry.build(config.root().object("model"), {registry, "", {1, 1, 1}, 2, {}}), 2);
+  Model model(context,
+              network_from(R"({"type": "sequential", "layers": [
+    {"type": "flatten"}, {"type": "batch_norm", "ghost_size": 2}, {"type": "linear"}]})",
+                           {1, 1, 1}, 2),
+              2);
   model.arena().initialise(1);
   Batch batch{Tensor(context, {4, 1, 1, 1}), Tensor(context, {4}, DType::i32), {}};
   const float pixels[] = {1, 3, 5, 9};  // means 2 and 7, unbiased variances 2 and 8
@@ -225,9 +210,7 @@ TEST_CASE("the best epoch is the first of the highest accuracy") {
   run(plain_regime({"epochs=12", "optimizer.learning_rate=0.5", "data.test_size=40"}), folder.path());
   double best = 0, last = 0;
   int64_t best_epoch = 0;
-  std::ifstream file(folder / "metrics.jsonl");
-  for (std::string line; std::getline(file, line);) {
-    const Json entry = Json::parse(line);
+  for (const Json& entry : metrics_of(folder.path())) {
     if (entry.at("split") != "test") continue;
     last = entry.at("accuracy");
     if (last > best) best_epoch = entry.at("epoch");

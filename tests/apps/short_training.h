@@ -2,15 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "apps/run_folder.h"
 #include "apps/trainer.h"
-#include "core/file.h"
-#include "core/safetensors.h"
+#include "tests/apps/run_files.h"
 #include "tests/catch.h"
 
 namespace noisysgd::test {
@@ -49,16 +47,7 @@ inline Trained train_on(Device device, const Regime& regime, const std::filesyst
   DataCache data;
   REQUIRE(train(context, *data.get(regime), {regime, extensions, 7, folder, Progress::Mode::quiet}) ==
           RunOutcome::finished);
-  Trained trained;
-  const SafetensorsFile file(folder / "checkpoint.safetensors");
-  for (const auto& entry : file.entries()) trained.tensors[entry.name] = file.values<float>(entry.name);
-  std::ifstream lines(folder / "metrics.jsonl");
-  for (std::string line; std::getline(lines, line);) {
-    trained.metrics.push_back(parse_json(line, "metrics"));
-    trained.metrics.back().erase("samples_per_second");
-  }
-  trained.summary = run_summary(folder).value();
-  return trained;
+  return {tensors_of(folder), metrics_of(folder), run_summary(folder).value()};
 }
 
 }  // namespace noisysgd::test

@@ -1,7 +1,6 @@
 // The configurations of the paper's Table 1: what they say, and that each trains.
-#include <fstream>
-
 #include "apps/trainer.h"
+#include "tests/apps/run_files.h"
 #include "tests/data/bytes.h"
 
 using namespace noisysgd;
@@ -115,12 +114,8 @@ void put_all_data_sets(const std::filesystem::path& root) {
 }
 
 std::vector<Json> log_of(const std::filesystem::path& folder, const std::string& split) {
-  std::ifstream file(folder / "metrics.jsonl");
-  std::vector<Json> entries;
-  for (std::string line; std::getline(file, line);) {
-    Json entry = Json::parse(line);
-    if (entry.at("split") == split) entries.push_back(std::move(entry));
-  }
+  std::vector<Json> entries = test::metrics_of(folder);
+  std::erase_if(entries, [&](const Json& entry) { return entry.at("split") != split; });
   return entries;
 }
 

@@ -3,10 +3,9 @@
 #include <rapidcheck.h>
 #include <unistd.h>
 
-#include <numeric>
-
 #include "data/file.h"
 #include "tests/data/bytes.h"
+#include "tests/hostile_disk.h"
 
 using namespace noisysgd;
 using namespace noisysgd::testing;
@@ -150,7 +149,13 @@ TEST_CASE("files that cannot be read") {
   }
 }
 
-TEST_CASE("a full disk is reported") {
-  if (!std::filesystem::exists("/dev/full")) FAIL("this test needs /dev/full");
+TEST_CASE("files that cannot be written are named, and none is left in part") {
+  const TemporaryFolder folder;
+  const std::string on_a_full_disk = error_of([&] {
+    const test::FileSizeLimit limit(999);
+    write_file(folder / "file", noise_bytes(1000));
+  });
+  check_mentions(on_a_full_disk, {(folder / "file").string()});
+  CHECK(std::filesystem::is_empty(folder.path()));
   check_mentions(error_of([] { write_file("/nonexistent/file", noise_bytes(1)); }), {"/nonexistent/file"});
 }

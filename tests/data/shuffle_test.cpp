@@ -41,7 +41,7 @@ double chi_square_z(const std::vector<int64_t>& counts) {
   return (std::cbrt(chi_square / freedom) - (1 - spread)) / std::sqrt(spread);
 }
 
-constexpr double kFiveSigma = 5;  // the draws are fixed, so a failure is a defect and not bad luck
+constexpr double five_sigma = 5;  // the draws are fixed, so a failure is a defect and not bad luck
 
 }  // namespace
 
@@ -100,7 +100,7 @@ TEST_CASE("every position shows every index equally often") {
     }
     for (int64_t i = 0; i < n; ++i) {
       INFO("n = " << n << ", position " << i);
-      CHECK(std::abs(chi_square_z(counts[static_cast<size_t>(i)])) < kFiveSigma);
+      CHECK(std::abs(chi_square_z(counts[static_cast<size_t>(i)])) < five_sigma);
     }
   }
 }
@@ -115,7 +115,7 @@ TEST_CASE("all orders of a few items are equally likely") {
     std::vector<int64_t> counts;
     for (const auto& [indices, count] : seen) counts.push_back(count);
     INFO("n = " << n);
-    CHECK(std::abs(chi_square_z(counts)) < kFiveSigma);
+    CHECK(std::abs(chi_square_z(counts)) < five_sigma);
   }
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("neighbours in the order are unrelated") {
     for (int64_t i = 0; i + 1 < n; ++i)
       ++distances[static_cast<size_t>((shuffle(i + 1) - shuffle(i) + n) % n * 16 / n)];
   }
-  CHECK(std::abs(chi_square_z(distances)) < kFiveSigma);
+  CHECK(std::abs(chi_square_z(distances)) < five_sigma);
 }
 
 TEST_CASE("epochs are unrelated: the rank correlation of two orders is that of chance") {
@@ -143,7 +143,7 @@ TEST_CASE("epochs are unrelated: the rank correlation of two orders is that of c
       fixed += first[i] == second[i];
     }
     const double N = static_cast<double>(n), correlation = sum / (N * (N * N - 1) / 12);
-    CHECK(std::abs(correlation) * std::sqrt(N - 1) < kFiveSigma);
+    CHECK(std::abs(correlation) * std::sqrt(N - 1) < five_sigma);
     CHECK(fixed <= 8);  // Poisson with mean 1: nine or more have probability 1e-6
   }
 }

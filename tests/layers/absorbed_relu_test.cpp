@@ -34,7 +34,7 @@ struct Sums {
 
 Sums sums_of(const std::string& json, const Statistics& statistics) {
   constexpr int64_t samples = 12, classes = 3;
-  const Shape image{6, 5, 2}, images = image.batched(samples);
+  const Shape image{6, 5, 2};
   Context context(test_device, 2);
   Model model(context, network_from(json, image, classes, 4), classes);
   model.arena().require_second_moment();
@@ -43,9 +43,7 @@ Sums sums_of(const std::string& json, const Statistics& statistics) {
   uint32_t stream = 20;
   for (const Parameter* parameter : model.parameters())  // of batch norm too
     copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.2f), parameter->value);
-  const Batch batch{from_host(context, images, random_tensor(images.elements(), 1)),
-                    from_host(context, {samples}, random_integers(samples, 2, classes)),
-                    {}};
+  const Batch batch = random_batch(context, image, samples, classes);
   AccumulateOptions options;
   options.statistics = statistics;
   options.logits = Tensor(context, {samples, classes});

@@ -78,13 +78,13 @@ TEST_CASE("an input that no one else holds may be reused, with the same result")
     ParameterArena arena(context, layer.parameters(), true);
     arena.initialise(3);
     Tape tape;
-    Variable input{tensor_of(context, {4, 5}, x)};
+    Variable input{from_host(context, {4, 5}, x)};
     const Tensor held = hold ? input.value : Tensor();
     const Variable y = layer.forward({context, &tape, true}, std::move(input));
-    values.push_back(values_of(context, y.value));
-    tape.backward(context, y, tensor_of(context, {4, 5}, seed), {{SecondMoment::exact}});
-    gradients.push_back(values_of(context, arena.parameters()[0]->gradient_sum));
-    gradients.push_back(values_of(context, arena.parameters()[0]->second_moment));
+    values.push_back(to_host<float>(context, y.value));
+    tape.backward(context, y, from_host(context, {4, 5}, seed), {{SecondMoment::exact}});
+    gradients.push_back(to_host<float>(context, arena.parameters()[0]->gradient_sum));
+    gradients.push_back(to_host<float>(context, arena.parameters()[0]->second_moment));
   }
   CHECK(values[0] == values[1]);
   CHECK(gradients[0] == gradients[2]);
@@ -96,17 +96,17 @@ TEST_CASE("gradients that reach one value several times are added, whoever owns 
   const std::vector<float> seed = random_tensor(6, 1);
   const int copies = GENERATE(1, 2, 3, 4);
   Tape tape;
-  const Variable x = tape.leaf(tensor_of(context, {6}, random_tensor(6, 2)));
+  const Variable x = tape.leaf(from_host(context, {6}, random_tensor(6, 2)));
   Tensor first_handed_out;
-  const Variable y = tape.record(tensor_of(context, {6}, random_tensor(6, 3)), [&](BackwardPass& pass, Tensor grad_y) {
+  const Variable y = tape.record(from_host(context, {6}, random_tensor(6, 3)), [&](BackwardPass& pass, Tensor grad_y) {
     first_handed_out = grad_y;  // still held by a consumer: must keep its values
     for (int i = 0; i < copies; ++i) pass.add_gradient(x.id, grad_y);
   });
-  tape.backward(context, y, tensor_of(context, {6}, seed), {});
+  tape.backward(context, y, from_host(context, {6}, seed), {});
   Vector expected = to_double(seed);
   for (double& value : expected) value *= copies;
-  CHECK(compare(values_of(context, tape.gradient(x)), expected) == "");
-  CHECK(values_of(context, first_handed_out) == seed);
+  CHECK(compare(to_host<float>(context, tape.gradient(x)), expected) == "");
+  CHECK(to_host<float>(context, first_handed_out) == seed);
 }
 
 TEST_CASE("sequential and residual refuse shapes that do not meet") {

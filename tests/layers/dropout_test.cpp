@@ -21,11 +21,11 @@ Passed pass_ones(Layer& layer, int64_t samples, int64_t micro, uint64_t seed, ui
     const Shape shape = layer.input_shape().batched(count);
     const std::vector<float> ones(static_cast<size_t>(shape.elements()), 1.0f);
     Tape tape;
-    const Variable x = tape.leaf(tensor_of(context, shape, ones));
+    const Variable x = tape.leaf(from_host(context, shape, ones));
     const Variable y = layer.forward({context, &tape, true, seed, step, begin}, x);
-    for (const float value : values_of(context, y.value)) passed.y.push_back(value);
-    tape.backward(context, y, tensor_of(context, shape, ones), {});
-    for (const float value : values_of(context, tape.gradient(x))) passed.grad_x.push_back(value);
+    for (const float value : to_host<float>(context, y.value)) passed.y.push_back(value);
+    tape.backward(context, y, from_host(context, shape, ones), {});
+    for (const float value : to_host<float>(context, tape.gradient(x))) passed.grad_x.push_back(value);
   }
   return passed;
 }
@@ -60,5 +60,5 @@ TEST_CASE("dropout is the identity in inference") {
   Context context(test_device);
   Dropout layer("drop", {6}, 0.5f, stream_of("drop"));
   const std::vector<float> x = random_tensor(24, 1);
-  CHECK(values_of(context, layer.forward({context}, {tensor_of(context, {4, 6}, x)}).value) == x);
+  CHECK(to_host<float>(context, layer.forward({context}, {from_host(context, {4, 6}, x)}).value) == x);
 }

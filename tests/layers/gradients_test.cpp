@@ -113,9 +113,9 @@ TEST_CASE("conv2d: exact and spatial estimators agree where there is one positio
     ParameterArena arena(context, layer.parameters(), true);
     arena.initialise(1);
     Tape tape;
-    const Variable y = layer.forward({context, &tape, true}, {tensor_of(context, {5, 4, 3, 2}, random_tensor(120, 1))});
-    tape.backward(context, y, tensor_of(context, {5, 1, 1, 3}, random_tensor(15, 2)), {{kind}});
-    squares.push_back(values_of(context, arena.parameters()[0]->second_moment));
+    const Variable y = layer.forward({context, &tape, true}, {from_host(context, {5, 4, 3, 2}, random_tensor(120, 1))});
+    tape.backward(context, y, from_host(context, {5, 1, 1, 3}, random_tensor(15, 2)), {{kind}});
+    squares.push_back(to_host<float>(context, arena.parameters()[0]->second_moment));
   }
   CHECK(compare(squares[0], to_double(squares[1])) == "");
 }
@@ -138,7 +138,7 @@ TEST_CASE("batch_norm refuses what it cannot normalise") {
   bind_buffers(context, layer.buffers());
   Tape tape;
   const auto forward = [&](int64_t samples) {
-    layer.forward({context, &tape, true}, {tensor_of(context, {samples, 3}, random_tensor(3 * samples, 1))});
+    layer.forward({context, &tape, true}, {from_host(context, {samples, 3}, random_tensor(3 * samples, 1))});
   };
   CHECK_NOTHROW(forward(8));
   CHECK_THROWS_WITH(forward(6), "batch_norm 'bn': 6 samples are not a multiple of the ghost size 4");

@@ -29,12 +29,6 @@ struct LayerCheck {
   std::vector<float> x = {};  // given, or random
 };
 
-inline Tensor tensor_of(Context& context, const Shape& shape, const std::vector<float>& values) {
-  return from_host(context, shape, values);
-}
-
-inline std::vector<float> values_of(Context& context, const Tensor& tensor) { return to_host<float>(context, tensor); }
-
 // Derivatives of y [N,T,C] by one scalar, contracted with the cotangent in the three ways that matter.
 struct Contractions {
   double gradient = 0, exact = 0, spatial = 0;
@@ -79,9 +73,9 @@ inline std::string check_parameter(Context& context, const Parameter& parameter,
     sum[i] += expected[i].gradient;
     if (kind != SecondMoment::none) square[i] += spatial ? expected[i].spatial : expected[i].exact;
   }
-  if (const auto error = compare(values_of(context, parameter.gradient_sum), sum, tolerance); !error.empty())
+  if (const auto error = compare(to_host<float>(context, parameter.gradient_sum), sum, tolerance); !error.empty())
     return fmt::format("gradient of {}: {}", parameter.name, error);
-  if (const auto error = compare(values_of(context, parameter.second_moment), square, tolerance); !error.empty())
+  if (const auto error = compare(to_host<float>(context, parameter.second_moment), square, tolerance); !error.empty())
     return fmt::format("second moment of {}: {}", parameter.name, error);
   return "";
 }
@@ -109,23 +103,23 @@ inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck 
   const std::vector<float> cotangent = random_tensor(out.elements(), 2);
 
   Tape tape;
-  const Variable input = tape.leaf(tensor_of(context, in, x));
+  const Variable input = tape.leaf(from_host(context, in, x));
   const Variable output = layer.forward({context, &tape, true}, input);
-  const std::vector<float> y = values_of(context, output.value);
-  tape.backward(context, output, tensor_of(context, out, cotangent), {{options.kind}});
+  const std::vector<float> y = to_host<float>(context, output.value);
+  tape.backward(context, output, from_host(context, out, cotangent), {{options.kind}});
 
   Vector x64 = to_double(x);
   const Vector cotangent64 = to_double(cotangent);
   const auto f = [&] { return formula(x64, parameters); };
   const Tolerance tolerance{static_cast<double>(in.elements() + out.elements()), options.condition};
-  if (values_of(context, input.value) != x) return "the input was overwritten while others hold it";
+  if (to_host<float>(context, input.value) != x) return "the input was overwritten while others hold it";
   if (const auto error = compare(y, f(), tolerance); !error.empty()) return "value: " + error;
 
   const int64_t channels = layer.output_shape()[-1];
   Vector grad_x;
   for (double& scalar : x64)
     grad_x.push_back(contract(derivative_of(f, scalar, options.step), cotangent64, options.samples, channels).gradient);
-  if (const auto error = compare(values_of(context, tape.gradient(input)), grad_x, tolerance); !error.empty())
+  if (const auto error = compare(to_host<float>(context, tape.gradient(input)), grad_x, tolerance); !error.empty())
     return "gradient of the input: " + error;
 
   for (size_t p = 0; p < parameters.size(); ++p) {

@@ -1,11 +1,10 @@
 // Whole networks through Model::accumulate: gradients against fp64, and what must not depend on how a batch is cut.
 #include "layers/model.h"
 
-#include "core/device_value.h"
-
 #include <limits>
 #include <numeric>
 
+#include "core/device_value.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/gradcheck.h"
@@ -38,12 +37,7 @@ struct Trainee {
     model.arena().require_second_moment();
     model.arena().initialise(7);
   }
-  Batch batch(int64_t samples) {
-    const Shape images = image.batched(samples);
-    return {from_host(context, images, random_tensor(images.elements(), 1)),
-            from_host(context, {samples}, random_integers(samples, 2, classes)),
-            {}};
-  }
+  Batch batch(int64_t samples) { return random_batch(context, image, samples, classes); }
   // The sums over the batch, cut into micro-batches of the given size.
   kernels::LossSums accumulate(const Batch& batch, int64_t micro, AccumulateOptions options) {
     model.arena().zero_sums();

@@ -9,6 +9,7 @@
 #include "layers/models/resnet.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/error_of.h"
 #include "tests/gradcheck.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
@@ -21,15 +22,6 @@ using reference::Vector;
 namespace {
 
 const Shape grey{28, 28, 1}, colour{32, 32, 3};
-
-Batch random_batch(Context& context, const Shape& image, int64_t samples, uint32_t classes) {
-  Batch batch{Tensor(context, image.batched(samples)), Tensor(context, {samples}, DType::i32), {}};
-  const auto pixels = random_tensor(batch.images.elements(), 1);
-  const auto labels = random_integers(samples, 2, classes);
-  std::copy(pixels.begin(), pixels.end(), batch.images.f32());
-  std::copy(labels.begin(), labels.end(), batch.labels.data<int32_t>());
-  return batch;
-}
 
 struct Published {
   std::string json;
@@ -264,11 +256,6 @@ TEST_CASE("parameters of the networks are named as in PyTorch") {
 
 TEST_CASE("a depth that no residual network has is refused") {
   CHECK_THROWS_WITH(resnet(colour, 10, {.depth = 45}), "resnet: the depth 45 is not 6n+2 for an n of at least 1");
-  std::string message;
-  try {
-    network_from(R"({"type": "resnet", "depth": 45})", colour, 10);
-  } catch (const ConfigError& error) {
-    message = error.what();
-  }
-  CHECK(message.find("$.model.depth: must be 6n+2") != std::string::npos);
+  CHECK(contains(error_of([] { network_from(R"({"type": "resnet", "depth": 45})", colour, 10); }),
+                 "$.model.depth: must be 6n+2"));
 }

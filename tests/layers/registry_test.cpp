@@ -186,8 +186,8 @@ TEST_CASE("the MLP and LeNet of the registry are the published ones") {
 
 TEST_CASE("the table of a graph counts parameters and floating-point operations") {
   Context context;
-  const Model model(context, network_from(R"({"type": "mlp", "hidden": []})", {4, 5, 1}, 10), 10);
+  const Model model(context, network_from(R"({"type": "mlp", "hidden": []})", {40, 50, 1}, 10), 10);
   const std::string text = model.graph().text();
-  CHECK(text.find("210") != std::string::npos);    // 10 x 20 weights and 10 biases
-  CHECK(text.find("0.000") != std::string::npos);  // 400 FLOPs are 0.000 MFLOP
+  CHECK(text.find("20010") != std::string::npos);  // 10 x 2000 weights and 10 biases
+  CHECK(text.find("0.040") != std::string::npos);  // 40 000 FLOPs: a product and a sum for each weight
 }

@@ -166,10 +166,7 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
               classes);
   model.arena().require_second_moment();
   model.arena().initialise(7);
-  const Shape images = image.batched(samples);
-  const Batch batch{from_host(context, images, random_tensor(images.elements(), 1)),
-                    from_host(context, {samples}, random_integers(samples, 2, classes)),
-                    {}};
+  const Batch batch = random_batch(context, image, samples, classes);
   const int64_t wanted = GENERATE(6, 2, 64), micro = GENERATE(int64_t{24}, int64_t{8}, int64_t{4});
   const FisherOptions fisher{
       .batch_norm = GENERATE(GhostFisher::activation, GhostFisher::activation_centered, GhostFisher::ghost_variance),
@@ -219,7 +216,6 @@ TEST_CASE("what measuring collects changes neither the gradient nor the noise of
     net.model.arena().zero_sums();
     const NoisePasses passes = sgd.passes({net.samples, 0, seed, 3}, true);
     GroupStatistics statistics(net.context, net.model, SampleGroups(net.model, {}, net.samples, 2));
-    std::vector<float> values;
     for (int64_t begin = 0; begin < net.samples; begin += 4) {
       Batch rows = net.batch.rows(begin, begin + 4);
       AccumulateOptions options;
@@ -230,14 +226,12 @@ TEST_CASE("what measuring collects changes neither the gradient nor the noise of
       net.model.accumulate(rows, options);
       if (measure) statistics.end_piece(begin + 4);
     }
-    for (const auto member : {&Parameter::gradient_sum, &Parameter::noise_sum})
-      for (const Parameter* parameter : net.model.parameters())
-        for (const float value : (parameter->*member).span<float>()) values.push_back(value);
-    return values;
+    return std::pair(gather(net.model.parameters(), &Parameter::gradient_sum),
+                     gather(net.model.parameters(), &Parameter::noise_sum));
   };
-  const std::vector<float> plain = sums(false);
+  const auto plain = sums(false);
   CHECK(sums(true) == plain);
-  CHECK(std::abs(plain.back()) > 0);
+  CHECK(std::abs(plain.second.back()) > 0);
 }
 
 TEST_CASE("too few samples for two groups measure nothing") {

@@ -64,8 +64,8 @@ TEST_CASE("diagonal Fisher noise has mean 0 and variance kappa D in every coordi
                                   {R"({"type": "diagonal_fisher", "small_batch": 4, "large_batch": 16, "scale": 0.5})",
                                    0.25 * (1.0 / 4 - 1.0 / 16)}}));
   const auto m = static_cast<double>(Parameters::batch);
-  const std::vector<float> sums = gather(parameters, &Parameter::gradient_sum),
-                           squares = gather(parameters, &Parameter::second_moment);
+  const std::vector<float> sums = gather(parameters.all(), &Parameter::gradient_sum),
+                           squares = gather(parameters.all(), &Parameter::second_moment);
   std::vector<double> variance;
   for (size_t i = 0; i < sums.size(); ++i) {
     const double sum = sums[i], square = squares[i];
@@ -86,7 +86,7 @@ TEST_CASE("no noise where there is none to add") {
   const std::string json = GENERATE(R"({"type": "none"})", R"({"type": "diagonal_fisher", "small_batch": 32})",
                                     R"({"type": "isotropic", "sigma": 1, "scale": 0})");
   const Noise noise = noise_from(json);
-  Sgd sgd(parameters.context, {}, default_fisher, noise);
+  Sgd sgd(parameters.context, {}, {}, noise);
   const std::vector<float> values = gather(sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true}));
   CHECK(values == std::vector<float>(42, 0.0f));
 }
@@ -98,7 +98,7 @@ TEST_CASE("globs choose the parameters that receive noise") {
   CHECK(noise.applies_to("conv1.weight"));
   CHECK_FALSE(noise.applies_to("layer.weight"));
   CHECK_FALSE(noise.applies_to("conv12.weight"));
-  Sgd sgd(parameters.context, {}, default_fisher, noise);
+  Sgd sgd(parameters.context, {}, {}, noise);
   const auto values = sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true});
   for (const float value : values[0].span<float>()) CHECK(value == 0);
   for (const float value : values[1].span<float>()) CHECK(value != 0);

@@ -42,8 +42,6 @@ struct Parameters {
   }
 };
 
-inline const FisherOptions default_fisher;
-
 inline Noise noise_from(const std::string& json) {
   Config config(parse_json(json, "test"), "test");
   Noise noise = Noise::read(config.root(), NoiseRegistry::builtin());
@@ -52,9 +50,9 @@ inline Noise noise_from(const std::string& json) {
 }
 
 // All values of one kind, parameter after parameter.
-inline std::vector<float> gather(const Parameters& parameters, Tensor Parameter::*member) {
+inline std::vector<float> gather(const std::vector<Parameter*>& parameters, Tensor Parameter::*member) {
   std::vector<float> values;
-  for (const Parameter* parameter : parameters.all()) {
+  for (const Parameter* parameter : parameters) {
     const auto span = (parameter->*member).span<float>();
     values.insert(values.end(), span.begin(), span.end());
   }

@@ -24,12 +24,12 @@ struct Stepped {
 Stepped step_once(const SgdOptions& options, const std::string& noise_json, SgdStep step) {
   Parameters parameters;
   const Noise noise = noise_from(noise_json);
-  Sgd sgd(parameters.context, options, default_fisher, noise);
+  Sgd sgd(parameters.context, options, {}, noise);
   Stepped stepped;
   stepped.noise = gather(sgd.draw_noise(parameters.all(), step));
   sgd.step(parameters.all(), step, &stepped.norms);
-  stepped.value = gather(parameters, &Parameter::value);
-  stepped.velocity = gather(parameters, &Parameter::velocity);
+  stepped.value = gather(parameters.all(), &Parameter::value);
+  stepped.velocity = gather(parameters.all(), &Parameter::velocity);
   return stepped;
 }
 
@@ -39,9 +39,9 @@ void check_step(const SgdOptions& options, const std::string& noise_json) {
   const Stepped stepped = step_once(options, noise_json, step);
   const bool after = noise_json == fisher_noise_after;
   Parameters before;
-  const std::vector<double> value = to_double(gather(before, &Parameter::value)),
-                            velocity = to_double(gather(before, &Parameter::velocity)),
-                            sums = to_double(gather(before, &Parameter::gradient_sum));
+  const std::vector<double> value = to_double(gather(before.all(), &Parameter::value)),
+                            velocity = to_double(gather(before.all(), &Parameter::velocity)),
+                            sums = to_double(gather(before.all(), &Parameter::gradient_sum));
   double squares = 0;
   for (const double sum : sums) squares += sum * sum;
   const double norm = std::sqrt(squares) / static_cast<double>(Parameters::batch);
@@ -105,7 +105,7 @@ TEST_CASE("noise is a function of seed, step and tensor, and nothing else") {
   // The first numbers of both tensors, standardised: different streams.
   const Noise isotropic = noise_from(R"({"type": "isotropic", "sigma": 1})");
   Parameters parameters;
-  Sgd sgd(parameters.context, {}, default_fisher, isotropic);
+  Sgd sgd(parameters.context, {}, {}, isotropic);
   const auto draws = sgd.draw_noise(parameters.all(), {0.1, Parameters::batch, 9, 3, true});
   for (int i = 0; i < 7; ++i) CHECK(draws[0].f32()[i] != draws[1].f32()[i]);
 }
@@ -114,7 +114,7 @@ TEST_CASE("the norms of gradient and noise are those of the whole vector") {
   const Stepped stepped = step_once({}, fisher_noise, {0.1, Parameters::batch, 9, 3, true});
   Parameters parameters;
   double gradient = 0, noise = 0;
-  for (const float sum : gather(parameters, &Parameter::gradient_sum))
+  for (const float sum : gather(parameters.all(), &Parameter::gradient_sum))
     gradient += static_cast<double>(sum) * sum / (Parameters::batch * Parameters::batch);
   for (const float value : stepped.noise) noise += static_cast<double>(value) * value;
   CHECK(stepped.norms.gradient_squared == Approx(gradient).epsilon(1e-5));

@@ -1,8 +1,8 @@
 #include "optim/weight_average.h"
 
-#include "layers/registry.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 
 using namespace noisysgd;
@@ -11,10 +11,9 @@ using namespace noisysgd::test;
 namespace {
 
 std::unique_ptr<Layer> network() {
-  const LayerRegistry registry = LayerRegistry::builtin();
-  Config config(Json::parse(R"({"model": {"type": "sequential", "layers": [
-    {"type": "flatten"}, {"type": "linear", "out_features": 6}, {"type": "batch_norm"}, {"type": "linear"}]}})"));
-  return registry.build(config.root().object("model"), {registry, "", {2, 2, 1}, 3, {}});
+  return network_from(R"({"type": "sequential", "layers": [
+    {"type": "flatten"}, {"type": "linear", "out_features": 6}, {"type": "batch_norm"}, {"type": "linear"}]})",
+                      {2, 2, 1}, 3);
 }
 
 // Other values for every parameter and buffer; returns them one after the other.

@@ -1,0 +1,59 @@
+// noisysgd-data as a user meets it: what it prints of files that are there, and its exit status.
+#include "tests/apps/command.h"
+#include "tests/data/bytes.h"
+
+using namespace noisysgd::test;
+using namespace noisysgd::testing;
+
+namespace {
+
+CommandResult run(const std::vector<std::string>& arguments, const TemporaryFolder& folder) {
+  return Command(NSGD_DATA_PROGRAM, arguments, folder.path()).wait();
+}
+
+// Three training and two test images of 2x2, under MNIST's names.
+void put_small_mnist(const std::filesystem::path& folder) {
+  put(folder / "train-images-idx3-ubyte", idx_bytes({3, 2, 2}, noise_bytes(12, 1)));
+  put(folder / "train-labels-idx1-ubyte", idx_bytes({3}, {0, 1, 9}));
+  put(folder / "t10k-images-idx3-ubyte", idx_bytes({2, 2, 2}, noise_bytes(8, 2)));
+  put(folder / "t10k-labels-idx1-ubyte", idx_bytes({2}, {1, 0}));
+}
+
+}  // namespace
+
+TEST_CASE("verify says what a data set holds, and of a published one which files are wrong") {
+  const TemporaryFolder folder;
+  put_small_mnist(folder / "mnist");
+  const CommandResult own = run({"verify", "idx", "--root", "mnist"}, folder);
+  CHECK(own.status == 0);
+  check_mentions(own.output, {"idx training images: 3 images of 2×2×1", "10 classes of 0 to 1 images",
+                              "idx test images: 2 images of 2×2×1", "classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n"});
+  CHECK(own.error.empty());
+
+  const CommandResult published = run({"verify", "mnist", "--root", "."}, folder);
+  CHECK(published.status == 1);
+  check_mentions(published.output,
+                 {"./mnist/train-images-idx3-ubyte: WRONG: 28 uncompressed bytes, expected 47040016",
+                  "./mnist/t10k-labels-idx1-ubyte: WRONG: 10 uncompressed bytes, expected 10008", "3 images of 2×2×1"});
+  CHECK(published.error == "noisysgd-data: mnist: files differ from the published ones (listed above)\n");
+}
+
+TEST_CASE("preview writes a picture of as many images as asked for") {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run({"preview", "synthetic", "--columns", "2", "--rows", "3", "--scale", "1", "--output", "sheet.png"}, folder);
+  CHECK(result.status == 0);
+  CHECK(result.output == "sheet.png\n");
+  const Bytes png = get(folder / "sheet.png");
+  REQUIRE(png.size() > 24);
+  // Width and height: images of 28 pixels with a line around each.
+  CHECK(Bytes(png.begin() + 16, png.begin() + 24) == Bytes{0, 0, 0, 2 * 29 + 1, 0, 0, 0, 3 * 29 + 1});
+}
+
+TEST_CASE("a data set that no one publishes cannot be fetched") {
+  const TemporaryFolder folder;
+  const CommandResult result = run({"fetch", "imagenet"}, folder);
+  CHECK(result.status != 0);
+  check_mentions(result.error, {"imagenet", "mnist", "cifar100"});
+  CHECK_FALSE(std::filesystem::exists(folder / "datasets"));
+}
