@@ -84,11 +84,13 @@ TEST_CASE("ReLU backward against central differences, in place too") {
 TEST_CASE("ReLU lets NaN through and is flat at zero") {
   Queue queue({}, 1);
   const std::vector<float> x = {NAN, -INFINITY, INFINITY, 0.0f, -0.0f}, ones(5, 1.0f);
-  std::vector<float> y(5), grad_x = nan_tensor(5);
+  std::vector<float> y(5, 7.0f), grad_x = nan_tensor(5);
   relu_forward(queue, 5, x.data(), y.data());
   CHECK(std::isnan(y[0]));
   CHECK(y[1] == 0);
   CHECK(y[2] == INFINITY);
+  CHECK(y[3] == 0);
+  CHECK(y[4] == 0);
   relu_backward(queue, 5, y.data(), ones.data(), grad_x.data());
   CHECK(grad_x[3] == 0);
   CHECK(grad_x[4] == 0);
@@ -130,7 +132,7 @@ TEST_CASE("dropout keeps the share that it says") {
 TEST_CASE("dropout of a dropped NaN is zero; probability 1 is refused") {
   Queue queue({}, 1);
   const std::vector<float> x = nan_tensor(64);
-  std::vector<float> y(64);
+  std::vector<float> y(64, 1.0f);
   dropout(queue, 64, 0.5f, RandomStream{1, 0, 0, RandomPurpose::dropout}, 0, x.data(), y.data());
   const auto nans = std::count_if(y.begin(), y.end(), [](float v) { return std::isnan(v); });
   const auto zeros = std::count(y.begin(), y.end(), 0.0f);

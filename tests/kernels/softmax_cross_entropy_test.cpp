@@ -37,7 +37,7 @@ TEST_CASE("loss, per-sample losses and accuracy against the formula") {
             weighted += weights[n] * losses[n];
           }
           std::vector<float> sample_losses = nan_tensor(samples);
-          LossSums sums{1.5, -2.5, 3};
+          LossSums sums{1.5, -2.5, 3, 4};
           softmax_cross_entropy(queue, samples, classes, logits.data(), labels.data(), weights.data(), smoothing,
                                 nullptr, sample_losses.data(), &sums);
           // exp in fp32 of fp32 differences: relative error of the sum a few eps, of the loss up to that over the loss
@@ -48,6 +48,8 @@ TEST_CASE("loss, per-sample losses and accuracy against the formula") {
           CHECK(sums.loss == Approx(1.5 + total).margin(margin));
           CHECK(sums.weighted_loss == Approx(-2.5 + weighted).margin(margin));
           CHECK(sums.correct == 3 + correct);
+          CHECK(sums.samples == 4 + samples);
+          CHECK(sums.nonfinite == 0);
         }
 }
 
@@ -94,6 +96,7 @@ TEST_CASE("huge logits neither overflow nor lose the loss; NaN shows; -inf is pr
   CHECK(gradient[9] == Approx(0.5));
   CHECK(gradient[10] == 0);
   CHECK(std::isnan(sums.loss));
+  CHECK(sums.nonfinite == 1);
   const std::vector<float> wrong = {-1e4f, 1e4f};
   const std::vector<int32_t> label = {0};
   softmax_cross_entropy(queue, 1, 2, wrong.data(), label.data(), nullptr, 0.0f, gradient.data(), losses.data(), &sums);
