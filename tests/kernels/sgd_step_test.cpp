@@ -172,16 +172,15 @@ TEST_CASE("norms are those of the mean gradient and of the noise, and accumulate
     double gradient_squared = 1000, noise_squared = 2000;
     std::vector<State> states;
     std::vector<SgdSegment> segments;
+    std::vector<Reference> references;
     const int64_t sizes[] = {0, 1, 31, 17000, 33, 40000};
     for (uint32_t i = 0; i < std::size(sizes); ++i) states.emplace_back(sizes[i], i);
     for (uint32_t i = 0; i < std::size(sizes); ++i) {
-      const Reference reference = reference_step(options, states[i], i);
-      gradient_squared += reference.gradient_squared;
-      noise_squared += reference.noise_squared;
+      references.push_back(reference_step(options, states[i], i));
+      gradient_squared += references[i].gradient_squared;
+      noise_squared += references[i].noise_squared;
       segments.push_back(segment(options, i, sizes[i], states[i].value.data(), states[i].velocity.data(), states[i]));
     }
-    std::vector<Reference> references;
-    for (uint32_t i = 0; i < std::size(sizes); ++i) references.push_back(reference_step(options, states[i], i));
     simd::sgd_step(queue, simd::simd_kernels(isa), segments, hyperparameters(options), &norms);
     CHECK(norms.gradient_squared == Approx(gradient_squared).epsilon(1e-6));
     CHECK(norms.noise_squared == Approx(noise_squared).epsilon(1e-6));
