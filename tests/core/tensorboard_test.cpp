@@ -2,13 +2,12 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <limits>
-#include <optional>
 
 #include "core/crc32c.h"
 #include "kernels/check.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/hostile_disk.h"
 #include "tests/temporary_folder.h"
 
@@ -203,14 +202,10 @@ TEST_CASE("a resumed events file holds each step once") {
 TEST_CASE("an event that does not fit is an error and leaves whole records only") {
   const TemporaryFolder folder;
   TensorBoardLog log(folder / "e");
-  std::string message = "no error";
+  std::string message;
   {
     const FileSizeLimit limit(log.size() + 20);
-    try {
-      log.write(1, Scalars{{"x", 1}});
-    } catch (const Error& error) {
-      message = error.what();
-    }
+    message = error_of([&] { log.write(1, Scalars{{"x", 1}}); });
   }
   CHECK(message == "cannot write " + (folder / "e").string() + ": File too large");
   CHECK(decode_file(folder / "e").size() == 1);
