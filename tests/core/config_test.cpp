@@ -2,8 +2,6 @@
 
 #include <rapidcheck.h>
 
-#include <functional>
-
 #include "core/file.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
@@ -91,13 +89,15 @@ TEST_CASE("the effective document is a fixed point: reading it again gives itsel
 }
 
 TEST_CASE("a name that is a word of JSON may stand without quotes, and is recorded as a text") {
-  const Config config = config_of(R"({"kind": true, "depth": 16, "type": false, "list": ["true"]})");
+  const Config config = config_of(R"({"kind": true, "depth": 16, "type": false, "mode": 3, "list": ["true"]})");
   const ConfigReader root = config.root();
   CHECK(root.choice("kind", {"empirical", "true"}) == "true");
   CHECK(root.choice("depth", {"16", "19"}) == "16");
   root.choice("type", {"a", "true"}, "a");
+  root.choice("mode", {"a", "b"}, "a");
   root.choice("list", {"true"}, "true");
   CHECK(problems_of(config) == Problems{"$.type: expected one of \"a\", \"true\", got false",
+                                        "$.mode: expected one of \"a\", \"b\", got 3",
                                         "$.list: expected one of \"true\", got a list of 1"});
   Json document = Json::object();
   apply_override(document, "kind=true");
@@ -246,18 +246,6 @@ TEST_CASE("a reader outlives its configuration") {
     reader = config.root().object("a");
   }
   CHECK(reader->integer("b") == 4);
-}
-
-TEST_CASE("a choice that looks like another JSON type is the word it is written as") {
-  const Config config(Json::parse(R"({"kind": true, "mode": 3, "list": ["a"]})"));
-  const ConfigReader root = config.root();
-  CHECK(root.choice("kind", {"empirical", "true"}, "empirical") == "true");
-  root.choice("mode", {"a", "b"}, "a");
-  root.choice("list", {"a", "b"}, "a");
-  const std::string error = error_of([&] { config.finish(); });
-  CHECK(error.find("$.kind") == std::string::npos);
-  CHECK(error.find("$.mode: expected one of \"a\", \"b\", got 3") != std::string::npos);
-  CHECK(error.find("$.list: expected one of") != std::string::npos);
 }
 
 TEST_CASE("a default outside the choices is an error of the program") {
