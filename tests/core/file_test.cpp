@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <fstream>
-#include <functional>
 #include <thread>
 
 #include "kernels/check.h"

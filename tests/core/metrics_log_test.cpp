@@ -1,7 +1,6 @@
 #include "core/metrics_log.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <sstream>
 

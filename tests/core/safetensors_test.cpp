@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <random>
 
 #include "core/json.h"
@@ -247,7 +246,8 @@ TEST_CASE("every kind of damage in the header has its own message") {
                  "tensor \"b\" begins at byte 3 of the data, expected 4"));
   CHECK(contains(tensor(R"("dtype":"U8","shape":[1],"data_offsets":[18446744073709551614,18446744073709551615])"),
                  "begins at byte 18446744073709551614"));
-  CHECK(tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])") == "no error was thrown");  // the damage was the cause
+  // The damage was the cause.
+  CHECK(tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])") == "no error was thrown");
 }
 
 TEST_CASE("a file cut anywhere, or one byte too long, is refused") {

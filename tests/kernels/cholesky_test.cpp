@@ -1,6 +1,5 @@
 #include "kernels/cholesky.h"
 
-#include <cmath>
 #include <limits>
 
 #include "tests/catch.h"

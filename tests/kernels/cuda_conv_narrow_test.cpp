@@ -4,7 +4,6 @@
 
 #include <array>
 #include <bit>
-#include <cmath>
 
 #include "kernels/cuda/state.h"
 #include "kernels/queue.h"

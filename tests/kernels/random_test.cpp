@@ -1,6 +1,7 @@
 #include "kernels/random.h"
 
-#include <numeric>
+#include <algorithm>
+#include <numbers>
 
 #include "kernels/simd/ops.h"
 #include "tests/kernels/simd_fixture.h"
