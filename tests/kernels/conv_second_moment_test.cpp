@@ -3,6 +3,7 @@
 #include <rapidcheck.h>
 
 #include "kernels/simd/ops.h"
+#include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/second_moment_reference.h"

@@ -3,7 +3,6 @@
 #include "kernels/cuda/conv_weight_gradient.h"
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
-#include "tests/kernels/simd_fixture.h"
 #include "tests/reference/second_moment_reference.h"
 
 using namespace noisysgd;
@@ -193,8 +192,8 @@ TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays N
   Queue queue({Backend::cuda, 0});
   const ConvShape s = square(2, 2, 32, 64);
   std::vector<float> x(static_cast<size_t>(inputs(s)), 1.0f), grad_y = random_tensor(outputs(s), 3);
-  for (size_t n = 0; n < 2;
-       ++n)  // the four positions of a channel sum to about zero, and so does G_n of the centre tap
+  // The four positions of a channel sum to about zero, and so does G_n of the centre tap.
+  for (size_t n = 0; n < 2; ++n)
     for (size_t k = 0; k < 64; ++k) {
       float* g = grad_y.data() + n * 256 + k;
       g[192] = -(g[0] + g[64] + g[128]);

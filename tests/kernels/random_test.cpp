@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "kernels/simd/ops.h"
+#include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/normal_reference.h"

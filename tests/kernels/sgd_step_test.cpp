@@ -1,6 +1,7 @@
 #include "kernels/sgd_step.h"
 
 #include "kernels/simd/ops.h"
+#include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/normal_reference.h"

@@ -1,5 +1,5 @@
-// What tests of the vectorised kernels share: every instruction set of this processor, several thread counts, buffers
-// with guards around them, and the bound that the project promises.
+// What tests of the vectorised kernels share: the instruction sets of this processor, and buffers with guards around
+// them.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,6 @@
 
 #include "kernels/simd/simd_kernels.h"
 #include "tests/catch.h"
-#include "tests/compare.h"
 
 namespace noisysgd::test {
 
@@ -19,9 +18,6 @@ inline std::vector<kernels::simd::Isa> supported_isas() {
     if (kernels::simd::supported(isa)) result.push_back(isa);
   return result;
 }
-
-// compare() with exactly this bound instead of one derived from the number of terms.
-inline Tolerance within(double bound) { return {.condition = bound / (4 * std::numeric_limits<float>::epsilon())}; }
 
 // Data between guards: NaN before and behind, so that a read beyond the end shows in the result and a write is found.
 class Guarded {
