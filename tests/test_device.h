@@ -1,4 +1,5 @@
-// Where the tests of a room run: compiled once for the CPU and once, as the room's gpu test, for CUDA (emulated or real).
+// Where the tests of a room run: compiled once for the CPU and once, as the room's gpu test, for CUDA (emulated or
+// real).
 #pragma once
 
 #include "kernels/device.h"

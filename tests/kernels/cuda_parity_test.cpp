@@ -1,7 +1,7 @@
 // Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
-// Convolutions and batch normalisation have files of their own; NaN and infinity: cuda_extremes_test.cpp. Among the
-// shapes of every op is one with more to do than the largest grid has threads, rows of blocks or warps
-// (kernels/cuda/grid.h), so that its loops go round.
+// Convolutions and batch normalisation have files of their own; NaN and infinity: cuda_extremes_test.cpp. Every kind of
+// loop that strides over more than the largest grid (kernels/cuda/grid.h) goes round in some shape; grid_stride does in
+// the ops on whole vectors.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -418,7 +418,7 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
           Mirrored<float> factors({3.0f, 0.5f, 0.2f});
           Mirrored<uint32_t> steps({12, 0, 1});
           both.run([&](Queue& q) {
-            // Every number that the step can find on its device stands there for the second of three calls.
+            // Every number that the step can find on its device stands there for the second call; the third is halted.
             SgdHyperparameters placed = h;
             placed.learning_rate = {0, factors.on(q) + 2};
             placed.gradient_factor = {0, clip.on(q)};

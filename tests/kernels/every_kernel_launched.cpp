@@ -1,5 +1,5 @@
-// With NSGD_EXPECT_EVERY_KERNEL in the environment the process fails at its end unless its tests launched every CUDA kernel
-// that it holds.
+// With NSGD_EXPECT_EVERY_KERNEL in the environment the process fails at its end unless its tests launched every CUDA
+// kernel that it holds.
 #include <fmt/format.h>
 
 #include <algorithm>

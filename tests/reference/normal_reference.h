@@ -1,5 +1,4 @@
-// Standard normals in fp64 from the words that kernels/random.h names: Box-Muller on the pair of words around element
-// i.
+// Standard normals in fp64 from the words that kernels/random.h names: Box-Muller on the pair of words around each.
 #pragma once
 
 #include <cmath>
