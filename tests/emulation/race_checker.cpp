@@ -28,8 +28,7 @@ struct Access {
 
 struct Word {
   Access writer, readers[2];
-  unsigned char written = 0;  // bytes that the block `written_by` has written, for shared memory
-  unsigned written_by = nobody;
+  unsigned char written = 0;  // bytes that the block has written, for shared memory
 };
 
 struct Region {
@@ -95,10 +94,6 @@ void report_race(const Region& region, const char* address, const Access& earlie
 void check_written(Region& region, Word& word, const char* address, unsigned char bytes, bool write,
                    void* return_address) {
   Checker& c = checker();
-  if (word.written_by != c.block) {
-    word = Word{};  // what the last block left is gone
-    word.written_by = c.block;
-  }
   if (write) {
     word.written |= bytes;
   } else if ((bytes & ~word.written) != 0 && c.report.empty()) {
