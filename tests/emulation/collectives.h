@@ -89,23 +89,8 @@ Result warp_fold(unsigned mask, T value, const char* operation, const char* file
 struct BallotFold {
   static unsigned step(unsigned votes, int vote, int lane, bool) { return votes | unsigned(vote != 0) << lane; }
 };
-struct SumFold {
-  template <class T>
-  static T step(T sum, T value, int, bool) {
-    return sum + value;
-  }
-};
 struct MinimumFold {
-  template <class T>
-  static T step(T least, T value, int, bool first) {
-    return first || value < least ? value : least;
-  }
-};
-struct MaximumFold {
-  template <class T>
-  static T step(T greatest, T value, int, bool first) {
-    return first || value > greatest ? value : greatest;
-  }
+  static int step(int least, int value, int, bool first) { return first || value < least ? value : least; }
 };
 
 }  // namespace noisysgd::emulation
@@ -161,15 +146,7 @@ inline int __all_sync(unsigned mask, int predicate, NSGD_EMULATION_HERE) {
   using namespace noisysgd::emulation;
   return warp_fold<BallotFold, unsigned>(mask, predicate, "__all_sync", file, line) == mask;
 }
-#define NSGD_WARP_REDUCTION(name, fold, type)                        \
-  inline type name(unsigned mask, type value, NSGD_EMULATION_HERE) { \
-    using namespace noisysgd::emulation;                             \
-    return warp_fold<fold, type>(mask, value, #name, file, line);    \
-  }
-NSGD_WARP_REDUCTION(__reduce_add_sync, SumFold, unsigned)
-NSGD_WARP_REDUCTION(__reduce_add_sync, SumFold, int)
-NSGD_WARP_REDUCTION(__reduce_min_sync, MinimumFold, unsigned)
-NSGD_WARP_REDUCTION(__reduce_min_sync, MinimumFold, int)
-NSGD_WARP_REDUCTION(__reduce_max_sync, MaximumFold, unsigned)
-NSGD_WARP_REDUCTION(__reduce_max_sync, MaximumFold, int)
-#undef NSGD_WARP_REDUCTION
+inline int __reduce_min_sync(unsigned mask, int value, NSGD_EMULATION_HERE) {
+  using namespace noisysgd::emulation;
+  return warp_fold<MinimumFold, int>(mask, value, "__reduce_min_sync", file, line);
+}

@@ -166,19 +166,6 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   drain(&runtime().null_stream);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyToSymbol(void* symbol, const void* from, size_t bytes, size_t offset) {
-  if (const cudaError_t error = refuse_while_capturing()) return error;
-  drain_all();
-  std::memcpy(static_cast<char*>(symbol) + offset, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  return submit(stream, [=] {
-    noisysgd::emulation::check_range(to, bytes, true, "cudaMemset");
-    if (bytes > 0) std::memset(to, value, bytes);
-  });
-}
-cudaError_t cudaMemset(void* to, int value, size_t bytes) { return cudaMemsetAsync(to, value, bytes, nullptr); }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   runtime().streams.push_back(*stream = new CUstream_st);
@@ -200,15 +187,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   } else {
     drain(stream);
   }
-  return cudaSuccess;
-}
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return resolve(stream)->queued.empty() ? cudaSuccess : cudaErrorNotReady;
-}
-cudaError_t cudaDeviceSynchronize() {
-  if (const cudaError_t error = refuse_while_capturing()) return error;
-  ++noisysgd::emulation::calls().waits;
-  drain_all();
   return cudaSuccess;
 }
 
@@ -326,9 +304,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(noisysgd::emulation::emulated_device().block_shared_bytes);
-      break;
-    case cudaDevAttrMaxThreadsPerMultiProcessor:
-      *value = 2048;
       break;
     case cudaDevAttrComputeCapabilityMajor:
       *value = noisysgd::emulation::emulated_device().major;
