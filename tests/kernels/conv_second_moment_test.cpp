@@ -4,6 +4,7 @@
 
 #include "kernels/simd/ops.h"
 #include "tests/compare.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/second_moment_reference.h"
@@ -34,16 +35,9 @@ const std::vector<ConvShape> shapes = {
     {33, 4, 4, 31, 8, 4, 4, 1, 1, 0, 0},     // the kernel covers the image: T = 1
 };
 
-std::string describe(const ConvShape& s) {
-  return fmt::format("x [{},{},{},{}] k [{},{},{}] stride {}x{} padding {}x{}", s.batch, s.height, s.width,
-                     s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height, s.stride_width,
-                     s.padding_height, s.padding_width);
-}
-
 struct Inputs {
   explicit Inputs(const ConvShape& s, float offset = 0)
-      : x(random_tensor(s.batch * s.height * s.width * s.in_channels, 1, offset)),
-        grad_y(random_tensor(s.batch * s.positions() * s.out_channels, 2)) {}
+      : x(random_tensor(input_size(s), 1, offset)), grad_y(random_tensor(output_size(s), 2)) {}
   std::vector<float> x, grad_y;
 };
 

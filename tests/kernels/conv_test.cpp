@@ -7,6 +7,7 @@
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/gradcheck.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
 
@@ -32,15 +33,6 @@ const std::vector<ConvShape> shapes = {
     {33, 4, 4, 31, 8, 4, 4, 1, 1, 0, 0},   // the kernel covers the image: T = 1
     {1, 9, 9, 8, 16, 3, 3, 3, 3, 0, 0},    // stride = kernel
 };
-
-int64_t input_size(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
-int64_t output_size(const ConvShape& s) { return s.batch * s.positions() * s.out_channels; }
-
-std::string describe(const ConvShape& s) {
-  return fmt::format("x [{},{},{},{}] k [{},{},{}] stride {}x{} padding {}x{}", s.batch, s.height, s.width,
-                     s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.stride_height, s.stride_width,
-                     s.padding_height, s.padding_width);
-}
 
 double taps(const ConvShape& s) { return static_cast<double>(s.kernel_height * s.kernel_width * s.in_channels); }
 

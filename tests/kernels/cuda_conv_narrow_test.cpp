@@ -8,6 +8,7 @@
 #include "kernels/cuda/state.h"
 #include "kernels/queue.h"
 #include "tests/catch.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/reference/reference.h"
 
@@ -22,8 +23,6 @@ namespace {
 ConvShape square(int64_t batch, int64_t size, int64_t channels) {
   return {batch, size, size, channels, channels, 3, 3, 1, 1, 1, 1};
 }
-
-int64_t elements(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
 
 // To the nearest number of 10 fraction bits, ties to even.
 std::vector<float> rounded(std::vector<float> values) {
@@ -42,7 +41,7 @@ struct Results {
 
 Results run(Queue& queue, const ConvShape& s, const std::vector<float>& x, const std::vector<float>& weight,
             const std::vector<float>& grad_y) {
-  Floats input(x), filter(weight), grad(grad_y), y(nan_tensor(elements(s))), grad_x(nan_tensor(elements(s)));
+  Floats input(x), filter(weight), grad(grad_y), y(nan_tensor(output_size(s))), grad_x(nan_tensor(input_size(s)));
   CHECK(cuda::narrow_forward(queue, s, input.on(queue), filter.on(queue), y.on(queue)));
   CHECK(cuda::narrow_backward_data(queue, s, filter.on(queue), grad.on(queue), grad_x.on(queue)));
   queue.synchronize();
@@ -58,9 +57,9 @@ TEST_CASE("narrow convolutions are exact on values that tf32 holds") {
   for (const int64_t batch : {1, queue.cuda().multiprocessors() + 1})
     for (const ConvShape& s : {square(batch, 32, 16), square(2 * batch, 16, 32)}) {
       CAPTURE(s.batch, s.height, s.in_channels);
-      const std::vector<float> x = halves(random_tensor(elements(s), 1, 0.3f)),
+      const std::vector<float> x = halves(random_tensor(input_size(s), 1, 0.3f)),
                                weight = halves(random_tensor(s.weights(), 2)),
-                               grad_y = halves(random_tensor(elements(s), 3, 0.1f));
+                               grad_y = halves(random_tensor(output_size(s), 3, 0.1f));
       const Results results = run(queue, s, x, weight, grad_y);
       CHECK(results.y == floats(reference::conv_forward(s, to_double(x), to_double(weight), {})));
       CHECK(results.grad_x ==
@@ -74,8 +73,8 @@ TEST_CASE("narrow convolutions round their operands to tf32 and nothing else") {
     queue.set_precision(precision);
     for (const ConvShape& s : {square(2, 32, 16), square(2, 16, 32)}) {
       CAPTURE(precision, s.height);
-      const std::vector<float> x = random_tensor(elements(s), 1, 0.3f), weight = random_tensor(s.weights(), 2),
-                               grad_y = random_tensor(elements(s), 3, 0.1f);
+      const std::vector<float> x = random_tensor(input_size(s), 1, 0.3f), weight = random_tensor(s.weights(), 2),
+                               grad_y = random_tensor(output_size(s), 3, 0.1f);
       const Results results = run(queue, s, x, weight, grad_y);
       const auto errors = [&](const std::vector<float>& images, const std::vector<float>& filter,
                               const std::vector<float>& gradients) {
@@ -97,8 +96,8 @@ TEST_CASE("narrow convolutions leave other shapes, fp32 and unaligned addresses 
   Queue queue({Backend::cuda});
   queue.set_precision(Precision::tf32);
   const ConvShape taken = square(1, 16, 32);
-  Floats x(random_tensor(elements(square(1, 34, 32)) + 1, 1)), weight(random_tensor(9 * 64 * 64, 2)),
-      y(nan_tensor(elements(square(1, 34, 32)) + 1));
+  Floats x(random_tensor(input_size(square(1, 34, 32)) + 1, 1)), weight(random_tensor(9 * 64 * 64, 2)),
+      y(nan_tensor(input_size(square(1, 34, 32)) + 1));
   const auto takes = [&](const ConvShape& s, int64_t offset = 0) {
     return cuda::narrow_forward(queue, s, x.on(queue) + offset, weight.on(queue), y.on(queue)) ||
            cuda::narrow_backward_data(queue, s, weight.on(queue), y.on(queue) + offset, x.on(queue));

@@ -4,6 +4,7 @@
 
 #include "kernels/conv_second_moment.h"
 #include "tests/catch.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 
 using namespace noisysgd;
@@ -30,7 +31,7 @@ TEST_CASE("convolutions agree on both devices") {
   BothQueues both;
   for (const ConvShape& s : conv_shapes) {
     CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    const int64_t in = input_size(s), out = output_size(s);
     Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
         grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), grad_x(nan_tensor(in)),
         grad_weight(random_tensor(s.weights(), 5));
@@ -66,7 +67,7 @@ TEST_CASE("fused weight gradients and second moments agree on both devices") {
   BothQueues both;
   for (const ConvShape& s : conv_shapes) {
     CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    const int64_t in = input_size(s), out = output_size(s);
     Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), exact_sum(random_tensor(s.weights(), 3)),
         exact(random_tensor(s.weights(), 4)), spatial_sum(random_tensor(s.weights(), 3)),
         spatial(random_tensor(s.weights(), 4)), direct(random_tensor(s.weights(), 3));
@@ -89,7 +90,7 @@ TEST_CASE("sums over single samples agree on both devices") {
   BothQueues both;
   for (const ConvShape& s : conv_shapes) {
     CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+    const int64_t in = input_size(s), out = output_size(s);
     const int64_t taps = s.weights() / s.out_channels, rows = s.batch * s.out_channels;
     Floats x(random_tensor(in, 1, 0.3f)), grad_y(random_tensor(out, 2, 0.1f)), tap_mean(random_tensor(taps, 3)),
         slope(random_tensor(s.weights(), 4)), channel_sum(random_tensor(rows, 5)),

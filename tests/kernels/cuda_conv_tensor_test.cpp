@@ -2,6 +2,7 @@
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/conv_weight_gradient.h"
 #include "tests/catch.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/reference/second_moment_reference.h"
 
@@ -62,9 +63,6 @@ struct Layer {
   Floats x, grad_y, signs;
 };
 
-int64_t inputs(const ConvShape& s) { return s.batch * s.height * s.width * s.in_channels; }
-int64_t outputs(const ConvShape& s) { return s.batch * s.positions() * s.out_channels; }
-
 std::vector<float> plus(float before, const std::vector<double>& values) {
   std::vector<float> result;
   for (const double value : values) result.push_back(static_cast<float>(before + value));
@@ -89,8 +87,8 @@ std::string difference(const std::vector<float>& actual, const std::vector<float
 
 // On values that every format holds, nothing at all is rounded.
 void check_exact_values(Queue& queue, const ConvShape& s, const std::vector<Statistic>& tried = statistics()) {
-  const std::vector<float> x = halves(random_tensor(inputs(s), 1, 0.3f)),
-                           grad_y = halves(random_tensor(outputs(s), 2, 0.1f));
+  const std::vector<float> x = halves(random_tensor(input_size(s), 1, 0.3f)),
+                           grad_y = halves(random_tensor(output_size(s), 2, 0.1f));
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y, signs_of(s));
   Layer layer(s, x, grad_y);
   for (const Statistic statistic : tried) {
@@ -120,7 +118,7 @@ double promised_error(Precision precision) {
 // Results are as good as the precision promises, and where it rounds, no better: tensor cores did the work.
 void check_rounding(Queue& queue, const ConvShape& s, const std::vector<Statistic>& tried = statistics()) {
   const double promised = promised_error(queue.precision());
-  const std::vector<float> x = random_tensor(inputs(s), 1, 0.3f), grad_y = random_tensor(outputs(s), 2, 0.1f);
+  const std::vector<float> x = random_tensor(input_size(s), 1, 0.3f), grad_y = random_tensor(output_size(s), 2, 0.1f);
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y, signs_of(s));
   Layer layer(s, x, grad_y);
   for (const Statistic statistic : tried) {
@@ -191,7 +189,7 @@ TEST_CASE("the pairs kernel takes more items in a row than its ring has stages")
 TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays NaN") {
   Queue queue({Backend::cuda, 0});
   const ConvShape s = square(2, 2, 32, 64);
-  std::vector<float> x(static_cast<size_t>(inputs(s)), 1.0f), grad_y = random_tensor(outputs(s), 3);
+  std::vector<float> x(static_cast<size_t>(input_size(s)), 1.0f), grad_y = random_tensor(output_size(s), 3);
   // The four positions of a channel sum to about zero, and so does G_n of the centre tap.
   for (size_t n = 0; n < 2; ++n)
     for (size_t k = 0; k < 64; ++k) {
@@ -253,7 +251,7 @@ TEST_CASE("where G_n is one outer product, matrix products give all") {
 TEST_CASE("addresses that no copy of 16 bytes takes go to a kernel that copies less at once") {
   Queue queue({Backend::cuda, 0});
   const ConvShape s = square(2, 4, 32, 64);
-  std::vector<float> x = halves(random_tensor(inputs(s) + 1, 1)), grad_y = halves(random_tensor(outputs(s), 2));
+  std::vector<float> x = halves(random_tensor(input_size(s) + 1, 1)), grad_y = halves(random_tensor(output_size(s), 2));
   Layer layer(s, x, grad_y);
   x.erase(x.begin());
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y);

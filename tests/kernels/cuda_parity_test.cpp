@@ -21,6 +21,7 @@
 #include "kernels/signs.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "tests/catch.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 
 using namespace noisysgd;
@@ -118,8 +119,7 @@ TEST_CASE("patches agree on both devices") {
     for (const bool homogeneous : {false, true}) {
       const int64_t columns = s.kernel_height * s.kernel_width * s.in_channels + (homogeneous ? 1 : 0);
       CAPTURE(s.batch, s.height, s.width, s.in_channels, columns);
-      Floats x(random_tensor(s.batch * s.height * s.width * s.in_channels, 1)),
-          patches(nan_tensor(s.batch * s.positions() * columns));
+      Floats x(random_tensor(input_size(s), 1)), patches(nan_tensor(s.batch * s.positions() * columns));
       both.run([&](Queue& q) { conv_patches(q, s, homogeneous, x.on(q), patches.on(q)); });
       CHECK(patches.same_bits());
     }

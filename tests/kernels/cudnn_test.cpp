@@ -10,6 +10,7 @@
 #include "kernels/cuda/state.h"
 #include "tests/catch.h"
 #include "tests/environment.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/temporary_folder.h"
 #ifdef __SANITIZE_ADDRESS__
@@ -41,7 +42,7 @@ TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision g
     const double bar = precision == Precision::fp32 ? 1e-5 : precision == Precision::tf32 ? 1e-3 : 1e-2;
     for (const ConvShape& s : shapes) {
       CAPTURE(name_of(precision), s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-      const int64_t in = s.batch * s.height * s.width * s.in_channels, out = s.batch * s.positions() * s.out_channels;
+      const int64_t in = input_size(s), out = output_size(s);
       Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
           grad_y(random_tensor(out, 4)), y(nan_tensor(out)), grad_x(nan_tensor(in)),
           grad_weight(random_tensor(s.weights(), 5));

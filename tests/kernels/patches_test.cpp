@@ -2,6 +2,7 @@
 
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
 
@@ -16,7 +17,7 @@ TEST_CASE("patches times filters are the convolution") {
                ConvShape{33, 1, 1, 9, 5, 1, 1, 1, 1, 0, 0}, ConvShape{1, 4, 4, 2, 1, 4, 4, 1, 1, 0, 0});
   const bool homogeneous = GENERATE(false, true);
   const int threads = GENERATE(1, 3);
-  const auto x = random_tensor(shape.batch * shape.height * shape.width * shape.in_channels, 1, 100);
+  const auto x = random_tensor(input_size(shape), 1, 100);
   const auto weight = to_double(random_tensor(shape.weights(), 2));
   const auto bias = to_double(random_tensor(shape.out_channels, 3));
   const int64_t inputs = shape.weights() / shape.out_channels, columns = inputs + (homogeneous ? 1 : 0);
