@@ -1,4 +1,4 @@
-// Work on an emulated stream, for the functions that put some there: kernel launches and cuBLAS.
+// Work on an emulated stream, for the functions that put some there: kernel launches, cuBLAS and cuDNN.
 #pragma once
 
 #include <functional>

@@ -1,7 +1,9 @@
 // One array on the CPU and its copy on the CUDA device (emulated or real), for tests that run an op on both.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/runtime.h"
