@@ -190,6 +190,46 @@ TEST_CASE("norms are those of the mean gradient and of the noise, and accumulate
   }
 }
 
+TEST_CASE("numbers in memory scale the step as numbers given do, and a halted step changes nothing") {
+  const int64_t n = 1025;
+  const Options options{.noise = {.constant = 0.5f, .second_moment = 0.25f}};
+  const State state(n, 3);
+  // Powers of two, so that the order of products does not show.
+  const float variance_factor = 4, match_factor = 0.5f, learning_rate = 0.25f;
+  const double gradient_factor = 0.5;
+  const uint32_t step = 7, halted = 1;
+  Queue queue({}, 2);
+  const auto run = [&](const SgdHyperparameters& h, NoiseCoefficients noise, bool factors) {
+    Outcome outcome{state.value, state.velocity, {}};
+    SgdSegment one = segment(options, 3, n, outcome.value.data(), outcome.velocity.data(), state);
+    one.noise = noise;
+    one.variance_factor = factors ? &variance_factor : nullptr;
+    one.match_factor = factors ? &match_factor : nullptr;
+    sgd_step(queue, std::span(&one, 1), h, &outcome.norms);
+    return outcome;
+  };
+  SgdHyperparameters given = hyperparameters(options);
+  given.learning_rate = learning_rate;
+  given.inverse_batch *= 0.5f;
+  const Outcome expected = run(given, options.noise.scaled(2), false);
+  SgdHyperparameters placed = hyperparameters(options);
+  placed.learning_rate = {0, &learning_rate};
+  placed.gradient_factor = {0, &gradient_factor};
+  placed.step = {0, &step};
+  const Outcome actual = run(placed, options.noise, true);
+  CHECK(actual.value != state.value);
+  CHECK(actual.value == expected.value);
+  CHECK(actual.velocity == expected.velocity);
+  CHECK(actual.norms.gradient_squared == 4 * expected.norms.gradient_squared);  // without the factor
+  CHECK(actual.norms.noise_squared == expected.norms.noise_squared);
+  placed.halted = {0, &halted};
+  const Outcome stopped = run(placed, options.noise, true);
+  CHECK(stopped.value == state.value);
+  CHECK(stopped.velocity == state.velocity);
+  CHECK(stopped.norms.gradient_squared == 0);
+  CHECK(stopped.norms.noise_squared == 0);
+}
+
 TEST_CASE("draw_noise returns what the step adds") {
   for (const Options& options : all_options()) {
     if (!options.noise.any() && !options.explicit_noise) continue;
