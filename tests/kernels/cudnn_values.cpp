@@ -7,6 +7,7 @@ namespace cudnn = noisysgd::kernels::cudnn;
 
 #define SAME(ours, theirs) static_assert(static_cast<int>(cudnn::ours) == static_cast<int>(theirs))
 
+SAME(Status::success, CUDNN_STATUS_SUCCESS);
 SAME(Status::bad_parameter, CUDNN_STATUS_BAD_PARAM);
 SAME(Status::not_finalized, CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
 SAME(Status::not_supported, CUDNN_STATUS_NOT_SUPPORTED);
@@ -33,6 +34,7 @@ SAME(Attribute::heuristics_mode, CUDNN_ATTR_ENGINEHEUR_MODE);
 SAME(Attribute::heuristics_graph, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
 SAME(Attribute::heuristics_results, CUDNN_ATTR_ENGINEHEUR_RESULTS);
 SAME(Attribute::config_engine, CUDNN_ATTR_ENGINECFG_ENGINE);
+SAME(Attribute::plan_handle, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
 SAME(Attribute::plan_config, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
 SAME(Attribute::plan_workspace_bytes, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
 SAME(Attribute::forward_alpha, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA);
@@ -53,6 +55,7 @@ SAME(Attribute::filter_convolution, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_
 SAME(Attribute::filter_w, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW);
 SAME(Attribute::filter_x, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X);
 SAME(Attribute::filter_y, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY);
+SAME(Attribute::graph_handle, CUDNN_ATTR_OPERATIONGRAPH_HANDLE);
 SAME(Attribute::graph_operations, CUDNN_ATTR_OPERATIONGRAPH_OPS);
 SAME(Attribute::tensor_alignment, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
 SAME(Attribute::tensor_data_type, CUDNN_ATTR_TENSOR_DATA_TYPE);
@@ -87,5 +90,14 @@ SAME(NumericalNote::reduced_precision_reduction, CUDNN_NUMERICAL_NOTE_REDUCED_PR
 SAME(NumericalNote::fft, CUDNN_NUMERICAL_NOTE_FFT);
 SAME(NumericalNote::nondeterministic, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC);
 SAME(NumericalNote::winograd, CUDNN_NUMERICAL_NOTE_WINOGRAD);
+SAME(NumericalNote::winograd_4x4, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4);
+SAME(NumericalNote::winograd_6x6, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6);
 SAME(NumericalNote::winograd_13x13, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13);
 SAME(BehaviourNote::compiled_at_run_time, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
+#if CUDNN_VERSION >= 90800  // older headers lack some of these
+SAME(Kind::device_properties, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+SAME(Attribute::heuristics_device_properties, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
+SAME(Attribute::plan_device_properties, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
+SAME(Attribute::device_properties_json, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION);
+SAME(NumericalNote::strict_nan, CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP);
+#endif
