@@ -54,7 +54,7 @@ void check_suite(Context& context, const SuiteRequest& request, DataCache& data)
       if (holds_run(folder)) check_identity(folder, regime, seed, request.extensions);
       to_be_made |= request.only.includes(regime, seed) && !is_finished(folder);
     }
-    read_results(regime, run_folders(request, regime));
+    read_results(regime, run_folders(request, regime));  // throws now, not after the last run
     if (to_be_made) make_checked_model(context, regime, *data.get(regime), request.extensions);
   }
 }
