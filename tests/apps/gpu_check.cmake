@@ -1,5 +1,6 @@
 # scripts/gpu_check.sh on the emulated device: every step is taken, and the report says what was run and what was not.
-# ncu is a stand-in that runs what it is given and claims three steps, the last of 3.5 microseconds.
+# ncu is a stand-in that runs what it is given and claims three steps, the last of 3.5 microseconds; compute-sanitizer one
+# that finds nothing in the tests that it is given.
 cmake_minimum_required(VERSION 3.22)
 file(REMOVE_RECURSE ${FOLDER})
 file(WRITE ${FOLDER}/bin/ncu [=[#!/usr/bin/env bash
@@ -22,14 +23,21 @@ done
 "5","1","void product<4>(long, float *)","gpu__time_duration.sum","us","2"
 CSV
 ]=])
-execute_process(COMMAND chmod +x ${FOLDER}/bin/ncu)
+file(WRITE ${FOLDER}/bin/compute-sanitizer [=[#!/usr/bin/env bash
+"$3" --list-tests "$4" | grep -q '^[1-9][0-9]* matching test case' || exit 3
+case $2 in
+  memcheck) echo "========= ERROR SUMMARY: 0 errors" ;;
+  racecheck) echo "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)" ;;
+esac
+]=])
+execute_process(COMMAND chmod +x ${FOLDER}/bin/ncu ${FOLDER}/bin/compute-sanitizer)
 execute_process(COMMAND ${CMAKE_COMMAND} -E env "PATH=${FOLDER}/bin:$ENV{PATH}" ${SOURCE}/scripts/gpu_check.sh --quick --folder ${BUILD} --report ${FOLDER}
   RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE error)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "exit status ${status}\n${output}${error}")
 endif()
 file(READ ${FOLDER}/report.json report)
-foreach(check 0 3 4)  # the tests, the benchmarks
+foreach(check 0 1 2 3 4)  # the tests, memcheck, racecheck, the benchmarks
   string(JSON state GET "${report}" checks ${check} state)
   if(NOT state STREQUAL "passed")
     message(FATAL_ERROR "check ${check}: ${state}\n${output}${error}")
@@ -39,6 +47,10 @@ string(JSON emulated GET "${report}" benchmark machine emulated)
 string(JSON bars LENGTH "${report}" benchmark bars)
 string(JSON judged GET "${report}" benchmark bars 8 verdict)
 file(READ ${FOLDER}/report.md tables)
+string(JSON found GET "${report}" checks 2 remark)
+if(NOT found STREQUAL "0 hazards in 8 processes")
+  message(FATAL_ERROR "racecheck: ${found}")
+endif()
 string(JSON profile GET "${report}" checks 5 state)
 string(JSON kernels GET "${report}" kernels kernels)
 string(JSON seconds GET "${report}" kernels kernel_seconds)
