@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -108,6 +109,33 @@ std::vector<Operation> linear_operations(Context& context, int64_t samples, int6
   };
 }
 
+// Layers that compute the same: the first of them, and how many there are.
+struct Alike {
+  GraphNode node;
+  Shape input;
+  int64_t layers = 0;
+};
+
+std::vector<Alike> distinct_layers(const Layer& layer) {
+  Graph graph{layer.input_shape(), classes, {}};
+  layer.describe(graph, "input");
+  std::map<std::string, Shape> outputs{{"input", layer.input_shape()}};
+  std::vector<Alike> distinct;
+  for (const GraphNode& node : graph.nodes) {
+    const Shape& input = outputs.at(node.inputs.front());
+    outputs[node.name] = node.output;
+    if (node.type != "conv2d" && node.type != "linear") continue;
+    const auto same = [&](const Alike& other) {
+      return other.node.type == node.type && other.node.attributes == node.attributes && other.input == input &&
+             other.node.output == node.output;
+    };
+    auto found = std::find_if(distinct.begin(), distinct.end(), same);
+    if (found == distinct.end()) found = distinct.insert(found, {node, input});
+    ++found->layers;
+  }
+  return distinct;
+}
+
 }  // namespace
 
 Section measure_layers(const std::string& network, const LayerOptions& options) {
@@ -136,27 +164,20 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
                {"peak_flops_per_second", peak},
                {"layers", Json::array()}}};
 
-  const std::unique_ptr<Layer> layer = make_network(network);
-  Graph graph{layer->input_shape(), classes, {}};
-  layer->describe(graph, "input");
-  std::map<std::string, Shape> outputs{{"input", layer->input_shape()}};
-  for (const GraphNode& node : graph.nodes) {
-    const Shape input = outputs.at(node.inputs.front());
-    outputs[node.name] = node.output;
-    std::vector<Operation> operations;
-    const auto has_bias = [&] { return node.attributes.at("bias").get<bool>(); };
-    if (node.type == "conv2d")
-      operations = conv_operations(context, conv_shape(node, input, options.batch), has_bias());
-    if (node.type == "linear")
-      operations = linear_operations(context, options.batch, input[0], node.output[0], has_bias());
-    if (operations.empty()) continue;
+  for (const auto& [node, input, layers] : distinct_layers(*make_network(network))) {
+    const bool has_bias = node.attributes.at("bias").get<bool>();
+    const std::vector<Operation> operations =
+        node.type == "linear" ? linear_operations(context, options.batch, input[0], node.output[0], has_bias)
+                              : conv_operations(context, conv_shape(node, input, options.batch), has_bias);
+    const std::string name = layers == 1 ? node.name : fmt::format("{} and {} alike", node.name, layers - 1);
 
     std::vector<Case> cases;
     for (const Operation& operation : operations) cases.push_back(operation.run);
     const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
     std::map<std::string, const Samples*> by_name;
     for (size_t i = 0; i < cases.size(); ++i) by_name[cases[i].name] = &times[i];
-    Json measured = {{"layer", node.name}, {"input", input.extents()}, {"output", node.output.extents()}};
+    Json measured = {
+        {"layer", node.name}, {"count", layers}, {"input", input.extents()}, {"output", node.output.extents()}};
     for (size_t i = 0; i < operations.size(); ++i) {
       const Operation& operation = operations[i];
       const double rate = operation.products * static_cast<double>(node.flops * options.batch) / times[i].median();
@@ -164,14 +185,14 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
       Json entry = {{"seconds", times[i].json()}, {"flops_per_second", rate}};
       const std::pair<const char*, const char*> bases[] = {{"ratio", plain}, {"ratio_to_cudnn", by_cudnn}};
       for (size_t base = 0; base < std::size(bases); ++base) {
-        const auto& [key, name] = bases[base];
+        const auto& [key, of] = bases[base];
         const bool compared = operation.compared || (base == 1 && operation.run.name == plain);
-        if (!compared || !by_name.contains(name)) continue;
-        const double value = times[i].ratio(*by_name.at(name));
+        if (!compared || !by_name.contains(of)) continue;
+        const double value = times[i].ratio(*by_name.at(of));
         ratios[base] = fmt::format("{:.2f}", value);
         entry[key] = value;
       }
-      std::vector<std::string> row{i == 0 ? fmt::format("{} {} → {}", node.name, input.text(), node.output.text()) : "",
+      std::vector<std::string> row{i == 0 ? fmt::format("{} {} → {}", name, input.text(), node.output.text()) : "",
                                    operation.run.name,
                                    milliseconds(times[i].median()),
                                    times[i].spread(),
