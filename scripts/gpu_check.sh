@@ -79,9 +79,12 @@ else
 fi
 
 # The tests of the kernels, as Catch takes their names, dealt out to eight lines: under the sanitizers a process mostly
-# waits, for one launch after the other.
-kernel_tests() {
-  ctest --test-dir "$folder" --tests-regex '^kernels on cuda:' --show-only=json-v1 | python3 -c '
+# waits, for one launch after the other. racecheck is not done in time with the test that tries all plans of cuDNN, whose
+# kernels are not of this tree.
+kernel_tests() { # TOOL
+  local without='^$'
+  [[ $1 != racecheck ]] || without='convolutions by cuDNN'
+  ctest --test-dir "$folder" --tests-regex '^kernels on cuda:' --exclude-regex "$without" --show-only=json-v1 | python3 -c '
 import json, sys
 names = [test["command"][1] for test in json.load(sys.stdin)["tests"] if len(test.get("command", [])) == 2]
 print("\n".join(filter(None, (",".join(names[share::8]) for share in range(8)))))'
@@ -89,13 +92,13 @@ print("\n".join(filter(None, (",".join(names[share::8]) for share in range(8))))
 
 # Both sanitizers side by side, each a process for every share of the tests; TOOL.log in the end, and exit statuses in
 # worst, 124 for one that was not done in time.
-declare -A worst=()
-shares=()
+declare -A worst=() processes=()
 run_sanitizers() { # TOOL…
-  local tool share status
+  local tool share shares status
   local -A running=()
-  mapfile -t shares < <(kernel_tests)
   for tool in "$@"; do
+    mapfile -t shares < <(kernel_tests "$tool")
+    processes[$tool]=${#shares[@]}
     for share in "${!shares[@]}"; do
       timeout 150 compute-sanitizer --tool "$tool" "$folder/tests/kernels/kernels_gpu_test" "${shares[share]}" \
         >"$report/$tool.log.$share" 2>&1 &
@@ -104,7 +107,8 @@ run_sanitizers() { # TOOL…
   done
   for tool in "$@"; do
     worst[$tool]=0
-    for share in "${!shares[@]}"; do
+    : >"$report/$tool.log"
+    for ((share = 0; share < processes[$tool]; ++share)); do
       status=0
       wait "${running[$tool $share]}" || status=$?
       if ((worst[$tool] != 124 && status != 0)); then
@@ -124,9 +128,9 @@ judge_sanitizer() { # TOOL
     awk '{ count += $1; what = $2 } END { if (NR > 0) print NR, count, what }')
   failures=$(grep -E '^(test cases|assertions):.* failed' "$log" | tail -n 1 || true)
   clean=0
-  if [[ $found == "${#shares[@]} 0 "* ]]; then
+  if [[ $found == "${processes[$1]} 0 "* ]]; then
     clean=1
-    result "compute-sanitizer $1" passed "${found#* } in ${#shares[@]} processes"
+    result "compute-sanitizer $1" passed "${found#* } in ${processes[$1]} processes"
   elif ((worst[$1] == 124)); then
     result "compute-sanitizer $1" failed "not done in 150 s${found:+; processes that ended, and what they found: $found}"
   else
