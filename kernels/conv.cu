@@ -133,7 +133,7 @@ void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t 
 
 bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, const float* x, const float* w,
               const float* y) {
-  cudnn::Convolutions* const cudnn = queue.cuda().cudnn();
+  cudnn::Convolutions* const cudnn = queue.cuda().cudnn(queue);
   return cudnn && cudnn->convolve(queue, operation, shape, x, w, y);
 }
 

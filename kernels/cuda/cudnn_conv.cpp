@@ -44,15 +44,17 @@ std::string version_text(const Api& api) {
   return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
-Convolutions::Convolutions(const Api& api, int device_index, cudaStream_t stream) : api_(api), stream_(stream) {
+Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream)
+    : api_(api), stream_(stream) {
   cudaDeviceProp properties;
   NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
   most_workspace_ = std::min(largest_workspace, properties.totalGlobalMem / 16);
   cache_.emplace(version_text(api), properties.name);
-  Status status = api.create(&handle_);
-  if (status == Status::success) status = api.set_stream(handle_, stream);
-  NSGD_CHECK(status == Status::success, "{}: {}; NSGD_CUDNN=off does without it", version_text(api),
-             api.status_name(status));
+  Status status = queue.with_reserve(Status::no_device_memory, [&] { return api.create(&handle_); });
+  if (status == Status::success && (status = api.set_stream(handle_, stream)) != Status::success) api.destroy(handle_);
+  if (status != Status::success)
+    fail(status == Status::no_device_memory,
+         fmt::format("{}: {}; NSGD_CUDNN=off does without it", version_text(api), api.status_name(status)));
 }
 
 Convolutions::~Convolutions() { api_.destroy(handle_); }
@@ -75,8 +77,8 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
   return true;
 }
 
-std::vector<Convolutions::Route> Convolutions::routes(Operation operation, const ConvShape& shape,
-                                                      Precision precision) const {
+std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, Operation operation, const ConvShape& shape) const {
+  const Precision precision = queue.precision();
   std::vector<DataType> types{DataType::fp32};
   // cuDNN writes bf16 where it reads bf16. A weight gradient is a sum over the batch, which should not be rounded to
   // that: it stays with fp32 tensors, whose products are in tf32.
@@ -85,7 +87,7 @@ std::vector<Convolutions::Route> Convolutions::routes(Operation operation, const
   std::vector<Route> routes;
   for (const DataType type : types) {
     const auto convolution = std::make_shared<const Convolution>(api_, Problem{operation, shape, type});
-    for (Plan& plan : convolution->plans({.handle = handle_}, precision, most_workspace_, most_plans))
+    for (Plan& plan : convolution->plans({.handle = handle_, .queue = &queue}, precision, most_workspace_, most_plans))
       routes.push_back({convolution, std::move(plan), type});
   }
   return routes;
@@ -93,7 +95,7 @@ std::vector<Convolutions::Route> Convolutions::routes(Operation operation, const
 
 Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands) const {
   const bool fp32 = queue.precision() == Precision::fp32, capturing = is_capturing(stream_);
-  std::vector<Route> candidates = routes(operands.operation, operands.shape, queue.precision());
+  std::vector<Route> candidates = routes(queue, operands.operation, operands.shape);
   const std::string name = problem_name(operands.operation, operands.shape, queue.precision());
   const std::optional<cuda::PlanChoice> known = cache_->read(name);
   const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });

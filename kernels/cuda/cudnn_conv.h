@@ -19,7 +19,7 @@ std::string version_text(const Api& api);  // "cuDNN 9.19.0"
 
 class Convolutions {
  public:
-  Convolutions(const Api& api, int device_index, cudaStream_t stream);
+  Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream);
   ~Convolutions();
   Convolutions(const Convolutions&) = delete;
   Convolutions& operator=(const Convolutions&) = delete;
@@ -39,7 +39,7 @@ class Convolutions {
     std::array<const float*, 3> xwy;
   };
 
-  std::vector<Route> routes(Operation operation, const ConvShape& shape, Precision precision) const;
+  std::vector<Route> routes(Queue& queue, Operation operation, const ConvShape& shape) const;
   struct Choice {
     std::unique_ptr<Route> route;  // null: none
     bool is_final = true;          // false: not now

@@ -86,8 +86,9 @@ void Descriptor::check(Status status, const std::string& what) const {
     return;
   std::array<char, 1024> message{};
   api_->last_error(message.data(), message.size());
-  throw Error(fmt::format("cuDNN: {} of a descriptor of kind {}: {} {}", what, static_cast<int>(kind_),
-                          api_->status_name(status), message.data()));
+  fail(status == Status::no_device_memory,
+       fmt::format("cuDNN: {} of a descriptor of kind {}: {} {}", what, static_cast<int>(kind_),
+                   api_->status_name(status), message.data()));
 }
 
 void Descriptor::set(Attribute attribute, Type type, int64_t count, const void* values) {
@@ -103,7 +104,12 @@ int64_t Descriptor::get(Attribute attribute, Type type, int64_t capacity, void* 
 }
 
 void Descriptor::finalize() { check(api_->finalize(raw_), "finalising"); }
-bool Descriptor::try_finalize() { return api_->finalize(raw_) == Status::success; }
+bool Descriptor::try_finalize(Queue* queue) {
+  const auto call = [&] { return api_->finalize(raw_); };
+  const Status status = queue ? queue->with_reserve(Status::no_device_memory, call) : call();
+  if (status == Status::no_device_memory) check(status, "finalising");
+  return status == Status::success;
+}
 
 Descriptor device_properties(const Api& api, const std::string& json) {
   Descriptor descriptor(api, Kind::device_properties);
@@ -147,7 +153,7 @@ std::vector<Descriptor> Convolution::configurations(const Target& target, Descri
   heuristics.set(Attribute::heuristics_mode, Type::heuristics_mode, mode);
   if (target.device_properties) heuristics.set(Attribute::heuristics_device_properties, *target.device_properties);
   std::vector<Descriptor> results;
-  if (!heuristics.try_finalize()) return results;
+  if (!heuristics.try_finalize(target.queue)) return results;
   const int64_t count = heuristics.get(Attribute::heuristics_results, Type::descriptor, 0, nullptr);
   for (int64_t i = 0; i < count; ++i) results.emplace_back(*api_, Kind::engine_config);
   std::vector<RawDescriptor> raw;
@@ -164,7 +170,7 @@ std::vector<Plan> Convolution::plans(const Target& target, Precision precision, 
   graph.set(Attribute::graph_operations, operation_);
   if (target.handle) graph.set(Attribute::graph_handle, Type::handle, target.handle);
   std::vector<Plan> plans;
-  if (!graph.try_finalize()) return plans;
+  if (!graph.try_finalize(target.queue)) return plans;
   int position = -1;
   for (const HeuristicsMode mode : {HeuristicsMode::best_first, HeuristicsMode::fallback}) {
     for (Descriptor& configuration : configurations(target, graph, mode)) {
@@ -179,7 +185,7 @@ std::vector<Plan> Convolution::plans(const Target& target, Precision precision, 
       plan.set(Attribute::plan_config, configuration);
       if (target.handle) plan.set(Attribute::plan_handle, Type::handle, target.handle);
       if (target.device_properties) plan.set(Attribute::plan_device_properties, *target.device_properties);
-      if (!plan.try_finalize()) continue;
+      if (!plan.try_finalize(target.queue)) continue;
       const int64_t bytes = plan.get<int64_t>(Attribute::plan_workspace_bytes, Type::int64, 1).at(0);
       if (bytes < 0 || static_cast<size_t>(bytes) > most_workspace) continue;
       const int64_t index = engine.get<int64_t>(Attribute::engine_index, Type::int64, 1).at(0);

@@ -32,7 +32,8 @@ class Descriptor {
   }
   void set(Attribute attribute, const Descriptor& other) { set(attribute, Type::descriptor, other.raw_); }
   void finalize();
-  bool try_finalize();  // false: what it describes is not supported
+  // False: what it describes is not supported. With a queue, its reserve is given back where memory lacks.
+  bool try_finalize(Queue* queue = nullptr);
 
   // At most `capacity` values.
   template <class T>
@@ -44,7 +45,7 @@ class Descriptor {
   int64_t get(Attribute attribute, Type type, int64_t capacity, void* values) const;  // how many there are
 
  private:
-  void check(Status status, const std::string& what) const;
+  void check(Status status, const std::string& what) const;  // throws OutOfMemory, or else Error
 
   const Api* api_;
   Kind kind_;
@@ -54,6 +55,7 @@ class Descriptor {
 // For which device plans are made: that of a handle, or one of which only the properties are known.
 struct Target {
   Handle handle = nullptr;
+  Queue* queue = nullptr;  // on the handle's device
   const Descriptor* device_properties = nullptr;
 };
 // Properties as cuDNN serialises them (JSON), which need no device.
@@ -97,7 +99,8 @@ class Convolution {
  public:
   Convolution(const Api& api, const Problem& problem);
 
-  // The best allowed plans, at most `most`, that the device supports with at most so much workspace.
+  // The best allowed plans, at most `most`, that the device supports with at most so much workspace. OutOfMemory if the
+  // device has no room for making one.
   std::vector<Plan> plans(const Target& target, Precision precision, size_t most_workspace, int most) const;
   // Puts the operation on the handle's stream; `workspace` is 256-byte aligned, all addresses 16-byte aligned.
   // OutOfMemory if the device has no room for what cuDNN loads.

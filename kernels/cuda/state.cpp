@@ -27,8 +27,9 @@ CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   cudnn_api_ = cudnn::find_library(without_cudnn_);
 }
 
-cudnn::Convolutions* CudaState::cudnn() {
-  if (cudnn_api_ && !cudnn_) cudnn_ = std::make_unique<cudnn::Convolutions>(*cudnn_api_, device_index_, stream_);
+cudnn::Convolutions* CudaState::cudnn(Queue& queue) {
+  if (cudnn_api_ && !cudnn_)
+    cudnn_ = std::make_unique<cudnn::Convolutions>(queue, *cudnn_api_, device_index_, stream_);
   return cudnn_.get();
 }
 

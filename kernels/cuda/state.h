@@ -8,6 +8,8 @@
 
 namespace noisysgd::kernels {
 
+class Queue;
+
 namespace cudnn {
 struct Api;
 class Convolutions;
@@ -29,8 +31,8 @@ class CudaState {
   int multiprocessors() const { return multiprocessors_; }
   // Bytes that a block may have: from kernels/cuda/launch.h's least_shared_memory to 227 KiB.
   size_t shared_memory() const { return shared_memory_; }
-  // cuDNN's convolutions; null where own kernels compute them.
-  cudnn::Convolutions* cudnn();
+  // cuDNN's convolutions, made on the first call, for a queue of this device; null where own kernels compute them.
+  cudnn::Convolutions* cudnn(Queue& queue);
   // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
   std::string convolutions() const;
 

@@ -216,6 +216,7 @@ struct Execution {
 CudnnUse use;
 
 Status create(Handle* handle) {
+  if (no_room_to_launch()) return Status::no_device_memory;
   *handle = new Context;
   return Status::success;
 }
@@ -241,7 +242,8 @@ Status destroy_descriptor(RawDescriptor descriptor) {
 
 Status finalize(RawDescriptor descriptor) {
   Content& content = *content_of(descriptor);
-  const Status status = check_complete(content);
+  Status status = check_complete(content);
+  if (content.kind == Kind::plan && no_room_to_launch()) status = Status::no_device_memory;
   content.finalized = status == Status::success;
   return status;
 }

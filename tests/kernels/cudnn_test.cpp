@@ -36,7 +36,7 @@ TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision g
   const TemporaryFolder cache;
   const Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
   BothQueues both;
-  REQUIRE(both.cuda.cuda().cudnn() != nullptr);
+  REQUIRE(both.cuda.cuda().cudnn(both.cuda) != nullptr);
   for (const Precision precision : precisions) {
     both.cuda.set_precision(precision);
     const double bar = precision == Precision::fp32 ? 1e-5 : precision == Precision::tf32 ? 1e-3 : 1e-2;
@@ -124,7 +124,7 @@ TEST_CASE("a library that is not there is named, as an error where it was asked 
   }
   const Variable off("NSGD_CUDNN", "off");
   Queue queue({Backend::cuda});
-  CHECK(queue.cuda().cudnn() == nullptr);
+  CHECK(queue.cuda().cudnn(queue) == nullptr);
   CHECK(queue.cuda().convolutions() == "own kernels (NSGD_CUDNN=off)");
   CHECK_FALSE(conv_backward_weight_cudnn(queue, shapes[0], nullptr, nullptr, nullptr));
 }

@@ -7,6 +7,7 @@
 #include "kernels/cuda/runtime.h"
 #include "kernels/gemm.h"
 #include "tests/catch.h"
+#include "tests/emulation/cudnn.h"
 #include "tests/emulation/device_memory.h"
 #include "tests/emulation/scheduler.h"
 #include "tests/environment.h"
@@ -96,14 +97,27 @@ TEST_CASE("a library without room is a lack of memory, once the reserve is given
     kernels::gemm(context.queue, kernels::Transpose::no, kernels::Transpose::no, 8, 8, 8, 1, x.f32(), x.f32(), 0,
                   y.f32());
   };
-  const auto convolve = [&] { kernels::conv_forward(context.queue, shape, x.f32(), w.f32(), nullptr, y.f32()); };
+  const auto convolve = [&](const kernels::ConvShape& shape) {
+    const int64_t before = emulation::cudnn_use().executions;
+    kernels::conv_forward(context.queue, shape, x.f32(), w.f32(), nullptr, y.f32());
+    return emulation::cudnn_use().executions > before;
+  };
   { const Tensor freed(context, {1 << 20}); }
   CHECK_NOTHROW(multiply());
-  { const Tensor freed(context, {1 << 20}); }
-  CHECK_NOTHROW(convolve());
-  const Tensor held(context, {1 << 20});
-  CHECK_THROWS_AS(multiply(), OutOfMemory);
-  CHECK_THROWS_AS(convolve(), OutOfMemory);
+  {
+    const Tensor held(context, {1 << 20});
+    CHECK_THROWS_AS(convolve(shape), OutOfMemory);  // no handle
+  }
+  CHECK(convolve(shape));
+  kernels::ConvShape other = shape;
+  other.out_channels = 3;
+  {
+    const Tensor held(context, {1 << 20});
+    CHECK_THROWS_AS(multiply(), OutOfMemory);
+    CHECK_THROWS_AS(convolve(shape), OutOfMemory);  // none for executing a plan
+    CHECK_THROWS_AS(convolve(other), OutOfMemory);  // none for making one
+  }
+  CHECK(convolve(other));
 }
 
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
