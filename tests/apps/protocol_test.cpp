@@ -260,6 +260,27 @@ TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") 
   for (size_t i = 0; i < 28; ++i) CHECK((over_change[i] > 0) == (i < 16));
 }
 
+TEST_CASE("batches that lack no noise take no part in it, but for averages of diag(F)") {
+  // Batches of 4, which is small_batch, then of 16: 8 steps and 2.
+  const auto norms = [](const std::string& type, const std::string& fisher) {
+    const TemporaryFolder folder;
+    run(plain_regime({"epochs=2", R"(batch.change=[{"epochs": 1, "size": 4}])", "fisher=" + fisher,
+                      R"(noise={"small_batch": 4, "stop_fraction": 1, "type": ")" + type + "\"}"}),
+        folder.path());
+    std::vector<Json> norms;
+    for (const Json& line : metrics_of(folder.path()))
+      if (line.contains("noise_norm")) norms.push_back(line.at("noise_norm"));
+    REQUIRE(norms.size() == 10);
+    return norms;
+  };
+  // Where the passes weigh the losses by the noise, its norm is not known.
+  const std::vector<Json> weighing = norms("full_fisher", "{}");
+  for (size_t i = 0; i < 10; ++i) CHECK(weighing[i] == (i < 8 ? Json(0.0) : Json()));
+  // Collected in steps 0 and 9.
+  const std::vector<Json> averaged = norms("diagonal_fisher", R"({"refresh_every": 9})");
+  for (size_t i = 0; i < 10; ++i) CHECK((averaged[i] > 0.0) == (i >= 8));
+}
+
 TEST_CASE("a batch change trains its epochs in its own batches, at its own rate") {
   const TemporaryFolder folder;
   // 32 images: two epochs of 4 steps, then one of 2; the milestone lies in the second epoch.
