@@ -186,12 +186,10 @@ class Run {
     const BatchPosition at = schedule_.position(step);
     const bool log = is_logged(regime_, step);
     const int64_t samples = samples_of(at, model_, train_.count());
-    // A batch that lacks no noise needs nothing for it, unless averages of diag(F) go on.
-    const bool takes_part = regime_.noise.acts_on(samples) || regime_.fisher.averaged();
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
                        static_cast<float>(learning_rate_of(step))},
             .samples = samples,
-            .noise = step < noisy_steps_ && takes_part,
+            .noise = step < noisy_steps_ && regime_.noise.takes_part(samples, regime_.fisher),
             .norms = log,
             .layers = log && regime_.log_layers};
   }

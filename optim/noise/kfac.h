@@ -29,6 +29,7 @@ class KfacNoise : public NoiseStructure {
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
   bool acts_on(int64_t batch) const override { return options_.sizes.act_on(batch); }
+  bool remembers() const override { return options_.refresh_every > 1; }
   bool needs_second_moment() const override { return true; }
   NoiseNeeds needs(const NoiseBatch& batch) const override;
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override;

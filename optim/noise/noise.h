@@ -63,6 +63,8 @@ class NoiseStructure {
   virtual ~NoiseStructure() = default;
   // False if a batch of so many samples gets no noise, as it lacks none.
   virtual bool acts_on(int64_t) const { return true; }
+  // True if a step draws on what earlier steps have collected: those of batches that get no noise collect it too.
+  virtual bool remembers() const { return false; }
   // True if the structure needs sum_n g_n^2, collected in backward by the configured Fisher estimator.
   virtual bool needs_second_moment() const { return false; }
   virtual NoiseNeeds needs(const NoiseBatch&) const { return {}; }
@@ -173,6 +175,10 @@ class Noise {
   // Nor is there any to add where match_trace's kappa is 0.
   bool acts_on(int64_t batch) const {
     return structure_->acts_on(batch) && (!options_.match_trace || noise_kappa(batch, *options_.match_trace) > 0);
+  }
+  // True if a step with such a batch has anything to do for the noise.
+  bool takes_part(int64_t batch, const FisherOptions& fisher) const {
+    return acts_on(batch) || fisher.averaged() || structure_->remembers();
   }
   bool needs_second_moment() const { return structure_->needs_second_moment() || options_.match_trace; }
   // True if backward passes form the noise, so that each draw takes its own.

@@ -260,12 +260,12 @@ TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") 
   for (size_t i = 0; i < 28; ++i) CHECK((over_change[i] > 0) == (i < 16));
 }
 
-TEST_CASE("batches that lack no noise take no part in it, but for averages of diag(F)") {
+TEST_CASE("batches that lack no noise take no part in it, but for what later steps draw on") {
   // Batches of 4, which is small_batch, then of 16: 8 steps and 2.
-  const auto norms = [](const std::string& type, const std::string& fisher) {
+  const auto norms = [](const std::string& noise, const std::string& fisher) {
     const TemporaryFolder folder;
     run(plain_regime({"epochs=2", R"(batch.change=[{"epochs": 1, "size": 4}])", "fisher=" + fisher,
-                      R"(noise={"small_batch": 4, "stop_fraction": 1, "type": ")" + type + "\"}"}),
+                      R"(noise={"small_batch": 4, "stop_fraction": 1, )" + noise + "}"}),
         folder.path());
     std::vector<Json> norms;
     for (const Json& line : metrics_of(folder.path()))
@@ -274,11 +274,13 @@ TEST_CASE("batches that lack no noise take no part in it, but for averages of di
     return norms;
   };
   // Where the passes weigh the losses by the noise, its norm is not known.
-  const std::vector<Json> weighing = norms("full_fisher", "{}");
+  const std::vector<Json> weighing = norms(R"("type": "full_fisher")", "{}");
   for (size_t i = 0; i < 10; ++i) CHECK(weighing[i] == (i < 8 ? Json(0.0) : Json()));
-  // Collected in steps 0 and 9.
-  const std::vector<Json> averaged = norms("diagonal_fisher", R"({"refresh_every": 9})");
-  for (size_t i = 0; i < 10; ++i) CHECK((averaged[i] > 0.0) == (i >= 8));
+  // diag(F) and K-FAC's factors, collected in steps 0 and 9.
+  for (const std::vector<Json>& remembering :
+       {norms(R"("type": "diagonal_fisher")", R"({"refresh_every": 9})"),
+        norms(R"("type": "kfac", "refresh_every": 9)", "{}")})
+    for (size_t i = 0; i < 10; ++i) CHECK((remembering[i] > 0.0) == (i >= 8));
 }
 
 TEST_CASE("a batch change trains its epochs in its own batches, at its own rate") {

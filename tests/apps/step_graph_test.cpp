@@ -58,7 +58,7 @@ constexpr const char* ghost_variance =
 // Batches that change and do not divide the epoch. Eight kinds of steps: with noise the three of 24 samples, the last 8
 // of an epoch and 64; without it 64 logged and not, and 8.
 constexpr const char* changing =
-    R"({"noise": {"type": "diagonal_fisher", "small_batch": 8, "stop_fraction": 0.5},
+    R"({"noise": {"type": "diagonal_fisher", "small_batch": 4, "stop_fraction": 0.5},
         "batch": {"size": 64, "change": [{"epochs": 1, "size": 24}]}})";
 
 Trained train_with(const char* graphs, const Regime& regime, const std::filesystem::path& folder,
