@@ -264,7 +264,7 @@ TEST_CASE("batches that lack no noise take no part in it, but for what later ste
   // Batches of 4, which is small_batch, then of 16: 8 steps and 2.
   const auto norms = [](const std::string& noise, const std::string& fisher) {
     const TemporaryFolder folder;
-    run(plain_regime({"epochs=2", R"(batch.change=[{"epochs": 1, "size": 4}])", "fisher=" + fisher,
+    run(plain_regime({"epochs=2", plain_model, R"(batch.change=[{"epochs": 1, "size": 4}])", "fisher=" + fisher,
                       R"(noise={"small_batch": 4, "stop_fraction": 1, )" + noise + "}"}),
         folder.path());
     std::vector<Json> norms;
