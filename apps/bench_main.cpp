@@ -108,7 +108,7 @@ int run(int argc, char** argv) {
   app.add_flag("--ceilings", arguments.ceilings,
                "What the machine can do: arithmetic, copy bandwidth and matrix products");
   app.add_flag("--bandwidth", arguments.bandwidth, "The noise step and ghost batch norm against copy bandwidth");
-  app.add_option("--layers", arguments.layers, "Convolution and linear layers of these networks, one by one")
+  app.add_option("--layers", arguments.layers, "Convolution and linear layers of these networks, one of each kind")
       ->check(network);
   app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);

@@ -33,7 +33,7 @@ std::vector<kernels::SgdSegment> Sgd::segments(const std::vector<Parameter*>& pa
     segments.push_back(segment);
   }
   if (!step.noise) return segments;
-  if (averages_fisher() && fisher_.refreshes(step.step))
+  if (noise_.averages(fisher_) && fisher_.refreshes(step.step))
     update_fisher_average(context_, fisher_, parameters, step.batch, step.step);
   noise_.prepare({context_, parameters, fisher_, step.batch, step.seed, step.step, vectors, step.noise_in_gradient},
                  segments);

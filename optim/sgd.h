@@ -37,7 +37,7 @@ class Sgd {
   // Allocates the sums that the noise needs.
   void require_sums(ParameterArena& arena) const {
     noise_.require_sums(arena);
-    if (averages_fisher()) arena.require_fisher_average();
+    if (noise_.averages(fisher_)) arena.require_fisher_average();
   }
 
   // What the forward and backward passes of a step with noise do for it; those of a step without do nothing.
@@ -63,7 +63,6 @@ class Sgd {
 
  private:
   bool keeps_gradient(bool wanted) const { return wanted || options_.clip_norm; }
-  bool averages_fisher() const { return fisher_.averaged() && noise_.needs_second_moment(); }
   // vectors: what the segments point at.
   std::vector<kernels::SgdSegment> segments(const std::vector<Parameter*>& parameters, const SgdStep& step,
                                             std::vector<Tensor>& vectors) const;

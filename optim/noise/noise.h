@@ -178,9 +178,11 @@ class Noise {
   }
   // True if a step with such a batch has anything to do for the noise.
   bool takes_part(int64_t batch, const FisherOptions& fisher) const {
-    return acts_on(batch) || fisher.averaged() || structure_->remembers();
+    return acts_on(batch) || averages(fisher) || structure_->remembers();
   }
   bool needs_second_moment() const { return structure_->needs_second_moment() || options_.match_trace; }
+  // True if it draws on an average of diag(F) over steps.
+  bool averages(const FisherOptions& fisher) const { return fisher.averaged() && needs_second_moment(); }
   // True if backward passes form the noise, so that each draw takes its own.
   bool forms_in_backward() const;
   // Allocates the sums that it needs. Throws Error for a parameter whose layer cannot give them.
