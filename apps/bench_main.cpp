@@ -1,8 +1,5 @@
 // noisysgd-bench: what the machine can do, what each layer makes of it, and what diagonal-Fisher noise costs in a whole
 // training step. Links the kernels that train; nothing is measured on copies.
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
@@ -13,7 +10,8 @@
 #include "apps/bench/machine.h"
 #include "apps/bench/networks.h"
 #include "apps/bench/steps.h"
-#include "apps/run_main.h"
+#include "apps/console.h"
+#include "apps/program.h"
 #include "apps/train_app.h"
 #include "core/file.h"
 #include "kernels/cuda/device.h"
@@ -36,12 +34,12 @@ struct Arguments {
 
 void print_header(const Json& machine, bool markdown) {
   for (const auto& [key, value] : machine.items())
-    fmt::print("{}{}: {}\n", markdown ? "- " : "", key, value.is_string() ? value.get<std::string>() : value.dump());
+    print_out("{}{}: {}\n", markdown ? "- " : "", key, value.is_string() ? value.get<std::string>() : value.dump());
 }
 
 void print_section(const Section& section, bool markdown) {
-  fmt::print("\n{}{}\n\n{}\n{}\n", markdown ? "## " : "", section.title,
-             markdown ? section.table.markdown() : section.table.text(), section.note);
+  print_out("\n{}{}\n\n{}\n{}\n", markdown ? "## " : "", section.title,
+            markdown ? section.table.markdown() : section.table.text(), section.note);
   std::fflush(stdout);
 }
 
@@ -54,7 +52,7 @@ int run_benchmarks(const Arguments& arguments) {
     emulated = machine.at("emulated") == "yes";
   }
   print_header(machine, arguments.markdown);
-  if (emulated) fmt::print("\nThe device is emulated on the processor: its times say nothing about a GPU.\n");
+  if (emulated) print_out("\nThe device is emulated on the processor: its times say nothing about a GPU.\n");
   DeviceSizes sizes;
   if (emulated) sizes = DeviceSizes::tiny();
   if (device.backend == Backend::cpu) {
@@ -87,7 +85,7 @@ int run_benchmarks(const Arguments& arguments) {
     report["bars"] = verdict.section.json;
   }
   if (!arguments.json.empty()) write_file_atomically(arguments.json, report.dump(2) + "\n");
-  if (broken > 0) fmt::print(stderr, "noisysgd-bench: {} of the bars broken\n", broken);
+  if (broken > 0) print_error("noisysgd-bench: {} of the bars broken\n", broken);
   return broken > 0 ? 2 : 0;
 }
 
@@ -99,7 +97,24 @@ kernels::Precision precision_of(const std::string& name, const Device& device) {
   return kernels::Precision::tf32;
 }
 
-int run(int argc, char** argv) {
+int run(Arguments& arguments) {
+  NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty(),
+             "nothing to measure: give --ceilings, --bandwidth, --layers or --steps (see --help)");
+  arguments.layer_options.threads = arguments.step_options.threads = arguments.threads;
+  arguments.layer_options.rounds = arguments.step_options.rounds = arguments.rounds;
+  const Device device = parse_device(arguments.device);
+  arguments.layer_options.device = arguments.step_options.device = arguments.bandwidth_options.device = device;
+  arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
+  arguments.bandwidth_options.threads = arguments.threads;
+  arguments.bandwidth_options.rounds = arguments.rounds;
+  if (!arguments.bars.empty())
+    check_bars(Json::object(), arguments.bars, false);  // a bad file is told before it is needed
+  return run_benchmarks(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   CLI::App app{"Measures ceilings, layers and whole training steps of NoisySGD", "noisysgd-bench"};
   app.set_version_flag("--version", NSGD_VERSION);
   Arguments arguments;
@@ -134,23 +149,5 @@ int run(int argc, char** argv) {
   app.add_option("--threads", arguments.threads, "Threads [all cores]")->check(count);
   app.add_option("--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");
-  CLI11_PARSE(app, argc, argv);
-  NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty(),
-             "nothing to measure: give --ceilings, --bandwidth, --layers or --steps (see --help)");
-  arguments.layer_options.threads = arguments.step_options.threads = arguments.threads;
-  arguments.layer_options.rounds = arguments.step_options.rounds = arguments.rounds;
-  const Device device = parse_device(arguments.device);
-  arguments.layer_options.device = arguments.step_options.device = arguments.bandwidth_options.device = device;
-  arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
-  arguments.bandwidth_options.threads = arguments.threads;
-  arguments.bandwidth_options.rounds = arguments.rounds;
-  if (!arguments.bars.empty())
-    check_bars(Json::object(), arguments.bars, false);  // a bad file is told before it is needed
-  return run_benchmarks(arguments);
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  return noisysgd::run_main("noisysgd-bench", [&] { return run(argc, argv); });
+  return run_program(app, argc, argv, [&] { return run(arguments); });
 }

@@ -1,15 +1,13 @@
 // noisysgd-data: fetches, verifies and shows data sets.
-#include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "apps/run_main.h"
+#include "apps/console.h"
+#include "apps/program.h"
 #include "data/contact_sheet.h"
 #include "data/download.h"
 #include "data/normalize.h"
@@ -43,32 +41,32 @@ const Source& known_source(const std::string& name) {
 void show_progress(const std::string& file, int64_t done, int64_t total) {
   const double megabytes = static_cast<double>(done) / 1e6;
   if (total > 0) {
-    fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB, {} %", file, megabytes, static_cast<double>(total) / 1e6,
-               100 * done / total);
+    draw_line(stderr, fmt::format("{}: {:.1f} of {:.1f} MB, {} %", file, megabytes, static_cast<double>(total) / 1e6,
+                                  100 * done / total));
   } else {
-    fmt::print(stderr, "\r\033[K{}: {:.1f} MB", file, megabytes);
+    draw_line(stderr, fmt::format("{}: {:.1f} MB", file, megabytes));
   }
-  std::fflush(stderr);
 }
 
 void run_fetch(const Arguments& arguments) {
   const Source& source = known_source(arguments.name);
-  const bool terminal = isatty(STDERR_FILENO) != 0;
+  const bool live = is_live_terminal(stderr);
   FetchOptions options;
   options.mirrors = arguments.mirrors;
-  if (terminal) options.progress = show_progress;
-  options.note = [terminal](const std::string& line) {
-    fmt::print(stderr, "{}{}\n", terminal ? "\r\033[K" : "", line);
+  if (live) options.progress = show_progress;
+  options.note = [live](const std::string& line) {
+    if (live) clear_line(stderr);
+    print_error("{}\n", line);
   };
   fetch(source, arguments.root, options);
-  fmt::print("{} is in {}\n", source.title, (arguments.root / source.folder).string());
+  print_out("{} is in {}\n", source.title, (arguments.root / source.folder).string());
 }
 
 // Size and hash of every published file that is there; false if one differs.
 bool verify_files(const Source& source, const fs::path& root) {
   bool right = true;
   const auto report = [&](const fs::path& path, const std::optional<std::string>& difference, const char* what) {
-    fmt::print("{}: {}\n", path.string(), difference ? "WRONG: " + *difference : what);
+    print_out("{}: {}\n", path.string(), difference ? "WRONG: " + *difference : what);
     right = right && !difference;
   };
   for (const auto& file : source.files) {
@@ -98,10 +96,10 @@ void describe(const Dataset& dataset) {
   std::vector<int64_t> per_class(static_cast<size_t>(dataset.classes));
   for (const int32_t label : dataset.labels) ++per_class[static_cast<size_t>(label)];
   const auto [fewest, most] = std::minmax_element(per_class.begin(), per_class.end());
-  fmt::print("{}: {} images of {}×{}×{} (height × width × channels), {} classes of {} to {} images\n", dataset.name,
-             dataset.count, dataset.height, dataset.width, dataset.channels, dataset.classes, *fewest, *most);
-  fmt::print("  mean {:.5f}, standard deviation {:.5f}\n", fmt::join(statistics.mean, " "),
-             fmt::join(statistics.standard_deviation, " "));
+  print_out("{}: {} images of {}×{}×{} (height × width × channels), {} classes of {} to {} images\n", dataset.name,
+            dataset.count, dataset.height, dataset.width, dataset.channels, dataset.classes, *fewest, *most);
+  print_out("  mean {:.5f}, standard deviation {:.5f}\n", fmt::join(statistics.mean, " "),
+            fmt::join(statistics.standard_deviation, " "));
 }
 
 void run_verify(Arguments arguments) {
@@ -113,9 +111,9 @@ void run_verify(Arguments arguments) {
   describe(pair.train);
   describe(pair.test);
   const auto& names = pair.train.class_names;
-  fmt::print("  classes: {}{}\n",
-             fmt::join(names.begin(), names.begin() + std::min<int64_t>(20, pair.train.classes), ", "),
-             names.size() > 20 ? ", …" : "");
+  print_out("  classes: {}{}\n",
+            fmt::join(names.begin(), names.begin() + std::min<int64_t>(20, pair.train.classes), ", "),
+            names.size() > 20 ? ", …" : "");
   NSGD_CHECK(right, "{}: files differ from the published ones (listed above)", arguments.name);
 }
 
@@ -127,7 +125,7 @@ void run_preview(Arguments arguments) {
   const DatasetPair pair = load_dataset(arguments.dataset);
   write_contact_sheet(arguments.split == "train" ? pair.train : pair.test, arguments.columns, arguments.rows,
                       arguments.scale, arguments.output);
-  fmt::print("{}\n", arguments.output.string());
+  print_out("{}\n", arguments.output.string());
 }
 
 void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vector<std::string>& names) {
@@ -147,7 +145,9 @@ void add_reading_options(CLI::App& command, Arguments& arguments) {
       ->capture_default_str();
 }
 
-int run(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   CLI::App app{"Fetches, verifies and shows the data sets of NoisySGD", "noisysgd-data"};
   app.set_version_flag("--version", NSGD_VERSION);
   app.require_subcommand(1);
@@ -178,15 +178,10 @@ int run(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 16));
 
-  CLI11_PARSE(app, argc, argv);
-  if (fetch_command.parsed()) run_fetch(arguments);
-  if (verify_command.parsed()) run_verify(arguments);
-  if (preview_command.parsed()) run_preview(arguments);
-  return 0;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  return noisysgd::run_main("noisysgd-data", [&] { return run(argc, argv); });
+  return run_program(app, argc, argv, [&] {
+    if (fetch_command.parsed()) run_fetch(arguments);
+    if (verify_command.parsed()) run_verify(arguments);
+    if (preview_command.parsed()) run_preview(arguments);
+    return 0;
+  });
 }

@@ -1,18 +1,13 @@
 // noisysgd-inspect: one batch of a configured run, without an update, written for other programs to check.
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "apps/console.h"
 #include "apps/inspect.h"
-#include "apps/run_main.h"
+#include "apps/program.h"
 
-namespace {
-
-using namespace noisysgd;
-
-int run(int argc, char** argv) {
+int main(int argc, char** argv) {
+  using namespace noisysgd;
   CLI::App app{"Writes one batch, its gradient, diag(F) and noise draws in PyTorch's layouts", "noisysgd-inspect"};
   app.set_version_flag("--version", NSGD_VERSION);
   std::string config;
@@ -26,16 +21,10 @@ int run(int argc, char** argv) {
   app.add_option("--batch", options.batch, "Samples; batch.size if not given")->check(CLI::Range(1, 1 << 30));
   app.add_option("--output", options.output, "File to write")->capture_default_str();
   app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->check(CLI::Range(0, 1 << 30));
-  CLI11_PARSE(app, argc, argv);
-
-  const Extensions extensions;
-  const Experiment experiment = read_experiment_file(config, assignments, extensions);
-  fmt::print("{}", inspect(experiment, extensions, options));
-  return 0;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  return noisysgd::run_main("noisysgd-inspect", [&] { return run(argc, argv); });
+  return run_program(app, argc, argv, [&] {
+    const Extensions extensions;
+    const Experiment experiment = read_experiment_file(config, assignments, extensions);
+    print_out("{}", inspect(experiment, extensions, options));
+    return 0;
+  });
 }

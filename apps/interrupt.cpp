@@ -1,31 +1,96 @@
 #include "apps/interrupt.h"
 
-#include <csignal>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
 
 namespace noisysgd {
-
 namespace {
 
-volatile std::sig_atomic_t received = 0;
+constexpr int kinds[]{SIGINT, SIGTERM, SIGHUP};
 
-void receive(int signal) {
-  received = signal;
-  std::signal(signal, SIG_DFL);  // a second one ends the process at once
+// Where forward() finds the waiting thread: a handler has no argument of its own.
+std::atomic<pthread_t> waiting_thread;
+
+// Only threads that a library started before main() do not block the signals. They pass them on.
+void forward(int signal) {
+  const int kept = errno;
+  pthread_kill(waiting_thread, signal);
+  errno = kept;
+}
+
+void set_action(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigaction(signal, &action, nullptr);
+}
+
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
+[[noreturn]] void end_process(int signal) {
+  set_action(signal, SIG_DFL);
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, signal);
+  pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+  raise(signal);
+  _exit(128 + signal);  // not reached: the default action of all three ends the process
 }
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() {
-  received = 0;
-  std::signal(SIGINT, receive);
-  std::signal(SIGTERM, receive);
+Interrupts::Interrupts() {
+  sigemptyset(&signals_);
+  for (const int signal : kinds)
+    if (!is_ignored(signal)) taken_.push_back(signal);
+  for (const int signal : taken_) sigaddset(&signals_, signal);
+  pthread_sigmask(SIG_BLOCK, &signals_, &mask_before_);
+  if (taken_.empty()) return;
+  thread_ = std::thread([this] { wait_for_signals(); });
+  waiting_thread = thread_.native_handle();
+  for (const int signal : taken_) set_action(signal, forward);
 }
 
-InterruptGuard::~InterruptGuard() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+Interrupts::~Interrupts() {
+  for (const int signal : taken_) set_action(signal, SIG_DFL);
+  over_ = true;
+  if (thread_.joinable()) {
+    pthread_kill(thread_.native_handle(), taken_.front());  // wakes it
+    thread_.join();
+  }
+  pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
 }
 
-int interrupt_signal() { return received; }
+void Interrupts::wait_for_signals() {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point first;
+  while (true) {
+    int signal = 0;
+    if (sigwait(&signals_, &signal) != 0) continue;
+    if (over_) return;
+    if (holds_ == 0) end_process(signal);
+    if (received_ == 0) {
+      received_ = signal;
+      first = Clock::now();
+    } else if (signal == SIGINT && Clock::now() - first > std::chrono::seconds(1)) {
+      end_process(signal);
+    }
+  }
+}
+
+Interrupts::Hold::Hold(Interrupts* interrupts) : interrupts_(interrupts) {
+  if (interrupts_) ++interrupts_->holds_;
+}
+
+Interrupts::Hold::~Hold() {
+  if (interrupts_) --interrupts_->holds_;
+}
 
 }  // namespace noisysgd

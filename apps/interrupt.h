@@ -1,19 +1,50 @@
-// SIGINT and SIGTERM ask a run to end its step, write a checkpoint and leave.
+// SIGINT, SIGTERM and SIGHUP ask a run to end its step, write a checkpoint and leave.
+//
+// No handler runs on a thread that computes: libraries may keep data where such a thread's stack pointer is (a product
+// of matrices in oneDNN does). The signals are blocked in every thread, and one thread waits for them.
 #pragma once
+
+#include <signal.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
 
 namespace noisysgd {
 
-// While one lives, the signals only set a flag. The flag is the process's own: a signal has no other place to leave a
-// word.
-class InterruptGuard {
+// The signals of the process. To be made once, before the process has other threads: those inherit what is blocked
+// here. A signal that was ignored when the program began (nohup, background jobs) stays ignored.
+class Interrupts {
  public:
-  InterruptGuard();
-  ~InterruptGuard();
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-};
+  Interrupts();
+  ~Interrupts();
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
 
-// The signal that arrived, 0 if none.
-int interrupt_signal();
+  // While one lives, a signal is kept for received(). At other times it ends the process at once, as does a second
+  // SIGINT that comes more than a second after the first: a person who presses Ctrl-C again.
+  class Hold {
+   public:
+    explicit Hold(Interrupts* interrupts);  // null: does nothing
+    ~Hold();
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    Interrupts* interrupts_;
+  };
+
+  // The first signal that came during a Hold; 0 if none.
+  int received() const { return received_; }
+
+ private:
+  void wait_for_signals();
+
+  std::vector<int> taken_;  // the signals, and the same as a set
+  sigset_t signals_, mask_before_;
+  std::atomic<int> holds_ = 0, received_ = 0;
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
 
 }  // namespace noisysgd

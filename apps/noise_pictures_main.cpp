@@ -2,7 +2,6 @@
 // The network is a 1x2 convolution of one channel over 1x4 images; its three outputs are the logits of three classes.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -11,7 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/run_main.h"
+#include "apps/console.h"
+#include "apps/program.h"
 #include "core/file.h"
 #include "kernels/random.h"
 #include "layers/registry.h"
@@ -120,12 +120,7 @@ std::string picture(const std::vector<std::array<double, 2>>& points, const Mome
   return svg + "</g>\n</svg>\n";
 }
 
-int run(int argc, char** argv) {
-  CLI::App app{"Draws every noise structure on a problem of two parameters", "noisysgd-noise-pictures"};
-  std::string folder = "docs/noise";
-  app.add_option("--output", folder, "Folder of the pictures")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-
+int draw_pictures(const std::string& folder) {
   const auto with_small_batch = [](const char* type) { return Json{{"type", type}, {"small_batch", 8}}; };
   const std::map<std::string, Json> structures{
       {"isotropic", {{"type", "isotropic"}, {"sigma", 1}, {"match_trace", 8}}},
@@ -145,7 +140,7 @@ int run(int argc, char** argv) {
     const auto points = problem.draw(json);
     const Moments m = moments(points);
     write_file_atomically(std::filesystem::path(folder) / (name + ".svg"), picture(points, fisher, extent));
-    fmt::print("{:16} covariance {:.5f} {:.5f} {:.5f}\n", name, m.xx, m.xy, m.yy);
+    print_out("{:16} covariance {:.5f} {:.5f} {:.5f}\n", name, m.xx, m.xy, m.yy);
   }
   return 0;
 }
@@ -153,5 +148,8 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return noisysgd::run_main("noisysgd-noise-pictures", [&] { return run(argc, argv); });
+  CLI::App app{"Draws every noise structure on a problem of two parameters", "noisysgd-noise-pictures"};
+  std::string folder = "docs/noise";
+  app.add_option("--output", folder, "Folder of the pictures")->capture_default_str();
+  return noisysgd::run_program(app, argc, argv, [&] { return draw_pictures(folder); });
 }

@@ -1,10 +1,11 @@
 #include "apps/progress.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
+
+#include "apps/console.h"
 
 namespace noisysgd {
 
@@ -17,7 +18,34 @@ std::string bar(double fraction, int width) {
   return text;
 }
 
+// Characters, of text in UTF-8.
+int columns_of(std::string_view text) {
+  return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
 }  // namespace
+
+std::string live_line(const std::string& title, const ProgressState& state, int columns) {
+  struct Part {
+    std::string text;
+    int rank;  // the parts of the highest rank are left out first
+  };
+  const double done = static_cast<double>(state.step) / static_cast<double>(state.steps);
+  const Part parts[]{{title, 0},
+                     {bar(done, 20), 5},
+                     {fmt::format("epoch {}/{}", state.epoch + 1, state.epochs), 2},
+                     {fmt::format("step {}/{}", state.step, state.steps), 6},
+                     {fmt::format("loss {}", format_loss(state.loss)), 1},
+                     {fmt::format("acc {:.2f}%", 100 * state.accuracy), 3},
+                     {fmt::format("{:.0f} samples/s", state.samples_per_second), 7},
+                     {format_duration(state.seconds_left) + " left", 4}};
+  for (int rank = 7;; --rank) {
+    std::string line;
+    for (const Part& part : parts)
+      if (part.rank <= rank) line += (line.empty() ? "" : " ") + part.text;
+    if (columns_of(line) < columns || rank == 0) return line;
+  }
+}
 
 std::string format_duration(double seconds) {
   const auto whole = static_cast<int64_t>(seconds + 0.5);
@@ -32,18 +60,14 @@ std::string format_loss(double loss) {
 }
 
 Progress::Mode Progress::choose(bool quiet) {
-  return quiet ? Mode::quiet : isatty(STDOUT_FILENO) ? Mode::live : Mode::lines;
+  return quiet ? Mode::quiet : is_live_terminal(stdout) ? Mode::live : Mode::lines;
 }
 
 void Progress::step(const ProgressState& state) {
   const auto now = std::chrono::steady_clock::now();
   if (mode_ != Mode::live || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
-  const double done = static_cast<double>(state.step) / static_cast<double>(state.steps);
-  fmt::print("\r\033[K{} {} epoch {}/{} step {}/{} loss {} acc {:.2f}% {:.0f} samples/s {} left", title_, bar(done, 20),
-             state.epoch + 1, state.epochs, state.step, state.steps, format_loss(state.loss), 100 * state.accuracy,
-             state.samples_per_second, format_duration(state.seconds_left));
-  std::fflush(stdout);
+  draw_line(stdout, live_line(title_, state, terminal_width(stdout)));
   drawn_ = true;
 }
 
@@ -56,12 +80,12 @@ void Progress::epoch(const ProgressState& state, const std::string& evaluated_se
 void Progress::line(const std::string& text) {
   if (mode_ == Mode::quiet) return;
   clear();
-  fmt::print("{}\n", text);
+  print_out("{}\n", text);
   std::fflush(stdout);
 }
 
 void Progress::clear() {
-  if (drawn_) fmt::print("\r\033[K");
+  if (drawn_) clear_line(stdout);
   drawn_ = false;
 }
 

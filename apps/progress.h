@@ -21,12 +21,15 @@ class Progress {
   static Mode choose(bool quiet);  // live if standard output is a terminal
 
   Progress(Mode mode, std::string title) : mode_(mode), title_(std::move(title)) {}
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   void step(const ProgressState& state);  // redraws the live line at most ten times a second
   // A finished epoch: a line for those who do not watch a terminal.
   // evaluated_set: what the loss and accuracy beside those of the epoch are of, "test" or "holdout".
   void epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy);
   void line(const std::string& text);  // above the live line
+  ~Progress() { clear(); }             // an error that follows starts at the left edge
 
  private:
   void clear();
@@ -36,6 +39,9 @@ class Progress {
   bool drawn_ = false;
   std::chrono::steady_clock::time_point last_{};
 };
+
+// The live line, in fewer than `columns` columns if the title alone is: what matters least is left out.
+std::string live_line(const std::string& title, const ProgressState& state, int columns);
 
 std::string format_duration(double seconds);  // "42s", "3m07s", "2h05m"
 std::string format_loss(double loss);         // "0.0360", "5.942e+35", "not finite"

@@ -2,9 +2,9 @@
 
 #include <fmt/ranges.h>
 
-#include <cstdio>
 #include <set>
 
+#include "apps/console.h"
 #include "apps/result_table.h"
 #include "apps/run_folder.h"
 #include "core/file.h"
@@ -70,7 +70,8 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       if (!request.only.includes(regime, seed)) continue;
       const std::filesystem::path folder = run_folder(request, regime, seed);
       if (is_finished(folder)) continue;
-      const RunRequest run{regime, request.extensions, seed, folder, request.progress};
+      if (request.interrupts && request.interrupts->received()) return RunOutcome::interrupted;
+      const RunRequest run{regime, request.extensions, seed, folder, request.progress, request.interrupts};
       const auto loaded = data.get(regime);
       try {
         if (train(context, *loaded, run) == RunOutcome::interrupted) return RunOutcome::interrupted;
@@ -84,7 +85,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
   for (const Regime& regime : request.experiment.regimes)
     results.push_back(read_results(regime, run_folders(request, regime)));
   const std::string text = write_result_table(request.experiment, results, request.folder);
-  if (request.progress != Progress::Mode::quiet) fmt::print("\n{}\nwritten to {}\n", text, request.folder.string());
+  if (request.progress != Progress::Mode::quiet) print_out("\n{}\nwritten to {}\n", text, request.folder.string());
   if (!diverged.empty()) throw Divergence(fmt::format("{}", fmt::join(diverged, "\n")));
   return RunOutcome::finished;
 }

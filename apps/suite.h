@@ -14,6 +14,7 @@ struct SuiteRequest {
   std::filesystem::path folder;
   Progress::Mode progress = Progress::Mode::lines;
   Selection only = {};  // runs to make; the table has all that are finished
+  Interrupts* interrupts = nullptr;
 };
 
 // Of the suite's folder: the document that it was made from.

@@ -1,12 +1,11 @@
 #include "apps/train_app.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <string_view>
 
-#include "apps/interrupt.h"
-#include "apps/run_main.h"
+#include "apps/console.h"
+#include "apps/program.h"
 #include "apps/suite.h"
 #include "core/file.h"
 #include "kernels/cuda/device.h"
@@ -53,7 +52,7 @@ void describe(Context& context, const SuiteRequest& suite, bool as_json) {
   const Model model =
       make_model(context, *regime, *data.get(*regime), suite.extensions);  // owns what the graph points to
   const Graph graph = model.graph();
-  fmt::print("{}\n", as_json ? graph.json().dump(2) : graph.text());
+  print_out("{}\n", as_json ? graph.json().dump(2) : graph.text());
 }
 
 std::string counted(int64_t count, const char* thing) {
@@ -74,40 +73,41 @@ void show_plan(Context& context, const SuiteRequest& suite) {
                                   ? fmt::format("{} with {} noise", counted(regime.noisy_steps(schedule), "step"),
                                                 regime.noise.options().type)
                                   : "no noise";
-    fmt::print("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
-               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
-               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
-               counted(model.arena().elements(), "parameter"), counted(regime.epochs, "epoch"),
-               counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
+    print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
+              regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
+              loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
+              counted(model.arena().elements(), "parameter"), counted(regime.epochs, "epoch"),
+              counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
   }
 }
 
 int run(const Arguments& arguments, const Extensions& extensions) {
+  Interrupts interrupts;  // before anything starts a thread
   const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
-  SuiteRequest suite{experiment, extensions, {}, progress, Selection(arguments.only, experiment)};
+  SuiteRequest suite{experiment, extensions, {}, progress, Selection(arguments.only, experiment), &interrupts};
   if (!arguments.describe.empty()) {
     describe(context, suite, arguments.describe == "json");
     return 0;
   }
   if (progress != Progress::Mode::quiet)
-    for (const std::string& note : experiment.notes) fmt::print("{}\n", note);
+    for (const std::string& note : experiment.notes) print_out("{}\n", note);
   if (arguments.dry_run) {
     show_plan(context, suite);
     return 0;
   }
   suite.folder = output_folder(arguments, experiment);
   if (progress != Progress::Mode::quiet && device.backend == Backend::cuda)
-    fmt::print("convolutions on {}: {}\n", device.name(), kernels::cuda::convolutions(context.queue.cuda()));
+    print_out("convolutions on {}: {}\n", device.name(), kernels::cuda::convolutions(context.queue.cuda()));
   if (progress != Progress::Mode::quiet)
-    fmt::print("{}: {} × {} on {}, {}, into {}\n", experiment.name,
-               counted(static_cast<int64_t>(experiment.regimes.size()), "regime"),
-               counted(static_cast<int64_t>(experiment.seeds.size()), "seed"), device.name(),
-               counted(context.queue.threads(), "thread"), suite.folder.string());
+    print_out("{}: {} × {} on {}, {}, into {}\n", experiment.name,
+              counted(static_cast<int64_t>(experiment.regimes.size()), "regime"),
+              counted(static_cast<int64_t>(experiment.seeds.size()), "seed"), device.name(),
+              counted(context.queue.threads(), "thread"), suite.folder.string());
   const RunOutcome outcome = train_all(context, suite);
-  return outcome == RunOutcome::interrupted ? 128 + interrupt_signal() : 0;
+  return outcome == RunOutcome::interrupted ? 128 + interrupts.received() : 0;
 }
 
 }  // namespace
@@ -126,7 +126,7 @@ Device parse_device(const std::string& text) {
   const std::string reason = kernels::cuda::why_unusable(device.index);
   if (reason.empty()) return device;
   NSGD_CHECK(automatic, "device \"{}\": {}; --device cpu runs on the processor", text, reason);
-  if (kernels::built_with_cuda) fmt::print(stderr, "device auto: {}; running on the processor\n", reason);
+  if (kernels::built_with_cuda) print_error("device auto: {}; running on the processor\n", reason);
   return {};
 }
 
@@ -149,8 +149,7 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   app.add_flag("--dry-run", arguments.dry_run, "check the configuration and the data, print the plan and stop");
   app.add_flag("--quiet", arguments.quiet, "print errors only");
   app.set_version_flag("--version", NSGD_VERSION);
-  CLI11_PARSE(app, argc, argv);
-  return run_main("noisysgd-train", [&] { return run(arguments, extensions); });
+  return run_program(app, argc, argv, [&] { return run(arguments, extensions); });
 }
 
 }  // namespace noisysgd

@@ -12,7 +12,7 @@
 namespace noisysgd {
 
 // Exit status: 0 done, 1 an error (one line on standard error; one for every run that diverged), 100 to 127 a command
-// line that CLI11 refuses, 130 or 143 interrupted with a checkpoint written.
+// line that CLI11 refuses, 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM with a checkpoint written.
 int train_main(int argc, char** argv, const Extensions& extensions = {});
 
 // "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device this build or machine does not have;

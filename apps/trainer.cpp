@@ -4,7 +4,6 @@
 #include <set>
 
 #include "apps/checkpoint.h"
-#include "apps/interrupt.h"
 #include "apps/run_folder.h"
 #include "apps/training_step.h"
 #include "core/file.h"
@@ -117,7 +116,7 @@ class Run {
   }
 
   RunOutcome run() {
-    const InterruptGuard guard;
+    const Interrupts::Hold hold(request_.interrupts);
     started_ = Clock::now();
     seconds_before_ = state_.seconds;
     first_step_ = state_.step;
@@ -130,8 +129,9 @@ class Run {
       if (epoch_ends) end_epoch(epochs_done - 1);
       const bool due =
           epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
-      if (due || interrupt_signal()) save();
-      if (interrupt_signal()) {
+      const bool interrupted = request_.interrupts && request_.interrupts->received() != 0;
+      if (due || interrupted) save();
+      if (interrupted) {
         progress_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
                                    state_.step, total_steps_));
         return RunOutcome::interrupted;

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "apps/experiment.h"
+#include "apps/interrupt.h"
 #include "apps/progress.h"
 #include "apps/training_data.h"
 
@@ -19,6 +20,7 @@ struct RunRequest {
   uint64_t seed = 1;
   std::filesystem::path folder;
   Progress::Mode progress = Progress::Mode::lines;
+  Interrupts* interrupts = nullptr;  // null: nothing interrupts the run
 };
 
 enum class RunOutcome { finished, interrupted };
@@ -29,7 +31,7 @@ class Divergence : public Error {
   using Error::Error;
 };
 
-// Trains to the end, or to the end of a step after SIGINT or SIGTERM (a checkpoint is then on disk). A folder with a
+// Trains to the end, or to the end of a step after a signal (a checkpoint is then on disk). A folder with a
 // checkpoint is continued; it must have been made by the same effective configuration and seed. Throws Divergence if
 // the loss is not finite: the last good checkpoint stays, and diverged.json says what happened until the run is tried
 // again.

@@ -48,13 +48,30 @@ class Command {
 
   void kill(int signal) const { ::kill(process_, signal); }
 
+  pid_t process() const { return process_; }
+
   CommandResult wait() {
     int status = 0;
     if (::waitpid(std::exchange(process_, -1), &status, 0) < 0) throw std::runtime_error("waitpid");
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(output_), read_file(error_)};
+    return result(status);
+  }
+
+  // Sends `signal` every millisecond until the program ends.
+  CommandResult wait_under(int signal) {
+    int status = 0;
+    while (::waitpid(process_, &status, WNOHANG) == 0) {
+      kill(signal);
+      ::usleep(1000);
+    }
+    process_ = -1;
+    return result(status);
   }
 
  private:
+  CommandResult result(int status) const {
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(output_), read_file(error_)};
+  }
+
   static void redirect(const std::filesystem::path& path, int descriptor) {
     const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (file < 0 || ::dup2(file, descriptor) < 0) ::_exit(125);

@@ -7,8 +7,8 @@
 
 #include "core/file.h"
 #include "core/json.h"
-#include "tests/apps/command.h"
 #include "tests/apps/run_files.h"
+#include "tests/apps/workplace.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"
@@ -19,37 +19,6 @@ using namespace noisysgd::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr const char* configuration = R"({
-  "name": "small",
-  "data": {"type": "synthetic", "train_size": 640, "test_size": 64},
-  "model": {"type": "sequential", "layers": [
-    {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2}, {"type": "batch_norm"}, {"type": "relu"},
-    {"type": "flatten"}, {"type": "linear"}]},
-  "batch": {"size": 64, "ghost_size": 32}, "epochs": 3, "optimizer": {"learning_rate": 0.02},
-  "noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.8}, "logging": {"every_steps": 4}})";
-
-// A folder with the configuration in it, in which commands run.
-class Workplace {
- public:
-  explicit Workplace(const std::string& text = configuration) { std::ofstream(folder_ / "small.json") << text; }
-
-  const fs::path& path() const { return folder_.path(); }
-  Command start(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), "small.json");
-    arguments.insert(arguments.end(), {"--threads", "1"});
-    return {NSGD_TRAIN_PROGRAM, arguments, path()};
-  }
-  CommandResult run(const std::vector<std::string>& arguments) const { return start(arguments).wait(); }
-  // Until the run in the folder "out" has logged its first line.
-  void wait_for_log() const {
-    std::error_code absent;
-    while (!(fs::file_size(path() / "out/metrics.jsonl", absent) > 0 && !absent)) std::this_thread::yield();
-  }
-
- private:
-  TemporaryFolder folder_;
-};
 
 // A failed command says one line, which begins with the program's name.
 void check_one_line(const CommandResult& result, const std::vector<std::string>& parts) {
@@ -179,18 +148,6 @@ TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint 
   }
   REQUIRE(place.run({"--quiet", "--resume", "--output", "full"}).status == 0);
   CHECK(tensors_of(place.path() / "full") == tensors_of(place.path() / "whole"));
-}
-
-TEST_CASE("SIGTERM ends the step, writes a checkpoint and exits with 143") {
-  const Workplace place;
-  Command command = place.start({"--output", "out", "--set", "epochs=100000"});
-  place.wait_for_log();
-  command.kill(SIGTERM);
-  const CommandResult result = command.wait();
-  INFO(result.error);
-  CHECK(result.status == 143);
-  CHECK(contains(result.output, "--resume"));
-  CHECK_FALSE(tensors_of(place.path() / "out").empty());
 }
 
 TEST_CASE("killed at ten random moments, every checkpoint loads and the end is bit for bit that of a whole run") {

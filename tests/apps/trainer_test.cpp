@@ -1,6 +1,8 @@
 // Whole runs on small synthetic data: interruption and resume, micro-batches, NaN, folders that cannot be used.
 #include "apps/trainer.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <csignal>
 #include <thread>
@@ -34,11 +36,12 @@ Regime regime_with(const std::vector<std::string>& assignments) {
   return read_experiment(document, "test", {}).regimes.at(0);
 }
 
-RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7, int threads = 2) {
+RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7, int threads = 2,
+               Interrupts* interrupts = nullptr) {
   Context context({}, threads);
   DataCache data;
   const Extensions extensions;
-  return train(context, *data.get(regime), {regime, extensions, seed, folder, Progress::Mode::quiet});
+  return train(context, *data.get(regime), {regime, extensions, seed, folder, Progress::Mode::quiet, interrupts});
 }
 
 std::string error_of(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7) {
@@ -76,14 +79,15 @@ TEST_CASE("a run interrupted in the middle and resumed gives the bits and the me
 
   const auto broken = folder.path() / "broken";
   {
+    Interrupts interrupts;
     // The signal comes as a user's would: from outside, at some moment after the first line of the log.
     std::jthread user([&](const std::stop_token& stop) {
       std::error_code error;
       while (!stop.stop_requested() && !(std::filesystem::file_size(broken / "metrics.jsonl", error) > 0 && !error))
         std::this_thread::yield();
-      if (!stop.stop_requested()) std::raise(SIGTERM);
+      if (!stop.stop_requested()) ::kill(::getpid(), SIGTERM);
     });
-    REQUIRE(run(regime, broken) == RunOutcome::interrupted);
+    REQUIRE(run(regime, broken, 7, 2, &interrupts) == RunOutcome::interrupted);
   }
   CHECK_FALSE(is_finished(broken));
   REQUIRE(run(regime, broken) == RunOutcome::finished);

@@ -1,0 +1,67 @@
+#include "apps/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/printable.h"
+
+namespace noisysgd {
+namespace {
+
+// So many characters of UTF-8 text, one column each.
+std::string_view first_columns(std::string_view text, int columns) {
+  const auto continues = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; };
+  size_t end = 0;
+  for (int column = 0; column < columns && end < text.size(); ++column) do
+      ++end;
+    while (end < text.size() && continues(text[end]));
+  return text.substr(0, end);
+}
+
+// libc keeps a failure in the stream, where finish_output() finds it.
+void write_raw(std::FILE* stream, std::string_view text) { std::fwrite(text.data(), 1, text.size(), stream); }
+
+constexpr std::string_view clear_sequence = "\r\033[K";
+
+}  // namespace
+
+void write_console(std::FILE* stream, std::string_view text) { write_raw(stream, printable(text)); }
+
+void draw_line(std::FILE* stream, std::string_view text) {
+  const std::string shown = printable(text);
+  // The last column stays free: some terminals wrap as soon as it is written.
+  const int columns = terminal_width(stream) - 1;
+  const std::string_view fitting = first_columns(shown, columns);
+  write_raw(stream, clear_sequence);
+  write_raw(stream, fitting.size() == shown.size() ? shown : std::string(first_columns(shown, columns - 1)) + "…");
+  std::fflush(stream);
+}
+
+void clear_line(std::FILE* stream) {
+  write_raw(stream, clear_sequence);
+  std::fflush(stream);
+}
+
+int terminal_width(std::FILE* stream) {
+  winsize size{};
+  return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+bool is_live_terminal(std::FILE* stream) {
+  const char* kind = std::getenv("TERM");
+  return isatty(fileno(stream)) != 0 && kind && *kind && std::strcmp(kind, "dumb") != 0;
+}
+
+int finish_output(std::string_view program, int status) {
+  const bool flushed = std::fflush(stdout) == 0;
+  const int reason = errno;
+  if (flushed && !std::ferror(stdout)) return status;
+  print_error("{}: standard output: {}\n", program, flushed ? "something could not be written" : std::strerror(reason));
+  return status == 0 ? 1 : status;
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,51 @@
+#include "apps/program.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <new>
+#include <sstream>
+
+#include "apps/console.h"
+
+namespace noisysgd {
+namespace {
+
+// A file that is opened while one of them is closed would get its number, and with it all that is printed.
+void open_standard_descriptors() {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor)
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", O_RDWR);  // takes the lowest number
+}
+
+int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  const std::string& name = app.get_name();
+  try {
+    app.parse(argc, argv);
+    return body();
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream output, errors;
+    const int status = app.exit(error, output, errors);
+    print_out("{}", output.str());
+    print_error("{}", errors.str());
+    return status;
+  } catch (const std::bad_alloc&) {
+    print_error("{}: out of memory\n", name);
+  } catch (const std::exception& error) {
+    print_error("{}: {}\n", name, error.what());
+  }
+  return 1;
+}
+
+}  // namespace
+
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  open_standard_descriptors();
+  std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead
+  std::signal(SIGPIPE, SIG_IGN);  // and with EPIPE where a reader has left: a run is worth more than its lines
+  return finish_output(app.get_name(), run_body(app, argc, argv, body));
+}
+
+}  // namespace noisysgd

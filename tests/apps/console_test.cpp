@@ -1,0 +1,159 @@
+// What a person sees: closed and full descriptors, terminals that are narrow or can do nothing, and hostile names.
+#include "apps/console.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "apps/progress.h"
+#include "core/json.h"
+#include "tests/apps/workplace.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Assignments under which the loss is not finite in the first epoch.
+constexpr const char* diverging = R"(--set optimizer.learning_rate=1e30 --set 'model={"type": "mlp", "hidden": [8]}' )";
+
+int columns_of(std::string_view text) {
+  return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+// All that a command line prints on a terminal of this width.
+std::string on_terminal(const Workplace& place, const std::string& line, int width) {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  REQUIRE(terminal >= 0);
+  REQUIRE(::grantpt(terminal) == 0);
+  REQUIRE(::unlockpt(terminal) == 0);
+  const std::string name = ::ptsname(terminal);
+  const int held = ::open(name.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC);  // reads end only when the last one is closed
+  const winsize size{.ws_row = 24, .ws_col = static_cast<unsigned short>(width), .ws_xpixel = 0, .ws_ypixel = 0};
+  REQUIRE(::ioctl(terminal, TIOCSWINSZ, &size) == 0);
+  Command command = place.shell("exec > " + name + " 2>&1; " + line);
+  std::string shown;
+  std::thread reader([&] {
+    std::array<char, 4096> bytes{};
+    for (ssize_t got = 0; (got = ::read(terminal, bytes.data(), bytes.size())) > 0;)
+      shown.append(bytes.data(), static_cast<size_t>(got));
+  });
+  command.wait();
+  ::close(held);
+  reader.join();
+  ::close(terminal);
+  return shown;
+}
+
+}  // namespace
+
+TEST_CASE("the live line fits into the columns there are, and leaves out what matters least") {
+  const ProgressState state{.epoch = 11,
+                            .epochs = 200,
+                            .step = 123456,
+                            .steps = 1000000,
+                            .loss = 0.12345,
+                            .accuracy = 0.98765,
+                            .samples_per_second = 123456,
+                            .seconds_left = 12345};
+  const int columns = GENERATE(1, 20, 40, 60, 79, 80, 81, 100, 120, 200);
+  const std::string line = live_line("LB+Diag seed 1", state, columns);
+  INFO(columns << ": " << line);
+  CHECK((columns_of(line) < columns || line == "LB+Diag seed 1"));
+  CHECK(contains(line, "loss 0.1235") == (columns >= 40));
+  CHECK(contains(line, "3h25m left") == (columns >= 79));
+  CHECK(contains(line, "samples/s") == (columns >= 120));
+}
+
+TEST_CASE("on a terminal every line that is drawn fits into its width") {
+  const Workplace place;
+  const std::string shown = on_terminal(place, "TERM=xterm $TRAIN --output out --set epochs=60", 80);
+  REQUIRE(contains(shown, "\r\033[K"));
+  int drawn = 0;
+  for (size_t begin = shown.find("\r\033[K"); begin != std::string::npos;) {
+    const size_t text = begin + 4, end = shown.find_first_of("\r\n", text);
+    const std::string line = shown.substr(text, end - text);
+    INFO(line);
+    if (contains(line, "left")) CHECK(columns_of(line) < 80);
+    drawn += contains(line, "left");
+    begin = shown.find("\r\033[K", text);
+  }
+  CHECK(drawn > 0);
+}
+
+TEST_CASE("a dumb terminal gets plain lines") {
+  const Workplace place;
+  const std::string shown = on_terminal(place, "TERM=dumb $TRAIN --output out", 80);
+  CHECK(contains(shown, "epoch 3/3"));
+  CHECK_FALSE(contains(shown, "\033"));
+}
+
+TEST_CASE("an error on a terminal begins on a line of its own") {
+  const Workplace place;
+  const std::string shown = on_terminal(place, std::string("TERM=xterm $TRAIN --output out ") + diverging, 80);
+  const size_t error = shown.find("noisysgd-train: ");
+  REQUIRE(error != std::string::npos);
+  const std::string before = shown.substr(0, error);
+  CHECK((before.empty() || before.ends_with('\n') || before.ends_with("\r\033[K")));
+}
+
+TEST_CASE("a program that is started with closed descriptors writes its files as usual") {
+  const Workplace place;
+  CHECK(place.shell("exec $TRAIN --output out <&- >&- 2>&-").wait().status == 0);
+  std::ifstream log(place.path() / "out/metrics.jsonl");
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) CHECK_NOTHROW(parse_json(line, "metrics.jsonl"));
+  CHECK(lines > 3);
+  CHECK(place.shell(std::string("exec $TRAIN --output nan ") + diverging + "<&- >&- 2>&-").wait().status == 1);
+}
+
+TEST_CASE("output that cannot be written is an error, in the end: the run is made") {
+  const Workplace place;
+  const CommandResult describe = place.shell("exec $TRAIN --describe > /dev/full").wait();
+  CHECK(describe.status == 1);
+  CHECK(contains(describe.error, "noisysgd-train: standard output: "));
+  const CommandResult train = place.shell("exec $TRAIN --output out > /dev/full").wait();
+  CHECK(train.status == 1);
+  CHECK(contains(train.error, "noisysgd-train: standard output: "));
+  CHECK(fs::exists(place.path() / "out/summary.json"));
+}
+
+TEST_CASE("a reader that leaves does not end the run") {
+  const Workplace place;
+  const CommandResult result = place.shell("($TRAIN --output out; echo status $? >&2) | head -1").wait();
+  INFO(result.error);
+  CHECK(fs::exists(place.path() / "out/table.txt"));
+  CHECK(contains(result.error, "status 1"));
+}
+
+TEST_CASE("a file that meets the system's limit of size is an error, and no temporary file stays") {
+  const Workplace place;
+  const CommandResult result = place.shell("ulimit -f 16; exec $TRAIN --quiet --output out").wait();
+  INFO(result.error);
+  CHECK(result.status == 1);
+  CHECK(contains(result.error, "checkpoint.safetensors: File too large"));
+  for (const auto& entry : fs::recursive_directory_iterator(place.path()))
+    CHECK_FALSE(contains(entry.path().string(), ".tmp"));
+}
+
+TEST_CASE("names that could command a terminal are shown escaped in every message") {
+  const Workplace place;
+  const auto check_escaped = [](const CommandResult& result) {
+    INFO(result.error);
+    CHECK(result.status != 0);
+    CHECK(contains(result.output + result.error, "1b]0;owned"));
+    CHECK_FALSE(contains(result.output + result.error, "\033"));
+  };
+  const std::string hostile = "\033]0;owned\007";
+  check_escaped(place.run({"--only", "regime=" + hostile}));
+  check_escaped(place.run({"--set", hostile + "=1"}));
+  check_escaped(place.run({"--" + hostile}));
+  check_escaped(Command(NSGD_TRAIN_PROGRAM, {hostile + ".json"}, place.path()).wait());
+  check_escaped(Command(NSGD_DATA_PROGRAM, {"fetch", hostile}, place.path()).wait());
+}

@@ -1,0 +1,123 @@
+// Signals that reach noisysgd-train: who takes them, what they end and what they leave.
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+#include "apps/suite.h"
+#include "core/file.h"
+#include "tests/apps/run_files.h"
+#include "tests/apps/workplace.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+// The line `name` of /proc/PROCESS/task/THREAD/status, for every thread: masks of signals are hexadecimal.
+std::vector<uint64_t> masks_of_threads(pid_t process, const std::string& name) {
+  std::vector<uint64_t> masks;
+  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with(name + ":")) masks.push_back(std::stoull(line.substr(name.size() + 1), nullptr, 16));
+  }
+  return masks;
+}
+
+uint64_t mask_of(std::initializer_list<int> signals) {
+  uint64_t mask = 0;
+  for (const int signal : signals) mask |= uint64_t{1} << (signal - 1);
+  return mask;
+}
+
+}  // namespace
+
+TEST_CASE("a signal ends the step, writes a checkpoint and exits with 128 and its number") {
+  const int signal = GENERATE(SIGTERM, SIGINT, SIGHUP);
+  const Workplace place;
+  Command command = place.start({"--output", "out", "--set", "epochs=100000"});
+  place.wait_for_log();
+  command.kill(signal);
+  const CommandResult result = command.wait();
+  INFO(result.error);
+  CHECK(result.status == 128 + signal);
+  CHECK(contains(result.output, "--resume"));
+  CHECK_FALSE(tensors_of(place.path() / "out").empty());
+}
+
+TEST_CASE("no thread that computes takes a signal") {
+  const Workplace place;
+  Command command = place.start({"--output", "out", "--set", "epochs=100000"}, 3);
+  place.wait_for_log();
+  const uint64_t taken = mask_of({SIGINT, SIGTERM, SIGHUP});
+  const std::vector<uint64_t> blocked = masks_of_threads(command.process(), "SigBlk");
+  CHECK(blocked.size() >= 4);  // three that compute, and one that waits for signals
+  // The kernel shows what a waiting thread waits for as not blocked.
+  CHECK(std::count_if(blocked.begin(), blocked.end(), [&](uint64_t mask) { return (mask & taken) != taken; }) == 1);
+  command.kill(SIGTERM);
+  CHECK(command.wait().status == 143);
+}
+
+TEST_CASE("interrupted by a signal every millisecond and resumed, again and again, a run ends with the same bits") {
+  const Workplace place;
+  const std::vector<std::string> options{"--quiet", "--set", R"(model={"type": "mlp", "hidden": [600]})", "--set",
+                                         "epochs=6"};
+  const auto with = [&](std::initializer_list<const char*> more) {
+    std::vector<std::string> arguments = options;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  REQUIRE(place.run(with({"--output", "whole"})).status == 0);
+  const fs::path log = place.path() / "out/metrics.jsonl";
+  int interrupted = 0;
+  while (!fs::exists(place.path() / "out/summary.json")) {
+    std::error_code absent;
+    const auto before = fs::exists(log) ? fs::file_size(log) : 0;
+    Command command = place.start(with({"--output", "out", "--resume"}));
+    // Every sitting logs once before the signals begin, so that the run comes to its end.
+    const auto logged = [&] { return fs::file_size(log, absent) > before && !absent; };
+    while (!logged() && !fs::exists(place.path() / "out/summary.json")) std::this_thread::yield();
+    const CommandResult result = command.wait_under(SIGTERM);
+    INFO(result.error);
+    REQUIRE((result.status == 143 || result.status == 0));
+    interrupted += result.status == 143;
+  }
+  CHECK(interrupted > 5);
+  REQUIRE(place.run(with({"--output", "out", "--resume"})).status == 0);
+  CHECK(tensors_of(place.path() / "out") == tensors_of(place.path() / "whole"));
+  CHECK(metrics_of(place.path() / "out") == metrics_of(place.path() / "whole"));
+}
+
+TEST_CASE("a signal that was ignored when the program began stays ignored") {
+  const Workplace place;
+  Command command = place.shell("trap '' HUP INT; exec $TRAIN --quiet --output out --set epochs=100000");
+  place.wait_for_log();
+  for (const uint64_t ignored : masks_of_threads(command.process(), "SigIgn"))
+    CHECK((ignored & mask_of({SIGHUP, SIGINT})) == mask_of({SIGHUP, SIGINT}));
+  command.kill(SIGHUP);
+  command.kill(SIGINT);
+  command.kill(SIGTERM);
+  CHECK(command.wait().status == 143);
+}
+
+TEST_CASE("a signal that comes when a run has ended stops the suite before its next run") {
+  const TemporaryFolder folder;
+  Interrupts interrupts;
+  {
+    const Interrupts::Hold hold(&interrupts);
+    ::kill(::getpid(), SIGTERM);
+    while (interrupts.received() == 0) std::this_thread::yield();
+  }
+  CHECK(interrupts.received() == SIGTERM);
+  const Extensions extensions;
+  const Experiment experiment = read_experiment(
+      parse_json(R"({"data": {"train_size": 32, "test_size": 8}, "model": {"type": "mlp"}, "epochs": 1})", "test"),
+      "test", extensions);
+  Context context({}, 1);
+  CHECK(train_all(context, {experiment, extensions, folder.path(), Progress::Mode::quiet, {}, &interrupts}) ==
+        RunOutcome::interrupted);
+  CHECK_FALSE(fs::exists(folder.path() / "summary.json"));
+}
