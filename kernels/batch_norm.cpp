@@ -62,7 +62,7 @@ struct WideAffine {
 // y = max(floor, (x - mean) scale + shift + addend); NaN stays NaN
 NSGD_TARGET_CLONES void normalise(const float* x, const float* addend, int64_t n, int64_t width,
                                   const WideAffine& affine, float floor, float* y) {
-  const auto [mean, scale, shift] = affine;
+  const float *const mean = affine.mean, *const scale = affine.scale, *const shift = affine.shift;
   for (int64_t i = 0; i < n; i += width) {
     const int64_t count = std::min(width, n - i);
     if (addend) {
@@ -87,7 +87,7 @@ const float* at(const float* array, int64_t offset) { return array ? array + off
 // grad_x = grad_y where y > 0, else 0
 NSGD_TARGET_CLONES void mask_gradient(const float* x, const float* grad_y, int64_t n, int64_t width,
                                       const WideAffine& affine, float* grad) {
-  const auto [mean, scale, shift] = affine;
+  const float *const mean = affine.mean, *const scale = affine.scale, *const shift = affine.shift;
   for (int64_t i = 0; i < n; i += width) {
     const int64_t count = std::min(width, n - i);
 #pragma omp simd

@@ -1,0 +1,24 @@
+// --set: one assignment on each line of the input. One that fails leaves the document as it was.
+#include <cstdlib>
+
+#include "core/config.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace noisysgd;
+  static const Json base = parse_json(
+      R"({"epochs": 3, "data": {"type": "mnist"}, "seeds": [1, 2], "regimes": [{"name": "LB+Diag"}, {"name": "a,b=[c]"}]})",
+      "base");
+  Json document = base;
+  for (std::string_view rest = fuzz::text_of(data, size); !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const Json before = document;
+    try {
+      apply_override(document, line);
+    } catch (const Error&) {
+      if (document != before) std::abort();
+    }
+  }
+  return 0;
+}
