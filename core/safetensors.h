@@ -87,6 +87,7 @@ class SafetensorsFile {
 
   const std::vector<Entry>& entries() const { return header_.entries; }  // in the order of the header
   const StoredMetadata& metadata() const { return header_.metadata; }
+  const std::filesystem::path& path() const { return file_.path(); }
   bool contains(std::string_view name) const { return index_.contains(std::string(name)); }
   const Entry& entry(std::string_view name) const;  // an Error with the nearest name when there is none
 
