@@ -1,5 +1,7 @@
 #include "apps/checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
 #include <deque>
 
 #include "core/safetensors.h"
@@ -11,10 +13,19 @@ namespace {
 constexpr const char* momentum_prefix = "momentum.";
 constexpr const char* average_prefix = "average.";
 
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+void read(const SafetensorsFile& file, const std::string& name, const Shape& shape, std::span<float> values) {
+  file.read(name, StoredType::f32, shape.extents(), std::as_writable_bytes(values));
+  NSGD_CHECK(all_finite(values), "{}: tensor \"{}\" holds values that are not finite", file.path().string(), name);
+}
+
 void load(Context& context, const SafetensorsFile& file, const std::string& name, const Parameter& parameter,
           const Tensor& destination) {
   std::vector<float> exported(static_cast<size_t>(parameter.shape.elements())), internal(exported.size());
-  file.read(name, StoredType::f32, parameter.exported_shape().extents(), std::as_writable_bytes(std::span(exported)));
+  read(file, name, parameter.exported_shape(), exported);
   from_exported_layout(parameter, exported.data(), internal.data());
   copy_from_host<float>(context, internal, destination);
 }
@@ -22,7 +33,7 @@ void load(Context& context, const SafetensorsFile& file, const std::string& name
 void load(Context& context, const SafetensorsFile& file, const std::string& name, const Shape& shape,
           const Tensor& destination) {
   std::vector<float> values(static_cast<size_t>(shape.elements()));
-  file.read(name, StoredType::f32, shape.extents(), std::as_writable_bytes(std::span(values)));
+  read(file, name, shape, values);
   copy_from_host<float>(context, values, destination);
 }
 
@@ -52,14 +63,18 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
                      const Json& state) {
   std::deque<std::vector<float>> exported;  // a deque: what it holds does not move
   std::vector<StoredTensor> tensors;
+  const auto store = [&](std::string name, const Shape& shape) {
+    if (!all_finite(exported.back())) throw NonfiniteTensor(fmt::format("tensor '{}'", name));
+    tensors.push_back(stored_tensor<float>(std::move(name), shape.extents(), exported.back()));
+  };
   const auto add = [&](std::string name, const Parameter& parameter, const Tensor& tensor) {
     exported.emplace_back(static_cast<size_t>(tensor.elements()));
     to_exported_layout(parameter, to_host<float>(model.context(), tensor).data(), exported.back().data());
-    tensors.push_back(stored_tensor<float>(std::move(name), parameter.exported_shape().extents(), exported.back()));
+    store(std::move(name), parameter.exported_shape());
   };
   const auto add_buffer = [&](std::string name, const Tensor& tensor) {
     exported.push_back(to_host<float>(model.context(), tensor));
-    tensors.push_back(stored_tensor<float>(std::move(name), tensor.shape().extents(), exported.back()));
+    store(std::move(name), tensor.shape());
   };
   for (const Parameter* parameter : model.parameters()) add(parameter->name, *parameter, parameter->value);
   for (const Buffer* buffer : model.buffers()) add_buffer(buffer->name, buffer->value);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "apps/progress.h"
+#include "apps/record.h"
 #include "apps/run_folder.h"
 #include "core/file.h"
 #include "core/text_table.h"
@@ -68,23 +69,45 @@ std::string divergence_text(const std::vector<Json>& diverged) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
+// What `check` says of a file that a run has left behind, with the file's name.
+template <class Check>
+void check_file(const SuiteRun& run, const char* file, const Json& document, Check&& check) {
+  try {
+    const Record record(document);
+    check(record);
+    record.equals("regime", run.regime.name);
+    record.equals("seed", run.seed);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", (run.folder / file).string(), error.what()));
+  }
+}
+
+void check_summary(const SuiteRun& run, const Json& summary) {
+  check_file(run, summary_file, summary, [&](const Record& record) {
+    const std::string accuracy = run.regime.data.evaluated_set() + "_accuracy";
+    for (const std::string& key : {accuracy, "best_" + accuracy, std::string("train_accuracy")})
+      record.number(key, 0, 1);
+    record.number("train_loss");
+    record.number("seconds", 0);
+  });
+}
+
+void check_divergence(const SuiteRun& run, const Json& divergence) {
+  check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
+}
+
 }  // namespace
 
-RegimeResults read_results(const Regime& regime, const std::vector<std::filesystem::path>& folders) {
-  const auto has = [](const Json& record, const std::filesystem::path& path, const std::vector<std::string>& keys) {
-    for (const std::string& key : keys)
-      NSGD_CHECK(record.contains(key) && record.at(key).is_number(), "{}: has no number under \"{}\"", path.string(),
-                 key);
-  };
-  const std::string accuracy = regime.data.evaluated_set() + "_accuracy";
-  RegimeResults results;
-  for (const auto& folder : folders) {
-    if (auto summary = run_summary(folder)) {
-      has(*summary, folder / "summary.json", {accuracy, "best_" + accuracy, "train_loss", "train_accuracy", "seconds"});
-      results.finished.push_back(std::move(*summary));
-    } else if (auto divergence = run_divergence(folder)) {
-      has(*divergence, folder / "diverged.json", {"seed", "step"});
-      results.diverged.push_back(std::move(*divergence));
+std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs) {
+  std::vector<RegimeResults> results(experiment.regimes.size());
+  for (const SuiteRun& run : runs) {
+    RegimeResults& of_regime = results.at(static_cast<size_t>(&run.regime - experiment.regimes.data()));
+    if (auto summary = run_summary(run.folder)) {
+      check_summary(run, *summary);
+      of_regime.finished.push_back(std::move(*summary));
+    } else if (auto divergence = run_divergence(run.folder)) {
+      check_divergence(run, *divergence);
+      of_regime.diverged.push_back(std::move(*divergence));
     }
   }
   return results;
@@ -137,11 +160,11 @@ std::string write_result_table(const Experiment& experiment, const std::vector<R
   }
 
   const std::string title = title_of(experiment, finished, diverged), text = title + "\n" + table.text();
-  write_file_atomically(folder / "table.txt", text);
-  write_file_atomically(folder / "table.md", title + "\n\n" + table.markdown());
+  write_file_atomically(folder / table_text_file, text);
+  write_file_atomically(folder / table_markdown_file, title + "\n\n" + table.markdown());
   const Json document{
       {"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
-  write_file_atomically(folder / "table.json", document.dump(2) + "\n");
+  write_file_atomically(folder / table_json_file, document.dump(2) + "\n");
   return text;
 }
 

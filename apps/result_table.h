@@ -10,12 +10,22 @@
 
 namespace noisysgd {
 
-struct RegimeResults {
-  std::vector<Json> finished, diverged;  // summary.json and diverged.json of the runs that have one
+// One of a suite's runs, and where it is or will be.
+struct SuiteRun {
+  const Regime& regime;
+  uint64_t seed;
+  std::filesystem::path folder;
 };
 
-// folders: of the runs of this regime. Throws Error naming a file that lacks what the table shows.
-RegimeResults read_results(const Regime& regime, const std::vector<std::filesystem::path>& folders);
+struct RegimeResults {
+  std::vector<Json> finished, diverged;  // summary.json and diverged.json of the runs that have one
+
+  bool operator==(const RegimeResults&) const = default;
+};
+
+// Of each of the experiment's regimes. Throws Error naming a file that is of another run, or lacks what the table
+// shows.
+std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs);
 
 // results[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
 // table.json into the folder and returns the text.

@@ -2,10 +2,29 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
+
+#include "apps/record.h"
 #include "core/file.h"
+#include "core/tensorboard.h"
 
 namespace noisysgd {
 namespace {
+
+namespace fs = std::filesystem;
+
+bool is_of_run(const std::string& name) {
+  constexpr std::array<std::string_view, 5> names{config_file, summary_file, divergence_file, checkpoint_file,
+                                                  metrics_file};
+  return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name);
+}
+
+bool is_of_suite(const std::string& name) {
+  constexpr std::array<std::string_view, 4> names{experiment_file, table_text_file, table_markdown_file,
+                                                  table_json_file};
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 // A configuration from a file as this version of the program would have written it: keys that are newer than the file
 // take their defaults. One that can no longer be read stays as it is.
@@ -17,39 +36,71 @@ Json with_newer_keys(const Json& config, const Extensions& extensions) {
   }
 }
 
-std::optional<Json> read_if_there(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return {};
-  return parse_json(read_file(path), path.string());
+std::optional<Json> read_if_there(const fs::path& path) {
+  const std::optional<std::string> text = read_plain_file(path);
+  return text ? std::optional<Json>(parse_json(*text, path.string())) : std::nullopt;
 }
 
 }  // namespace
+
+void check_ours(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  NSGD_CHECK(error != std::errc::not_a_directory && (!fs::exists(status) || fs::is_directory(status)),
+             "{}: cannot be made: a file is in the way", folder.string());
+  if (!fs::exists(status)) return;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const fs::file_status file = fs::symlink_status(entry->path(), error);
+    if (is_temporary(name) || file.type() == fs::file_type::not_found) continue;  // another program is at work
+    NSGD_CHECK(!(is_of_run(name) || is_of_suite(name)) || fs::is_regular_file(file),
+               "{}: is a link, or no file at all; a run writes into files of its own only", entry->path().string());
+    // The first file of a run is its config.json, that of a suite its experiment.json.
+    const bool holds_suite = fs::exists(folder / experiment_file);
+    NSGD_CHECK(fs::exists(folder / config_file) || (holds_suite && !is_of_run(name)),
+               "{}: holds {}, but no {} says that it is of this program; use another --output", folder.string(), name,
+               holds_suite ? config_file : experiment_file);
+  }
+  NSGD_CHECK(!error, "{}: cannot be read: {}", folder.string(), error.message());
+}
 
 Json run_identity(const Regime& regime, uint64_t seed) {
   return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
 }
 
-void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
-                    const Extensions& extensions) {
-  const std::filesystem::path path = folder / config_file;
-  const Json stored = parse_json(read_file(path), path.string()), here = run_identity(regime, seed);
-  const std::vector<std::string> differences = understood(path, stored, [&](const Json& there) {
-    auto found = config_differences(with_newer_keys(there.at("config"), extensions), regime.effective);
-    for (const char* key : {"regime", "seed"})
-      if (there.at(key) != here.at(key))
-        found.push_back(fmt::format("{}: {} there, {} here", key, there.at(key).dump(), here.at(key).dump()));
-    return found;
-  });
-  NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); use another --output", path.string(),
-             fmt::join(differences, "; "));
+std::optional<RunName> run_in(const fs::path& folder) {
+  const std::optional<Json> identity = read_if_there(folder / config_file);
+  if (!identity) return {};
+  try {
+    const Record record(*identity);
+    NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
+    NSGD_CHECK(record.at("config").is_object(), "\"config\" is no object");
+    return RunName{record.text("regime"), record.at("seed").get<uint64_t>()};
+  } catch (const Error& error) {
+    throw Error(
+        fmt::format("{}: is not as noisysgd-train writes it: {}", (folder / config_file).string(), error.what()));
+  }
 }
 
-std::optional<Json> run_summary(const std::filesystem::path& folder) { return read_if_there(folder / summary_file); }
-std::optional<Json> run_divergence(const std::filesystem::path& folder) {
-  return read_if_there(folder / divergence_file);
+void check_identity(const fs::path& folder, const Regime& regime, uint64_t seed, const Extensions& extensions,
+                    const fs::path& suite) {
+  const std::optional<RunName> there = run_in(folder);
+  if (!there) return;
+  const fs::path path = folder / config_file;
+  const Json stored = read_if_there(path).value();
+  auto differences = config_differences(with_newer_keys(stored.at("config"), extensions), regime.effective);
+  if (there->regime != regime.name)
+    differences.push_back(
+        fmt::format("regime: {} there, {} here", Json(there->regime).dump(), Json(regime.name).dump()));
+  if (there->seed != seed) differences.push_back(fmt::format("seed: {} there, {} here", there->seed, seed));
+  NSGD_CHECK(
+      differences.empty(), "{}: was written by another configuration ({}); {}use another --output", path.string(),
+      fmt::join(differences, "; "),
+      suite.empty() ? "" : fmt::format("continue it as it is by noisysgd-train {} --resume, or ", suite.string()));
 }
-bool holds_run(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / config_file) || is_finished(folder);
-}
-bool is_finished(const std::filesystem::path& folder) { return std::filesystem::exists(folder / summary_file); }
+
+std::optional<Json> run_summary(const fs::path& folder) { return read_if_there(folder / summary_file); }
+std::optional<Json> run_divergence(const fs::path& folder) { return read_if_there(folder / divergence_file); }
+bool is_finished(const fs::path& folder) { return fs::exists(folder / summary_file); }
 
 }  // namespace noisysgd

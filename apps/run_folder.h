@@ -5,40 +5,43 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "apps/experiment.h"
 
 namespace noisysgd {
 
 inline constexpr const char *config_file = "config.json", *summary_file = "summary.json",
-                            *divergence_file = "diverged.json";
+                            *divergence_file = "diverged.json", *checkpoint_file = "checkpoint.safetensors",
+                            *metrics_file = "metrics.jsonl";
+// Of a suite's folder: the document that it was made from, and its table.
+inline constexpr const char *experiment_file = "experiment.json", *table_text_file = "table.txt",
+                            *table_markdown_file = "table.md", *table_json_file = "table.json";
+
+// Throws Error if `folder` is of somebody else: if there is something in it, but neither a suite nor a run of this
+// program, or if one of their files is a link or anything else that is no plain file.
+void check_ours(const std::filesystem::path& folder);
 
 // What makes a run the run that it is: the content of config.json.
 Json run_identity(const Regime& regime, uint64_t seed);
 
-// Throws Error naming every difference if the run in `folder` was made by another effective configuration or seed. Keys
-// that are newer than the folder must have their defaults.
+// The regime and the seed of the run in `folder`, if there is one.
+struct RunName {
+  std::string regime;
+  uint64_t seed;
+
+  bool operator==(const RunName&) const = default;
+};
+std::optional<RunName> run_in(const std::filesystem::path& folder);
+
+// Throws Error naming every difference if there is a run in `folder` that was made by another effective configuration
+// or seed. Keys that are newer than the folder must have their defaults. suite: the folder to continue, for the
+// message.
 void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
-                    const Extensions& extensions);
+                    const Extensions& extensions, const std::filesystem::path& suite = {});
 
 // summary.json and diverged.json of a run folder, where it has them.
 std::optional<Json> run_summary(const std::filesystem::path& folder);
 std::optional<Json> run_divergence(const std::filesystem::path& folder);
-// True if `folder` holds a run, and if it holds the summary of a finished one.
-bool holds_run(const std::filesystem::path& folder);
-bool is_finished(const std::filesystem::path& folder);
-
-// What `read` makes of the document of a file. Throws Error naming a file that lacks what it should say.
-template <class Read>
-auto understood(const std::filesystem::path& path, const Json& document, Read&& read) {
-  try {
-    return read(document);
-  } catch (const Json::exception& error) {
-    const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key 'config' not found"
-    throw Error(
-        fmt::format("{}: is not as noisysgd-train writes it: {}", path.string(), text.substr(text.find(' ') + 1)));
-  }
-}
+bool is_finished(const std::filesystem::path& folder);  // there is a summary
 
 }  // namespace noisysgd

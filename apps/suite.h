@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "apps/result_table.h"
 #include "apps/selection.h"
 #include "apps/trainer.h"
 
@@ -17,21 +18,18 @@ struct SuiteRequest {
   Interrupts* interrupts = nullptr;
 };
 
-// Of the suite's folder: the document that it was made from.
-inline constexpr const char* experiment_file = "experiment.json";
-
-// OUTPUT itself for a single run, else OUTPUT/REGIME/seed-S.
-std::filesystem::path run_folder(const SuiteRequest& request, const Regime& regime, uint64_t seed);
+// OUTPUT/REGIME/seed-S each, but a run that is in OUTPUT itself stays there, and one that is alone begins there.
+std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesystem::path& folder);
 
 // What can be wrong with a run is found before the first begins and before anything is written: data, network, schedule
 // and noise of each regime are put together once, and what is in the folder is read. Throws Error that names the
-// regime, the folder of a run that was made by another configuration or that this experiment does not have, or a file
-// that the table could not be made from.
-void check_suite(Context& context, const SuiteRequest& request, DataCache& data);
-
-// Checks the suite and writes experiment.json; makes the selected runs that are not finished yet, then writes and
-// prints the table (apps/result_table.h). Returns `interrupted` as soon as a run was. Throws Divergence after the table
-// if the loss of one or more runs was not finite: the others are made all the same.
+// regime, the folder of a run that was made by another configuration or that this experiment does not have, a folder of
+// somebody else, or a file that the table could not be made from.
+//
+// Then writes experiment.json, makes the selected runs that are not finished yet, and writes and prints the table
+// (apps/result_table.h). Returns `interrupted` as soon as a run was. Runs that other programs are at work on are left
+// to them. Throws Error after the table if a run diverged or could not be continued, the others being made all the
+// same, or if all that is left to make is in the hands of other programs.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

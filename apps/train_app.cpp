@@ -6,6 +6,7 @@
 
 #include "apps/console.h"
 #include "apps/program.h"
+#include "apps/run_folder.h"
 #include "apps/suite.h"
 #include "core/file.h"
 #include "kernels/cuda/device.h"
@@ -22,6 +23,14 @@ struct Arguments {
   int threads = -1;
   bool resume = false, dry_run = false, quiet = false;
 };
+
+// A run's folder in place of a configuration: what it was made from, to be continued there.
+void name_folder(Arguments& arguments) {
+  const std::filesystem::path folder = arguments.config;
+  if (!std::filesystem::is_directory(folder)) return;
+  arguments.config = (folder / experiment_file).string();
+  if (arguments.output.empty()) arguments.output = folder.string();
+}
 
 // runs/NAME, or with a number behind it the first that is free; the last that is not, to resume.
 std::filesystem::path default_folder(const std::string& name, bool resume) {
@@ -81,8 +90,9 @@ void show_plan(Context& context, const SuiteRequest& suite) {
   }
 }
 
-int run(const Arguments& arguments, const Extensions& extensions) {
+int run(Arguments arguments, const Extensions& extensions) {
   Interrupts interrupts;  // before anything starts a thread
+  name_folder(arguments);
   const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
@@ -106,6 +116,8 @@ int run(const Arguments& arguments, const Extensions& extensions) {
               counted(static_cast<int64_t>(experiment.regimes.size()), "regime"),
               counted(static_cast<int64_t>(experiment.seeds.size()), "seed"), device.name(),
               counted(context.queue.threads(), "thread"), suite.folder.string());
+  if (progress != Progress::Mode::quiet && arguments.resume && !std::filesystem::exists(suite.folder / experiment_file))
+    print_out("{}: holds nothing to resume; begins anew\n", suite.folder.string());
   const RunOutcome outcome = train_all(context, suite);
   return outcome == RunOutcome::interrupted ? 128 + interrupts.received() : 0;
 }
@@ -133,7 +145,7 @@ Device parse_device(const std::string& text) {
 int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
-  app.add_option("CONFIG", arguments.config, "JSON configuration")->required();
+  app.add_option("CONFIG", arguments.config, "JSON configuration, or the folder of a run to resume")->required();
   app.add_option("--set", arguments.assignments,
                  "path=value: overrides one value of the configuration; may be repeated")
       ->take_all()

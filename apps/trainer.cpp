@@ -5,6 +5,7 @@
 
 #include "apps/checkpoint.h"
 #include "apps/run_folder.h"
+#include "apps/training_state.h"
 #include "apps/training_step.h"
 #include "core/file.h"
 #include "core/metrics_log.h"
@@ -20,63 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Sums of a metric over some steps.
-struct Meter {
-  double loss = 0;
-  int64_t correct = 0, samples = 0;
-
-  static Meter from(const kernels::LossSums& sums) { return {sums.loss, sums.correct, sums.samples}; }
-  kernels::LossSums sums() const { return {.loss = loss, .correct = correct, .samples = samples}; }
-  double mean_loss() const { return samples ? loss / static_cast<double>(samples) : 0; }
-  double accuracy() const { return samples ? static_cast<double>(correct) / static_cast<double>(samples) : 0; }
-  Json json() const { return {{"loss", loss}, {"correct", correct}, {"samples", samples}}; }
-  static Meter from(const Json& json) { return {json.at("loss"), json.at("correct"), json.at("samples")}; }
-};
-
-// All that a checkpoint must say beside the tensors.
-struct TrainingState {
-  int64_t step = 0;     // steps done
-  Meter epoch, window;  // since the start of the epoch, since the last log line
-  Meter last_epoch;     // the latest whole epoch
-  double test_loss = 0, test_accuracy = 0, best_accuracy = 0;
-  int64_t best_epoch = 0;
-  double seconds = 0;  // spent so far, over all sittings
-  uint64_t metrics_bytes = 0;
-  std::string events_file;
-  uint64_t events_bytes = 0;
-
-  Json json() const {
-    return {{"step", step},
-            {"epoch_sums", epoch.json()},
-            {"window_sums", window.json()},
-            {"last_epoch_sums", last_epoch.json()},
-            {"test_loss", test_loss},
-            {"test_accuracy", test_accuracy},
-            {"best_accuracy", best_accuracy},
-            {"best_epoch", best_epoch},
-            {"seconds", seconds},
-            {"metrics_bytes", metrics_bytes},
-            {"events_file", events_file},
-            {"events_bytes", events_bytes}};
-  }
-  static TrainingState from(const Json& json) {
-    TrainingState state;
-    state.step = json.at("step");
-    state.epoch = Meter::from(json.at("epoch_sums"));
-    state.window = Meter::from(json.at("window_sums"));
-    state.last_epoch = Meter::from(json.at("last_epoch_sums"));
-    state.test_loss = json.at("test_loss");
-    state.test_accuracy = json.at("test_accuracy");
-    state.best_accuracy = json.at("best_accuracy");
-    state.best_epoch = json.at("best_epoch");
-    state.seconds = json.at("seconds");
-    state.metrics_bytes = json.at("metrics_bytes");
-    state.events_file = json.at("events_file");
-    state.events_bytes = json.at("events_bytes");
-    return state;
-  }
-};
 
 bool is_logged(const Regime& regime, int64_t step) { return (step + 1) % regime.log_every_steps == 0; }
 
@@ -143,37 +87,65 @@ class Run {
 
  private:
   WeightAverage* average() { return average_ ? &*average_ : nullptr; }
-  std::filesystem::path checkpoint_path() const { return request_.folder / "checkpoint.safetensors"; }
+  std::filesystem::path checkpoint_path() const { return request_.folder / checkpoint_file; }
 
   void open_folder() {
-    make_folder(request_.folder);
-    lock_.emplace(request_.folder);
     if (std::filesystem::exists(checkpoint_path())) {
-      check_identity(request_.folder, regime_, request_.seed, request_.extensions);
-      state_ = understood(checkpoint_path(), load_checkpoint(checkpoint_path(), model_, average()),
-                          [](const Json& state) { return TrainingState::from(state); });
-      kernels::TrainingSums sums;
-      sums.epoch = state_.epoch.sums();
-      sums.window = state_.window.sums();
-      step_.sums().write(sums);
+      try {
+        resume();
+      } catch (const Error& error) {
+        throw UnusableRun(fmt::format("{}; without {} the run begins anew", error.what(), checkpoint_path().string()));
+      }
     } else {
-      model_.arena().initialise(request_.seed);
-      if (average_) average_->restart();
-      write_file_atomically(request_.folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
+      begin();
     }
     std::filesystem::remove(request_.folder / divergence_file);
-    metrics_.emplace(request_.folder / "metrics.jsonl", state_.metrics_bytes);
-    if (state_.events_file.empty()) {
-      remove_stale_events();
-      state_.events_file = new_events_path(request_.folder).filename().string();
+  }
+
+  void begin() {
+    model_.arena().initialise(request_.seed);
+    if (average_) average_->restart();
+    const std::filesystem::path& folder = request_.folder;
+    if (!run_in(folder))
+      write_file_atomically(folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
+    metrics_.emplace(folder / metrics_file);
+    // Of a run that was killed before its first checkpoint.
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (is_events_name(entry.path().filename().string())) std::filesystem::remove(entry.path());
+    state_.events_file = new_events_path(folder).filename().string();
+    events_.emplace(folder / state_.events_file);
+  }
+
+  void resume() {
+    const Json state = load_checkpoint(checkpoint_path(), model_, average());
+    try {
+      state_ = TrainingState::from(state, limits());
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", checkpoint_path().string(), error.what()));
     }
+    kernels::TrainingSums sums;
+    sums.epoch = state_.epoch.sums();
+    sums.window = state_.window.sums();
+    step_.sums().write(sums);
+    metrics_.emplace(request_.folder / metrics_file, state_.metrics_bytes);
     events_.emplace(request_.folder / state_.events_file, state_.events_bytes);
   }
 
-  // Of a run that was killed before its first checkpoint.
-  void remove_stale_events() const {
-    for (const auto& entry : std::filesystem::directory_iterator(request_.folder))
-      if (entry.path().filename().string().starts_with("events.out.tfevents.")) std::filesystem::remove(entry.path());
+  StateLimits limits() const {
+    const auto samples_between = [this](int64_t begin, int64_t end) {
+      int64_t samples = 0;
+      for (int64_t step = begin; step < end; ++step)
+        samples += samples_of(schedule_.position(step), model_, train_.count());
+      return samples;
+    };
+    return {total_steps_, [this, samples_between](int64_t step) {
+              const BatchPosition at = schedule_.position(step);
+              const int64_t epoch = step - at.step_of_epoch;
+              const int64_t before = epoch == 0 ? 0 : epoch - 1 - schedule_.position(epoch - 1).step_of_epoch;
+              return Counts{at.epoch, samples_between(epoch, step),
+                            samples_between(step / regime_.log_every_steps * regime_.log_every_steps, step),
+                            samples_between(before, epoch)};
+            }};
   }
 
   double learning_rate_of(int64_t step) const {
@@ -220,17 +192,25 @@ class Run {
 
   [[noreturn]] void stop_at_nonfinite_loss(const kernels::TrainingSums& sums) {
     check(sums.halted_sums);
-    const int64_t step = sums.halted_step;
+    const int64_t step = sums.halted_step, epoch = schedule_.position(step).epoch + 1;
     const std::string layer = step_.first_nonfinite_layer(plan_of(step), sums.halted_sums);
-    const int64_t epoch = schedule_.position(step).epoch + 1;
-    const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step + 1},
-                      {"epoch", epoch},         {"layer", layer},        {"version", NSGD_VERSION}};
+    diverge(step + 1, epoch, layer,
+            fmt::format("the loss is not finite at step {} (epoch {}), first in {}", step + 1, epoch,
+                        layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
+  }
+
+  // Of what is evaluated or saved after a step.
+  [[noreturn]] void stop_after_step(const std::string& what) {
+    const int64_t epoch = schedule_.position(state_.step - 1).epoch + 1;
+    diverge(state_.step, epoch, "", fmt::format("{} is not finite after step {} (epoch {})", what, state_.step, epoch));
+  }
+
+  [[noreturn]] void diverge(int64_t step, int64_t epoch, const std::string& layer, const std::string& reason) {
+    const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step},           {"epoch", epoch},
+                      {"layer", layer},         {"reason", reason},      {"version", NSGD_VERSION}};
     write_file_atomically(request_.folder / divergence_file, record.dump(2) + "\n");
     throw Divergence(
-        fmt::format("{}: the loss is not finite at step {} (epoch {}), first in {}; a smaller learning rate or a "
-                    "longer warm-up may help",
-                    request_.folder.string(), step + 1, epoch,
-                    layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
+        fmt::format("{}: {}; a smaller learning rate or a longer warm-up may help", request_.folder.string(), reason));
   }
 
   // The copies of a log line are issued behind its step and looked at when they are there, or are needed: the device
@@ -310,6 +290,7 @@ class Run {
       });
     const kernels::LossSums test = sums.read();
     check(test);
+    if (test.nonfinite) stop_after_step(fmt::format("the {} loss", evaluated_set_));
     return Meter::from(test);
   }
 
@@ -365,7 +346,13 @@ class Run {
     events_->sync();
     state_.metrics_bytes = metrics_->size();
     state_.events_bytes = events_->size();
-    save_checkpoint(checkpoint_path(), model_, average(), state_.json());
+    const Json state = state_.json();
+    TrainingState::from(state, limits());  // what is written can be read
+    try {
+      save_checkpoint(checkpoint_path(), model_, average(), state);
+    } catch (const NonfiniteTensor& error) {
+      stop_after_step(error.what());
+    }
   }
 
   void write_summary() {
@@ -409,7 +396,6 @@ class Run {
   const int64_t total_steps_, noisy_steps_;
   const std::string evaluated_set_;  // "test" or "holdout"
   Progress progress_;
-  std::optional<FolderLock> lock_;
   TrainingState state_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardLog> events_;
@@ -467,6 +453,11 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
 }
 
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request) {
+  make_folder(request.folder);
+  const FolderLock lock(request.folder);
+  check_ours(request.folder);
+  check_identity(request.folder, request.regime, request.seed, request.extensions);
+  if (is_finished(request.folder)) return RunOutcome::finished;
   return Run(context, data, request).run();
 }
 

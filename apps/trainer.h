@@ -25,16 +25,23 @@ struct RunRequest {
 
 enum class RunOutcome { finished, interrupted };
 
-// The loss was not finite: the message names step and layer.
+// A loss, of training or of an evaluation, or a value of the checkpoint was not finite: the message names step and
+// place.
 class Divergence : public Error {
  public:
   using Error::Error;
 };
 
+// The checkpoint or a log of the run cannot be continued: the message names the file.
+class UnusableRun : public Error {
+ public:
+  using Error::Error;
+};
+
 // Trains to the end, or to the end of a step after a signal (a checkpoint is then on disk). A folder with a
-// checkpoint is continued; it must have been made by the same effective configuration and seed. Throws Divergence if
-// the loss is not finite: the last good checkpoint stays, and diverged.json says what happened until the run is tried
-// again.
+// checkpoint is continued, a finished run left as it is; both must have been made by the same effective configuration
+// and seed. Throws Divergence: the last good checkpoint stays, and diverged.json says what happened until the run is
+// tried again. Throws FolderInUse, UnusableRun, and Error for a folder that is not a run's.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
 // Network, loss and checks of a regime against its data: what train, describe and inspect have in common.

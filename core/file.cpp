@@ -6,11 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
-
-#include "kernels/check.h"
 
 namespace noisysgd {
 namespace {
@@ -68,7 +67,64 @@ std::filesystem::path resolve_target(const std::filesystem::path& path) {
   return target;
 }
 
+// NAME.noisysgd-XXXXXX.tmp
+constexpr std::string_view temporary_mark = ".noisysgd-", temporary_end = ".tmp";
+constexpr std::size_t random_characters = 6;
+
+// NAME of such a file name; empty for another.
+std::string_view name_of_temporary(std::string_view name) {
+  constexpr std::size_t added = temporary_mark.size() + random_characters + temporary_end.size();
+  if (name.size() <= added || !name.ends_with(temporary_end)) return {};
+  const std::size_t end = name.size() - added;
+  return name.substr(end).starts_with(temporary_mark) ? name.substr(0, end) : std::string_view();
+}
+
+std::string random_word() {
+  constexpr std::string_view characters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  std::array<unsigned char, random_characters> bytes{};
+  if (::getentropy(bytes.data(), bytes.size()) != 0) throw Error("no random numbers from the system: " + reason(errno));
+  std::string word;
+  for (const unsigned char byte : bytes) word += characters[byte % characters.size()];
+  return word;
+}
+
+bool locked(int file) { return ::flock(file, LOCK_EX | LOCK_NB) == 0; }
+
+// The temporaries of `target` that no process holds: their writers were killed.
+void remove_leftovers(const std::filesystem::path& target) {
+  const std::string name = target.filename().string();
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder_of(target), error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::filesystem::path& path = entry->path();
+    if (name_of_temporary(path.filename().string()) != name) continue;
+    const FileDescriptor file(open_retrying(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK));
+    if (file.is_open() && locked(file.get())) ::unlink(path.c_str());
+  }
+}
+
+std::string read_all(int file, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(file, &status) != 0) fail_to("read", path, errno);
+  std::string bytes;
+  std::size_t filled = 0;
+  // One byte more than the size: the read that would fill it finds the end instead. Pipes, of size 0, grow by doubling.
+  bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
+  while (true) {
+    if (filled == bytes.size()) bytes.resize(std::max<std::size_t>(2 * bytes.size(), 4096));
+    const ssize_t got = ::read(file, bytes.data() + filled, std::min(bytes.size() - filled, largest_transfer));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_to("read", path, errno);
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
 }  // namespace
+
+bool is_temporary(const std::filesystem::path& path) { return !name_of_temporary(path.filename().string()).empty(); }
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
 
@@ -88,10 +144,25 @@ int FileDescriptor::close() {
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), target_(resolve_target(path)) {
-  const std::filesystem::path temporary = target_.string() + ".tmp";
-  file_ = FileDescriptor(open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0666));
-  if (!file_.is_open()) fail(errno);
-  temporary_ = temporary;
+  remove_leftovers(target_);
+  open_temporary();
+}
+
+void AtomicFile::open_temporary() {
+  while (true) {
+    std::filesystem::path temporary =
+        fmt::format("{}{}{}{}", target_.string(), temporary_mark, random_word(), temporary_end);
+    file_ = FileDescriptor(open_retrying(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
+    if (!file_.is_open() && errno == EEXIST) continue;
+    if (!file_.is_open()) fail(errno);
+    temporary_ = std::move(temporary);
+    // Another writer may take it for a leftover until it is locked: then it is gone, and another one is made. A file
+    // system without locks has no such writer.
+    const bool kept = locked(file_.get()) || errno != EWOULDBLOCK;
+    struct stat status {};
+    if (!kept || ::fstat(file_.get(), &status) != 0 || status.st_nlink == 0) continue;
+    return;
+  }
 }
 
 AtomicFile::~AtomicFile() {
@@ -106,7 +177,9 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 
 void AtomicFile::commit() {
   if (::fsync(file_.get()) != 0) fail(errno);
-  if (file_.close() != 0) fail(errno);
+  // The same open file once more: its lock holds until the name is given.
+  FileDescriptor lock(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!lock.is_open() || file_.close() != 0) fail(errno);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
   temporary_.clear();
   if (const int error = sync_folder(folder_of(target_))) fail(error);
@@ -121,23 +194,19 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 std::string read_file(const std::filesystem::path& path) {
   const FileDescriptor file(open_retrying(path, O_RDONLY));
   if (!file.is_open()) fail_to("read", path, errno);
+  return read_all(file.get(), path);
+}
+
+std::optional<std::string> read_plain_file(const std::filesystem::path& path) {
+  // O_NONBLOCK: a pipe must not wait for its writer.
+  const FileDescriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  if (!file.is_open() && (errno == ENOENT || errno == ENOTDIR)) return {};
+  if (!file.is_open() && errno == ELOOP) throw Error(fmt::format("cannot read {}: a symbolic link", path.string()));
+  if (!file.is_open()) fail_to("read", path, errno);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail_to("read", path, errno);
-
-  std::string bytes;
-  std::size_t filled = 0;
-  // One byte more than the size: the read that would fill it finds the end instead. Pipes, of size 0, grow by doubling.
-  bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
-  while (true) {
-    if (filled == bytes.size()) bytes.resize(std::max<std::size_t>(2 * bytes.size(), 4096));
-    const ssize_t got = ::read(file.get(), bytes.data() + filled, std::min(bytes.size() - filled, largest_transfer));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_to("read", path, errno);
-    if (got == 0) break;
-    filled += static_cast<std::size_t>(got);
-  }
-  bytes.resize(filled);
-  return bytes;
+  NSGD_CHECK(S_ISREG(status.st_mode), "cannot read {}: not a regular file", path.string());
+  return read_all(file.get(), path);
 }
 
 void make_folder(const std::filesystem::path& folder) {
@@ -148,12 +217,15 @@ void make_folder(const std::filesystem::path& folder) {
 
 FolderLock::FolderLock(const std::filesystem::path& folder) : file_(open_retrying(folder, O_RDONLY | O_DIRECTORY)) {
   if (!file_.is_open()) fail_to("open", folder, errno);
-  NSGD_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
-             "{}: another program is at work in this folder", folder.string());
+  if (!locked(file_.get()) && errno == EWOULDBLOCK)
+    throw FolderInUse(fmt::format("{}: another program is at work in this folder", folder.string()));
 }
 
 AppendFile::AppendFile(const std::filesystem::path& path, std::uint64_t keep)
-    : path_(path), file_(open_retrying(path, O_WRONLY | O_CREAT | O_APPEND, 0666)), size_(keep) {
+    : path_(path),
+      file_(open_retrying(path, O_WRONLY | (keep == 0 ? O_CREAT : 0) | O_APPEND | O_NOFOLLOW, 0666)),
+      size_(keep) {
+  if (!file_.is_open() && errno == ELOOP) throw Error(fmt::format("cannot write {}: a symbolic link", path.string()));
   if (!file_.is_open()) fail_to("write", path, errno);
   struct stat status {};
   if (::fstat(file_.get(), &status) != 0) fail_to("write", path, errno);
@@ -177,7 +249,7 @@ void AppendFile::sync() {
 }
 
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
-    : path_(path), file_(open_retrying(path, O_RDONLY)), size_(0) {
+    : path_(path), file_(open_retrying(path, O_RDONLY | O_NONBLOCK)), size_(0) {
   if (!file_.is_open()) fail_to("read", path, errno);
   struct stat status {};
   if (::fstat(file_.get(), &status) != 0) fail_to("read", path, errno);

@@ -1,13 +1,16 @@
 // Files that are written whole or not at all, files that only grow, and reading a whole file.
-// Every failure is an Error naming the path and the system's reason. One writer per path at a time.
+// Every failure is an Error naming the path and the system's reason.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "kernels/check.h"
 
 namespace noisysgd {
 
@@ -27,10 +30,10 @@ class FileDescriptor {
   int value_;
 };
 
-// A file that appears under its name only when complete: NAME.tmp in the same folder, fsync, rename, fsync of the
-// folder. Until commit() the previous file is untouched; without it the temporary disappears with this object. A
-// temporary that a killed process left behind is overwritten by the next writer. A symbolic link is followed, never
-// replaced.
+// A file that appears under its name only when complete: a temporary of its own in the same folder, fsync, rename,
+// fsync of the folder. Until commit() the previous file is untouched; without it the temporary disappears with this
+// object. Several writers of a path do not meet: the last to commit wins. What killed writers left behind is removed by
+// the next one. A symbolic link under the name is followed, never replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -44,21 +47,32 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail(int error) const;
+  void open_temporary();
 
   std::filesystem::path path_;       // as the caller names it: for messages
   std::filesystem::path target_;     // links resolved
   std::filesystem::path temporary_;  // empty once renamed
-  FileDescriptor file_;
+  FileDescriptor file_;              // locked: other writers see that the temporary is in use
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
-std::string read_file(const std::filesystem::path& path);
+// True for the name of a temporary of any AtomicFile.
+bool is_temporary(const std::filesystem::path& path);
+
+std::string read_file(const std::filesystem::path& path);  // of a pipe or device, too
+// Nothing if there is no such file. Whatever else is under the name, a symbolic link too, is an Error.
+std::optional<std::string> read_plain_file(const std::filesystem::path& path);
 
 // With those above it. Throws Error that names the folder.
 void make_folder(const std::filesystem::path& folder);
 
-// Keeps other processes that ask for it out of a folder until it, or its process, ends. Writes nothing; a file system
-// that cannot lock lets everybody in.
+class FolderInUse : public Error {
+ public:
+  using Error::Error;
+};
+
+// Keeps other processes that ask for it out of a folder until it, or its process, ends: they get FolderInUse. Writes
+// nothing; a file system that cannot lock lets everybody in.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);
@@ -67,7 +81,8 @@ class FolderLock {
   FileDescriptor file_;
 };
 
-// A log that only grows: opened with its first `keep` bytes (the rest is cut off), each append() whole or undone.
+// A log that only grows: opened with its first `keep` bytes (the rest is cut off), each append() whole or undone. A
+// symbolic link is refused.
 class AppendFile {
  public:
   explicit AppendFile(const std::filesystem::path& path, std::uint64_t keep = 0);

@@ -73,12 +73,12 @@ const Json& member(const Json& description, const char* key) {
   return *found;
 }
 
-SafetensorsFile::Entry parse_entry(const std::string& name, const Json& description) {
+SafetensorsHeader::Entry parse_entry(const std::string& name, const Json& description) {
   NSGD_CHECK(description.is_object(), "is described by {}, not by an object", description.type_name());
   for (const auto& [key, value] : description.items()) {
     NSGD_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", "unknown key \"{}\"", key);
   }
-  SafetensorsFile::Entry entry{.name = name, .type = StoredType::u8, .shape = {}, .begin = 0, .bytes = 0};
+  SafetensorsHeader::Entry entry{.name = name, .type = StoredType::u8, .shape = {}, .begin = 0, .bytes = 0};
 
   const Json& dtype = member(description, "dtype");
   const auto type = std::find_if(all_types.begin(), all_types.end(), [&](StoredType t) { return dtype == name_of(t); });
@@ -115,8 +115,8 @@ StoredMetadata parse_metadata(const Json& json) {
 }
 
 // The tensors must tile the data: no gap, no overlap, nothing left over.
-void check_tiling(const std::vector<SafetensorsFile::Entry>& entries, std::uint64_t data_bytes) {
-  std::vector<const SafetensorsFile::Entry*> by_place;
+void check_tiling(const std::vector<SafetensorsHeader::Entry>& entries, std::uint64_t data_bytes) {
+  std::vector<const SafetensorsHeader::Entry*> by_place;
   by_place.reserve(entries.size());
   for (const auto& entry : entries) by_place.push_back(&entry);
   std::sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) {
@@ -179,45 +179,60 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Stored
   file.commit();
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
-  std::string place;  // within the file, for messages
-  try {
-    NSGD_CHECK(file_.size() >= length_bytes, "{} bytes are too few for a safetensors file", file_.size());
-    std::uint64_t header_bytes = 0;
-    file_.read(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
-    const std::uint64_t remaining = file_.size() - length_bytes;
-    NSGD_CHECK(
-        header_bytes <= std::min(remaining, largest_header),
-        "the header is said to have {} bytes, of which {} are there and {} allowed: truncated, or no safetensors file",
-        header_bytes, remaining, largest_header);
-    std::string text(static_cast<std::size_t>(header_bytes), '\0');
-    file_.read(length_bytes, std::as_writable_bytes(std::span(text)));
-    NSGD_CHECK(text.starts_with('{'), "the header does not begin with '{{'");
-    const Json header = parse_json(text, "header");
-    data_begin_ = length_bytes + header_bytes;
+SafetensorsHeader read_safetensors_header(std::uint64_t file_bytes,
+                                          const std::function<void(std::uint64_t, std::span<std::byte>)>& read) {
+  NSGD_CHECK(file_bytes >= length_bytes, "{} bytes are too few for a safetensors file", file_bytes);
+  std::uint64_t header_bytes = 0;
+  read(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  const std::uint64_t remaining = file_bytes - length_bytes;
+  NSGD_CHECK(
+      header_bytes <= std::min(remaining, largest_header),
+      "the header is said to have {} bytes, of which {} are there and {} allowed: truncated, or no safetensors file",
+      header_bytes, remaining, largest_header);
+  std::string text(static_cast<std::size_t>(header_bytes), '\0');
+  read(length_bytes, std::as_writable_bytes(std::span(text)));
+  NSGD_CHECK(text.starts_with('{'), "the header does not begin with '{{'");
+  const Json json = parse_json(text, "header");
 
-    for (const auto& [name, description] : header.items()) {
-      if (name == "__metadata__") {
-        place = "__metadata__ ";
-        metadata_ = parse_metadata(description);
-      } else {
-        place = fmt::format("tensor \"{}\": ", name);
-        index_.emplace(name, entries_.size());
-        entries_.push_back(parse_entry(name, description));
-      }
+  SafetensorsHeader header;
+  header.data_begin = length_bytes + header_bytes;
+  for (const auto& [name, description] : json.items()) {
+    const bool metadata = name == "__metadata__";
+    try {
+      if (metadata)
+        header.metadata = parse_metadata(description);
+      else
+        header.entries.push_back(parse_entry(name, description));
+    } catch (const Error& error) {
+      const std::string place = metadata ? "__metadata__ " : fmt::format("tensor \"{}\": ", name);
+      throw Error(place + error.what());
     }
-    place.clear();
-    check_tiling(entries_, file_.size() - data_begin_);
-  } catch (const Error& error) {
-    throw Error(fmt::format("cannot read {}: {}{}", path.string(), place, error.what()));
   }
+  check_tiling(header.entries, file_bytes - header.data_begin);
+  return header;
+}
+
+SafetensorsHeader read_safetensors_header(std::span<const std::byte> file) {
+  return read_safetensors_header(file.size(), [&](std::uint64_t offset, std::span<std::byte> destination) {
+    std::memcpy(destination.data(), file.data() + offset, destination.size());
+  });
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+  try {
+    header_ = read_safetensors_header(
+        file_.size(), [&](std::uint64_t offset, std::span<std::byte> destination) { file_.read(offset, destination); });
+  } catch (const Error& error) {
+    throw Error(fmt::format("cannot read {}: {}", path.string(), error.what()));
+  }
+  for (std::size_t i = 0; i < header_.entries.size(); ++i) index_.emplace(header_.entries[i].name, i);
 }
 
 const SafetensorsFile::Entry& SafetensorsFile::entry(std::string_view name) const {
   const auto found = index_.find(std::string(name));
-  if (found != index_.end()) return entries_[found->second];
+  if (found != index_.end()) return header_.entries[found->second];
   std::vector<std::string> names;
-  for (const Entry& entry : entries_) names.push_back(entry.name);
+  for (const Entry& entry : header_.entries) names.push_back(entry.name);
   const std::string nearest = nearest_name(name, names);
   throw Error(fmt::format("{} has no tensor \"{}\"{}", file_.path().string(), name,
                           nearest.empty() ? "" : fmt::format("; the nearest is \"{}\"", nearest)));
@@ -231,7 +246,7 @@ void SafetensorsFile::read(std::string_view name, StoredType type, const StoredS
              name_of(found.type), text_of(found.shape), name_of(type), text_of(shape));
   NSGD_CHECK(destination.size() == found.bytes, "{}: tensor \"{}\" has {} bytes, the destination {}",
              file_.path().string(), name, found.bytes, destination.size());
-  file_.read(data_begin_ + found.begin, destination);
+  file_.read(header_.data_begin + found.begin, destination);
 }
 
 }  // namespace noisysgd

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -57,9 +58,8 @@ StoredTensor stored_tensor(std::string name, StoredShape shape, std::span<const 
 void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
                        const StoredMetadata& metadata = {});
 
-// An open file whose header has been checked whole: sizes, offsets, types, names.
-class SafetensorsFile {
- public:
+// What a file says of its data, checked whole: sizes, offsets, types, names.
+struct SafetensorsHeader {
   struct Entry {
     std::string name;
     StoredType type;
@@ -68,10 +68,26 @@ class SafetensorsFile {
     std::uint64_t bytes;
   };
 
+  std::vector<Entry> entries;  // in the order of the file
+  StoredMetadata metadata;
+  std::uint64_t data_begin = 0;  // within the file
+};
+
+// Of a file of so many bytes, which `read` copies from any place; or of one in memory. Throws Error that names the
+// tensor and the values.
+SafetensorsHeader read_safetensors_header(std::uint64_t file_bytes,
+                                          const std::function<void(std::uint64_t, std::span<std::byte>)>& read);
+SafetensorsHeader read_safetensors_header(std::span<const std::byte> file);
+
+class SafetensorsFile {
+ public:
+  using Entry = SafetensorsHeader::Entry;
+
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::vector<Entry>& entries() const { return entries_; }  // in the order of the header
-  const StoredMetadata& metadata() const { return metadata_; }
+  const std::vector<Entry>& entries() const { return header_.entries; }  // in the order of the header
+  const StoredMetadata& metadata() const { return header_.metadata; }
+  const std::filesystem::path& path() const { return file_.path(); }
   bool contains(std::string_view name) const { return index_.contains(std::string(name)); }
   const Entry& entry(std::string_view name) const;  // an Error with the nearest name when there is none
 
@@ -88,10 +104,8 @@ class SafetensorsFile {
 
  private:
   RandomAccessFile file_;
-  std::uint64_t data_begin_ = 0;
-  std::vector<Entry> entries_;
+  SafetensorsHeader header_;
   std::unordered_map<std::string, std::size_t> index_;
-  StoredMetadata metadata_;
 };
 
 }  // namespace noisysgd

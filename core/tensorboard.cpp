@@ -17,6 +17,8 @@ namespace {
 constexpr int event_wall_time = 1, event_step = 2, event_file_version = 3, event_summary = 5;
 constexpr int summary_value = 1, value_tag = 1, value_simple_value = 2;
 
+constexpr std::string_view events_beginning = "events.out.tfevents.";
+
 // Protobuf's encodings of a field, the low three bits of its key.
 enum class Wire { varint = 0, fixed64 = 1, length_delimited = 2, fixed32 = 5 };
 
@@ -82,7 +84,11 @@ std::filesystem::path new_events_path(const std::filesystem::path& folder) {
   std::array<char, 256> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0 || host[0] == '\0') std::strcpy(host.data(), "localhost");
   return folder /
-         fmt::format("events.out.tfevents.{:010}.{}.{}", static_cast<std::int64_t>(now()), host.data(), ::getpid());
+         fmt::format("{}{:010}.{}.{}", events_beginning, static_cast<std::int64_t>(now()), host.data(), ::getpid());
+}
+
+bool is_events_name(std::string_view name) {
+  return name.starts_with(events_beginning) && name.find_first_of(std::string_view("/\0", 2)) == name.npos;
 }
 
 TensorBoardLog::TensorBoardLog(const std::filesystem::path& path, std::uint64_t keep) : file_(path, keep) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "core/file.h"
 
@@ -18,6 +19,8 @@ struct Scalar {
 
 // FOLDER/events.out.tfevents.SECONDS.HOST.PID: the name that TensorBoard looks for.
 std::filesystem::path new_events_path(const std::filesystem::path& folder);
+// True for the bare name of such a file.
+bool is_events_name(std::string_view name);
 
 class TensorBoardLog {
  public:

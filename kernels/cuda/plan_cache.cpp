@@ -50,7 +50,10 @@ void PlanCache::write(const std::string& problem, const PlanChoice& choice) cons
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   const std::filesystem::path path = folder_ / file_name(problem);
-  const std::filesystem::path temporary = path.string() + "." + std::to_string(getpid()) + ".tmp";
+  std::string temporary = path.string() + ".XXXXXX";
+  const int made = ::mkstemp(temporary.data());  // of this writer alone, and never through a link
+  if (made < 0) return;
+  ::close(made);
   std::ofstream file(temporary);
   file << "plan " << choice.position << " engine " << choice.engine << ' ' << (choice.bf16 ? "bf16" : "fp32") << '\n';
   file.close();

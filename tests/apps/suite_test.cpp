@@ -2,6 +2,8 @@
 #include "apps/suite.h"
 
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "apps/run_folder.h"
 #include "core/file.h"
@@ -169,14 +171,145 @@ TEST_CASE("a suite may gain runs in its folder, and none that the folder holds m
   // Seed 2 has no run yet, so nothing is lost without it.
   CHECK(train_selected(suite_of("seeds=[3, 1]"), folder.path(), {"regime=LB"}) == RunOutcome::finished);
   CHECK(is_finished(folder.path() / "LB/seed-3"));
+}
 
-  // The folder of a single run is the suite's own.
-  const TemporaryFolder single;
-  REQUIRE(train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1]"}), single.path(), {}) ==
-          RunOutcome::finished);
-  CHECK(error_of([&] {
-          train_selected(experiment_with({"budget=0.5", "regimes=[]", "seeds=[1, 2]"}), single.path(), {});
-        }).find("would no longer tell") != std::string::npos);
+TEST_CASE("a suite that began as one run gains seeds and regimes, and the run stays where it is") {
+  const TemporaryFolder folder;
+  const auto suite_of = [&](const char* seeds, const char* regimes) {
+    return experiment_with({"budget=0.5", seeds, regimes});
+  };
+  const char* const one = R"(regimes=[{"name": "A"}])";
+  REQUIRE(train_selected(suite_of("seeds=[2]", one), folder.path(), {}) == RunOutcome::finished);
+  REQUIRE(is_finished(folder.path()));
+  const std::string first = read_file(folder / "summary.json");
+  const auto table = [&] { return read_file(folder / "table.txt"); };
+
+  REQUIRE(train_selected(suite_of("seeds=[1, 2, 3]", one), folder.path(), {"seed=3"}) == RunOutcome::finished);
+  CHECK(is_finished(folder / "A/seed-3"));
+  CHECK(contains(table(), "2 of 3 runs finished"));
+  const Experiment both = suite_of("seeds=[1, 2]", R"(regimes=[{"name": "A"}, {"name": "B", "batch": {"size": 16}}])");
+  CHECK(
+      contains(error_of([&] { train_selected(both, folder.path(), {}); }), "A/seed-3: experiment.json and the table"));
+  std::filesystem::remove_all(folder / "A/seed-3");
+  REQUIRE(train_selected(both, folder.path(), {}) == RunOutcome::finished);
+  for (const char* run : {"A/seed-1", "B/seed-1", "B/seed-2"}) CHECK(is_finished(folder / run));
+  CHECK_FALSE(std::filesystem::exists(folder / "A/seed-2"));
+  CHECK_FALSE(contains(table(), "runs finished"));
+  CHECK(read_file(folder / "summary.json") == first);
+
+  // Without it nobody would know what the files in the folder itself are.
+  CHECK(contains(error_of([&] { train_selected(suite_of("seeds=[1]", one), folder.path(), {}); }),
+                 "experiment.json and the table would no longer tell"));
+  // One of several runs that is asked for alone stays where it is, too.
+  const TemporaryFolder several;
+  REQUIRE(train_selected(suite_of("seeds=[1, 2]", one), several.path(), {"seed=1"}) == RunOutcome::finished);
+  const std::string summary = read_file(several / "A/seed-1/summary.json");
+  REQUIRE(train_selected(suite_of("seeds=[1]", one), several.path(), {}) == RunOutcome::finished);
+  CHECK(read_file(several / "A/seed-1/summary.json") == summary);
+  CHECK_FALSE(is_finished(several.path()));
+}
+
+TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") {
+  const Experiment one = experiment_with({"budget=0.5", "seeds=[1]", R"(regimes=[{"name": "A"}])"});
+  const Experiment two = experiment_with({"budget=0.5", "seeds=[1, 2]", R"(regimes=[{"name": "A"}])"});
+  const auto refused = [](const Experiment& experiment, const TemporaryFolder& folder) {
+    std::map<std::filesystem::path, std::string> before, after;
+    const auto all = [&](auto& files) {
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
+        files[entry.path()] = entry.is_regular_file() ? read_file(entry.path()) : "";
+    };
+    all(before);
+    const std::string message = error_of([&] { train_selected(experiment, folder.path(), {}); });
+    all(after);
+    CHECK(before == after);
+    return message;
+  };
+  for (const Experiment* experiment : {&one, &two}) {
+    for (const char* name : {"notes.txt", "events.out.tfevents.1500000000.host", "table.txt", "metrics.jsonl"}) {
+      const TemporaryFolder folder;
+      write_file_atomically(folder / name, "precious");
+      CHECK(contains(refused(*experiment, folder), fmt::format("holds {}, but no experiment.json says", name)));
+    }
+    // A configuration of that name does not make its folder a run's.
+    const TemporaryFolder project;
+    write_file_atomically(project / "experiment.json", experiment->document.dump());
+    write_file_atomically(project / (experiment == &one ? "metrics.jsonl" : "A"), "precious");
+    CHECK(refused(*experiment, project) != "no error was thrown");
+    // What a killed program leaves of its first file is nobody's.
+    const TemporaryFolder killed;
+    write_file_atomically(killed / "experiment.json.noisysgd-a1b2c3.tmp", "{");
+    CHECK(train_selected(*experiment, killed.path(), {}) == RunOutcome::finished);
+    CHECK_FALSE(std::filesystem::exists(killed / "experiment.json.noisysgd-a1b2c3.tmp"));
+  }
+  const TemporaryFolder inner;
+  std::filesystem::create_directories(inner / "A/seed-2");
+  write_file_atomically(inner / "experiment.json", two.document.dump());
+  write_file_atomically(inner / "A/seed-2/notes.txt", "precious");
+  CHECK(contains(refused(two, inner), "seed-2: holds notes.txt"));
+
+  // Files of a run that lead elsewhere.
+  const TemporaryFolder outside, links;
+  write_file_atomically(outside / "victim", "precious");
+  REQUIRE(train_selected(two, links.path(), {"seed=1"}) == RunOutcome::finished);
+  for (const char* name : {"table.md", "A/seed-1/metrics.jsonl", "A/seed-1/events.out.tfevents.1.host.2"}) {
+    const bool there = std::filesystem::exists(links / name);
+    if (there) std::filesystem::rename(links / name, links / "kept");
+    std::filesystem::create_symlink(outside / "victim", links / name);
+    CHECK(contains(refused(two, links), fmt::format("{}: is a link", name)));
+    std::filesystem::remove(links / name);
+    if (there) std::filesystem::rename(links / "kept", links / name);
+  }
+  CHECK(read_file(outside / "victim") == "precious");
+}
+
+TEST_CASE("a run of a suite that cannot be continued is named, and the others are made all the same") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
+  REQUIRE(train_selected(experiment, folder.path(), {"regime=SB"}) == RunOutcome::finished);
+  std::filesystem::remove(folder / "SB/seed-1/summary.json");
+  write_file_atomically(folder / "SB/seed-1/checkpoint.safetensors", "damaged");
+  const std::string error = error_of([&] { train_selected(experiment, folder.path(), {}); });
+  CHECK(contains(error, "checkpoint.safetensors: 7 bytes are too few"));
+  CHECK(contains(error, "without"));
+  for (const char* run : {"LB/seed-1", "free/seed-1"}) CHECK(is_finished(folder / run));
+  CHECK(contains(read_file(folder / "table.txt"), "2 of 3 runs finished"));
+  std::filesystem::remove(folder / "SB/seed-1/checkpoint.safetensors");
+  CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+}
+
+TEST_CASE("a run that another program is at work on is left to it; only if there is nothing else is that an error") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
+  std::filesystem::create_directories(folder / "LB/seed-1");
+  write_file_atomically(folder / "experiment.json", experiment.document.dump());
+  std::optional<FolderLock> other(folder / "LB/seed-1");
+  CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  CHECK(contains(read_file(folder / "table.txt"), "2 of 3 runs finished"));
+  for (const std::vector<std::string>& only : {std::vector<std::string>{}, std::vector<std::string>{"regime=LB"}})
+    CHECK(error_of([&] { train_selected(experiment, folder.path(), only); }) ==
+          (folder / "LB/seed-1").string() + ": another program is at work in this folder");
+  other.reset();
+  CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  CHECK_FALSE(contains(read_file(folder / "table.txt"), "runs finished"));
+}
+
+TEST_CASE("an evaluation whose loss is not finite is a divergence, and can be tried again") {
+  const TemporaryFolder folder;
+  // One step an epoch: the weights that it ruins are seen by the evaluation first.
+  const std::string regime =
+      GENERATE(R"({"learning_rate": 1e38})", R"({"learning_rate": 1e38, "weight_average": 0.5})");
+  const Experiment experiment = experiment_with(
+      {"seeds=[1]", "batch.size=96", "epochs=1", "regimes[0].batch=null", "regimes[0].optimizer=" + regime});
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const std::string error = error_of([&] { train_selected(experiment, folder.path(), {}); });
+    CHECK(error == (folder / "SB/seed-1").string() +
+                       ": the test loss is not finite after step 1 (epoch 1); a smaller learning rate or a longer "
+                       "warm-up may help");
+    for (const char* run : {"LB/seed-1", "free/seed-1"}) CHECK(is_finished(folder / run));
+    CHECK_FALSE(is_finished(folder / "SB/seed-1"));
+    CHECK_FALSE(std::filesystem::exists(folder / "SB/seed-1/checkpoint.safetensors"));
+    CHECK(contains(read_file(folder / "table.txt"), "seed 1 at step 1"));
+  }
 }
 
 TEST_CASE("noise that no batch of the run lacks is refused") {
@@ -265,10 +398,20 @@ TEST_CASE("a file of a run folder that lacks something is named") {
     write_file_atomically(path, before);
     return message;
   };
-  CHECK(message_with("summary.json", "{\"x\": 1}")
-            .ends_with("LB/seed-1/summary.json: has no number under \"test_accuracy\""));
+  CHECK(message_with("summary.json", "{\"x\": 1}").ends_with("LB/seed-1/summary.json: \"test_accuracy\" is missing"));
+  const auto summary_with = [&](const char* key, const Json& value) {
+    Json summary = run_summary(folder / "LB/seed-1").value();
+    summary[key] = value;
+    return message_with("summary.json", summary.dump().c_str());
+  };
+  CHECK(summary_with("test_accuracy", 1.5).ends_with("\"test_accuracy\" is 1.5, expected a number from 0 to 1"));
+  CHECK(summary_with("train_loss", nullptr).ends_with("\"train_loss\" is null, expected a finite number"));
+  CHECK(summary_with("train_loss", "low").ends_with("\"train_loss\" is \"low\", expected a finite number"));
+  CHECK(summary_with("seconds", -1).ends_with("\"seconds\" is -1, expected a number from 0 on"));
+  CHECK(summary_with("seed", 2).ends_with("\"seed\" is 2, expected 1"));
+  CHECK(summary_with("regime", "SB").ends_with("\"regime\" is \"SB\", expected \"LB\""));
   CHECK(message_with("config.json", "{\"seed\": 1}")
-            .ends_with("LB/seed-1/config.json: is not as noisysgd-train writes it: key 'config' not found"));
+            .ends_with("LB/seed-1/config.json: is not as noisysgd-train writes it: \"config\" is missing"));
   CHECK(train_selected(experiment, folder.path(), only) == RunOutcome::finished);
 }
 

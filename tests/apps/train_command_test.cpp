@@ -69,6 +69,31 @@ TEST_CASE("the default folder is runs/NAME, and a second run takes the next free
   CHECK(fs::exists(place.path() / "runs/small-2/table.txt"));
 }
 
+TEST_CASE("a run's folder in place of a configuration continues it as it was made") {
+  const Workplace place;
+  REQUIRE(place.run({"--quiet", "--output", "out", "--set", "epochs=2", "--set", "seeds=[1, 2]", "--only", "seed=1"})
+              .status == 0);
+  check_one_line(place.run({"--quiet", "--output", "out", "--resume", "--set", "seeds=[1, 2]"}),
+                 {"$.epochs: 2 there, 3 here", "continue it as it is by noisysgd-train out --resume"});
+  check_one_line(Command(NSGD_TRAIN_PROGRAM, {"out"}, place.path()).wait(), {"out: holds a run already", "--resume"});
+  const CommandResult resumed = Command(NSGD_TRAIN_PROGRAM, {"out", "--resume"}, place.path()).wait();
+  INFO(resumed.error);
+  CHECK(resumed.status == 0);
+  CHECK_FALSE(contains(resumed.output, "begins anew"));
+  CHECK(fs::exists(place.path() / "out/seed-2/summary.json"));
+  CHECK(contains(read_file(place.path() / "out/table.txt"), "2 seeds\n"));
+}
+
+TEST_CASE("resuming where nothing is says that the run begins anew") {
+  const Workplace place;
+  const CommandResult result = place.run({"--resume", "--output", "absent"});
+  CHECK(result.status == 0);
+  CHECK(contains(result.output, "absent: holds nothing to resume; begins anew\n"));
+  CHECK(contains(place.run({"--resume"}).output, "runs/small: holds nothing to resume; begins anew\n"));
+  CHECK_FALSE(contains(place.run({"--resume"}).output, "begins anew"));
+  CHECK(place.run({"--resume", "--quiet", "--output", "quiet"}).output.empty());
+}
+
 TEST_CASE("bad calls end with status 1 and one line that names the thing and the place") {
   const Workplace place;
   const CommandResult unknown_keys = place.run({"--set", "batch.sise=4", "--set", "epoch=1"});
@@ -143,7 +168,7 @@ TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint 
   const auto checkpoint_bytes = fs::file_size(place.path() / "whole/checkpoint.safetensors");
   {
     // Room for the files of the start, not for a checkpoint.
-    const FileSizeLimit limit(checkpoint_bytes - 1);
+    const FileSizeLimit limit(checkpoint_bytes / 2);
     check_one_line(place.run({"--quiet", "--output", "full"}), {"checkpoint.safetensors"});
   }
   REQUIRE(place.run({"--quiet", "--resume", "--output", "full"}).status == 0);

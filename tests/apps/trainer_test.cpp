@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <csignal>
+#include <functional>
+#include <map>
 #include <thread>
 
 #include "apps/run_folder.h"
@@ -210,6 +212,100 @@ TEST_CASE("a loss that is not finite stops the run, names step and layer, and ke
   CHECK(error.find(fmt::format("step {} ", record.at("step").get<int64_t>())) != std::string::npos);
 }
 
+TEST_CASE("weights that are not finite are never saved, even where no loss shows them") {
+  const TemporaryFolder folder;
+  // The decay takes the first layer's bias to minus infinity, which relu makes 0: every loss is finite.
+  const Regime regime = regime_with(
+      {"epochs=1", "data.train_size=2", "data.augment={}", "batch={\"size\": 2}", R"(noise={"type": "none"})",
+       "schedule.type=constant", R"(optimizer={"learning_rate": 1e-30, "momentum": 0, "weight_decay": 3e30})",
+       R"(init=[{"parameters": ["linear1.bias"], "mean": 5e37}])",
+       R"(model={"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear", "out_features": 1},
+          {"type": "relu"}, {"type": "linear"}]})"});
+  const std::string error = error_of(regime, folder.path());
+  CHECK(error.find(": tensor 'linear1.bias' is not finite after step 1 (epoch 1)") != std::string::npos);
+  CHECK(run_divergence(folder.path()).value().at("step") == 1);
+  CHECK_FALSE(is_finished(folder.path()));
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "checkpoint.safetensors"));
+}
+
+TEST_CASE(
+    "a run that diverges after its first epoch keeps the checkpoint of it, and diverges again when it is resumed") {
+  const TemporaryFolder folder;
+  // The rate of the second epoch ruins the weights in its only step, so that the evaluation is the first to see it.
+  const Regime regime =
+      regime_with({"epochs=2", "data.train_size=96", R"(noise={"type": "none"})",
+                   R"(batch={"size": 96, "change": [{"epochs": 1, "size": 96, "learning_rate": 0.01}]})",
+                   "optimizer.learning_rate=1e38", "schedule.type=constant"});
+  const std::string expected = folder.path().string() + ": the test loss is not finite after step 2 (epoch 2)";
+  CHECK(error_of(regime, folder.path()).starts_with(expected));
+  const auto first = tensors_of(folder.path());
+  const auto metrics = metrics_of(folder.path());
+  CHECK(run_divergence(folder.path()).value().at("epoch") == 2);
+  CHECK(error_of(regime, folder.path()).starts_with(expected));
+  CHECK(tensors_of(folder.path()) == first);
+  CHECK(metrics_of(folder.path()) == metrics);
+}
+
+TEST_CASE("a checkpoint from somebody else is checked before anything is written") {
+  const TemporaryFolder folder, outside;
+  const Regime regime = regime_with({"epochs=2"});
+  REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
+  std::filesystem::remove(folder / "summary.json");
+  write_file_atomically(outside / "victim", "precious");
+  const auto path = folder / "checkpoint.safetensors";
+  const auto log = metrics_of(folder.path());
+  const std::string whole = read_file(path);
+
+  const auto message_with = [&](const std::function<void(Json&, std::map<std::string, std::vector<float>>&)>& change) {
+    write_file_atomically(path, whole);
+    std::map<std::string, std::vector<float>> values = tensors_of(folder.path());
+    std::vector<StoredTensor> tensors;
+    StoredMetadata metadata;
+    {
+      const SafetensorsFile file(path);
+      metadata = file.metadata();
+      Json state = parse_json(metadata.at("state"), "state");
+      change(state, values);
+      metadata["state"] = state.dump();
+      for (const auto& entry : file.entries())
+        tensors.push_back(stored_tensor<float>(entry.name, entry.shape, values.at(entry.name)));
+    }
+    write_safetensors(path, tensors, metadata);
+    CHECK_THROWS_AS(run(regime, folder.path()), UnusableRun);
+    CHECK(metrics_of(folder.path()) == log);
+    return error_of(regime, folder.path());
+  };
+  const auto state_with = [&](const char* key, const Json& value) {
+    return message_with([&](Json& state, auto&) { state[key] = value; });
+  };
+  for (const Json& step : {Json(-1), Json(3.7), Json(1e15), Json(uint64_t{1} << 40)})
+    CHECK(state_with("step", step)
+              .starts_with(
+                  fmt::format("{}: \"step\" is {}, expected a whole number from 0 to 14", path.string(), step.dump())));
+  CHECK(state_with("step", 3).find("epoch_sums: \"samples\" is 0, expected 288") != std::string::npos);
+  CHECK(state_with("test_loss", nullptr).find("\"test_loss\" is null, expected a finite number") != std::string::npos);
+  for (const std::string& name :
+       {"../" + outside.path().filename().string() + "/victim", (outside / "victim").string()})
+    CHECK(state_with("events_file", name).find("\"events_file\" is no name") != std::string::npos);
+  CHECK(state_with("metrics_bytes", 1 << 30).find("metrics.jsonl: it has ") != std::string::npos);
+  const char* absent = "events.out.tfevents.1.absent.1";
+  CHECK(state_with("events_file", absent).find("absent.1: No such file") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / absent));
+  for (const std::string name : {"linear1.weight", "momentum.conv1.weight", "bn1.running_var", "fisher.bn1.bias"}) {
+    INFO(name);
+    const std::string error = message_with([&](Json&, auto& values) {
+      if (values.contains(name))
+        values.at(name).back() = std::nanf("");
+      else
+        values.at("linear1.bias")[0] = INFINITY;
+    });
+    CHECK(error.find("holds values that are not finite") != std::string::npos);
+  }
+  CHECK(read_file(outside / "victim") == "precious");
+  write_file_atomically(path, whole);
+  CHECK(run(regime, folder.path()) == RunOutcome::finished);
+}
+
 TEST_CASE("noise that cannot be made of what is not finite does not hide the loss that is not") {
   const TemporaryFolder folder;
   const Regime regime = regime_with({"optimizer.learning_rate=1e30", R"(noise={"type": "kfac", "small_batch": 16})"});
@@ -241,7 +337,7 @@ TEST_CASE("a run starts from the values that init asks for, and from those of th
   for (const float value : after.at("linear1.weight")) REQUIRE(value == 0.5f);
   CHECK(after.at("conv1.weight") == before.at("conv1.weight"));
   CHECK(after.at("linear1.weight") != before.at("linear1.weight"));
-  CHECK(error_of(regime_with({"epochs=1", R"(init=[{"parameters": ["linear9.*"]}])"}), plain.path())
+  CHECK(error_of(regime_with({"epochs=1", R"(init=[{"parameters": ["linear9.*"]}])"}), TemporaryFolder().path())
             .find("init[0].parameters: \"linear9.*\" matches no parameter") != std::string::npos);
 }
 

@@ -48,12 +48,76 @@ TEST_CASE("an atomic file not committed leaves the previous file and no temporar
   CHECK(entries(folder.path()) == 1);
 }
 
-TEST_CASE("a temporary that a killed process left is overwritten and cleaned up") {
+TEST_CASE("what killed writers of a file left is removed by the next, and nothing else is") {
   const TemporaryFolder folder;
-  std::ofstream(folder / "f.tmp") << std::string(1000, 'z');
+  const char* const left = "f.noisysgd-a1b2c3.tmp";
+  for (const char* name : {left, "g.noisysgd-a1b2c3.tmp", "f.tmp", "f.noisysgd-.tmp", "f.noisysgd-a1b2c3"})
+    std::ofstream(folder / name) << "z";
+  fs::create_symlink("f.tmp", folder / "f.noisysgd-abcdef.tmp");
+  AtomicFile in_use(folder / "f");
+  CHECK_FALSE(fs::exists(folder / left));
+  CHECK(entries(folder.path()) == 6);  // five others, and the one in use
   write_file_atomically(folder / "f", "short");
   CHECK(read_file(folder / "f") == "short");
+  CHECK(read_file(folder / "f.tmp") == "z");
+  in_use.write("later");
+  in_use.commit();
+  CHECK(read_file(folder / "f") == "later");
+  CHECK(entries(folder.path()) == 6);
+  CHECK(is_temporary(left));
+  CHECK_FALSE(is_temporary("f.tmp"));
+  CHECK_FALSE(is_temporary(".noisysgd-a1b2c3.tmp"));
+}
+
+TEST_CASE("any number of writers of one file succeed, each whole") {
+  const TemporaryFolder folder;
+  std::vector<std::string> errors(8);
+  {
+    std::vector<std::jthread> writers;
+    for (std::string& error : errors)
+      writers.emplace_back([&error, &folder, letter = static_cast<char>('a' + writers.size())] {
+        error = error_of([&] {
+          for (int i = 0; i < 100; ++i) write_file_atomically(folder / "f", std::string(5000, letter));
+        });
+      });
+  }
+  for (const std::string& error : errors) CHECK(error == "no error was thrown");
+  const std::string last = read_file(folder / "f");
+  CHECK(last == std::string(5000, last.at(0)));
   CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("a file that is new has the permissions that the umask leaves") {
+  const TemporaryFolder folder;
+  const mode_t before = ::umask(027);
+  write_file_atomically(folder / "f", "x");
+  ::umask(before);
+  CHECK((fs::status(folder / "f").permissions() & fs::perms::all) == static_cast<fs::perms>(0640));
+}
+
+TEST_CASE("links that lie in wait for a writer are not followed") {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "victim") << "precious";
+  fs::create_symlink("victim", folder / "f.tmp");
+  fs::create_symlink("victim", folder / "log");
+  write_file_atomically(folder / "f", "x");
+  CHECK(error_of([&] { AppendFile file(folder / "log"); }) ==
+        "cannot write " + (folder / "log").string() + ": a symbolic link");
+  CHECK(read_file(folder / "victim") == "precious");
+}
+
+TEST_CASE("a plain file is read if it is there, and nothing else in its place") {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "f") << "text";
+  fs::create_symlink("f", folder / "link");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(read_plain_file(folder / "f") == "text");
+  CHECK_FALSE(read_plain_file(folder / "absent"));
+  CHECK_FALSE(read_plain_file(folder / "f/below"));
+  CHECK(contains(error_of([&] { read_plain_file(folder / "link"); }), "link: a symbolic link"));
+  for (const char* name : {"pipe", "."})
+    CHECK(contains(error_of([&] { read_plain_file(folder / name); }), "not a regular file"));
+  CHECK(contains(error_of([&] { RandomAccessFile(folder / "pipe"); }), "not a regular file"));
 }
 
 TEST_CASE("a full disk leaves the previous file, no temporary, and an error with path and reason") {
@@ -140,6 +204,8 @@ TEST_CASE("an append file grows, is cut to what is kept, and refuses to keep mor
   CHECK(read_file(folder / "log") == "first\nthird\n");
   AppendFile(folder / "log");
   CHECK(read_file(folder / "log").empty());
+  CHECK(contains(error_of([&] { AppendFile(folder / "other", 1); }), "No such file"));
+  CHECK(entries(folder.path()) == 1);
 }
 
 TEST_CASE("a record that does not fit is undone whole") {
@@ -180,6 +246,7 @@ TEST_CASE("a folder is locked for one at a time, and nothing is left in it") {
   const TemporaryFolder folder;
   {
     const FolderLock lock(folder.path());
+    CHECK_THROWS_AS(FolderLock(folder.path()), FolderInUse);
     CHECK(error_of([&] { FolderLock second(folder.path()); }) ==
           folder.path().string() + ": another program is at work in this folder");
   }

@@ -187,6 +187,18 @@ TEST_CASE("an open file survives its replacement") {
   CHECK(SafetensorsFile(folder / "f").values<float>("w") == second);
 }
 
+TEST_CASE("a header is read from bytes in memory as from a file") {
+  const std::string whole = small_file();
+  const SafetensorsHeader header = read_safetensors_header(std::as_bytes(std::span(whole)));
+  REQUIRE(header.entries.size() == 2);
+  CHECK(header.entries[1].name == "b");
+  CHECK(header.entries[1].shape == StoredShape{3});
+  CHECK(header.metadata.at("step") == "12");
+  CHECK(whole.substr(header.data_begin + header.entries[1].begin, header.entries[1].bytes) == "ijk");
+  for (std::size_t size = 0; size < whole.size(); ++size)
+    CHECK_THROWS_AS(read_safetensors_header(std::as_bytes(std::span(whole).first(size))), Error);
+}
+
 TEST_CASE("asking for what is not there names it") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", small_file());

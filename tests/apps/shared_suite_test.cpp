@@ -1,0 +1,63 @@
+// Several programs on one suite.
+#include <csignal>
+#include <deque>
+#include <fstream>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "tests/apps/command.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* configuration = R"({
+  "name": "suite", "seeds": [1, 2, 3, 4], "threads": 1, "data": {"train_size": 100, "test_size": 20}, "epochs": 1,
+  "model": {"type": "mlp", "hidden": [8]}, "batch": {"size": 20}})";
+
+// Starts them together, each in a folder of its own for what it prints; the suite is in `folder`.
+std::vector<CommandResult> run_together(const TemporaryFolder& folder, const std::vector<std::string>& programs) {
+  std::ofstream(folder / "suite.json") << configuration;
+  std::deque<Command> commands;
+  for (size_t i = 0; i < programs.size(); ++i) {
+    const fs::path own = folder / fmt::format("program-{}", i);
+    fs::create_directories(own);
+    std::vector<std::string> arguments{"../suite.json", "--resume", "--quiet", "--output", "../out"};
+    if (!programs[i].empty()) arguments.insert(arguments.end(), {"--only", programs[i]});
+    commands.emplace_back(NSGD_TRAIN_PROGRAM, arguments, own);
+  }
+  std::vector<CommandResult> results;
+  for (Command& command : commands) results.push_back(command.wait());
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("programs that make different runs of a suite do not disturb each other, and the table has all runs") {
+  for (int round = 0; round < 4; ++round) {
+    const TemporaryFolder folder;
+    for (const CommandResult& result : run_together(folder, {"seed=1", "seed=2", "seed=3", "seed=4"})) {
+      CHECK(result.error.empty());
+      CHECK(result.status == 0);
+    }
+    const Json table = parse_json(read_file(folder / "out/table.json"), "table");
+    CHECK(table.at("rows").at(0).at("runs").size() == 4);
+    CHECK(contains(read_file(folder / "out/table.txt"), "4 seeds\n"));
+    for (const auto& entry : fs::recursive_directory_iterator(folder / "out"))
+      CHECK(entry.path().extension() != ".tmp");
+  }
+}
+
+TEST_CASE("programs that are all asked for a whole suite share its runs") {
+  const TemporaryFolder folder;
+  // One that finds every run in other hands says so and leaves.
+  for (const CommandResult& result : run_together(folder, {"", "", ""}))
+    if (result.status != 0) CHECK(contains(result.error, "another program is at work in this folder"));
+  const Json table = parse_json(read_file(folder / "out/table.json"), "table");
+  CHECK(table.at("rows").at(0).at("runs").size() == 4);
+}
