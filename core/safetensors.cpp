@@ -193,7 +193,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
     std::string text(static_cast<std::size_t>(header_bytes), '\0');
     file_.read(length_bytes, std::as_writable_bytes(std::span(text)));
     NSGD_CHECK(text.starts_with('{'), "the header does not begin with '{{'");
-    const Json header = parse_json(text, "header");
+    const Json header = parse_json(text, "header", {.bytes = largest_header, .keys = largest_header});
     data_begin_ = length_bytes + header_bytes;
 
     for (const auto& [name, description] : header.items()) {
