@@ -1,27 +1,36 @@
 #include "apps/experiment.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "apps/budget.h"
+#include "apps/names.h"
 #include "core/suggest.h"
 
 namespace noisysgd {
 
 namespace {
 
+// Data claim at most a few gigabytes of memory by these numbers.
+constexpr int64_t most_synthetic_images = 1'000'000, most_image_pixels = 4096;
+// And regimes, each of which is a whole document.
+constexpr size_t most_regimes = 1000, most_regime_bytes = size_t{256} << 20;
+
 // Keys that belong to the experiment, not to a regime.
 const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget"};
 
 SyntheticOptions read_synthetic(const ConfigReader& json) {
   SyntheticOptions options;
-  options.train_count = json.integer("train_size", {.default_value = options.train_count, .at_least = 1});
-  options.test_count = json.integer("test_size", {.default_value = options.test_count, .at_least = 1});
+  IntegerRule count{.default_value = options.train_count, .at_least = 1, .at_most = most_synthetic_images};
+  options.train_count = json.integer("train_size", count);
+  count.default_value = options.test_count;
+  options.test_count = json.integer("test_size", count);
   options.colour = json.boolean("colour", options.colour);
   options.difficulty = json.number("difficulty", {.default_value = options.difficulty, .at_least = 0, .at_most = 1});
   options.label_noise = json.number("label_noise", {.default_value = options.label_noise, .at_least = 0, .at_most = 1});
-  options.seed =
-      static_cast<uint64_t>(json.integer("seed", {.default_value = static_cast<int64_t>(options.seed), .at_least = 0}));
+  options.seed = static_cast<uint64_t>(
+      json.integer("seed", {.default_value = static_cast<int64_t>(options.seed), .at_least = 0, .at_most = INT64_MAX}));
   return options;
 }
 
@@ -38,8 +47,9 @@ DataOptions read_data(const ConfigReader& json) {
   }
   set.holdout = json.integer("holdout", {.default_value = 0, .at_least = 0});
   if (set.type == "image_folder") {
-    set.height = json.integer("height", {.default_value = 0, .at_least = 0});
-    set.width = json.integer("width", {.default_value = 0, .at_least = 0});
+    const IntegerRule side{.default_value = 0, .at_least = 0, .at_most = most_image_pixels};
+    set.height = json.integer("height", side);
+    set.width = json.integer("width", side);
     set.channels = json.integer("channels", {.default_value = 0, .at_least = 0, .at_most = 3});
   }
   const ConfigReader augment = json.object("augment");
@@ -89,6 +99,8 @@ void check_changes(const ConfigReader& batch, const Regime& regime) {
                 fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
 }
 
+constexpr size_t told_problems = 100;  // of all regimes
+
 // A problem and the regimes that have it.
 struct RegimeProblem {
   std::string text;
@@ -98,9 +110,9 @@ struct RegimeProblem {
 void add_problem(std::vector<RegimeProblem>& problems, const std::string& text, const std::string& regime) {
   const auto known = std::find_if(problems.begin(), problems.end(),
                                   [&](const RegimeProblem& problem) { return problem.text == text; });
-  if (known == problems.end())
+  if (known == problems.end() && problems.size() < told_problems)
     problems.push_back({text, {regime}});
-  else
+  else if (known != problems.end())
     known->regimes.push_back(regime);
 }
 
@@ -112,7 +124,8 @@ std::string_view without_root(std::string_view assignment) {
 
 // `--set "regimes[LB+Diag].noise.position=after_momentum"` of an assignment to the base.
 std::string for_one_regime(const std::string& regime, const std::string& assignment) {
-  return fmt::format("for one regime alone: --set \"regimes[{}].{}\"", regime, without_root(assignment));
+  return "for one regime alone: --set " +
+         shell_quoted(fmt::format("regimes[{}].{}", bracketed_name(regime), without_root(assignment)));
 }
 
 // What follows the problem of a value that --set gave to all regimes and some cannot take.
@@ -122,9 +135,19 @@ std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regime
     return std::find(problem.regimes.begin(), problem.regimes.end(), regime.name) == problem.regimes.end();
   });
   for (const std::string& assignment : assignments) {
-    const std::string_view plain = without_root(assignment);
-    if (other != regimes.end() && problem.text.starts_with(fmt::format("$.{}: ", plain.substr(0, plain.find('=')))))
+    const std::string_view path = without_root(split_assignment(assignment).path);
+    if (other != regimes.end() && problem.text.starts_with(fmt::format("$.{}: ", path)))
       return "; " + for_one_regime(other->name, assignment);
+  }
+  return "";
+}
+
+// What follows the problem of a text that --set gave as a number or another word of JSON.
+std::string text_hint(const std::string& problem, const std::vector<std::string>& assignments) {
+  for (const std::string& assignment : assignments) {
+    const auto [path, value] = split_assignment(assignment);
+    if (problem.find(fmt::format("$.{}: expected a text, got ", without_root(path))) == std::string::npos) continue;
+    return fmt::format("; as a text: --set {}", shell_quoted(fmt::format("{}={}", path, Json(value).dump())));
   }
   return "";
 }
@@ -165,7 +188,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
   regime.log_layers = logging.boolean("per_layer", false);
-  regime.log_groups = logging.optional_integer("groups", {.at_least = 2});
+  regime.log_groups = logging.optional_integer("groups", {.at_least = 2, .at_most = 1024});
   if (regime.log_groups && !regime.log_layers) logging.error("groups", "needs \"per_layer\": true");
   regime.checkpoint_every_epochs =
       root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
@@ -181,10 +204,6 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   return regime;
 }
 
-bool names_folder(const std::string& name) {
-  return !name.empty() && name.find('/') == std::string::npos && name[0] != '.';
-}
-
 // Regimes that a change of the base does not reach, since they have values of their own there.
 std::vector<std::string> not_reached(const Json& before, const Json& after) {
   std::vector<std::string> names;
@@ -198,11 +217,22 @@ std::vector<std::string> not_reached(const Json& before, const Json& after) {
   return names;
 }
 
+// Regimes that would claim too much memory; nothing if they do not.
+std::string claim_problem(const Json& regimes, const Json& base) {
+  if (regimes.size() > most_regimes)
+    return fmt::format("must have at most {} entries, has {}", most_regimes, regimes.size());
+  const size_t bytes = base.dump().size();
+  if (regimes.size() * bytes <= most_regime_bytes) return {};
+  return fmt::format("{} regimes of a document of {} bytes take more than {} MiB", regimes.size(), bytes,
+                     most_regime_bytes >> 20);
+}
+
 std::vector<uint64_t> read_seeds(const ConfigReader& root) {
-  if (!root.has("seeds")) return {static_cast<uint64_t>(root.integer("seed", {.default_value = 1, .at_least = 0}))};
+  const IntegerRule one{.default_value = 1, .at_least = 0, .at_most = INT64_MAX};
+  if (!root.has("seeds")) return {static_cast<uint64_t>(root.integer("seed", one))};
   if (root.has("seed")) root.error("seed", "give either seed or seeds");
   std::vector<uint64_t> seeds;
-  for (const int64_t seed : root.integers("seeds", {.length = {.at_least = 1}, .each = {.at_least = 0}}))
+  for (const int64_t seed : root.integers("seeds", {.length = {.at_least = 1}, .each = one}))
     seeds.push_back(static_cast<uint64_t>(seed));
   if (std::set<uint64_t>(seeds.begin(), seeds.end()).size() != seeds.size()) root.error("seeds", "names a seed twice");
   return seeds;
@@ -225,6 +255,11 @@ BatchSchedule Regime::batch_schedule(int64_t samples, int64_t least_batch) const
   int64_t left = epochs;
   const auto add = [&](int64_t count, int64_t size, std::optional<double> rate) {
     phases.push_back({count, size, rate.value_or(sgd.learning_rate * scaling.factor(size))});
+    const double chosen = phases.back().learning_rate;
+    const bool fits = chosen <= std::numeric_limits<float>::max();
+    NSGD_CHECK(fits && static_cast<float>(chosen) > 0,
+               "optimizer.scaling: the learning rate {} of batches of {} is {} in single precision", chosen, size,
+               fits ? "0" : "infinite");
     left -= count;
   };
   for (const BatchChange& change : batch.changes) add(change.epochs, change.size, change.learning_rate);
@@ -246,13 +281,17 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   Config config(head, origin);
   const ConfigReader root = config.root();
   experiment.name = root.string("name", "experiment");
-  if (!names_folder(experiment.name)) root.error("name", fmt::format("\"{}\" cannot name a folder", experiment.name));
+  if (const std::string problem = folder_name_problem(experiment.name); !problem.empty()) root.error("name", problem);
   experiment.device = root.string("device", "auto");
   experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
   experiment.seeds = read_seeds(root);
   experiment.budget = root.number("budget", {.default_value = 1, .above = 0, .at_most = 1});
-  const Json regimes = root.any("regimes", Json::array());
+  Json regimes = root.any("regimes", Json::array());
   if (!regimes.is_array()) root.error("regimes", "must be a list of objects, each with a \"name\"");
+  if (const std::string problem = claim_problem(regimes, base); !problem.empty()) {
+    root.error("regimes", problem);
+    regimes = Json::array();
+  }
   try {
     config.finish();
   } catch (const ConfigError& error) {
@@ -272,7 +311,8 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
     }
     const std::string name = patch["name"];
     patch.erase("name");
-    if (!names_folder(name)) problems.push_back(fmt::format("{}.name: \"{}\" cannot name a folder", path, name));
+    if (const std::string problem = regime_name_problem(name); !problem.empty())
+      problems.push_back(fmt::format("{}.name: {}", path, problem));
     if (!names.insert(name).second) problems.push_back(fmt::format("{}.name: \"{}\" is used twice", path, name));
     experiment.regimes.push_back(
         read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, regime_problems));
@@ -286,6 +326,7 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
                       "which no table should compare",
                       experiment.regimes.front().name, experiment.regimes.front().data.evaluated_set(), regime.name,
                       regime.data.evaluated_set()));
+  for (std::string& problem : problems) problem += text_hint(problem, assignments);
   if (!problems.empty()) throw ConfigError(origin, std::move(problems));
   return experiment;
 }

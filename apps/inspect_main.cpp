@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/arguments.h"
 #include "apps/console.h"
 #include "apps/inspect.h"
 #include "apps/program.h"
@@ -14,7 +15,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> assignments;
   InspectOptions options;
   app.add_option("CONFIG", config, "Configuration (JSON)")->required();
-  app.add_option("--set", assignments, "path=value: change the configuration")->allow_extra_args(false);
+  add_repeated(app, "--set", assignments, "path=value: change the configuration");
   app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
   app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given");
   app.add_option("--checkpoint", options.checkpoint, "Parameters to start from; initial ones if not given");

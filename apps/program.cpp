@@ -9,6 +9,7 @@
 #include <new>
 #include <sstream>
 
+#include "apps/arguments.h"
 #include "apps/console.h"
 
 namespace noisysgd {
@@ -23,6 +24,7 @@ void open_standard_descriptors() {
 int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   const std::string& name = app.get_name();
   try {
+    check_arguments(argc, argv);
     app.parse(argc, argv);
     return body();
   } catch (const CLI::ParseError& error) {

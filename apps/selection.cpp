@@ -14,37 +14,71 @@ bool empty_or_has(const std::vector<T>& values, const T& value) {
   return values.empty() || std::find(values.begin(), values.end(), value) != values.end();
 }
 
+constexpr std::string_view regime_key = "regime=", seed_key = "seed=";
+
+// What may follow a value: nothing, or a comma and the next pair.
+bool ends_value(std::string_view rest) {
+  if (rest.empty()) return true;
+  if (!rest.starts_with(',')) return false;
+  rest.remove_prefix(1);
+  return rest.starts_with(regime_key) || rest.starts_with(seed_key);
+}
+
+std::string json_text(const std::string& name) { return Json(name).dump(); }
+
+// The regime's name at the front of `rest`, which then begins behind it. A name may hold commas: it is one that is
+// known, or a JSON text.
+std::string take_regime(std::string_view& rest, const std::string& text, const std::string& experiment,
+                        const std::vector<std::string>& known) {
+  std::vector<std::string> meant;
+  for (const std::string& name : known) {
+    if (rest.starts_with(name) && ends_value(rest.substr(name.size()))) meant.push_back(name);
+    const std::string quoted = json_text(name);
+    if (!rest.starts_with(quoted) || !ends_value(rest.substr(quoted.size()))) continue;
+    rest.remove_prefix(quoted.size());
+    return name;
+  }
+  NSGD_CHECK(meant.size() < 2, "--only {}: may mean the regime {} or {}; --only 'regime={}' means the first", text,
+             json_text(meant[0]), json_text(meant[1]), json_text(meant[0]));
+  const std::string name = meant.empty() ? std::string(rest.substr(0, rest.find(','))) : meant.front();
+  NSGD_CHECK(std::find(known.begin(), known.end(), name) != known.end(), "--only {}{}: {} has no such regime, only {}",
+             regime_key, name, experiment, fmt::join(known, ", "));
+  rest.remove_prefix(name.size());
+  return name;
+}
+
+uint64_t take_seed(std::string_view& rest, const Experiment& experiment) {
+  const std::string_view value = rest.substr(0, rest.find(','));
+  uint64_t seed = 0;
+  const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), seed);
+  const bool number = error == std::errc() && stop == value.data() + value.size();
+  NSGD_CHECK(number && std::find(experiment.seeds.begin(), experiment.seeds.end(), seed) != experiment.seeds.end(),
+             "--only {}{}: {} has no such seed, only {}", seed_key, value, experiment.name,
+             fmt::join(experiment.seeds, ", "));
+  rest.remove_prefix(value.size());
+  return seed;
+}
+
 }  // namespace
 
 Selection::Selection(const std::vector<std::string>& texts, const Experiment& experiment) {
   std::vector<std::string> known;
   for (const Regime& regime : experiment.regimes) known.push_back(regime.name);
-  const auto add = [&](std::string_view pair, const std::string& text) {
-    const size_t equals = pair.find('=');
-    const std::string_view key = pair.substr(0, equals);
-    NSGD_CHECK(equals != std::string_view::npos && (key == "regime" || key == "seed"),
-               "--only {}: expected regime=NAME or seed=NUMBER, got \"{}\"", text, pair);
-    const std::string value(pair.substr(equals + 1));
-    if (key == "regime") {
-      NSGD_CHECK(std::find(known.begin(), known.end(), value) != known.end(),
-                 "--only {}: {} has no such regime, only {}", pair, experiment.name, fmt::join(known, ", "));
-      regimes_.push_back(value);
-      return;
-    }
-    uint64_t seed = 0;
-    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), seed);
-    const bool number = error == std::errc() && stop == value.data() + value.size() && !value.empty();
-    NSGD_CHECK(number && std::find(experiment.seeds.begin(), experiment.seeds.end(), seed) != experiment.seeds.end(),
-               "--only {}: {} has no such seed, only {}", pair, experiment.name, fmt::join(experiment.seeds, ", "));
-    seeds_.push_back(seed);
-  };
   for (const std::string& text : texts) {
     std::string_view rest = text;
-    for (size_t comma = rest.find(','); comma != std::string_view::npos; comma = rest.find(',')) {
-      add(rest.substr(0, comma), text);
-      rest.remove_prefix(comma + 1);
+    while (true) {
+      if (rest.starts_with(regime_key)) {
+        rest.remove_prefix(regime_key.size());
+        regimes_.push_back(take_regime(rest, text, experiment.name, known));
+      } else {
+        NSGD_CHECK(rest.starts_with(seed_key), "--only {}: expected regime=NAME or seed=NUMBER, got \"{}\"", text,
+                   rest);
+        rest.remove_prefix(seed_key.size());
+        seeds_.push_back(take_seed(rest, experiment));
+      }
+      if (rest.empty()) break;
+      rest.remove_prefix(1);  // the comma
     }
-    add(rest, text);
   }
 }
 

@@ -11,7 +11,8 @@ namespace noisysgd {
 class Selection {
  public:
   // Pairs key=value separated by commas, key being regime or seed; several values of a key are alternatives, and a key
-  // that is not named selects everything. Throws Error for a regime or seed that the experiment does not have.
+  // that is not named selects everything. A regime's name may be a JSON text: regime="a,seed=1". Throws Error for a
+  // regime or seed that the experiment does not have, and where two names may be meant.
   Selection(const std::vector<std::string>& texts, const Experiment& experiment);
   Selection() = default;  // everything
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "apps/arguments.h"
 #include "apps/console.h"
 #include "apps/program.h"
 #include "apps/run_folder.h"
@@ -146,12 +147,10 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
   app.add_option("CONFIG", arguments.config, "JSON configuration, or the folder of a run to resume")->required();
-  app.add_option("--set", arguments.assignments,
-                 "path=value: overrides one value of the configuration; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false);
-  app.add_option("--only", arguments.only,
-                 "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
+  add_repeated(app, "--set", arguments.assignments,
+               "path=value: overrides one value of the configuration; may be repeated");
+  add_repeated(app, "--only", arguments.only,
+               "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", arguments.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
   app.add_option("--output", arguments.output, "folder of the run (default: runs/NAME)");

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "core/file.h"
 #include "core/suggest.h"
+#include "core/utf8.h"
 
 namespace noisysgd {
 namespace config_detail {
@@ -25,6 +27,8 @@ struct Node {
   std::vector<Member> members = {};
 };
 
+constexpr std::size_t told_problems = 100;
+
 struct State {
   std::string origin;
   Json document;
@@ -32,6 +36,8 @@ struct State {
   Node root;
 
   void report(const std::string& path, std::string_view message) {
+    if (problems.size() > told_problems) return;
+    if (problems.size() == told_problems) return problems.push_back("and more");
     std::string problem = fmt::format("{}: {}", path, message);
     if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(std::move(problem));
   }
@@ -55,12 +61,7 @@ Member* find_member(const Node& node, std::string_view key) {
 std::string describe(const Json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return fmt::format("a list of {}", value.size());
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > 60) {
-    std::size_t end = 57;
-    while ((static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a UTF-8 sequence
-    text = text.substr(0, end) + "…";
-  }
+  const std::string text = shortened(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
   return value.is_string() ? "text " + text : text;
 }
 
@@ -77,6 +78,16 @@ Checked<double> check_number(const Json& json, const NumberRule& rule) {
   if (value <= rule.above) return {.problem = fmt::format("must be above {}, got {}", rule.above, value)};
   if (value > rule.at_most) return {.problem = fmt::format("must be at most {}, got {}", rule.at_most, value)};
   if (value >= rule.below) return {.problem = fmt::format("must be below {}, got {}", rule.below, value)};
+  if (std::abs(value) > std::numeric_limits<float>::max())
+    return {.problem = fmt::format("must be at most {} in size, got {}", std::numeric_limits<float>::max(), value)};
+  // Training computes in single precision. Rounding keeps the order, so only bounds that are excluded can be reached.
+  const auto single = static_cast<float>(value);
+  const auto rounded = [&](const std::string& wanted) {
+    return fmt::format("must be {}, got {}, which is {} in single precision", wanted, value, single);
+  };
+  if (single <= static_cast<float>(rule.above)) return {.problem = rounded(fmt::format("above {}", rule.above))};
+  if (single >= static_cast<float>(rule.below)) return {.problem = rounded(fmt::format("below {}", rule.below))};
+  if (single == 0 && value != 0) return {.problem = rounded("0 or further from it")};
   return {.value = value};
 }
 
@@ -99,7 +110,10 @@ Checked<bool> check_boolean(const Json& json) {
 
 Checked<std::string> check_string(const Json& json) {
   if (!json.is_string()) return {.problem = "expected a text, got " + describe(json)};
-  return {.value = json.get<std::string>()};
+  std::string text = json.get<std::string>();
+  if (text.find('\0') != std::string::npos)
+    return {.problem = "must not hold the character NUL, got " + describe(json)};
+  return {.value = std::move(text)};
 }
 
 // Values to go on with after a problem; they only have to satisfy the rule.
@@ -245,12 +259,11 @@ std::vector<T> ConfigReader::read_list(std::string_view key, const std::optional
   } else {
     record(key, *json);
     if (const std::string problem = length_problem(json->size(), length); !problem.empty()) error(key, problem);
-    for (std::size_t i = 0; i < json->size(); ++i) {
+    for (std::size_t i = 0; i < std::min(json->size(), length.at_most); ++i) {
       Checked<T> checked = check((*json)[i]);
       if (!checked.value) state_->report(json_element_path(path_of(key), i), checked.problem);
       values.push_back(checked.value.value_or(fallback));
     }
-    if (values.size() > length.at_most) values.resize(length.at_most);
   }
   while (values.size() < length.at_least) values.push_back(fallback);
   return values;
@@ -390,7 +403,7 @@ std::vector<ConfigReader> ConfigReader::objects(std::string_view key, const Leng
       error(key, "expected a list of objects, got " + describe(*json));
     } else {
       if (const std::string problem = length_problem(json->size(), length); !problem.empty()) error(key, problem);
-      for (std::size_t i = 0; i < json->size(); ++i) {
+      for (std::size_t i = 0; i < std::min(json->size(), length.at_most); ++i) {
         const Json& element = (*json)[i];
         const std::string path = json_element_path(path_of(key), i);
         if (!element.is_object()) state_->report(path, "expected an object, got " + describe(element));
@@ -428,6 +441,12 @@ Json parse_config(std::string_view text, std::string_view origin) {
   }
 }
 
-Json parse_config_file(const std::string& path) { return parse_config(read_file(path), path); }
+Json parse_config_file(const std::string& path) {
+  std::error_code no_size;  // of a pipe, or of what read_file will name
+  const auto bytes = std::filesystem::file_size(path, no_size);
+  if (!no_size && bytes > JsonLimits{}.bytes)
+    throw ConfigError(fmt::format("{}: has {} bytes, of which {} are allowed", path, bytes, JsonLimits{}.bytes));
+  return parse_config(read_file(path), path);
+}
 
 }  // namespace noisysgd

@@ -34,7 +34,9 @@ class ConfigError : public Error {
   std::vector<std::string> problems_;
 };
 
-// Rules of values. Without default_value the key is required.
+// Rules of values. Without default_value the key is required. What a rule leaves open is bounded all the same, so that
+// sums and products of what was read survive: integers by 31 bits, lists by 10 000 entries, numbers by what they become
+// in single precision, which must be finite, not 0 unless they are, and within the bounds as well.
 struct NumberRule {
   std::optional<double> default_value = {};
   double at_least = -std::numeric_limits<double>::infinity();
@@ -44,12 +46,12 @@ struct NumberRule {
 };
 struct IntegerRule {
   std::optional<std::int64_t> default_value = {};
-  std::int64_t at_least = std::numeric_limits<std::int64_t>::min();
-  std::int64_t at_most = std::numeric_limits<std::int64_t>::max();
+  std::int64_t at_least = -std::numeric_limits<std::int32_t>::max();
+  std::int64_t at_most = std::numeric_limits<std::int32_t>::max();
 };
 struct LengthRule {
   std::size_t at_least = 0;
-  std::size_t at_most = std::numeric_limits<std::size_t>::max();
+  std::size_t at_most = 10'000;
 };
 struct NumberListRule {
   std::optional<std::vector<double>> default_value = {};
@@ -146,7 +148,7 @@ class Config {
   std::shared_ptr<config_detail::State> state_;
 };
 
-Json parse_config(std::string_view text, std::string_view origin);  // ConfigError: syntax, duplicate keys
+Json parse_config(std::string_view text, std::string_view origin);  // ConfigError: syntax, duplicate keys, size
 Json parse_config_file(const std::string& path);
 
 // RFC 7386 merge patch (null removes, objects merge, all else replaces), except that an object whose "type" changes is
@@ -154,9 +156,19 @@ Json parse_config_file(const std::string& path);
 Json merge_config(const Json& base, const Json& patch);
 
 // "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text
-// otherwise. An entry of a list is meant by its index or by its "name": "regimes[LB+Diag].noise.scale=2". Missing
-// objects on the way are made; lists are never extended.
+// otherwise. An entry of a list is meant by its index or by its "name": "regimes[LB+Diag].noise.scale=2". Brackets in a
+// name close as they open; any name may be a JSON text, as in regimes["a]"]. Missing objects on the way are made; lists
+// are never extended. Throws ConfigError, also where a number is both an index and a name.
 void apply_override(Json& document, std::string_view assignment);
+
+// Path and value of an assignment, at the first '=' outside brackets. Throws ConfigError if there is none.
+struct Assignment {
+  std::string_view path, value;
+};
+Assignment split_assignment(std::string_view assignment);
+
+// "LB+Diag", or "\"a]\"" for a name that brackets would not mean as it stands.
+std::string bracketed_name(const std::string& name);
 
 // Where two documents differ, each as "$.batch.size: 64 there, 128 here" (or "absent"); empty if they are equal. Lists
 // of one length are compared entry by entry.

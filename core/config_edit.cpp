@@ -4,18 +4,20 @@
 
 #include "core/config.h"
 #include "core/suggest.h"
+#include "core/utf8.h"
 
 namespace noisysgd {
 namespace {
 
-// One step of a path: a key, or a list entry written [3] or [LB+Diag].
+// One step of a path: a key, or what stands in brackets, a list entry [3] or [LB+Diag] or a quoted name.
 struct Step {
   std::string key;
-  bool bracketed;
+  bool bracketed = false, quoted = false;
 };
 
 // The index that a step means in a list; "3" counts as well as "[3]".
 std::optional<std::size_t> as_index(const Step& step) {
+  if (step.quoted) return {};
   std::size_t index = 0;
   const char* end = step.key.data() + step.key.size();
   const auto [stop, error] = std::from_chars(step.key.data(), end, index);
@@ -25,20 +27,54 @@ std::optional<std::size_t> as_index(const Step& step) {
 // The entry of a list that a step means, by its index or by the "name" that it has. Throws ConfigError that begins with
 // `place`.
 std::size_t entry_of(const Json& list, const Step& step, const std::string& place) {
-  if (const auto index = as_index(step)) {
-    if (*index < list.size()) return *index;
-    throw ConfigError(fmt::format("{}: has {} entries; there is no [{}]", place, list.size(), *index));
-  }
   std::vector<std::string> names;
+  std::optional<std::size_t> named;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto name = list[i].is_object() ? list[i].find("name") : list[i].end();
     if (name == list[i].end() || !name->is_string()) continue;
-    if (*name == step.key) return i;
+    if (*name == step.key && !named) named = i;
     names.push_back(*name);
   }
+  if (const auto index = as_index(step)) {
+    if (named && named != index)
+      throw ConfigError(fmt::format("{}: [{}] is the index of one entry and the name of another; [\"{}\"] is the name",
+                                    place, step.key, step.key));
+    if (*index < list.size()) return *index;
+    throw ConfigError(fmt::format("{}: has {} entries; there is no [{}]", place, list.size(), *index));
+  }
+  if (named) return *named;
   throw ConfigError(names.empty()
                         ? fmt::format("{}: is a list; expected an index, got \"{}\"", place, step.key)
                         : fmt::format("{}: has no entry named \"{}\"{}", place, step.key, suggestion(step.key, names)));
+}
+
+// The place of the bracket that closes the one at the front of a path, or npos. A quoted name closes where its JSON
+// text does, any other where as many brackets have closed as opened.
+std::size_t closing_bracket(std::string_view path) {
+  if (path.substr(1).starts_with('"')) {
+    std::size_t end = 2;
+    while (end < path.size() && path[end] != '"') end += path[end] == '\\' ? 2 : 1;
+    return path.substr(std::min(end, path.size())).starts_with("\"]") ? end + 1 : std::string_view::npos;
+  }
+  int open = 0;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    open += path[i] == '[';
+    open -= path[i] == ']';
+    if (open == 0) return i;
+  }
+  return std::string_view::npos;
+}
+
+// The first '=' outside brackets, or npos; behind a bracket that nothing closes, the first one.
+std::size_t equals_sign(std::string_view assignment) {
+  std::size_t at = 0;
+  while (true) {
+    at = assignment.find_first_of("[=", at);
+    if (at == std::string_view::npos || assignment[at] == '=') return at;
+    const std::size_t closing = closing_bracket(assignment.substr(at));
+    if (closing == std::string_view::npos) return assignment.find('=', at);
+    at += closing + 1;
+  }
 }
 
 std::vector<Step> split_path(std::string_view path, std::string_view assignment) {
@@ -54,17 +90,24 @@ std::vector<Step> split_path(std::string_view path, std::string_view assignment)
     if (key_follows) {
       const std::string_view key = rest.substr(0, rest.find_first_of(".["));
       check(!key.empty());
-      steps.push_back({std::string(key), false});
+      steps.push_back({std::string(key)});
       rest.remove_prefix(key.size());
       key_follows = false;
     } else if (rest.front() == '.') {
       rest.remove_prefix(1);
       key_follows = true;
     } else {
-      const std::size_t end = rest.find(']');
-      check(rest.front() == '[' && end != std::string_view::npos);
-      steps.push_back({std::string(rest.substr(1, end - 1)), true});
-      check(!steps.back().key.empty());
+      check(rest.front() == '[');
+      const std::size_t end = closing_bracket(rest);
+      check(end != std::string_view::npos && end > 1);
+      const std::string_view inside = rest.substr(1, end - 1);
+      if (inside.front() == '"') {
+        const Json name = Json::parse(inside, nullptr, false);
+        check(name.is_string());
+        steps.push_back({name.get<std::string>(), true, true});
+      } else {
+        steps.push_back({std::string(inside), true});
+      }
       rest.remove_prefix(end + 1);
     }
   }
@@ -122,12 +165,25 @@ Json merge_config(const Json& base, const Json& patch) {
   return result;
 }
 
-void apply_override(Json& document, std::string_view assignment) {
-  const std::size_t equals = assignment.find('=');
+Assignment split_assignment(std::string_view assignment) {
+  // Neither the document nor a message could hold such bytes.
+  if (!is_utf8(assignment)) throw ConfigError("override: the assignment is not UTF-8");
+  const std::size_t equals = equals_sign(assignment);
   if (equals == std::string_view::npos)
     throw ConfigError(fmt::format("override \"{}\": expected PATH=VALUE", assignment));
-  const std::vector<Step> steps = split_path(assignment.substr(0, equals), assignment);
-  Json value = parse_value(assignment.substr(equals + 1), assignment);
+  return {assignment.substr(0, equals), assignment.substr(equals + 1)};
+}
+
+std::string bracketed_name(const std::string& name) {
+  const bool plain = !name.empty() && name.front() != '"' && !as_index({name, true}) &&
+                     closing_bracket("[" + name + "]") == name.size() + 1;
+  return plain ? name : Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void apply_override(Json& document, std::string_view assignment) {
+  const auto [target, text] = split_assignment(assignment);
+  const std::vector<Step> steps = split_path(target, assignment);
+  Json value = parse_value(text, assignment);
 
   Json* place = &document;
   Json created;  // the part of the path that does not exist yet grows here: a failure must not change the document
@@ -144,7 +200,7 @@ void apply_override(Json& document, std::string_view assignment) {
       place = &(*place)[index];
     } else {
       if (!place->is_object()) fail(fmt::format("is neither an object nor a list but {}", place->dump()));
-      if (step.bracketed) fail(fmt::format("is an object, not a list; there is no [{}]", step.key));
+      if (step.bracketed && !step.quoted) fail(fmt::format("is an object, not a list; there is no [{}]", step.key));
       path = json_member_path(path, step.key);
       if (place->contains(step.key)) {
         place = &(*place)[step.key];

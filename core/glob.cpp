@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/parameter.h"
+#include "core/utf8.h"
 #include "kernels/check.h"
 
 namespace noisysgd {
@@ -16,7 +17,7 @@ bool matches_glob(const std::string& glob, std::string_view name) {
 void check_glob(std::string_view where, const std::string& glob, const std::vector<Parameter*>& parameters) {
   const bool used = std::any_of(parameters.begin(), parameters.end(),
                                 [&](const Parameter* parameter) { return matches_glob(glob, parameter->name); });
-  NSGD_CHECK(used, "{}: \"{}\" matches no parameter of this network", where, glob);
+  NSGD_CHECK(used, "{}: \"{}\" matches no parameter of this network", where, shortened(glob, 80));
 }
 
 }  // namespace noisysgd

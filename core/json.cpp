@@ -1,16 +1,19 @@
 #include "core/json.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "core/utf8.h"
 #include "kernels/check.h"
 
 namespace noisysgd {
 namespace {
 
 constexpr std::size_t deepest_nesting = 256;  // writing JSON recurses; hostile input must not exhaust the stack
+constexpr std::size_t told_duplicates = 20;   // reading stops there
+constexpr std::size_t told_key_bytes = 80;
 
 std::string place_in(std::string_view text, std::size_t characters_read) {
   const std::string_view before = text.substr(0, std::min(characters_read == 0 ? 0 : characters_read - 1, text.size()));
@@ -31,7 +34,8 @@ std::string plain_reason(std::string_view message) {
 // Builds the document from the parser's events: unlike the library's own builder it sees every key, duplicates too.
 class DocumentBuilder : public nlohmann::json_sax<Json> {
  public:
-  DocumentBuilder(std::string_view text, std::string_view origin) : text_(text), origin_(origin) {}
+  DocumentBuilder(std::string_view text, std::string_view origin, const JsonLimits& limits)
+      : text_(text), origin_(origin), limits_(limits) {}
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
@@ -49,9 +53,12 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   bool key(string_t& key) override {
     Level& level = levels_.back();
     level.key = std::move(key);
-    level.duplicate = !level.keys.insert(level.key).second;
-    if (level.duplicate) duplicates_.push_back(json_member_path(path(levels_.size() - 1), level.key));
-    return true;
+    const int times = ++level.keys[level.key];
+    level.duplicate = times > 1;
+    if (times == 2) duplicates_.push_back(json_member_path(path(levels_.size() - 1), level.key));
+    NSGD_CHECK(level.keys.size() <= limits_.keys, "{}: {}: has more than {} keys", origin_, path(levels_.size() - 1),
+               limits_.keys);
+    return duplicates_.size() < told_duplicates;
   }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
@@ -60,13 +67,14 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
 
   Json finish() {
     if (duplicates_.empty()) return std::move(document_);
-    std::string message;
-    std::unordered_set<std::string> reported;
-    for (const std::string& path : duplicates_) {
-      if (reported.insert(path).second) message += fmt::format("\n  {}: duplicate key", path);
-    }
-    throw Error(
-        fmt::format("{}: {} duplicate key{}{}", origin_, reported.size(), reported.size() == 1 ? "" : "s", message));
+    const bool stopped = duplicates_.size() == told_duplicates;
+    std::vector<std::string> told;  // a path comes again in a container that is itself a duplicate
+    for (const std::string& path : duplicates_)
+      if (std::find(told.begin(), told.end(), path) == told.end()) told.push_back(path);
+    std::string message = fmt::format("{}: {}{} duplicate key{}", origin_, stopped ? "at least " : "", told.size(),
+                                      told.size() == 1 ? "" : "s");
+    for (const std::string& path : told) message += fmt::format("\n  {}: duplicate key", path);
+    throw Error(message);
   }
 
  private:
@@ -74,7 +82,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     Json container;
     std::string key = {};  // of the member being read
     bool duplicate = false;
-    std::unordered_set<std::string> keys = {};
+    std::unordered_map<std::string, int> keys = {};  // how often each has come
   };
 
   bool add(Json value) {
@@ -118,6 +126,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
 
   std::string_view text_;
   std::string_view origin_;
+  const JsonLimits& limits_;
   Json document_;
   std::vector<Level> levels_;
   std::vector<std::string> duplicates_;
@@ -131,15 +140,18 @@ bool is_plain_word(std::string_view key) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view origin) {
-  DocumentBuilder builder(text, origin);
+Json parse_json(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+  NSGD_CHECK(text.size() <= limits.bytes, "{}: has {} bytes, of which {} are allowed", origin, text.size(),
+             limits.bytes);
+  DocumentBuilder builder(text, origin, limits);
   Json::sax_parse(text, &builder);
   return builder.finish();
 }
 
 std::string json_member_path(std::string_view path, std::string_view key) {
-  if (is_plain_word(key)) return fmt::format("{}.{}", path, key);
-  return fmt::format("{}[{}]", path, Json(key).dump(-1, ' ', false, Json::error_handler_t::replace));
+  const std::string told = shortened(key, told_key_bytes);
+  if (is_plain_word(key)) return fmt::format("{}.{}", path, told);
+  return fmt::format("{}[{}]", path, Json(told).dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 std::string json_element_path(std::string_view path, std::size_t index) { return fmt::format("{}[{}]", path, index); }

@@ -33,6 +33,8 @@ ParameterArena::ParameterArena(Context& context, std::vector<Parameter*> paramet
   std::set<std::string> names;
   for (Parameter* parameter : parameters_) {
     NSGD_CHECK(names.insert(parameter->name).second, "two parameters are named '{}'", parameter->name);
+    NSGD_CHECK(parameter->shape.has_at_most(most_elements), "parameter '{}' of shape {} has more than {} elements",
+               parameter->name, parameter->shape.text(), most_elements);
     parameter->index = static_cast<uint32_t>(offsets_.size());
     offsets_.push_back(padded_);
     elements_ += parameter->shape.elements();

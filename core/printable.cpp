@@ -3,33 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <optional>
+
+#include "core/utf8.h"
 
 namespace noisysgd {
 namespace {
-
-struct Character {
-  uint32_t code;
-  size_t bytes;
-};
-
-// The character that `text` begins with; none if its first bytes are not well-formed UTF-8 (Unicode 15, table 3-7).
-std::optional<Character> first_character(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t lead = byte(0);
-  if (lead < 0x80) return Character{lead, 1};
-  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  uint32_t code = lead & (0xffu >> (bytes + 1));
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  constexpr uint32_t least[]{0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  if (code < least[bytes] || code > 0x10ffff || surrogate) return {};
-  return Character{code, bytes};
-}
 
 // Control characters, and those that reorder the text around them.
 bool commands_a_terminal(uint32_t code) {

@@ -192,7 +192,7 @@ SafetensorsHeader read_safetensors_header(std::uint64_t file_bytes,
   std::string text(static_cast<std::size_t>(header_bytes), '\0');
   read(length_bytes, std::as_writable_bytes(std::span(text)));
   NSGD_CHECK(text.starts_with('{'), "the header does not begin with '{{'");
-  const Json json = parse_json(text, "header");
+  const Json json = parse_json(text, "header", {.bytes = largest_header, .keys = largest_header});
 
   SafetensorsHeader header;
   header.data_begin = length_bytes + header_bytes;

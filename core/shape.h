@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -11,7 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "kernels/check.h"
+
 namespace noisysgd {
+
+// Of one sample's activation, and of one parameter.
+inline constexpr int64_t most_elements = 2'147'483'647;
 
 class Shape {
  public:
@@ -21,7 +27,16 @@ class Shape {
 
   int rank() const { return static_cast<int>(extents_.size()); }
   int64_t operator[](int axis) const { return extents_[static_cast<size_t>(axis < 0 ? axis + rank() : axis)]; }
+  // True if there are at most so many elements; products beyond 64 bits are none of them.
+  bool has_at_most(int64_t limit) const {
+    int64_t product = 1;
+    return std::none_of(extents_.begin(), extents_.end(),
+                        [&](int64_t extent) { return __builtin_mul_overflow(product, extent, &product); }) &&
+           product <= limit;
+  }
+  // Throws Error for more than can be counted in bytes.
   int64_t elements() const {
+    NSGD_CHECK(has_at_most(int64_t{1} << 60), "a tensor of shape {} has too many elements", text());
     return std::accumulate(extents_.begin(), extents_.end(), int64_t{1}, std::multiplies<>());
   }
   const std::vector<int64_t>& extents() const { return extents_; }

@@ -58,6 +58,13 @@ std::string suggestion(std::string_view name, std::span<const std::string> known
                          : fmt::format("; did you mean \"{}\"?", nearest);
 }
 
+std::string shell_quoted(std::string_view text) {
+  if (text.find_first_of("\"$`\\!'") == std::string_view::npos) return fmt::format("\"{}\"", text);
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 std::string quoted_list(std::span<const std::string> names) {
   std::string list;
   for (const std::string& name : names) list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", name);

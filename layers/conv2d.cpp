@@ -27,6 +27,9 @@ kernels::ConvShape conv_shape(const std::string& name, const Shape& input, const
   NSGD_CHECK(fits, "conv2d '{}': a {}x{} kernel does not fit an input of {}x{} with padding {},{}", name,
              shape.kernel_height, shape.kernel_width, shape.height, shape.width, shape.padding_height,
              shape.padding_width);
+  const Shape filters{shape.out_channels, shape.kernel_height, shape.kernel_width, shape.in_channels};
+  NSGD_CHECK(filters.has_at_most(most_elements), "conv2d '{}': its filters {} would have more than {} elements", name,
+             filters.text(), most_elements);
   return shape;
 }
 

@@ -1,15 +1,11 @@
 #include "layers/graph.h"
 
-#include <algorithm>
-
 #include "core/text_table.h"
 
 namespace noisysgd {
 
 std::string Graph::add(GraphNode node) {
-  const bool taken = node.name == "input" ||
-                     std::any_of(nodes.begin(), nodes.end(), [&](const GraphNode& n) { return n.name == node.name; });
-  NSGD_CHECK(!taken, "two nodes of the network are named '{}'", node.name);
+  NSGD_CHECK(names.insert(node.name).second, "two nodes of the network are named '{}'", node.name);
   nodes.push_back(std::move(node));
   return nodes.back().name;
 }
@@ -33,17 +29,17 @@ nlohmann::ordered_json Graph::json() const {
 
 std::string Graph::text() const {
   TextTable table({"name", "type", "output", "parameters", "MFLOP"});
-  int64_t parameters = 0, flops = 0;
+  int64_t parameters = 0;
+  double flops = 0;
   for (const GraphNode& node : nodes) {
     int64_t count = 0;
     for (const Parameter* parameter : node.parameters) count += parameter->shape.elements();
     parameters += count;
-    flops += node.flops;
+    flops += static_cast<double>(node.flops);
     table.add_row({node.name, node.type, node.output.channels_first().text(), fmt::format("{}", count),
                    fmt::format("{:.3f}", static_cast<double>(node.flops) * 1e-6)});
   }
-  table.add_row(
-      {"total", "", "", fmt::format("{}", parameters), fmt::format("{:.3f}", static_cast<double>(flops) * 1e-6)});
+  table.add_row({"total", "", "", fmt::format("{}", parameters), fmt::format("{:.3f}", flops * 1e-6)});
   return table.text();
 }
 

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "core/parameter.h"
@@ -24,6 +25,7 @@ struct Graph {
   Shape input;
   int64_t classes = 0;
   std::vector<GraphNode> nodes;
+  std::unordered_set<std::string> names = {"input"};  // taken
 
   // Appends the node and returns its name; a name given twice is an error.
   std::string add(GraphNode node);

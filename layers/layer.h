@@ -38,8 +38,8 @@ inline Tensor output_over(Context& context, const Tensor& tensor, const Shape& s
 
 class Layer {
  public:
-  Layer(std::string name, Shape input, Shape output)
-      : name_(std::move(name)), input_(std::move(input)), output_(std::move(output)) {}
+  // Throws Error for an output that is empty or has more than most_elements.
+  Layer(std::string name, Shape input, Shape output);
   virtual ~Layer() = default;
 
   const std::string& name() const { return name_; }

@@ -1,5 +1,10 @@
 #include "layers/registry.h"
 
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "core/utf8.h"
 #include "layers/activation.h"
 #include "layers/batch_norm.h"
 #include "layers/builder.h"
@@ -15,10 +20,25 @@ namespace {
 
 using LayerPointer = std::unique_ptr<Layer>;
 
+constexpr size_t longest_name = 200;
+
+// What keeps a layer from being given a name in a scope; empty if nothing does.
+std::string name_problem(const std::string& scope, const std::string& name) {
+  if (has_control_characters(name)) return "must not hold control characters";
+  if (name.size() > longest_name) return fmt::format("must not have more than {} bytes", longest_name);
+  if (!scope.empty()) return {};
+  if (name == "input" || name == "loss") return fmt::format("\"{}\" names the network's {}", name, name);
+  const std::string first = name.substr(0, name.find('.'));
+  if (std::find(std::begin(checkpoint_scopes), std::end(checkpoint_scopes), first) != std::end(checkpoint_scopes))
+    return fmt::format("\"{}\" names tensors of a checkpoint that belong to other layers", first);
+  return {};
+}
+
 // Layers under `key`, one after the other. Stops at the first that cannot be built: the shapes behind it are unknown.
 std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_view key, const std::string& scope,
                                        const LayerContext& at) {
   NetworkBuilder net(scope, at.input);
+  std::set<std::string> names;
   bool built = true;
   for (const ConfigReader& entry : json.objects(key)) {
     if (!built) {
@@ -26,10 +46,15 @@ std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_vie
       continue;
     }
     const std::string type = entry.choice("type", at.registry.types());
-    const std::string name = entry.string("name", "");
-    const std::string default_name = net.next_name(at.registry.name_prefix(type));
-    LayerPointer layer = at.registry.build(
-        entry, {at.registry, name.empty() ? default_name : scope + name, net.shape(), at.classes, at.ghost_size});
+    const std::string given = entry.string("name", "");
+    const std::string automatic = net.next_name(at.registry.name_prefix(type));
+    const std::string name = given.empty() ? automatic : scope + given;
+    if (const std::string problem = name_problem(scope, given); !problem.empty())
+      entry.error("name", problem);
+    else if (!names.insert(name).second)
+      entry.error("name", fmt::format("\"{}\" is the name of an earlier layer{}", name,
+                                      given.empty() ? "; this one needs another than its automatic name" : ""));
+    LayerPointer layer = at.registry.build(entry, {at.registry, name, net.shape(), at.classes, at.ghost_size});
     built = layer != nullptr;
     if (built) net.append(std::move(layer));
   }
@@ -50,9 +75,10 @@ LayerPointer build_sequential(const ConfigReader& json, const LayerContext& at) 
 LayerPointer build_conv2d(const ConfigReader& json, const LayerContext& at) {
   Conv2dOptions options;
   options.out_channels = json.integer("out_channels", {.at_least = 1});
-  options.kernel = json.integer_pair("kernel", {.at_least = 1});
-  options.stride = json.integer_pair("stride", {.default_value = 1, .at_least = 1});
-  options.padding = json.integer_pair("padding", {.default_value = 0, .at_least = 0});
+  constexpr int64_t most = 65536;  // oneDNN refuses strides near 2^31
+  options.kernel = json.integer_pair("kernel", {.at_least = 1, .at_most = most});
+  options.stride = json.integer_pair("stride", {.default_value = 1, .at_least = 1, .at_most = most});
+  options.padding = json.integer_pair("padding", {.default_value = 0, .at_least = 0, .at_most = most});
   options.bias = json.boolean("bias", true);
   return std::make_unique<Conv2d>(at.name, at.input, options);
 }

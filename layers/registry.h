@@ -20,6 +20,9 @@ namespace noisysgd {
 
 class LayerRegistry;
 
+// First parts of names of tensors that a checkpoint keeps beside parameters and buffers: no layer is named so.
+inline constexpr std::string_view checkpoint_scopes[] = {"momentum", "average", "fisher", "kfac"};
+
 // Where in the network a layer is being built.
 struct LayerContext {
   const LayerRegistry& registry;

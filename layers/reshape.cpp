@@ -23,13 +23,18 @@ std::string Flatten::describe(Graph& graph, const std::string& input) const {
   return graph.add({name(), "flatten", {input}, output_shape()});
 }
 
-PadChannels::PadChannels(std::string name, const Shape& input, int64_t stride, int64_t channels)
-    : Layer(name, input, Shape{(input[0] - 1) / stride + 1, (input[1] - 1) / stride + 1, channels}),
-      stride_(stride),
-      channels_(channels) {
+namespace {
+
+Shape padded(const std::string& name, const Shape& input, int64_t stride, int64_t channels) {
   NSGD_CHECK(input.rank() == 3 && channels >= input[2], "pad_channels '{}': input {} cannot be padded to {} channels",
              name, input.text(), channels);
+  return {(input[0] - 1) / stride + 1, (input[1] - 1) / stride + 1, channels};
 }
+
+}  // namespace
+
+PadChannels::PadChannels(std::string name, const Shape& input, int64_t stride, int64_t channels)
+    : Layer(name, input, padded(name, input, stride, channels)), stride_(stride), channels_(channels) {}
 
 Variable PadChannels::forward_impl(const Forward& pass, Variable x) {
   const int64_t samples = x.value.shape()[0];

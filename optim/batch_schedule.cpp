@@ -7,6 +7,10 @@
 
 namespace noisysgd {
 
+namespace {
+constexpr int64_t most_steps = 2'147'483'647;
+}
+
 BatchSchedule::BatchSchedule(std::vector<BatchPhase> phases, int64_t samples, bool drop_last, int64_t least_batch)
     : phases_(std::move(phases)), samples_(samples), drop_last_(drop_last), least_batch_(least_batch) {
   NSGD_CHECK(!phases_.empty(), "a run needs a batch size");
@@ -14,7 +18,10 @@ BatchSchedule::BatchSchedule(std::vector<BatchPhase> phases, int64_t samples, bo
     const int64_t steps = steps_per_epoch(phase);
     NSGD_CHECK(steps > 0, "{}{} training images make no batch of {}", drop_last_ ? "batch.drop_last: " : "", samples_,
                phase.size);
+    // Both factors have 31 bits; the step number of the random streams has 32.
     total_steps_ += phase.epochs * steps;
+    NSGD_CHECK(total_steps_ <= most_steps, "epochs: {} of {} steps each make more than {} steps", phase.epochs, steps,
+               most_steps);
   }
 }
 

@@ -40,7 +40,7 @@ LayerPointer build_vgg16(const ConfigReader&, const LayerContext& at) {
 
 LayerPointer build_resnet(const ConfigReader& json, const LayerContext& at) {
   ResnetOptions options;
-  options.depth = json.integer("depth", {.default_value = options.depth, .at_least = 8});
+  options.depth = json.integer("depth", {.default_value = options.depth, .at_least = 8, .at_most = 9998});
   options.width = json.integer("width", {.default_value = options.width, .at_least = 1});
   options.shortcut = json.choice<ResnetShortcut>(
       "shortcut", {{"projection", ResnetShortcut::projection}, {"identity_pad", ResnetShortcut::identity_pad}},

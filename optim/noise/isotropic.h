@@ -10,7 +10,7 @@ class IsotropicNoise : public NoiseStructure {
   explicit IsotropicNoise(double sigma) : variance_(static_cast<float>(sigma * sigma)) {}
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
-    return std::make_unique<IsotropicNoise>(json.number("sigma", {.at_least = 0}));
+    return std::make_unique<IsotropicNoise>(read_amplitude(json, "sigma"));
   }
 
   void prepare(const NoiseStep&, std::span<kernels::SgdSegment> segments) override {

@@ -14,7 +14,7 @@ class MultiplicativeNoise : public NoiseStructure {
   MultiplicativeNoise(double sigma, bool per_sample) : sigma_(sigma), per_sample_(per_sample) {}
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
-    const double sigma = json.number("sigma", {.at_least = 0});
+    const double sigma = read_amplitude(json, "sigma");
     return std::make_unique<MultiplicativeNoise>(
         sigma, json.choice<bool>("per", {{"coordinate", false}, {"sample", true}}, false));
   }

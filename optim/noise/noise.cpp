@@ -29,6 +29,12 @@ int64_t count_elements(const std::vector<Parameter*>& parameters) {
   return count;
 }
 
+double read_amplitude(const ConfigReader& json, std::string_view key, std::optional<double> default_value) {
+  const double value = json.number(key, {.default_value = default_value, .at_least = 0, .at_most = 1e18});
+  if (value != 0 && value < 1e-18) json.error(key, fmt::format("must be 0 or at least 1e-18, got {}", value));
+  return value;
+}
+
 NoiseBatchSizes NoiseBatchSizes::read(const ConfigReader& json) {
   NoiseBatchSizes sizes;
   sizes.small_batch = json.integer("small_batch", {.default_value = sizes.small_batch, .at_least = 1});
@@ -79,7 +85,7 @@ Noise Noise::read(const ConfigReader& json, const NoiseRegistry& registry) {
     options.after_momentum =
         json.choice<bool>("position", {{"before_momentum", false}, {"after_momentum", true}}, false);
     options.parameters = json.strings("parameters", {.default_value = options.parameters});
-    options.scale = json.number("scale", {.default_value = 1, .at_least = 0});
+    options.scale = read_amplitude(json, "scale", 1);
     options.match_trace = json.optional_integer("match_trace", {.at_least = 1});
   }
   noise.structure_ = registry.build(options.type, json);

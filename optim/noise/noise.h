@@ -136,6 +136,9 @@ double noise_kappa(int64_t large_batch, int64_t small_batch);
 // Trainable scalars of these parameters.
 int64_t count_elements(const std::vector<Parameter*>& parameters);
 
+// A number that noise is multiplied by, at least 0, whose square is a variance in single precision too.
+double read_amplitude(const ConfigReader& json, std::string_view key, std::optional<double> default_value = {});
+
 // The keys small_batch and large_batch of the structures that stand in for the noise of a small batch.
 struct NoiseBatchSizes {
   int64_t small_batch = 128;

@@ -138,6 +138,65 @@ TEST_CASE("an override says how one regime is reached, where not all can take a 
   CHECK(some.regimes[1].sgd.momentum == 0.5);
   CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
   CHECK(read({"seeds=[1, 2]", "$.seed=3"}).seeds == std::vector<uint64_t>{3});
+  CHECK(noisysgd::test::contains(problem("name=2024"),
+                                 "$.name: expected a text, got 2024; as a text: --set 'name=\"2024\"'"));
+  CHECK(read({"name=\"2024\""}).name == "2024");
+
+  write_file_atomically(path, R"({"regimes": [{"name": "M=20", "epochs": 1}, {"name": "a]b", "epochs": 1}]})");
+  CHECK(read({"regimes[M=20].epochs=3"}).regimes[0].epochs == 3);
+  CHECK(read({"regimes[\"a]b\"].epochs=3"}).regimes[1].epochs == 3);
+  CHECK(noisysgd::test::contains(problem("epochs=3"), "--set \"regimes[M=20].epochs=3\""));
+  write_file_atomically(path, R"({"regimes": [{"name": "a]b", "epochs": 1}]})");
+  CHECK(noisysgd::test::contains(problem("epochs=3"), "--set 'regimes[\"a]b\"].epochs=3'"));
+}
+
+TEST_CASE("a name that cannot be a folder, or is a file of the runs, is refused with the reason") {
+  const auto of_experiment = [](const std::string& name) { return problems_of(Json{{"name", name}}.dump().c_str()); };
+  const auto of_regime = [](const std::string& name) {
+    return problems_of(Json{{"regimes", {Json{{"name", name}}}}}.dump().c_str());
+  };
+  using Problems = std::vector<std::string>;
+  CHECK(of_experiment("a\x1B[2J") ==
+        Problems{"$.name: \"a\\u001b[2J\" cannot name a folder: it holds a control character"});
+  CHECK(any_mentions(of_experiment(std::string("a\0b", 3)), "NUL"));
+  CHECK(any_mentions(of_regime(std::string("a\0b", 3)), "it holds a control character"));
+  CHECK(any_mentions(of_experiment(std::string(201, 'n')), "it has more than 200 bytes"));
+  for (const char* name :
+       {"experiment.json", "config.json", "summary.json", "diverged.json", "metrics.jsonl", "table.txt", "table.json",
+        "checkpoint.safetensors", "summary.json.tmp", "events.out.tfevents.1.host"})
+    CHECK(any_mentions(of_regime(name), "begins the name of a file of the runs"));
+  CHECK(any_mentions(of_regime("seed-1"), "it is that of a seed's folder"));
+  for (const char* name : {"seed-x", "seed-", "table", "tables.x", "LB+Diag", "M=20", "a,b", "[x]", "é 1"}) {
+    CHECK(of_regime(name).empty());
+    CHECK(of_experiment(name).empty());
+  }
+}
+
+TEST_CASE("a learning rate that scaling takes out of single precision is refused before the run") {
+  const auto schedule = [](const char* text) {
+    return noisysgd::test::error_of(
+        [&] { read_experiment(parse_config(text, "test"), "test", {}).regimes.at(0).batch_schedule(1000); });
+  };
+  CHECK(schedule(R"({"optimizer": {"learning_rate": 1e38, "scaling": {"type": "linear", "base_batch": 1}},
+                     "batch": {"size": 100}})") ==
+        "optimizer.scaling: the learning rate 1e+40 of batches of 100 is infinite in single precision");
+  CHECK(schedule(R"({"optimizer": {"learning_rate": 1e-45, "scaling": {"type": "linear", "base_batch": 1000}},
+                     "batch": {"size": 100}})")
+            .find("is 0 in single precision") != std::string::npos);
+  CHECK(schedule("{}") == "no error was thrown");
+}
+
+TEST_CASE("seeds are all of 63 bits, and regimes as many as memory allows") {
+  CHECK(read_experiment(parse_config(R"({"seed": 9223372036854775807})", "test"), "test", {}).seeds.at(0) ==
+        9223372036854775807u);
+  CHECK(any_mentions(problems_of(R"({"seeds": [9223372036854775808]})"), "$.seeds[0]"));
+  Json document{{"regimes", Json::array()}};
+  for (int i = 0; i < 1001; ++i) document["regimes"].push_back({{"name", std::to_string(i)}});
+  CHECK(problems_of(document.dump().c_str()) ==
+        std::vector<std::string>{"$.regimes: must have at most 1000 entries, has 1001"});
+  document["regimes"].erase(document["regimes"].begin());
+  document["comment"] = std::string(300'000, 'c');
+  CHECK(any_mentions(problems_of(document.dump().c_str()), "take more than 256 MiB"));
 }
 
 TEST_CASE("mistakes of regimes and seeds name the regime") {

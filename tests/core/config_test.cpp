@@ -164,17 +164,76 @@ TEST_CASE("bounds are inclusive or exclusive as they say") {
   CHECK(accepts(0, {.at_least = 0}));
   CHECK_FALSE(accepts(-1e-300, {.at_least = 0}));
   CHECK_FALSE(accepts(0, {.above = 0}));
-  CHECK(accepts(1e-300, {.above = 0}));
+  CHECK(accepts(1e-30, {.above = 0}));
   CHECK(accepts(1, {.at_most = 1}));
   CHECK_FALSE(accepts(1.0000001, {.at_most = 1}));
   CHECK_FALSE(accepts(1, {.below = 1}));
   CHECK(accepts(0.9999, {.below = 1}));
 }
 
-TEST_CASE("integers are exact and never wrap") {
-  const auto problem = [](const std::string& value) {
+TEST_CASE("a number is held to its bounds as it is in single precision too") {
+  const auto problem = [](const std::string& value, const NumberRule& rule) {
     const Config config = config_of("{\"x\": " + value + "}");
-    config.root().integer("x");
+    config.root().number("x", rule);
+    const Problems found = problems_of(config);
+    return found.empty() ? "" : found.front();
+  };
+  const NumberRule momentum{.at_least = 0, .below = 1}, rate{.above = 0};
+  CHECK(problem("0.99999994", momentum).empty());  // 1 - 2^-24, the last float below 1
+  CHECK(problem("0.99999999", momentum) == "$.x: must be below 1, got 0.99999999, which is 1 in single precision");
+  CHECK(problem("1e-45", rate).empty());  // 2^-149, the first float above 0
+  CHECK(problem("1e-46", rate) == "$.x: must be above 0, got 1e-46, which is 0 in single precision");
+  CHECK(problem("1e-46", {}) == "$.x: must be 0 or further from it, got 1e-46, which is 0 in single precision");
+  CHECK(problem("0", {}).empty());
+  CHECK(problem("3.4e38", rate).empty());
+  for (const std::string large : {"3.5e38", "-3.5e38", "1e308"})
+    CHECK(problem(large, {}) == "$.x: must be at most 3.4028235e+38 in size, got " +
+                                    (large == "1e308" ? "1e+308" : large.substr(0, large.size() - 2) + "+38"));
+  CHECK(problem("0.1", {.at_most = 0.1}).empty());  // 0.1 rounds up, and so does the bound
+}
+
+TEST_CASE("what a rule leaves open is bounded all the same") {
+  const auto problem = [](const Json& value) {
+    const Config config(Json{{"x", value}});
+    config.root().integer("x", {.at_least = 0});
+    const Problems found = problems_of(config);
+    return found.empty() ? "" : found.front();
+  };
+  CHECK(problem(2147483647).empty());
+  for (const std::uint64_t value : {std::uint64_t{1} << 31, std::uint64_t{1} << 32, std::uint64_t{1} << 62, UINT64_MAX})
+    CHECK(problem(value) == fmt::format("$.x: must be at most 2147483647, got {}", value));
+  const Config lists(Json{{"ok", std::vector<int>(10'000)},
+                          {"x", std::vector<int>(10'001)},
+                          {"objects", std::vector<Json>(10'001, Json::object())}});
+  CHECK(lists.root().integers("ok").size() == 10'000);
+  CHECK(lists.root().integers("x").size() == 10'000);
+  CHECK(lists.root().objects("objects").size() == 10'000);
+  CHECK(problems_of(lists) == Problems{"$.x: must have at most 10000 entries, has 10001",
+                                       "$.objects: must have at most 10000 entries, has 10001"});
+}
+
+TEST_CASE("a text holds no NUL, at which file names and patterns would end") {
+  const Config config = config_of("{\"x\": \"a\\u0000b\"}");
+  config.root().string("x");
+  CHECK(problems_of(config) == Problems{"$.x: must not hold the character NUL, got text \"a\\u0000b\""});
+}
+
+TEST_CASE("of very many problems the first hundred are told") {
+  Json list = Json::array();
+  for (int i = 0; i < 9000; ++i) list.push_back(-i - 1);
+  const Config config(Json{{"x", list}});
+  config.root().integers("x", {.each = {.at_least = 0}});
+  const Problems problems = problems_of(config);
+  CHECK(problems.size() == 101);
+  CHECK(problems[99] == "$.x[99]: must be at least 0, got -100");
+  CHECK(problems[100] == "and more");
+}
+
+TEST_CASE("integers are exact and never wrap") {
+  const IntegerRule any{.at_least = INT64_MIN, .at_most = INT64_MAX};
+  const auto problem = [&](const std::string& value) {
+    const Config config = config_of("{\"x\": " + value + "}");
+    config.root().integer("x", any);
     const Problems found = problems_of(config);
     return found.empty() ? "" : found.front();
   };
@@ -184,7 +243,8 @@ TEST_CASE("integers are exact and never wrap") {
   CHECK(problem("1e3") == "$.x: expected an integer, got 1000.0");
   CHECK(problem("true") == "$.x: expected an integer, got true");
   CHECK(problem("null") == "$.x: expected an integer, got null");
-  CHECK(config_of(R"({"x": 9223372036854775807})").root().integer("x") == std::numeric_limits<std::int64_t>::max());
+  CHECK(config_of(R"({"x": 9223372036854775807})").root().integer("x", any) ==
+        std::numeric_limits<std::int64_t>::max());
 }
 
 TEST_CASE("a faulty key still gives a value that satisfies its rule") {
@@ -331,17 +391,70 @@ TEST_CASE("apply_override sets one value, parsed as JSON where it is JSON") {
         R"({"r":[{"name":"LB"},{"name":"LB+Diag","n":{"x":3}}]})");
   CHECK(after(R"({"r":[{"name":"a.b"},{"name":"a"}]})", "r.a.n=3") == R"({"r":[{"name":"a.b"},{"name":"a","n":3}]})");
   CHECK(after(R"({"r":[{"name":"a.b"},{"name":"1"}]})", "r[1]=3") == R"({"r":[{"name":"a.b"},3]})");
-  CHECK(after(R"({"r":[{"name":"1"},{"n":2}]})", "r[1].n=3") == R"({"r":[{"name":"1"},{"n":3}]})");  // a number first
   CHECK(after(R"({"r":[[1,2],[3]]})", "r[0][1]=9") == R"({"r":[[1,9],[3]]})");
   CHECK(after(R"({"a":{"b":1}})", "a=5") == R"({"a":5})");
 }
 
+TEST_CASE("an entry of any name can be meant") {
+  const auto after = [](const std::string& name, const std::string& assignment) {
+    Json json{{"r", {Json{{"name", "other"}}, Json{{"name", name}}}}};
+    apply_override(json, assignment);
+    REQUIRE(json["r"].size() == 2);
+    return json["r"][1].value("n", Json());
+  };
+  CHECK(after("M=20", "r[M=20].n=3=4") == "3=4");
+  CHECK(after("a,b", "r[a,b].n=3") == 3);
+  CHECK(after("a[1]", "r[a[1]].n=3") == 3);
+  CHECK(after("[x=[]]", "r[[x=[]]].n=3") == 3);
+  CHECK(after("a]=", "r[\"a]=\"].n=3") == 3);
+  CHECK(after("say \"]\"", "r[\"say \\\"]\\\"\"].n=3") == 3);
+  CHECK(after("7", "r[\"7\"].n=3") == 3);
+  CHECK(after("1", "r[1].n=3") == 3);
+  Json key{{"a b", 1}};
+  apply_override(key, "o[\"c.d\"].x=2");
+  apply_override(key, "o[\"c.d\"].y=3");
+  CHECK(key["o"]["c.d"].dump() == R"({"x":2,"y":3})");
+}
+
+TEST_CASE("every name is reached by what bracketed_name makes of it") {
+  CHECK(bracketed_name("LB+Diag") == "LB+Diag");
+  CHECK(bracketed_name("M=20") == "M=20");
+  CHECK(bracketed_name("a[1]") == "a[1]");
+  CHECK(bracketed_name("a]b[") == "\"a]b[\"");
+  CHECK(bracketed_name("12") == "\"12\"");
+  CHECK(rc::check([] {
+    const auto letter = rc::gen::elementOf(std::string("ab1 =,.[]\"\\{}"));
+    const std::string name = *rc::gen::nonEmpty(rc::gen::container<std::string>(letter));
+    Json json{{"r", {Json{{"name", "other"}}, Json{{"name", name}}}}};
+    apply_override(json, "r[" + bracketed_name(name) + "].n==[=]");
+    RC_ASSERT(json["r"][1].value("n", "") == "=[=]");
+  }));
+}
+
+TEST_CASE("an assignment that is no UTF-8 is refused, and any other leaves a document that can be written") {
+  Json json = Json::object();
+  CHECK(error_of([&] { apply_override(json, "name=n\xE9"); }) == "override: the assignment is not UTF-8");
+  CHECK(json.empty());
+  CHECK(rc::check([] {
+    const auto byte = rc::gen::elementOf(std::string("a.[]=\"\\0\x80\xC3\xA9\0", 12));
+    const std::string assignment = *rc::gen::container<std::string>(byte);
+    Json document{{"a", {{"a", 1}}}, {"r", {Json{{"name", "a"}}}}};
+    try {
+      apply_override(document, assignment);
+    } catch (const ConfigError&) {
+    }
+    RC_ASSERT(!document.dump().empty());
+  }));
+}
+
 TEST_CASE("a malformed override is refused and changes nothing") {
-  const Json before = Json::parse(R"({"a": 1, "list": [1, 2], "o": {}, "r": [{"name": "LB"}, {"name": 3}, {}]})");
+  const Json before = Json::parse(R"({"a": 1, "list": [1, 2], "o": {}, "r": [{"name": "LB"}, {"name": 3}, {}],
+    "names": [{"name": "1"}, {"name": "0"}]})");
   Json json = before;
   const auto problem = [&](const char* assignment) { return error_of([&] { apply_override(json, assignment); }); };
   CHECK(problem("a") == "override \"a\": expected PATH=VALUE");
-  for (const char* malformed : {"=1", ".a=1", "a.=1", "a..b=1", "list[=1", "list[]=1", "list[0]x=1", "[0]=1", "$.=1"}) {
+  for (const char* malformed : {"r[\"LB].x=1", "r[\"LB\"x].x=1", "r[\"\\x\"].x=1", "r[a[b].x=1", "=1", ".a=1", "a.=1",
+                                "a..b=1", "list[=1", "list[]=1", "list[0]x=1", "[0]=1", "$.=1"}) {
     CAPTURE(malformed);
     CHECK(problem(malformed).find("malformed path") != std::string::npos);
   }
@@ -353,6 +466,9 @@ TEST_CASE("a malformed override is refused and changes nothing") {
           "override \"list[" + index + "]=1\": $.list: is a list; expected an index, got \"" + index + "\"");
   CHECK(problem("r[lb].x=1") == "override \"r[lb].x=1\": $.r: has no entry named \"lb\"; did you mean \"LB\"?");
   CHECK(problem("r[other].x=1") == "override \"r[other].x=1\": $.r: has no entry named \"other\"; known: \"LB\"");
+  CHECK(
+      problem("names[1].x=1") ==
+      "override \"names[1].x=1\": $.names: [1] is the index of one entry and the name of another; [\"1\"] is the name");
   CHECK(problem("o[0]=1") == "override \"o[0]=1\": $.o: is an object, not a list; there is no [0]");
   CHECK(problem("new.b[0]=1").find("is an object, not a list") != std::string::npos);
   CHECK(problem("a={\"x\": 1").find("syntax error") != std::string::npos);

@@ -82,6 +82,35 @@ TEST_CASE("all duplicate keys are reported, each once, with their paths") {
         "  $.layers[1].k: duplicate key");
 }
 
+TEST_CASE("duplicate keys without number or end are told by the first twenty, shortly") {
+  std::string distinct, nested = "1";
+  for (int i = 0; i < 900; ++i) distinct += fmt::format("\"key {0}\": 1, \"key {0}\": 2, ", i);
+  const std::string many = error_of("{" + distinct + "\"end\": 0}");
+  CHECK(starts_with(many, "f.json: at least 20 duplicate keys\n  $[\"key 0\"]: duplicate key\n"));
+  CHECK(many.size() < 1000);
+  std::string repeated = "{\"a\": 0";
+  for (int i = 0; i < 100'000; ++i) repeated += ", \"a\": 0";
+  CHECK(error_of(repeated + "}") == "f.json: 1 duplicate key\n  $.a: duplicate key");
+
+  const std::string key = "\"" + std::string(1000, 'k') + "\": ";
+  for (int i = 0; i < 200; ++i) nested = "{" + key + "0, " + key + nested + "}";
+  CHECK(error_of(nested).size() < 20u * 200 * 100);
+}
+
+TEST_CASE("a document is limited in size, and an object in keys, which it searches one by one") {
+  const auto object = [](int keys) {
+    std::string text = "{\"o\": {";
+    for (int i = 0; i < keys; ++i) text += fmt::format("{}\"k{}\": 0", i == 0 ? "" : ", ", i);
+    return text + "}}";
+  };
+  CHECK(error_of(object(1000)) == "no error was thrown");
+  CHECK(error_of(object(1001)) == "f.json: $.o: has more than 1000 keys");
+  CHECK(parse_json(object(100'000), "f", {.keys = 100'000})["o"].size() == 100'000);
+  const std::string large(std::size_t{16} << 20, ' ');
+  CHECK(error_of("1" + large.substr(1)) == "no error was thrown");
+  CHECK(error_of("1" + large) == "f.json: has 16777217 bytes, of which 16777216 are allowed");
+}
+
 TEST_CASE("nesting is limited, so that hostile input cannot exhaust the stack") {
   CHECK(error_of(std::string(256, '[') + std::string(256, ']')) == "no error was thrown");
   CHECK(error_of(std::string(257, '[') + std::string(257, ']')).find("nested deeper") != std::string::npos);

@@ -99,10 +99,16 @@ TEST_CASE("names: numbered by kind, given ones kept, two of the same refused") {
   std::vector<std::string> names;
   for (const Json& node : graph["nodes"]) names.push_back(node["name"]);
   CHECK(names == std::vector<std::string>{"flatten1", "linear1", "relu1", "head", "loss"});
-  CHECK_THROWS_WITH(layers_of(R"([{"type": "linear", "name": "a"}, {"type": "linear", "name": "a"}])", {3}, 3),
-                    "two parameters are named 'a.weight'");
-  CHECK_THROWS_WITH(layers_of(R"([{"type": "relu", "name": "a"}, {"type": "relu", "name": "a"}])", {3}, 3),
-                    "two nodes of the network are named 'a'");
+  CHECK_THROWS_WITH(
+      layers_of(
+          R"([{"type": "sequential", "name": "a", "layers": [{"type": "linear", "name": "b"}]}, {"type": "linear", "name": "a.b"}])",
+          {3}, 3),
+      "two parameters are named 'a.b.weight'");
+  CHECK_THROWS_WITH(
+      layers_of(
+          R"([{"type": "sequential", "name": "a", "layers": [{"type": "relu", "name": "b"}]}, {"type": "relu", "name": "a.b"}])",
+          {3}, 3),
+      "two nodes of the network are named 'a.b'");
 }
 
 TEST_CASE("the graph holds every attribute another program needs") {
@@ -190,4 +196,73 @@ TEST_CASE("the table of a graph counts parameters and floating-point operations"
   const std::string text = model.graph().text();
   CHECK(text.find("20010") != std::string::npos);  // 10 x 2000 weights and 10 biases
   CHECK(text.find("0.040") != std::string::npos);  // 40 000 FLOPs: a product and a sum for each weight
+}
+
+TEST_CASE("layers have names of their own, none of which a checkpoint uses for something else") {
+  const auto problem = [](const std::string& layers) {
+    const auto problems = problems_of(R"({"type": "sequential", "layers": )" + layers + "}");
+    return problems.empty() ? "" : problems.front();
+  };
+  for (const std::string name : {"momentum", "average", "fisher", "kfac", "momentum.fc", "kfac.input"})
+    CHECK(problem(R"([{"type": "relu", "name": ")" + name + "\"}]") ==
+          "$.model.layers[0].name: \"" + name.substr(0, name.find('.')) +
+              "\" names tensors of a checkpoint that belong to other layers");
+  for (const std::string name : {"input", "loss"})
+    CHECK(problem(R"([{"type": "relu", "name": ")" + name + "\"}]") ==
+          "$.model.layers[0].name: \"" + name + "\" names the network's " + name);
+  CHECK(problem(R"([{"type": "relu", "name": "a\u001bb"}])") ==
+        "$.model.layers[0].name: must not hold control characters");
+  CHECK(problem(R"([{"type": "relu", "name": "a"}, {"type": "relu", "name": "a"}])") ==
+        "$.model.layers[1].name: \"a\" is the name of an earlier layer");
+  CHECK(problem(R"([{"type": "relu"}, {"type": "relu", "name": "relu1"}])") ==
+        "$.model.layers[1].name: \"relu1\" is the name of an earlier layer");
+  CHECK(problem(R"([{"type": "relu", "name": "relu2"}, {"type": "relu"}])") ==
+        "$.model.layers[1].name: \"relu2\" is the name of an earlier layer; this one needs another than its automatic "
+        "name");
+  CHECK(problem(R"([{"type": "residual", "body": [{"type": "relu", "name": "momentum"}]}])").empty());
+  CHECK(problem(R"([{"type": "relu", "name": "momentum2"}, {"type": "relu", "name": "relu1"}])").empty());
+}
+
+TEST_CASE("a network whose tensors cannot be counted or held is refused with the layer's name") {
+  const auto problem = [](const std::string& json, const Shape& input = {8, 8, 3}) {
+    const auto problems = problems_of(json, input);
+    return problems.empty() ? "" : problems.front();
+  };
+  CHECK(problem(R"({"type": "resnet", "width": 2147483647})") ==
+        "$.model.type: conv2d 'conv1': its filters [34359738352,3,3,3] would have more than 2147483647 elements");
+  CHECK(problem(R"({"type": "resnet", "width": 1000000})") ==
+        "$.model.type: conv2d 'layer1.0.conv1': its filters [16000000,3,3,16000000] would have more than 2147483647 "
+        "elements");
+  CHECK(problem(R"({"type": "sequential", "layers": [{"type": "pad_channels", "channels": 2147483647}]})") ==
+        "$.model.layers[0].type: layer 'pad1': its output [8,8,2147483647] would have more than 2147483647 elements");
+  CHECK(problem(R"({"type": "pad_channels", "channels": 3})", {64}) ==
+        "$.model.type: pad_channels '': input [64] cannot be padded to 3 channels");
+  const std::string linear = R"({"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]})";
+  CHECK(problem(linear, {4294967296, 4294967296, 3}) ==
+        "$.model.layers[0].type: a tensor of shape [4294967296,4294967296,3] has too many elements");
+  Context context;
+  const auto wide = [&] { Model(context, network_from(linear, {16384, 16384, 1}, 10), 10); };
+  CHECK_THROWS_WITH(wide(), "parameter 'linear1.weight' of shape [10,268435456] has more than 2147483647 elements");
+}
+
+TEST_CASE("convolutions and pools of the largest strides, paddings and kernels that are taken run") {
+  Context context({}, 1);
+  for (const char* json :
+       {R"({"type": "conv2d", "out_channels": 2, "kernel": [1, 3], "stride": 65536, "padding": [0, 5]})",
+        R"({"type": "conv2d", "out_channels": 1, "kernel": 1, "stride": [65536, 40000], "padding": 65536})",
+        R"({"type": "conv2d", "out_channels": 1, "kernel": [1, 65536], "padding": [0, 32768], "stride": 9})",
+        R"({"type": "max_pool", "kernel": 15, "padding": 7, "stride": 2147483647})",
+        R"({"type": "average_pool", "kernel": 15, "padding": 7, "stride": 2147483647})",
+        R"({"type": "pad_channels", "channels": 4, "stride": 2147483647})"}) {
+    CAPTURE(json);
+    Model model(context,
+                network_from(std::string(R"({"type": "sequential", "layers": [)") + json +
+                                 R"(, {"type": "global_average_pool"}, {"type": "linear"}]})",
+                             {8, 8, 3}, 4),
+                4);
+    model.arena().initialise(1);
+    CHECK(model.accumulate(random_batch(context, {8, 8, 3}, 2, 4), {}).samples == 2);
+  }
+  CHECK(problems_of(R"({"type": "conv2d", "out_channels": 2, "kernel": 1, "stride": 2147483647})").front() ==
+        "$.model.stride: must be at most 65536, got 2147483647");
 }

@@ -94,3 +94,10 @@ TEST_CASE("learning-rate scaling: none, linear, square root against a base batch
   CHECK_THROWS_AS(read(R"({"type": "cubic"})"), ConfigError);
   CHECK_THROWS_AS(read(R"({"base_batch": 64})"), ConfigError);  // means nothing without a rule
 }
+
+TEST_CASE("a run of more steps than can be numbered is refused") {
+  CHECK(BatchSchedule({{2147483647, 100, 0.1}}, 100, false).total_steps() == 2147483647);
+  CHECK_THROWS_WITH(BatchSchedule({{2147483647, 50, 0.1}}, 100, false),
+                    "epochs: 2147483647 of 2 steps each make more than 2147483647 steps");
+  CHECK_THROWS_AS(BatchSchedule({{2147483647, 100, 0.1}, {1, 100, 0.1}}, 100, false), Error);
+}

@@ -127,3 +127,28 @@ TEST_CASE("noise options are read strictly") {
   CHECK_THROWS_AS(noise_from(R"({"type": "diagonal", "small_batch": 4})"), ConfigError);
   CHECK_THROWS_AS(noise_from(R"({"type": "diagonal_fisher", "small_batch": 64, "large_batch": 64})"), ConfigError);
 }
+
+TEST_CASE("an amplitude is 0 or one whose square is neither 0 nor infinite in single precision") {
+  const auto problem = [](const Json& noise) {
+    const Config config(Json{{"noise", noise}});
+    Noise::read(config.root().object("noise"), NoiseRegistry::builtin());
+    try {
+      config.finish();
+    } catch (const ConfigError& error) {
+      return error.problems().front();
+    }
+    return std::string();
+  };
+  for (const char* type : {"isotropic", "multiplicative"})
+    for (const char* key : {"sigma", "scale"}) {
+      Json noise{{"type", type}, {"sigma", 1}};
+      for (const double good : {0.0, 1e-18, 1.0, 1e18}) {
+        noise[key] = good;
+        CHECK(problem(noise).empty());
+      }
+      noise[key] = 1e-19;
+      CHECK(problem(noise) == fmt::format("$.noise.{}: must be 0 or at least 1e-18, got 1e-19", key));
+      noise[key] = 2e18;
+      CHECK(problem(noise) == fmt::format("$.noise.{}: must be at most 1e+18, got 2e+18", key));
+    }
+}

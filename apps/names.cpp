@@ -1,0 +1,47 @@
+#include "apps/names.h"
+
+#include <string_view>
+
+#include "apps/run_folder.h"
+#include "apps/suite.h"
+#include "core/utf8.h"
+
+namespace noisysgd {
+
+namespace {
+
+constexpr size_t longest_name = 200;  // bytes; a file system takes 255, numbers behind the name included
+
+// What a run or a suite writes into its folder, as the names begin.
+constexpr std::string_view own_files[] = {
+    experiment_file,        config_file,     summary_file, divergence_file, "checkpoint.safetensors",
+    "events.out.tfevents.", "metrics.jsonl", "table."};
+
+bool is_seed_folder(std::string_view name) {
+  return name.starts_with("seed-") && name.size() > 5 && name.find_first_not_of("0123456789", 5) == name.npos;
+}
+
+std::string cannot(const std::string& name, const std::string& reason) {
+  return fmt::format("{} cannot name a folder: {}", Json(name).dump(-1, ' ', false, Json::error_handler_t::replace),
+                     reason);
+}
+
+}  // namespace
+
+std::string folder_name_problem(const std::string& name) {
+  if (name.empty()) return cannot(name, "it is empty");
+  if (name.find('/') != std::string::npos) return cannot(name, "it holds a '/'");
+  if (name.front() == '.') return cannot(name, "it begins with a dot");
+  if (has_control_characters(name)) return cannot(name, "it holds a control character");
+  if (name.size() > longest_name) return cannot(name, fmt::format("it has more than {} bytes", longest_name));
+  return {};
+}
+
+std::string regime_name_problem(const std::string& name) {
+  for (const std::string_view file : own_files)
+    if (name.starts_with(file)) return cannot(name, fmt::format("\"{}\" begins the name of a file of the runs", file));
+  if (is_seed_folder(name)) return cannot(name, "it is that of a seed's folder");
+  return folder_name_problem(name);
+}
+
+}  // namespace noisysgd

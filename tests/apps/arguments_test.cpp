@@ -1,0 +1,64 @@
+// Command lines of the programs: options before the configuration, and arguments that are no text.
+#include "apps/arguments.h"
+
+#include "core/suggest.h"
+#include "tests/apps/command.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+constexpr const char* configuration = R"({"data": {"train_size": 20, "test_size": 4}, "epochs": 1,
+  "model": {"type": "mlp", "hidden": [3]}, "regimes": [{"name": "a,b"}, {"name": "M=20"}]})";
+
+}  // namespace
+
+TEST_CASE("options that may be repeated take one value each, so that the configuration can follow them") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "c.json", configuration);
+  const auto run = [&](const std::vector<std::string>& arguments) {
+    return Command(NSGD_TRAIN_PROGRAM, arguments, folder.path()).wait();
+  };
+  const CommandResult plan = run({"--only", "regime=a,b", "--set", "epochs=2", "c.json", "--dry-run"});
+  INFO(plan.error);
+  CHECK(plan.status == 0);
+  CHECK(contains(plan.output, "a,b: 20 training"));
+  CHECK(contains(plan.output, "2 epochs"));
+  CHECK_FALSE(contains(plan.output, "M=20"));
+  const CommandResult both = run({"--only", "regime=a,b", "--only", "regime=M=20", "--set", "regimes[M=20].epochs=3",
+                                  "--set", "seed=4", "c.json", "--dry-run"});
+  CHECK(contains(both.output, "a,b: 20 training"));
+  CHECK(contains(both.output, "3 epochs"));
+}
+
+TEST_CASE("an argument that is not UTF-8 is refused, and shown with its bytes") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "c.json", configuration);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"c.json", "--quiet", "--set", "name=n\351n"},
+        {"c.json", "--quiet", "--output", "n\351n"},
+        {"n\351n"}}) {
+    const CommandResult result = Command(NSGD_TRAIN_PROGRAM, arguments, folder.path()).wait();
+    CHECK(result.status != 0);
+    CHECK(contains(result.error, "n\\xe9n: is not UTF-8"));
+    CHECK_FALSE(std::filesystem::exists(folder / "runs"));
+  }
+  write_file_atomically(folder / "bytes.json", "{\"n\xE9\": 1}");
+  const CommandResult key = Command(NSGD_TRAIN_PROGRAM, {"bytes.json"}, folder.path()).wait();
+  CHECK(key.status == 1);
+  CHECK(contains(key.error, "bytes.json:1:5: "));
+}
+
+TEST_CASE("an argument is quoted as a shell reads it back") {
+  CHECK(shell_quoted("regimes[LB+Diag].epochs=3") == "\"regimes[LB+Diag].epochs=3\"");
+  CHECK(shell_quoted("name=\"a\"") == "'name=\"a\"'");
+  for (const std::string text : {"it's", "$HOME", "a b", "`x`", "a\\b", "''", "!"}) {
+    const TemporaryFolder folder;
+    const CommandResult echo = Command("/bin/sh", {"-c", "printf %s " + shell_quoted(text)}, folder.path()).wait();
+    CHECK(echo.output == text);
+  }
+}
