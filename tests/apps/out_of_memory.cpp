@@ -1,6 +1,6 @@
 // Makes one request for memory of a dry run and a short training fail, each in a process of its own: every one must end
 // by itself with status 1 and one line that says why. Arguments: the folder for runs, and how many of the requests to
-// try, spread over all of them; without the second, every one.
+// try, spread over all of them; without the second, every one. With a third, that request alone, for a debugger.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -127,6 +127,11 @@ int main(int argc, char** argv) {
   if (whole.status != 0) {
     std::printf("the run that lacks nothing fails: %s\n", whole.text.c_str());
     return 1;
+  }
+  if (argc > 3) {  // this one alone, in the present process, for a debugger
+    refused = std::atoll(argv[3]);
+    requests = 0;
+    return dry_run_and_training(folder);
   }
   const int64_t total = *made, tries = argc > 2 ? std::min<int64_t>(total, std::atoll(argv[2])) : total;
   int64_t wrong = 0, succeeded = 0;

@@ -53,5 +53,5 @@ TEST_CASE("a network couples what any of its layers does") {
                                      {2, 2, 1}, 3);
   CHECK(residual->coupling().ghost_size() == 12);
   CHECK_THROWS_WITH(coupling_of(norm("1")),
-                    Catch::Contains("batch_norm 'bn1': ghost_size of 1 leaves one value per channel, which has no variance"));
+                    Catch::Matchers::Contains("batch_norm 'bn1': ghost_size of 1 leaves one value per channel, which has no variance"));
 }
