@@ -118,9 +118,9 @@ struct Allocator::Lent {
   Lent& operator=(const Lent&) = delete;
 
   std::shared_ptr<Pool> pool;
-  size_t size = 0;                // counted as active
-  Pool::Cache::node_type block;   // empty where the arena reaches
-  size_t offset = 0;              // in the arena's plan
+  size_t size = 0;               // counted as active
+  Pool::Cache::node_type block;  // empty where the arena reaches
+  size_t offset = 0;             // in the arena's plan
   bool planned = false;
 };
 
@@ -137,8 +137,7 @@ std::shared_ptr<void> Allocator::allocate(size_t bytes) {
     size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
     lent->offset = pool_->plan.allocate(size);
     lent->planned = true;
-    if (lent->offset + size <= pool_->arena_bytes)
-      pointer = static_cast<std::byte*>(pool_->arena.get()) + lent->offset;
+    if (lent->offset + size <= pool_->arena_bytes) pointer = static_cast<std::byte*>(pool_->arena.get()) + lent->offset;
   }
   if (!pointer) {
     lent->block = pool_->take(size);

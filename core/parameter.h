@@ -113,8 +113,8 @@ class ParameterArena {
   std::vector<Parameter*> parameters_;
   std::vector<int64_t> offsets_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, noise_variance_,
-      fisher_average_, before_group_;
+  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, noise_variance_, fisher_average_,
+      before_group_;
   std::vector<KroneckerFactors*> kronecker_;
 };
 

@@ -30,8 +30,7 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
 // Ghost batches do not influence each other, so each can have its own passes.
 void Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
   const int64_t samples = batch.size(), group = std::min(samples, options.statistics.ghost_size);
-  NSGD_CHECK(coupling_.allows_parts_of(group), "ghost batches of {} samples are coupled by this network",
-             group);
+  NSGD_CHECK(coupling_.allows_parts_of(group), "ghost batches of {} samples are coupled by this network", group);
   NSGD_CHECK(samples % group == 0, "{} samples are not a multiple of the ghost size {}", samples, group);
   const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
     return tensor.defined() ? tensor.rows(begin, end) : Tensor();

@@ -42,10 +42,11 @@ NoiseBatchSizes NoiseBatchSizes::read(const ConfigReader& json) {
 Tensor NoiseStructure::trace_of_samples(const NoiseStep& step, double factor, bool centered) {
   const bool one_position =
       std::ranges::all_of(step.parameters, [](const Parameter* parameter) { return parameter->positions == 1; });
-  NSGD_CHECK(step.fisher.conv == SecondMoment::exact || one_position,
-             "noise.match_trace: this noise is made of whole gradients, whose trace needs fisher.conv of \"exact\", not "
-             "\"{}\"",
-             name_of(step.fisher.conv));
+  NSGD_CHECK(
+      step.fisher.conv == SecondMoment::exact || one_position,
+      "noise.match_trace: this noise is made of whole gradients, whose trace needs fisher.conv of \"exact\", not "
+      "\"{}\"",
+      name_of(step.fisher.conv));
   NSGD_CHECK(step.fisher.batch_norm == GhostFisher::activation,
              "noise.match_trace: this noise is made of single gradients, whose trace needs fisher.batch_norm of "
              "\"activation\", not \"{}\"",

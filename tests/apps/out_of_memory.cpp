@@ -63,9 +63,11 @@ namespace {
 
 using namespace noisysgd;
 
-int dry_run_and_training(const std::filesystem::path& folder) {
+int dry_run_and_training(const std::filesystem::path& folder, int64_t refused_request) {
   char name[] = "out_of_memory", *arguments[] = {name, nullptr};
   CLI::App app("", name);
+  requests = 0;
+  refused = refused_request;
   return run_program(app, 1, arguments, [&] {
     const Json document = parse_config(R"({
       "data": {"type": "synthetic", "train_size": 20, "test_size": 4}, "epochs": 1, "logging": {"every_steps": 1},
@@ -99,9 +101,7 @@ Outcome run(int64_t refused_request, const std::filesystem::path& folder, int64_
     alarm(300);  // of what hangs
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(file, STDERR_FILENO);
-    requests = 0;
-    refused = refused_request;
-    const int status = dry_run_and_training(folder);
+    const int status = dry_run_and_training(folder, refused_request);
     *requests_made = requests;
     _exit(status);
   }
@@ -129,9 +129,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (argc > 3) {  // this one alone, in the present process, for a debugger
-    refused = std::atoll(argv[3]);
-    requests = 0;
-    return dry_run_and_training(folder);
+    return dry_run_and_training(folder, std::atoll(argv[3]));
   }
   const int64_t total = *made, tries = argc > 2 ? std::min<int64_t>(total, std::atoll(argv[2])) : total;
   int64_t wrong = 0, succeeded = 0;
@@ -142,7 +140,8 @@ int main(int argc, char** argv) {
       ++succeeded;  // whoever asked can do without
       continue;
     }
-    if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 1 && is_one_line_about_memory(outcome.text)) continue;
+    if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 1 && is_one_line_about_memory(outcome.text))
+      continue;
     ++wrong;
     std::printf("request %lld of %lld: status %d: %s\n", static_cast<long long>(place), static_cast<long long>(total),
                 outcome.status, outcome.text.c_str());

@@ -245,9 +245,9 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
   const std::string accepted = "no error was thrown";
   const auto refused = [&](const std::string& ghosts, const std::string& batch,
                            const std::vector<std::string>& more = {}) {
-    std::vector<std::string> changes{"regimes=[]", "batch=" + batch,
-                                     R"(model={"type": "sequential", "layers": [{"type": "flatten"}, )" + ghosts +
-                                         R"(, {"type": "linear"}]})"};
+    std::vector<std::string> changes{
+        "regimes=[]", "batch=" + batch,
+        R"(model={"type": "sequential", "layers": [{"type": "flatten"}, )" + ghosts + R"(, {"type": "linear"}]})"};
     changes.insert(changes.end(), more.begin(), more.end());
     const Regime regime = experiment_with(changes).regimes.at(0);
     return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
@@ -286,10 +286,10 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
 
 TEST_CASE("rates grow with the samples that a batch has, not with those that it asks for") {
   const auto rate = [](int64_t size, const SampleCoupling& coupling) {
-    const Regime regime = experiment_with({"regimes=[]", fmt::format("batch.size={}", size),
-                                           R"(optimizer.scaling={"type": "linear", "base_batch": 10})",
-                                           "optimizer.learning_rate=0.1"})
-                              .regimes.at(0);
+    const Regime regime =
+        experiment_with({"regimes=[]", fmt::format("batch.size={}", size),
+                         R"(optimizer.scaling={"type": "linear", "base_batch": 10})", "optimizer.learning_rate=0.1"})
+            .regimes.at(0);
     return regime.batch_schedule(100, coupling).position(0).phase->learning_rate;
   };
   CHECK(rate(4096, {}) == Approx(1));

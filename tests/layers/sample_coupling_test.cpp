@@ -16,7 +16,9 @@ SampleCoupling coupling_of(const std::string& layers) {
       ->coupling();
 }
 
-std::string norm(const std::string& ghost_size) { return R"({"type": "batch_norm", "ghost_size": )" + ghost_size + "}"; }
+std::string norm(const std::string& ghost_size) {
+  return R"({"type": "batch_norm", "ghost_size": )" + ghost_size + "}";
+}
 
 }  // namespace
 
@@ -53,5 +55,6 @@ TEST_CASE("a network couples what any of its layers does") {
                                      {2, 2, 1}, 3);
   CHECK(residual->coupling().ghost_size() == 12);
   CHECK_THROWS_WITH(coupling_of(norm("1")),
-                    Catch::Matchers::Contains("batch_norm 'bn1': ghost_size of 1 leaves one value per channel, which has no variance"));
+                    Catch::Matchers::Contains(
+                        "batch_norm 'bn1': ghost_size of 1 leaves one value per channel, which has no variance"));
 }

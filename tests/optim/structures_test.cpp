@@ -323,8 +323,9 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
   CHECK_THROWS_WITH(net.draw(sgd, 0), "noise.match_trace: the trace of 'label' is not known before it is drawn");
 }
 
-// The factor that match_trace multiplies the noise by is seen in one draw; the trace of the covariance without it is the
-// formula's, and so is the trace that is wanted: of the configured diag(F), from single samples in double precision.
+// The factor that match_trace multiplies the noise by is seen in one draw; the trace of the covariance without it is
+// the formula's, and so is the trace that is wanted: of the configured diag(F), from single samples in double
+// precision.
 TEST_CASE("what is drawn under match_trace has the trace of the configured diag(F), or is refused") {
   TinyNetwork net;
   const SecondMoment conv = GENERATE(SecondMoment::exact, SecondMoment::spatial, SecondMoment::spatial_mean);
@@ -361,7 +362,8 @@ TEST_CASE("what is drawn under match_trace has the trace of the configured diag(
       {R"("type": "diagonal_fisher", "small_batch": 2)", kappa * trace, false},
       {R"("type": "kfac", "small_batch": 2, "jitter": 0)", formula(net, Structure::kronecker).trace(), false},
       {R"("type": "full_fisher", "small_batch": 2)", of_f, true},
-      {R"("type": "full_fisher", "small_batch": 2, "signs": "subset")", formula(net, Structure::centered).trace(), true},
+      {R"("type": "full_fisher", "small_batch": 2, "signs": "subset")", formula(net, Structure::centered).trace(),
+       true},
       {R"("type": "block_fisher", "small_batch": 2)", of_f, true},
       {R"("type": "unit_fisher", "small_batch": 2)", of_f, true},
       {R"("type": "position_fisher", "small_batch": 2)", formula(net, Structure::position).trace(), false},
