@@ -250,21 +250,22 @@ std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const
   return network;
 }
 
-BatchSchedule Regime::batch_schedule(int64_t samples, int64_t least_batch) const {
+BatchSchedule Regime::batch_schedule(int64_t images, const SampleCoupling& coupling) const {
   std::vector<BatchPhase> phases;
   int64_t left = epochs;
   const auto add = [&](int64_t count, int64_t size, std::optional<double> rate) {
-    phases.push_back({count, size, rate.value_or(sgd.learning_rate * scaling.factor(size))});
+    const int64_t samples = coupling.usable(std::min(size, images));  // of a whole batch
+    phases.push_back({count, size, rate.value_or(sgd.learning_rate * scaling.factor(samples))});
     const double chosen = phases.back().learning_rate;
     const bool fits = chosen <= std::numeric_limits<float>::max();
     NSGD_CHECK(fits && static_cast<float>(chosen) > 0,
-               "optimizer.scaling: the learning rate {} of batches of {} is {} in single precision", chosen, size,
+               "optimizer.scaling: the learning rate {} of batches of {} is {} in single precision", chosen, samples,
                fits ? "0" : "infinite");
     left -= count;
   };
   for (const BatchChange& change : batch.changes) add(change.epochs, change.size, change.learning_rate);
   add(left, batch.size, {});
-  return BatchSchedule(std::move(phases), samples, batch.drop_last, least_batch);
+  return BatchSchedule(std::move(phases), images, batch.drop_last, coupling);
 }
 
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,

@@ -77,9 +77,8 @@ struct Regime {
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
 
-  // Batch sizes and base learning rates over the epochs of a run on so many training images. least_batch: of the
-  // network (Layer::least_batch).
-  BatchSchedule batch_schedule(int64_t samples, int64_t least_batch = 1) const;
+  // Batches and base learning rates over the epochs of a run on so many training images. coupling: of the network.
+  BatchSchedule batch_schedule(int64_t images, const SampleCoupling& coupling = {}) const;
   // Steps that draw noise, from the first on.
   int64_t noisy_steps(const BatchSchedule& schedule) const {
     return schedule.steps_of_first(noise.epochs_with_noise(epochs));

@@ -82,6 +82,7 @@ StoredMetadata describe(const Regime& regime, const Extensions& extensions, cons
                           {"fisher.kind", std::string(regime.fisher.kind())},
                           {"fisher.centered", regime.fisher.centered ? "true" : "false"},
                           {"fisher.batch_norm", std::string(regime.fisher.batch_norm_name())}};
+  if (regime.batch.ghost_size) metadata["batch.ghost_size"] = std::to_string(*regime.batch.ghost_size);
   const Json& noise = regime.effective.at("noise");
   for (const auto& [key, value] : noise.items()) {
     const bool always = key == "type" || key == "small_batch" || key == "sigma";
@@ -155,7 +156,8 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   const int64_t wanted = options.batch.value_or(regime.batch.size);
   NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,
              loader.count());
-  const int64_t samples = model.usable_samples(wanted);
+  const int64_t samples = model.coupling().usable(wanted);
+  NSGD_CHECK(samples > 0, "a batch of {} is too small: batch_norm has one value per channel in it", wanted);
   if (samples < wanted)
     notes += fmt::format("note: {} of {} samples are used, a multiple of the ghost size\n", samples, wanted);
 
@@ -167,7 +169,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   sgd.require_sums(model.arena());
   model.arena().require_second_moment();
   const auto passes = [&](uint32_t draw) {
-    return sgd.passes({samples, model.network().ghost_size(), seed, draw}, true);
+    return sgd.passes({samples, model.coupling().ghost_size(), seed, draw}, true);
   };
   const Pass pass = accumulate(context, model, regime, batch, seed, passes(0));
 

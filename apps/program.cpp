@@ -11,6 +11,7 @@
 
 #include "apps/arguments.h"
 #include "apps/console.h"
+#include "apps/memory_refused.h"
 
 namespace noisysgd {
 namespace {
@@ -45,6 +46,7 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   open_standard_descriptors();
+  end_by_a_line_without_memory(app.get_name());
   std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead
   std::signal(SIGPIPE, SIG_IGN);  // and with EPIPE where a reader has left: a run is worth more than its lines
   return finish_output(app.get_name(), run_body(app, argc, argv, body));

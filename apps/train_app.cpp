@@ -78,7 +78,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
       changes += fmt::format("{} in batches of {}, then ", counted(change.epochs, "epoch"), change.size);
-    const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.network().least_batch());
+    const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.coupling());
     const std::string noise = regime.noise.active()
                                   ? fmt::format("{} with {} noise", counted(regime.noisy_steps(schedule), "step"),
                                                 regime.noise.options().type)
@@ -88,6 +88,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
               counted(model.arena().elements(), "parameter"), counted(regime.epochs, "epoch"),
               counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
+    for (const std::string& line : schedule.left_out()) print_out("  {}\n", line);
   }
 }
 

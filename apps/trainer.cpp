@@ -24,11 +24,6 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 bool is_logged(const Regime& regime, int64_t step) { return (step + 1) % regime.log_every_steps == 0; }
 
-// Of the step there, in a run on so many images.
-int64_t samples_of(const BatchPosition& at, const Model& model, int64_t images) {
-  return model.usable_samples(std::min(at.phase->size, images - at.first_sample()));
-}
-
 class Run {
  public:
   Run(Context& context, const TrainingData& data, const RunRequest& request)
@@ -43,7 +38,7 @@ class Run {
                                         : std::nullopt),
         step_(context, regime_, request.seed, model_, train_, average(), graphs_wanted()),
         sums_read_(context.queue, sizeof(kernels::TrainingSums)),
-        schedule_(regime_.batch_schedule(train_.count(), model_.network().least_batch())),
+        schedule_(regime_.batch_schedule(train_.count(), model_.coupling())),
         total_steps_(schedule_.total_steps()),
         noisy_steps_(regime_.noisy_steps(schedule_)),
         evaluated_set_(regime_.data.evaluated_set()),
@@ -65,6 +60,8 @@ class Run {
     seconds_before_ = state_.seconds;
     first_step_ = state_.step;
     window_started_ = started_;
+    for (const std::string& line : schedule_.left_out())
+      progress_.line(fmt::format("{}: {}", request_.folder.string(), line));
     while (state_.step < total_steps_) {
       train_step();
       const BatchPosition next = schedule_.position(state_.step);
@@ -134,8 +131,7 @@ class Run {
   StateLimits limits() const {
     const auto samples_between = [this](int64_t begin, int64_t end) {
       int64_t samples = 0;
-      for (int64_t step = begin; step < end; ++step)
-        samples += samples_of(schedule_.position(step), model_, train_.count());
+      for (int64_t step = begin; step < end; ++step) samples += schedule_.position(step).samples;
       return samples;
     };
     return {total_steps_, [this, samples_between](int64_t step) {
@@ -157,11 +153,10 @@ class Run {
   StepPlan plan_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
     const bool log = is_logged(regime_, step);
-    const int64_t samples = samples_of(at, model_, train_.count());
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
                        static_cast<float>(learning_rate_of(step))},
-            .samples = samples,
-            .noise = step < noisy_steps_ && regime_.noise.takes_part(samples, regime_.fisher),
+            .samples = at.samples,
+            .noise = step < noisy_steps_ && regime_.noise.takes_part(at.samples, regime_.fisher),
             .norms = log,
             .layers = log && regime_.log_layers};
   }
@@ -328,7 +323,7 @@ class Run {
     const double seconds = seconds_since(started_);
     const int64_t done = state_.step - first_step_;
     const double per_step = done > 0 ? seconds / static_cast<double>(done) : 0;
-    const int64_t samples = std::min(train_.count(), schedule_.position(state_.step - 1).phase->size);
+    const int64_t samples = schedule_.position(state_.step - 1).samples;
     return {epoch,
             regime_.epochs,
             state_.step,
@@ -404,32 +399,46 @@ class Run {
   Clock::time_point started_, window_started_;
 };
 
-// Noise that no batch lacks would be zero without a word.
-void check_noise(const Regime& regime, int64_t images) {
-  const int64_t batch = std::min(regime.batch.size, images);
-  bool acts = regime.noise.acts_on(batch);
-  for (const BatchChange& change : regime.batch.changes) acts |= regime.noise.acts_on(std::min(change.size, images));
-  const std::optional<int64_t> match = regime.noise.options().match_trace;
-  NSGD_CHECK(acts, "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
-             match && *match >= batch ? "match_trace" : "small_batch", batch);
-}
-
-// A step that its noise or its log could not be made in would end the run where it comes, be it the last of an epoch.
-void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model, int64_t images) {
-  std::set<int64_t> noisy, measured;  // samples of the steps with noise, and of those that take diag(F)
-  const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
-  for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
-    const int64_t samples = samples_of(schedule.position(step), model, images);
-    if (step < noisy_steps) {
-      noisy.insert(samples);
-      const bool takes = regime.noise.needs_second_moment() && regime.noise.acts_on(samples);
-      if (takes && regime.fisher.refreshes(static_cast<uint32_t>(step))) measured.insert(samples);
+// The sizes of batches that a run meets, as far as its noise and its log have to do with them.
+struct BatchSizes {
+  BatchSizes(const Regime& regime, const BatchSchedule& schedule) {
+    const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
+    for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
+      const int64_t samples = schedule.position(step).samples;
+      if (step < noisy_steps) {
+        largest_noisy = std::max(largest_noisy, samples);
+        acted_on |= regime.noise.acts_on(samples);
+        const bool takes_part = regime.noise.takes_part(samples, regime.fisher);
+        if (takes_part) noisy.insert(samples);
+        if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(static_cast<uint32_t>(step)))
+          measured.insert(samples);
+      }
+      if (regime.log_layers && is_logged(regime, step)) measured.insert(samples);
     }
-    if (regime.log_layers && is_logged(regime, step)) measured.insert(samples);
   }
-  for (const int64_t samples : noisy)
-    regime.noise.check(context, regime.fisher, {samples, model.network().ghost_size()}, model.parameters());
-  for (const int64_t samples : measured)
+
+  std::set<int64_t> noisy, measured;  // of steps that take part in the noise, and of those that collect diag(F)
+  int64_t largest_noisy = 0;          // of the steps in which noise is due
+  bool acted_on = false;              // one of them gets it
+};
+
+// Noise that no batch lacks would be zero without a word. A step that its noise or its log could not be made in would
+// end the run where it comes, be it the last of an epoch.
+void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model) {
+  const BatchSizes sizes(regime, schedule);
+  const std::optional<int64_t> match = regime.noise.options().match_trace;
+  NSGD_CHECK(sizes.largest_noisy == 0 || sizes.acted_on,
+             "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
+             match && *match >= sizes.largest_noisy ? "match_trace" : "small_batch", sizes.largest_noisy);
+  if (sizes.largest_noisy > 0) Sgd(context, regime.sgd, regime.fisher, regime.noise).require_sums(model.arena());
+  for (const int64_t samples : sizes.noisy)
+    regime.noise.check(context, regime.fisher, {samples, model.coupling().ghost_size()}, model.parameters());
+  const bool ghosts = regime.fisher.batch_norm == GhostFisher::ghost_variance;
+  NSGD_CHECK(sizes.measured.empty() || !ghosts || model.coupling().allows_parts_of(regime.fisher.ghost_size),
+             "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of {}, batch.ghost_size; a "
+             "batch_norm of this network couples more samples",
+             regime.fisher.ghost_size);
+  for (const int64_t samples : sizes.measured)
     for (const Parameter* parameter : model.parameters())
       fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
 }
@@ -438,13 +447,13 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
 
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
   auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
-  const int64_t ghost = network->ghost_size();
-  if (regime.batch.micro && network->couples_samples())
-    NSGD_CHECK(ghost > 0 && *regime.batch.micro % ghost == 0,
+  const SampleCoupling coupling = network->coupling();
+  if (regime.batch.micro)
+    NSGD_CHECK(coupling.allows_parts_of(*regime.batch.micro),
                "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
                *regime.batch.micro,
-               ghost > 0 ? fmt::format("are no multiple of the ghost size {}", ghost)
-                         : "would change what it normalises over");
+               coupling.of_whole_batch() ? "would change what it normalises over"
+                                         : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
   Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
   if (regime.noise.active()) regime.noise.check_globs(model.parameters());
   check_network(regime.fisher, model.graph());
@@ -465,12 +474,8 @@ Model make_checked_model(Context& context, const Regime& regime, const TrainingD
                          const Extensions& extensions) {
   try {
     Model model = make_model(context, regime, data, extensions);
-    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.network().least_batch());
-    if (regime.noisy_steps(schedule) > 0) {
-      check_noise(regime, data.sets.train.count);
-      Sgd(context, regime.sgd, regime.fisher, regime.noise).require_sums(model.arena());
-    }
-    check_steps(context, regime, schedule, model, data.sets.train.count);
+    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
+    check_steps(context, regime, schedule, model);
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
     return model;
   } catch (const ConfigError&) {  // of the model: it names the regime itself

@@ -34,7 +34,7 @@ TrainingStep::TrainingStep(Context& context, const Regime& regime, uint64_t seed
 }
 
 NoiseBatch TrainingStep::noise_batch(const StepPlan& plan) const {
-  return {plan.samples, model_.network().ghost_size(), seed_, {plan.values.step, &values_.place()->step}};
+  return {plan.samples, model_.coupling().ghost_size(), seed_, {plan.values.step, &values_.place()->step}};
 }
 
 BatchPlace TrainingStep::place(const StepPlan& plan, int64_t offset) const {
@@ -97,9 +97,9 @@ int64_t TrainingStep::micro_batch(const StepPlan& plan) const {
 
 // The next smaller size that holds whole ghost batches; 0: there is none.
 int64_t TrainingStep::smaller_micro_batch(const StepPlan& plan) const {
-  const int64_t ghost = model_.network().ghost_size();
-  if (ghost == 0 && model_.network().couples_samples()) return 0;
-  const int64_t group = std::lcm(std::max<int64_t>(1, ghost), regime_.batch.ghost_size.value_or(1));
+  if (model_.coupling().of_whole_batch()) return 0;
+  const int64_t ghost = std::max<int64_t>(1, model_.coupling().ghost_size());
+  const int64_t group = std::lcm(ghost, regime_.batch.ghost_size.value_or(1));
   const int64_t groups = micro_batch(plan) / group;
   return (groups + 1) / 2 == groups ? 0 : (groups + 1) / 2 * group;
 }

@@ -24,6 +24,10 @@ size_t block_size(size_t bytes) {
   return (bytes + granule - 1) / granule * granule;
 }
 
+std::string memory_text(size_t bytes) {
+  return bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes);
+}
+
 }  // namespace
 
 struct Allocator::Pool {
@@ -31,7 +35,8 @@ struct Allocator::Pool {
 
   Device device;
   std::mutex mutex;
-  std::multimap<size_t, std::shared_ptr<void>> cached;
+  using Cache = std::multimap<size_t, std::shared_ptr<void>>;  // free blocks by size
+  Cache cached;
   MemoryUse use;
 
   bool temporary = false;  // inside with_temporaries, and no Lasting stands by
@@ -50,24 +55,24 @@ struct Allocator::Pool {
     return kernels::allocate_memory(device, bytes);
   }
 
-  // A block of exactly this size, from the cache or the device.
-  std::shared_ptr<void> take(size_t size) {
-    if (auto found = cached.find(size); found != cached.end()) {
-      std::shared_ptr<void> block = std::move(found->second);
-      cached.erase(found);
-      return block;
-    }
-    std::shared_ptr<void> block = request(size);
+  // A block of exactly this size, from the cache or the device, in the node that takes it back there: giving a block
+  // back, which must not fail, then asks for no memory.
+  Cache::node_type take(size_t size) {
+    if (const auto found = cached.find(size); found != cached.end()) return cached.extract(found);
+    Cache own;
+    const auto place = own.emplace(size, nullptr);
+    std::shared_ptr<void>& block = place->second;
+    block = request(size);
     if (!block) {  // blocks of other sizes may be what is missing
       release();
       block = request(size);
     }
     if (!block)
-      throw OutOfMemory(fmt::format(
-          "{}: out of memory: {} MiB asked for, {} MiB held by live tensors; a smaller batch.micro needs less",
-          device.name(), size >> 20, use.active >> 20));
+      throw OutOfMemory(
+          fmt::format("{}: out of memory: {} asked for, {} held by live tensors; a smaller batch.micro needs less",
+                      device.name(), memory_text(size), memory_text(use.active)));
     use.reserved += size;
-    return block;
+    return own.extract(place);
   }
 
   // Makes the arena as large as the latest temporaries have needed. Where there is no room for that, which is tried
@@ -100,39 +105,47 @@ struct Allocator::Pool {
   }
 };
 
+// Memory that is in use; gives it back to the pool.
+struct Allocator::Lent {
+  explicit Lent(std::shared_ptr<Pool> from) : pool(std::move(from)) {}
+  ~Lent() {
+    const std::lock_guard guard(pool->mutex);
+    pool->use.active -= size;
+    if (planned) pool->plan.release(offset);
+    if (block) pool->cached.insert(std::move(block));
+  }
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+
+  std::shared_ptr<Pool> pool;
+  size_t size = 0;               // counted as active
+  Pool::Cache::node_type block;  // empty where the arena reaches
+  size_t offset = 0;             // in the arena's plan
+  bool planned = false;
+};
+
 Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>(device)) {}
 
 std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
-  std::lock_guard lock(pool_->mutex);
-  if (!pool_->temporary) {
-    const size_t size = block_size(bytes);
-    std::shared_ptr<void> block = pool_->take(size);
-    pool_->count(size);
-    void* pointer = block.get();
-    return std::shared_ptr<void>(pointer, [pool = pool_, size, block = std::move(block)](void*) mutable {
-      std::lock_guard guard(pool->mutex);
-      pool->use.active -= size;
-      pool->cached.emplace(size, std::move(block));
-    });
+  // Before the lock: what fails below is given back by a destructor that takes it.
+  const auto lent = std::make_shared<Lent>(pool_);
+  const std::lock_guard lock(pool_->mutex);
+  size_t size = block_size(bytes);
+  void* pointer = nullptr;
+  if (pool_->temporary) {
+    size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
+    lent->offset = pool_->plan.allocate(size);
+    lent->planned = true;
+    if (lent->offset + size <= pool_->arena_bytes) pointer = static_cast<std::byte*>(pool_->arena.get()) + lent->offset;
   }
-  const size_t size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
-  const size_t offset = pool_->plan.allocate(size);
-  std::shared_ptr<void> block;  // where the arena does not reach
-  if (offset + size > pool_->arena_bytes) try {
-      block = pool_->take(size);
-    } catch (const OutOfMemory&) {
-      pool_->plan.release(offset);
-      throw;
-    }
-  void* const pointer = block ? block.get() : static_cast<std::byte*>(pool_->arena.get()) + offset;
+  if (!pointer) {
+    lent->block = pool_->take(size);
+    pointer = lent->block.mapped().get();
+  }
   pool_->count(size);
-  return std::shared_ptr<void>(pointer, [pool = pool_, size, offset, block = std::move(block)](void*) mutable {
-    std::lock_guard guard(pool->mutex);
-    pool->use.active -= size;
-    pool->plan.release(offset);
-    if (block) pool->cached.emplace(size, std::move(block));
-  });
+  lent->size = size;
+  return {lent, pointer};
 }
 
 size_t Allocator::with_temporaries(const std::function<void()>& work) {

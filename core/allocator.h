@@ -59,6 +59,7 @@ class Allocator {
 
  private:
   struct Pool;
+  struct Lent;
   std::shared_ptr<Pool> pool_;
 };
 

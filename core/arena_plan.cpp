@@ -11,17 +11,20 @@ size_t ArenaPlan::allocate(size_t bytes) {
   auto best = gaps_.end();
   for (auto gap = gaps_.begin(); gap != gaps_.end(); ++gap)
     if (gap->second >= bytes && (best == gaps_.end() || gap->second < best->second)) best = gap;
-  size_t offset = end_;
-  if (best == gaps_.end()) {
+  const bool grows = best == gaps_.end();
+  const size_t offset = grows ? end_ : best->first;
+  used_[offset] = bytes;  // the one request for memory: nothing has changed if it fails
+  if (grows) {
     end_ += bytes;
     needed_ = std::max(needed_, end_);
-  } else {
-    offset = best->first;
-    const size_t rest = best->second - bytes;
+  } else if (best->second == bytes) {
     gaps_.erase(best);
-    if (rest > 0) gaps_[offset + bytes] = rest;
+  } else {
+    auto gap = gaps_.extract(best);
+    gap.key() += bytes;
+    gap.mapped() -= bytes;
+    gaps_.insert(std::move(gap));
   }
-  used_[offset] = bytes;
   return offset;
 }
 
@@ -29,7 +32,7 @@ void ArenaPlan::release(size_t offset) {
   const auto block = used_.find(offset);
   NSGD_CHECK(block != used_.end(), "arena: no block at offset {} is to be released", offset);
   size_t bytes = block->second;
-  used_.erase(block);
+  auto node = used_.extract(block);  // becomes the gap: a release asks for no memory
   auto next = gaps_.lower_bound(offset);
   if (next != gaps_.end() && next->first == offset + bytes) {
     bytes += next->second;
@@ -43,10 +46,13 @@ void ArenaPlan::release(size_t offset) {
       gaps_.erase(previous);
     }
   }
-  if (offset + bytes == end_)
+  if (offset + bytes == end_) {
     end_ = offset;
-  else
-    gaps_[offset] = bytes;
+    return;
+  }
+  node.key() = offset;
+  node.mapped() = bytes;
+  gaps_.insert(std::move(node));
 }
 
 }  // namespace noisysgd

@@ -62,6 +62,7 @@ void ParameterArena::require(Tensor Parameter::*member, Tensor& block) {
 
 void ParameterArena::require_second_moment() { require(&Parameter::second_moment, second_moment_); }
 void ParameterArena::require_noise_sum() { require(&Parameter::noise_sum, noise_sum_); }
+void ParameterArena::require_noise_variance() { require(&Parameter::noise_variance, noise_variance_); }
 void ParameterArena::require_fisher_average() { require(&Parameter::fisher_average, fisher_average_); }
 
 void ParameterArena::require_kronecker_factors(bool of_inputs) {
@@ -132,6 +133,7 @@ void ParameterArena::zero_sums() {
   fill(context_, gradient_sum_, 0.0f);
   if (has_second_moment()) fill(context_, second_moment_, 0.0f);
   if (noise_sum_.defined()) fill(context_, noise_sum_, 0.0f);
+  if (noise_variance_.defined()) fill(context_, noise_variance_, 0.0f);
   for (const KroneckerFactors* factors : kronecker_) {
     if (factors->input_sum.defined()) fill(context_, factors->input_sum, 0.0f);
     fill(context_, factors->output_sum, 0.0f);

@@ -47,10 +47,12 @@ struct Parameter {
   Tensor second_moment{};                 // sum_n g_n^2; undefined unless the arena was made with one
   Tensor velocity{};                      // momentum buffer
   Tensor noise_sum{};                     // what backward passes make of the noise; undefined unless asked for
+  Tensor noise_variance{};                // the variance over signs of noise_sum; undefined unless asked for
   Tensor fisher_average{};                // diag(F) kept between refreshes; undefined unless asked for
   uint32_t index = 0;                     // position in the arena: the tensor word of its random streams
   KroneckerFactors* kronecker = nullptr;  // of the layer it belongs to, if that gives them
   bool gives_signed_sums = false;         // its layer adds to noise_sum what Statistics::signs asks for
+  bool gives_signed_squares = false;      // and to noise_variance
   bool gives_centered_squares = false;    // its layer heeds Statistics::center_normalised
 
   Shape exported_shape() const;  // PyTorch's
@@ -85,6 +87,7 @@ class ParameterArena {
   // Each allocates what it names if it is not there yet.
   void require_second_moment();
   void require_noise_sum();
+  void require_noise_variance();
   void require_fisher_average();
   void require_kronecker_factors(bool of_inputs);  // and of outputs
 
@@ -110,7 +113,8 @@ class ParameterArena {
   std::vector<Parameter*> parameters_;
   std::vector<int64_t> offsets_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, fisher_average_, before_group_;
+  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, noise_variance_, fisher_average_,
+      before_group_;
   std::vector<KroneckerFactors*> kronecker_;
 };
 

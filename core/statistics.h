@@ -29,6 +29,8 @@ struct SignedSums {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of the micro-batch in its batch
+  // Signs of single positions: the squares of what they multiply are added to Parameter::noise_variance.
+  bool squares = false;
 };
 
 struct Statistics {

@@ -1,5 +1,6 @@
 #include "layers/batch_norm.h"
 
+#include "kernels/bias.h"
 #include "kernels/elementwise.h"
 #include "layers/backward_statistics.h"
 
@@ -7,11 +8,19 @@ namespace noisysgd {
 
 BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOptions& options)
     : Layer(name, input, input), options_(options), channels_(input[-1]), positions_(input.elements() / input[-1]) {
+  NSGD_CHECK(options.ghost_size.value_or(2) * positions_ > 1,
+             "batch_norm '{}': ghost_size of 1 leaves one value per channel, which has no variance", name);
   gamma_ = {name + ".weight", {channels_}, Initialisation::constant(1)};
   beta_ = {name + ".bias", {channels_}};
   gamma_.gives_signed_sums = beta_.gives_signed_sums = true;
+  gamma_.gives_signed_squares = beta_.gives_signed_squares = true;
   running_mean_ = {name + ".running_mean", {channels_}, 0.0f, {}};
   running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};
+}
+
+SampleCoupling BatchNorm::coupling() const {
+  const int64_t least = positions_ > 1 ? 1 : 2;  // one value has no variance
+  return options_.ghost_size ? SampleCoupling::ghosts(*options_.ghost_size, least) : SampleCoupling::whole_batch(least);
 }
 
 // What backward needs of a forward pass.
@@ -91,6 +100,18 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
   const Tensor gradient =
       signs.of_samples() ? grad_y
                          : signed_gradient(pass, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
+  if (signs.squares) {  // each position counts for itself, as if it were a sample
+    const kernels::BatchNormShape by_position{shape.samples * shape.positions, 1, shape.channels,
+                                              shape.group * shape.positions};
+    const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
+    kernels::batch_norm_sample_gradients(pass.context.queue, by_position, x.f32(), mean.f32(), inverse_std.f32(),
+                                         gradient.f32(), of_beta.f32(), of_gamma.f32());
+    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_beta.f32(),
+                           beta_.noise_sum.f32(), beta_.noise_variance.f32());
+    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_gamma.f32(),
+                           gamma_.noise_sum.f32(), gamma_.noise_variance.f32());
+    return;
+  }
   const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
   kernels::batch_norm_sample_gradients(pass.context.queue, shape, x.f32(), mean.f32(), inverse_std.f32(),
                                        gradient.f32(), of_beta.f32(), of_gamma.f32());

@@ -25,13 +25,11 @@ class BatchNorm : public Layer {
 
   std::vector<Parameter*> parameters() override { return {&gamma_, &beta_}; }
   std::vector<Buffer*> buffers() override { return {&running_mean_, &running_variance_}; }
-  int64_t ghost_size() const override { return options_.ghost_size.value_or(0); }
-  bool couples_samples() const override { return true; }
+  SampleCoupling coupling() const override;
   bool absorb_relu() override { return relu_ = true; }
   // The layer's output plus addend, through the ReLU if it took one over: as forward, of which this is the general
   // form.
   Variable forward_sum(const Forward& pass, Variable x, Variable addend);
-  int64_t least_batch() const override { return positions_ > 1 ? 1 : 2; }  // one value has no variance
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

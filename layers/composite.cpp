@@ -1,8 +1,5 @@
 #include "layers/composite.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "kernels/elementwise.h"
 #include "layers/activation.h"
 
@@ -14,9 +11,6 @@ template <class T>
 void append(std::vector<T>& to, std::vector<T> from) {
   to.insert(to.end(), from.begin(), from.end());
 }
-
-// The smallest batch unit that every group size divides; 0 if there is none.
-int64_t common_ghost_size(int64_t a, int64_t b) { return a == 0 ? b : b == 0 ? a : std::lcm(a, b); }
 
 Shape last_output(const Shape& input, const LayerList& layers) {
   return layers.empty() ? input : layers.back()->output_shape();
@@ -49,20 +43,10 @@ std::vector<Buffer*> Sequential::buffers() {
   return all;
 }
 
-int64_t Sequential::ghost_size() const {
-  int64_t size = 0;
-  for (const auto& layer : layers_) size = common_ghost_size(size, layer->ghost_size());
-  return size;
-}
-
-bool Sequential::couples_samples() const {
-  return std::any_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer->couples_samples(); });
-}
-
-int64_t Sequential::least_batch() const {
-  int64_t least = 1;
-  for (const auto& layer : layers_) least = std::max(least, layer->least_batch());
-  return least;
+SampleCoupling Sequential::coupling() const {
+  SampleCoupling all;
+  for (const auto& layer : layers_) all += layer->coupling();
+  return all;
 }
 
 Variable Sequential::forward_first(size_t count, const Forward& pass, Variable x) {
@@ -109,9 +93,7 @@ std::vector<Buffer*> Residual::buffers() {
   return all;
 }
 
-int64_t Residual::ghost_size() const { return common_ghost_size(body_->ghost_size(), shortcut_->ghost_size()); }
-bool Residual::couples_samples() const { return body_->couples_samples() || shortcut_->couples_samples(); }
-int64_t Residual::least_batch() const { return std::max(body_->least_batch(), shortcut_->least_batch()); }
+SampleCoupling Residual::coupling() const { return body_->coupling() += shortcut_->coupling(); }
 
 bool Residual::absorb_relu() {
   BatchNorm* const last = body_->last_batch_norm();

@@ -14,9 +14,7 @@ class Sequential : public Layer {
 
   std::vector<Parameter*> parameters() override;
   std::vector<Buffer*> buffers() override;
-  int64_t ghost_size() const override;
-  bool couples_samples() const override;
-  int64_t least_batch() const override;
+  SampleCoupling coupling() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
   // The batch normalisation that ends the list, or null.
@@ -39,9 +37,7 @@ class Residual : public Layer {
 
   std::vector<Parameter*> parameters() override;
   std::vector<Buffer*> buffers() override;
-  int64_t ghost_size() const override;
-  bool couples_samples() const override;
-  int64_t least_batch() const override;
+  SampleCoupling coupling() const override;
   bool absorb_relu() override;
   std::string describe(Graph& graph, const std::string& input) const override;
 

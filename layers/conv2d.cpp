@@ -55,6 +55,7 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
                 shape_.positions()};
   weight_.kronecker = bias_.kronecker = &kronecker_;
   weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_signed_squares = bias_.gives_signed_squares = true;
   weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }
 
@@ -125,6 +126,14 @@ void Conv2d::add_signed_pass(BackwardPass& pass, const kernels::ConvShape& shape
       signed_gradient(pass, weight_.index, shape.batch, shape.positions(), shape.out_channels, grad_y);
   if (!with_signs.defined()) return;
   auto& queue = pass.context.queue;
+  if (pass.statistics.signs.squares) {
+    kernels::conv_second_moment_spatial(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32(),
+                                        weight_.noise_variance.f32());
+    if (options_.bias)  // each position counts for itself
+      kernels::bias_backward(queue, shape.batch * shape.positions(), 1, shape.out_channels, with_signs.f32(),
+                             bias_.noise_sum.f32(), bias_.noise_variance.f32());
+    return;
+  }
   kernels::conv_backward_weight(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32());
   if (options_.bias)
     kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, with_signs.f32(),

@@ -10,6 +10,7 @@
 #include "core/autograd.h"
 #include "core/parameter.h"
 #include "layers/graph.h"
+#include "layers/sample_coupling.h"
 
 namespace noisysgd {
 
@@ -52,12 +53,8 @@ class Layer {
 
   virtual std::vector<Parameter*> parameters() { return {}; }
   virtual std::vector<Buffer*> buffers() { return {}; }
-  // Samples of a ghost group, if this layer normalises over groups: batches are cut to multiples of it.
-  virtual int64_t ghost_size() const { return 0; }
-  // True if samples of a batch influence each other.
-  virtual bool couples_samples() const { return false; }
-  // The smallest batch that can be trained on.
-  virtual int64_t least_batch() const { return 1; }
+  // How the samples of a training batch influence each other.
+  virtual SampleCoupling coupling() const { return {}; }
 
   // Makes the layer's output max(0, output) from now on, at no sweep of its own. False: it cannot, and nothing changed.
   virtual bool absorb_relu() { return false; }

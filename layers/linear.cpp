@@ -18,6 +18,7 @@ Linear::Linear(std::string name, const Shape& input, const LinearOptions& option
   kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, input[0] + (options.bias ? 1 : 0), options.out_features};
   weight_.kronecker = bias_.kronecker = &kronecker_;
   weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_signed_squares = bias_.gives_signed_squares = true;
   weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }
 
@@ -70,9 +71,14 @@ void Linear::backward_parameters(BackwardPass& pass, const Tensor& x, const Tens
                            squares && !normalisation ? bias_.second_moment.f32() : nullptr);
   const Tensor with_signs = signed_gradient(pass, weight_.index, samples, 1, outputs, grad_y);
   if (with_signs.defined()) {
+    const bool of_signs = pass.statistics.signs.squares;
     add_weight_gradient(with_signs, weight_.noise_sum);
+    if (of_signs)
+      kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), with_signs.f32(),
+                                    weight_.noise_variance.f32());
     if (options_.bias)
-      kernels::bias_backward(queue, samples, 1, outputs, with_signs.f32(), bias_.noise_sum.f32(), nullptr);
+      kernels::bias_backward(queue, samples, 1, outputs, with_signs.f32(), bias_.noise_sum.f32(),
+                             of_signs ? bias_.noise_variance.f32() : nullptr);
   }
   add_kronecker_sums(pass, kronecker_, as_convolution, x, grad_y);
 }

@@ -18,6 +18,7 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
       network_(std::move(network)),
       classes_(classes),
       label_smoothing_(label_smoothing),
+      coupling_(network_->coupling()),
       buffers_(network_->buffers()),
       arena_(context, network_->parameters(), false) {
   NSGD_CHECK(network_->output_shape() == Shape{classes},
@@ -29,9 +30,7 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
 // Ghost batches do not influence each other, so each can have its own passes.
 void Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
   const int64_t samples = batch.size(), group = std::min(samples, options.statistics.ghost_size);
-  const int64_t ghost = network_->ghost_size();
-  NSGD_CHECK(!network_->couples_samples() || (ghost > 0 && group % ghost == 0),
-             "ghost batches of {} samples are coupled by this network, whose ghost size is {}", group, ghost);
+  NSGD_CHECK(coupling_.allows_parts_of(group), "ghost batches of {} samples are coupled by this network", group);
   NSGD_CHECK(samples % group == 0, "{} samples are not a multiple of the ghost size {}", samples, group);
   const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
     return tensor.defined() ? tensor.rows(begin, end) : Tensor();
@@ -152,11 +151,6 @@ std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, Step
   };
   network_->forward(pass, {batch.images});
   return culprit;
-}
-
-int64_t Model::usable_samples(int64_t samples) const {
-  const int64_t ghost = network_->ghost_size();
-  return ghost == 0 || samples < ghost ? samples : samples / ghost * ghost;
 }
 
 Graph Model::graph() const {

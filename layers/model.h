@@ -63,9 +63,7 @@ class Model {
   // Name of the first layer whose output holds a NaN or Inf for this batch in training mode; empty if none does.
   std::string first_nonfinite_layer(const Batch& batch, uint64_t seed, StepNumber step);
 
-  // The largest number of samples not above `samples` that ghost groups divide: the incomplete last group is dropped.
-  int64_t usable_samples(int64_t samples) const;
-
+  const SampleCoupling& coupling() const { return coupling_; }  // of the network
   Graph graph() const;
   ParameterArena& arena() { return arena_; }
   const std::vector<Parameter*>& parameters() const { return arena_.parameters(); }
@@ -82,6 +80,7 @@ class Model {
   std::unique_ptr<Layer> network_;
   int64_t classes_;
   float label_smoothing_;
+  SampleCoupling coupling_;
   std::vector<Buffer*> buffers_;
   ParameterArena arena_;
 };

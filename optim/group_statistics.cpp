@@ -1,6 +1,7 @@
 #include "optim/group_statistics.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
@@ -45,8 +46,8 @@ std::optional<double> effective_rank(const float* gram, int64_t groups) {
 
 SampleGroups::SampleGroups(Model& model, const FisherOptions& fisher, int64_t samples, int64_t wanted) {
   const int64_t ghost = fisher.batch_norm == GhostFisher::ghost_variance ? fisher.ghost_size : 1;
-  const int64_t unit = std::max(ghost, model.network().ghost_size());
-  NSGD_CHECK(model.network().ghost_size() > 0 || !model.network().couples_samples(),
+  const int64_t unit = std::lcm(ghost, std::max<int64_t>(1, model.coupling().ghost_size()));
+  NSGD_CHECK(!model.coupling().of_whole_batch(),
              "logging.groups: batch_norm couples all samples of the batch; set batch.ghost_size");
   const int64_t groups = std::min(wanted, samples / unit);
   if (groups < 2) return;

@@ -27,7 +27,6 @@ class FullFisherNoise : public NoiseStructure {
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);
   }
-  // Of the given F: exact where fisher.conv is.
   Tensor trace(const NoiseStep& step) const override;
 
  private:

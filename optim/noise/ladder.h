@@ -10,6 +10,7 @@
 // parameter of another layer is an error at the start, unless noise.parameters leaves it out.
 #pragma once
 
+#include "kernels/reduce.h"
 #include "optim/noise/noise.h"
 
 namespace noisysgd {
@@ -26,17 +27,31 @@ class LadderNoise : public NoiseStructure {
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   NoiseNeeds needs(const NoiseBatch& batch) const override {
     const double scale = sizes_.sign_scale(batch.samples) / static_cast<double>(batch.samples);
-    return {.signs = {grain, static_cast<float>(scale), batch.seed, batch.step}};
+    return {.signs = {grain, static_cast<float>(scale), batch.seed, batch.step}, .trace_of_signs = of_positions};
   }
   void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
     use_noise_sums(step, segments);
   }
   Tensor trace(const NoiseStep& step) const override {
-    if (grain == kernels::SignGrain::sample_position && step.fisher.conv != SecondMoment::spatial) return {};
-    return trace_of_samples(step, sizes_.kappa(step.batch));
+    return of_positions ? trace_of_signs(step) : trace_of_samples(step, sizes_.kappa(step.batch));
   }
 
  private:
+  // diag(F) of single positions is none that `fisher` configures for all parameters: the passes collect this one.
+  static constexpr bool of_positions = grain == kernels::SignGrain::sample_position;
+
+  static Tensor trace_of_signs(const NoiseStep& step) {
+    std::vector<kernels::SummedTensor> variances;
+    for (const Parameter* parameter : step.parameters)
+      variances.push_back({parameter->shape.elements(), parameter->noise_variance.f32()});
+    const Tensor sums(step.context, {1, 2}, DType::f64);
+    kernels::tensor_sums(step.context.queue, variances, 1, sums.data<double>());
+    const std::vector<kernels::ScalarTerm> total{{1, sums.data<double>()}};
+    Tensor trace(step.context, {1}, DType::f64);
+    kernels::weighted_total(step.context.queue, 1, 0, total, trace.data<double>());
+    return trace;
+  }
+
   NoiseBatchSizes sizes_;
 };
 

@@ -45,6 +45,29 @@ NoiseBatchSizes NoiseBatchSizes::read(const ConfigReader& json) {
   return sizes;
 }
 
+Tensor NoiseStructure::trace_of_samples(const NoiseStep& step, double factor, bool centered) {
+  const bool one_position =
+      std::ranges::all_of(step.parameters, [](const Parameter* parameter) { return parameter->positions == 1; });
+  NSGD_CHECK(
+      step.fisher.conv == SecondMoment::exact || one_position,
+      "noise.match_trace: this noise is made of whole gradients, whose trace needs fisher.conv of \"exact\", not "
+      "\"{}\"",
+      name_of(step.fisher.conv));
+  NSGD_CHECK(step.fisher.batch_norm == GhostFisher::activation,
+             "noise.match_trace: this noise is made of single gradients, whose trace needs fisher.batch_norm of "
+             "\"activation\", not \"{}\"",
+             step.fisher.batch_norm_name());
+  NSGD_CHECK(!step.fisher.averaged(),
+             "noise.match_trace: this noise is made of the step's own gradients, whose trace needs "
+             "fisher.refresh_every of 1 and fisher.ema of 0");
+  NSGD_CHECK(!centered || step.fisher.labels == FisherLabels::data,
+             "noise.match_trace: this noise is centred, and the mean gradient at sampled labels is not kept; it needs "
+             "fisher.kind of \"empirical\"");
+  FisherOptions fisher = step.fisher;
+  fisher.centered = centered;
+  return fisher_trace(step.context, fisher, step.parameters, step.batch, factor);
+}
+
 NoiseRegistry NoiseRegistry::builtin() {
   NoiseRegistry registry;
   registry.add("none", [](const ConfigReader&) { return std::make_unique<NoNoise>(); });
@@ -121,11 +144,18 @@ void Noise::require_sums(ParameterArena& arena) const {
   if (needs_second_moment()) arena.require_second_moment();
   if (forms_in_backward()) arena.require_noise_sum();
   if (needs.kronecker_input || needs.kronecker_output) arena.require_kronecker_factors(needs.kronecker_input);
+  const bool squares = needs.trace_of_signs && options_.match_trace;
+  if (squares) arena.require_noise_variance();
   const bool signs = needs.signs.grain != kernels::SignGrain::none && needs.signs.grain != kernels::SignGrain::element;
   for (const Parameter* parameter : arena.parameters())
     NSGD_CHECK(!signs || parameter->gives_signed_sums || !applies_to(parameter->name),
                "noise '{}': the layer of parameter '{}' gives no sums with signs; leave it out by noise.parameters",
                options_.type, parameter->name);
+  for (const Parameter* parameter : arena.parameters())
+    NSGD_CHECK(!squares || parameter->gives_signed_squares || !applies_to(parameter->name),
+               "noise.match_trace: the layer of parameter '{}' gives no squares of terms with signs; leave it out by "
+               "noise.parameters",
+               parameter->name);
 }
 
 bool Noise::weighs_losses(const FisherOptions& fisher, const NoiseBatch& batch, bool keep_gradient) const {
@@ -139,6 +169,7 @@ Statistics Noise::statistics(const FisherOptions& fisher, const NoiseBatch& batc
   Statistics statistics;
   if (needs_second_moment() && fisher.refreshes(batch.step)) fisher.collect(statistics);
   statistics.signs = needs.signs;
+  statistics.signs.squares = needs.trace_of_signs && options_.match_trace;
   statistics.kronecker_input = needs.kronecker_input;
   statistics.kronecker_output = needs.kronecker_output;
   statistics.factors_replace_second_moment =
@@ -183,7 +214,11 @@ Tensor Noise::known_trace(const NoiseStep& step) const {
 
 void Noise::check(Context& context, const FisherOptions& fisher, const NoiseBatch& batch,
                   const std::vector<Parameter*>& parameters) const {
-  structure_->sample_weights(batch);
+  if (const auto weights = structure_->sample_weights(batch); weights && weights->centered)
+    NSGD_CHECK(batch.samples > weights->group,
+               "noise.centered: a batch of {} is one {} alone, whose sign has no deviation from the mean; another "
+               "batch.size or batch.drop_last avoids it",
+               batch.samples, weights->group > 1 ? "ghost batch" : "sample");
   if (!options_.match_trace) return;
   std::vector<Parameter*> noisy;
   std::copy_if(parameters.begin(), parameters.end(), std::back_inserter(noisy),

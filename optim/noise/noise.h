@@ -54,6 +54,8 @@ struct NoiseNeeds {
   bool kronecker_input = false, kronecker_output = false;
   // Parameters with Kronecker factors need no second moment.
   bool factors_replace_second_moment = false;
+  // match_trace takes the trace of the signs' noise from Parameter::noise_variance.
+  bool trace_of_signs = false;
   bool waits = false;  // prepare makes the host wait for the device: the step cannot be recorded (core/step_graph.h)
   NoiseLabels labels = NoiseLabels::fisher;  // with sample_weights: the labels of the gradients that they weigh
 };
@@ -85,14 +87,9 @@ class NoiseStructure {
     segment.noise = source.coefficients.scaled(kappa);
     segment.second_moment = source.second_moment;
   }
-  // [1] f64: factor tr F, or with S^2 in F's place if centred; undefined where the configured diag(F) is not that of
-  // the samples' contributions that loss weights and signs act on.
-  static Tensor trace_of_samples(const NoiseStep& step, double factor, bool centered = false) {
-    if (step.fisher.batch_norm != GhostFisher::activation) return {};
-    FisherOptions fisher = step.fisher;
-    fisher.centered = centered;
-    return fisher_trace(step.context, fisher, step.parameters, step.batch, factor);
-  }
+  // [1] f64: factor tr F, or with S^2 in F's place if centred, of the samples' own gradients that loss weights and
+  // signs act on. Throws Error where the configured diag(F) is of something else.
+  static Tensor trace_of_samples(const NoiseStep& step, double factor, bool centered = false);
   // [1] f64: a trace that the host knows.
   static Tensor constant_trace(const NoiseStep& step, double value) {
     Tensor trace(step.context, {1}, DType::f64);

@@ -111,6 +111,25 @@ TEST_CASE("inspect draws isotropic and multiplicative noise coordinate by coordi
   check_draws([&](int k) { return gather(file, fmt::format("noise.{}.", k)); }, expected, draws);
 }
 
+TEST_CASE("inspect says what ghost size its batch was normalised by") {
+  const TemporaryFolder folder;
+  put_images(folder.path());
+  for (const bool ghosts : {false, true}) {
+    Json document = parse_config(R"({"data": {"type": "idx"}, "threads": 1, "batch": {"size": 7}, "model":
+      {"type": "sequential", "layers": [{"type": "flatten"}, {"type": "batch_norm"}, {"type": "linear"}]}})",
+                                 "test");
+    document["data"]["root"] = folder.path().string();
+    if (ghosts) document["batch"]["ghost_size"] = 3;
+    InspectOptions options;
+    options.output = folder / "inspect.safetensors";
+    const std::string summary = inspect(read_experiment(document, "test", {}), {}, options);
+    const StoredMetadata metadata = SafetensorsFile(options.output).metadata();
+    CHECK(metadata.contains("batch.ghost_size") == ghosts);
+    CHECK(contains(summary, "note: 6 of 7 samples are used, a multiple of the ghost size\n") == ghosts);
+    if (ghosts) CHECK(metadata.at("batch.ghost_size") == "3");
+  }
+}
+
 TEST_CASE("inspect says that draws are zero where there is no noise") {
   const TemporaryFolder folder;
   const std::string note = "note: 8 samples of this regime get no noise: all draws are zero\n";

@@ -373,6 +373,64 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
   CHECK(refused(R"({"type": "none"})", {ghosts}) == accepted);
 }
 
+TEST_CASE("every size of batch is one that all layers take, and none is cut where samples are coupled") {
+  Context context({}, 1);
+  const std::string accepted = "no error was thrown";
+  const auto refused = [&](const std::string& ghosts, const std::string& batch,
+                           const std::vector<std::string>& more = {}) {
+    std::vector<std::string> changes{
+        "regimes=[]", "batch=" + batch,
+        R"(model={"type": "sequential", "layers": [{"type": "flatten"}, )" + ghosts + R"(, {"type": "linear"}]})"};
+    changes.insert(changes.end(), more.begin(), more.end());
+    const Regime regime = experiment_with(changes).regimes.at(0);
+    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
+  };
+  const auto norms = [](const std::string& a, const std::string& b) {
+    return R"({"type": "batch_norm", "ghost_size": )" + a + R"(}, {"type": "batch_norm", "ghost_size": )" + b + "}";
+  };
+  CHECK(refused(norms("4", "null"), R"({"size": 8, "micro": 4})") ==
+        "batch.micro: batch_norm sees micro-batches of 4, which would change what it normalises over; set "
+        "batch.ghost_size to a divisor of it");
+  CHECK(refused(norms("4", "6"), R"({"size": 24, "micro": 4})") ==
+        "batch.micro: batch_norm sees micro-batches of 4, which are no multiple of the ghost size 12; set "
+        "batch.ghost_size to a divisor of it");
+  CHECK(refused(norms("4", "6"), R"({"size": 24, "micro": 12})") == accepted);
+  CHECK(refused(norms("4", "6"), R"({"size": 88})") == accepted);  // of the last 8 images all layers take 4
+
+  // Of 96 images the second batch has 32: one ghost batch, whose sign has no deviation from the mean.
+  const std::string ghost = R"({"type": "batch_norm"})", batch = R"({"size": 64, "ghost_size": 32)",
+                    centered = R"(noise={"type": "full_fisher", "signs": "ghost", "centered": true, "small_batch": 8,
+                                         "stop_fraction": 1})";
+  CHECK(refused(ghost, batch + "}", {centered}) ==
+        "noise.centered: a batch of 32 is one ghost batch alone, whose sign has no deviation from the mean; another "
+        "batch.size or batch.drop_last avoids it");
+  CHECK(refused(ghost, batch + R"(, "drop_last": true})", {centered}) == accepted);
+  CHECK(refused(norms("4", "null"), R"({"size": 64})", {centered}) ==
+        "noise.signs: \"ghost\" needs ghost batch normalisation in the network");
+  CHECK(refused(norms("6", "6"), R"({"size": 48, "ghost_size": 4})",
+                {"fisher.batch_norm=ghost_variance", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}) ==
+        "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of 4, batch.ghost_size; a batch_norm of "
+        "this network couples more samples");
+  // Batches of 70 are 64 samples, which lack no noise of 64.
+  CHECK(refused(ghost, R"({"size": 70, "ghost_size": 32})",
+                {R"(noise={"type": "diagonal_fisher", "small_batch": 64})"}) ==
+        "noise.small_batch: must be below the batch's 64 images: otherwise there is no noise to add");
+}
+
+TEST_CASE("rates grow with the samples that a batch has, not with those that it asks for") {
+  const auto rate = [](int64_t size, const SampleCoupling& coupling) {
+    const Regime regime =
+        experiment_with({"regimes=[]", fmt::format("batch.size={}", size),
+                         R"(optimizer.scaling={"type": "linear", "base_batch": 10})", "optimizer.learning_rate=0.1"})
+            .regimes.at(0);
+    return regime.batch_schedule(100, coupling).position(0).phase->learning_rate;
+  };
+  CHECK(rate(4096, {}) == Approx(1));
+  CHECK(rate(4096, {}) == rate(100, {}));
+  CHECK(rate(50, {}) == Approx(0.5));
+  CHECK(rate(70, SampleCoupling::ghosts(20, 1)) == Approx(0.6));
+}
+
 TEST_CASE("images that cannot be normalised are refused where they are loaded") {
   const TemporaryFolder folder;
   for (const std::string split : {"train", "t10k"}) {

@@ -254,10 +254,10 @@ TEST_CASE("label smoothing is no part of the statistics and the noise from sampl
 
 TEST_CASE("a batch is cut to whole ghost groups") {
   Trainee grouped(convolutional, 4), plain(with_dropout);
-  CHECK(grouped.model.usable_samples(23) == 20);
-  CHECK(grouped.model.usable_samples(24) == 24);
-  CHECK(grouped.model.usable_samples(3) == 3);  // fewer than a group: one smaller group
-  CHECK(plain.model.usable_samples(23) == 23);
+  CHECK(grouped.model.coupling().usable(23) == 20);
+  CHECK(grouped.model.coupling().usable(24) == 24);
+  CHECK(grouped.model.coupling().usable(3) == 3);  // fewer than a group: one smaller group
+  CHECK(plain.model.coupling().usable(23) == 23);
 }
 
 TEST_CASE("evaluation has no dropout, runs on running statistics, and reports losses of its logits") {

@@ -151,7 +151,7 @@ TEST_CASE("a step through every network has a finite loss and moves every parame
   INFO(json);
   Context context;
   Model model(context, network_from(json, colour, 10, 2), 10);
-  CHECK(model.usable_samples(5) == 4);  // batch.ghost_size has arrived at every batch norm
+  CHECK(model.coupling().usable(5) == 4);  // batch.ghost_size has arrived at every batch norm
   model.arena().require_second_moment();
   model.arena().initialise(3);
   model.arena().zero_sums();

@@ -54,10 +54,70 @@ TEST_CASE("the steps of the first epochs, across a batch change") {
 }
 
 TEST_CASE("an incomplete last batch that is too small to train on is left out") {
-  CHECK(BatchSchedule({{2, 4, 1}}, 9, false, 2).total_steps() == 4);
-  CHECK(BatchSchedule({{2, 4, 1}}, 10, false, 2).total_steps() == 6);
+  CHECK(BatchSchedule({{2, 4, 1}}, 9, false, SampleCoupling::whole_batch(2)).total_steps() == 4);
+  CHECK(BatchSchedule({{2, 4, 1}}, 10, false, SampleCoupling::whole_batch(2)).total_steps() == 6);
   CHECK(BatchSchedule({{2, 4, 1}}, 9, false).total_steps() == 6);
-  CHECK_THROWS_WITH(BatchSchedule({{2, 4, 1}}, 1, false, 2), "1 training images make no batch of 4");
+  CHECK_THROWS_WITH(BatchSchedule({{2, 4, 1}}, 1, false, SampleCoupling::whole_batch(2)),
+                    "1 training images make no batch of 4");
+}
+
+TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known before the run") {
+  struct {
+    int64_t size, images;
+    bool drop_last;
+    SampleCoupling coupling;
+    std::vector<int64_t> samples;
+    std::string text;
+  } const cases[] = {
+      {70,
+       100,
+       false,
+       SampleCoupling::ghosts(20, 1),
+       {60, 20},
+       "each epoch leaves out 20 of 100 training images: batches of 70 are cut to 60 for whole ghost batches, the last "
+       "30 are cut to 20 for whole ghost batches"},
+      {70,
+       100,
+       true,
+       SampleCoupling::ghosts(20, 1),
+       {60},
+       "each epoch leaves out 40 of 100 training images: batches of 70 are cut to 60 for whole ghost batches, the last "
+       "30 are no whole batch (batch.drop_last)"},
+      {4096,
+       50000,
+       false,
+       SampleCoupling::ghosts(128, 1),
+       {},
+       "each epoch leaves out 80 of 50000 training images: the last 848 are cut to 768 for whole ghost batches"},
+      {4,
+       9,
+       false,
+       SampleCoupling::whole_batch(2),
+       {4, 4},
+       "each epoch leaves out 1 of 9 training images: the last 1 are too few to be normalised"},
+      {4096,
+       100,
+       false,
+       SampleCoupling::ghosts(32, 1),
+       {96},
+       "each epoch leaves out 4 of 100 training images: the last 100 are cut to 96 for whole ghost batches"},
+      {70, 100, false, {}, {70, 30}, ""},
+      {20, 100, false, SampleCoupling::ghosts(20, 1), {20, 20, 20, 20, 20}, ""},
+  };
+  for (const auto& [size, images, drop_last, coupling, samples, text] : cases) {
+    INFO(size << " of " << images);
+    const BatchSchedule schedule({{2, size, 1}}, images, drop_last, coupling);
+    for (size_t i = 0; i < 2 * samples.size(); ++i)
+      CHECK(schedule.position(static_cast<int64_t>(i)).samples == samples[i % samples.size()]);
+    const std::vector<std::string> lines = schedule.left_out();
+    CHECK((lines.empty() ? "" : lines.front()) == text);
+  }
+  const BatchSchedule changing({{2, 70, 1}, {3, 50, 1}}, 100, true);
+  CHECK(changing.left_out() ==
+        std::vector<std::string>{"from epoch 1: each epoch leaves out 30 of 100 training images: "
+                                 "the last 30 are no whole batch (batch.drop_last)"});
+  CHECK_THROWS_WITH(BatchSchedule({{1, 1, 1}}, 9, false, SampleCoupling::whole_batch(2)),
+                    "batch.size: batch_norm has one value per channel in batches of 1; use larger ones");
 }
 
 TEST_CASE("milestones in epochs hold across a batch change") {

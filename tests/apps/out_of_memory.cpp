@@ -1,0 +1,152 @@
+// Makes one request for memory of a dry run and a short training fail, each in a process of its own: every one must end
+// by itself with status 1 and one line that says why. Arguments: the folder for runs, and how many of the requests to
+// try, spread over all of them; without the second, every one. With a third, that request alone, for a debugger.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <new>
+#include <string>
+
+#include "apps/program.h"
+#include "apps/trainer.h"
+#include "core/file.h"
+
+namespace {
+
+std::atomic<int64_t> requests = 0, refused = -1;  // refused: the request that fails, from 0
+
+bool refuses() { return requests.fetch_add(1) == refused.load(); }
+
+void* request(size_t bytes, size_t alignment) {
+  void* pointer = nullptr;
+  if (refuses() || posix_memalign(&pointer, std::max(alignment, sizeof(void*)), std::max<size_t>(bytes, 1)) != 0)
+    return nullptr;
+  return pointer;
+}
+
+void* request_or_throw(size_t bytes, size_t alignment) {
+  if (void* const pointer = request(bytes, alignment)) return pointer;
+  if (const std::new_handler handler = std::get_new_handler()) handler();
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(size_t bytes) { return request_or_throw(bytes, sizeof(void*) * 2); }
+void* operator new[](size_t bytes) { return request_or_throw(bytes, sizeof(void*) * 2); }
+void* operator new(size_t bytes, std::align_val_t alignment) {
+  return request_or_throw(bytes, static_cast<size_t>(alignment));
+}
+void* operator new[](size_t bytes, std::align_val_t alignment) {
+  return request_or_throw(bytes, static_cast<size_t>(alignment));
+}
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return request(bytes, sizeof(void*) * 2); }
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return request(bytes, sizeof(void*) * 2); }
+void operator delete(void* pointer) noexcept { std::free(pointer); }
+void operator delete[](void* pointer) noexcept { std::free(pointer); }
+void operator delete(void* pointer, size_t) noexcept { std::free(pointer); }
+void operator delete[](void* pointer, size_t) noexcept { std::free(pointer); }
+void operator delete(void* pointer, std::align_val_t) noexcept { std::free(pointer); }
+void operator delete[](void* pointer, std::align_val_t) noexcept { std::free(pointer); }
+void operator delete(void* pointer, size_t, std::align_val_t) noexcept { std::free(pointer); }
+void operator delete[](void* pointer, size_t, std::align_val_t) noexcept { std::free(pointer); }
+extern "C" void* aligned_alloc(size_t alignment, size_t bytes) noexcept { return request(bytes, alignment); }
+
+namespace {
+
+using namespace noisysgd;
+
+int dry_run_and_training(const std::filesystem::path& folder, int64_t refused_request) {
+  char name[] = "out_of_memory", *arguments[] = {name, nullptr};
+  CLI::App app("", name);
+  requests = 0;
+  refused = refused_request;
+  return run_program(app, 1, arguments, [&] {
+    const Json document = parse_config(R"({
+      "data": {"type": "synthetic", "train_size": 20, "test_size": 4}, "epochs": 1, "logging": {"every_steps": 1},
+      "model": {"type": "sequential", "layers": [{"type": "conv2d", "out_channels": 2, "kernel": 3, "stride": 4},
+        {"type": "batch_norm"}, {"type": "relu"}, {"type": "flatten"}, {"type": "linear"}]},
+      "batch": {"size": 12, "ghost_size": 4},
+      "noise": {"type": "diagonal_fisher", "small_batch": 2, "stop_fraction": 1}})",
+                                       "test");
+    const Extensions extensions;
+    const Experiment experiment = read_experiment(document, "test", extensions);
+    const Regime& regime = experiment.regimes.front();
+    Context context({}, 1);
+    DataCache data;
+    make_checked_model(context, regime, *data.get(regime), extensions);
+    train(context, *data.get(regime), {regime, extensions, 1, folder, Progress::Mode::quiet});
+    return 0;
+  });
+}
+
+struct Outcome {
+  int status = 0;
+  std::string text;
+};
+
+// requests_made: in memory that the processes share.
+Outcome run(int64_t refused_request, const std::filesystem::path& folder, int64_t* requests_made) {
+  std::filesystem::remove_all(folder);
+  const std::filesystem::path log = folder.string() + ".log";
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(300);  // of what hangs
+    const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    dup2(file, STDERR_FILENO);
+    const int status = dry_run_and_training(folder, refused_request);
+    *requests_made = requests;
+    _exit(status);
+  }
+  Outcome outcome;
+  waitpid(child, &outcome.status, 0);
+  outcome.text = read_file(log);
+  return outcome;
+}
+
+bool is_one_line_about_memory(const std::string& text) {
+  return text.find("out of memory") != std::string::npos && text.find('\n') == text.size() - 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  const std::filesystem::path folder = argv[1];
+  std::filesystem::create_directories(folder.parent_path());
+  void* const shared = mmap(nullptr, sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* const made = static_cast<int64_t*>(shared);
+  const Outcome whole = run(-1, folder, made);
+  if (whole.status != 0) {
+    std::printf("the run that lacks nothing fails: %s\n", whole.text.c_str());
+    return 1;
+  }
+  if (argc > 3) {  // this one alone, in the present process, for a debugger
+    return dry_run_and_training(folder, std::atoll(argv[3]));
+  }
+  const int64_t total = *made, tries = argc > 2 ? std::min<int64_t>(total, std::atoll(argv[2])) : total;
+  int64_t wrong = 0, succeeded = 0;
+  for (int64_t i = 0; i < tries; ++i) {
+    const int64_t place = i * total / tries;
+    const Outcome outcome = run(place, folder, made);
+    if (outcome.status == 0) {
+      ++succeeded;  // whoever asked can do without
+      continue;
+    }
+    if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 1 && is_one_line_about_memory(outcome.text))
+      continue;
+    ++wrong;
+    std::printf("request %lld of %lld: status %d: %s\n", static_cast<long long>(place), static_cast<long long>(total),
+                outcome.status, outcome.text.c_str());
+  }
+  std::printf("%lld of %lld requests refused: %lld ended wrongly, %lld did without\n", static_cast<long long>(tries),
+              static_cast<long long>(total), static_cast<long long>(wrong), static_cast<long long>(succeeded));
+  return wrong == 0 ? 0 : 1;
+}
