@@ -75,8 +75,8 @@ void Interrupts::wait_for_signals() {
     int signal = 0;
     if (sigwait(&signals_, &signal) != 0) continue;
     if (over_) return;
-    if (holds_ == 0) end_process(signal);
     if (received_ == 0) {
+      if (holds_ == 0) end_process(signal);
       received_ = signal;
       first = Clock::now();
     } else if (signal == SIGINT && Clock::now() - first > std::chrono::seconds(1)) {

@@ -21,8 +21,9 @@ class Interrupts {
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
-  // While one lives, a signal is kept for received(). At other times it ends the process at once, as does a second
-  // SIGINT that comes more than a second after the first: a person who presses Ctrl-C again.
+  // While one lives, a signal is kept for received(); at other times it ends the process at once. Once one is kept, the
+  // program is on its way out and later ones change nothing, but for a SIGINT that comes more than a second after the
+  // first: a person who presses Ctrl-C again. It ends the process at once.
   class Hold {
    public:
     explicit Hold(Interrupts* interrupts);  // null: does nothing

@@ -93,7 +93,9 @@ void show_plan(Context& context, const SuiteRequest& suite) {
 }
 
 int run(Arguments arguments, const Extensions& extensions) {
-  Interrupts interrupts;  // before anything starts a thread
+  // Before anything starts a thread, and until the process has ended: a program on its way out is not killed by the
+  // next signal.
+  static Interrupts& interrupts = *new Interrupts;
   name_folder(arguments);
   const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
