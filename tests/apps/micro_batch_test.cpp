@@ -45,8 +45,8 @@ TEST_CASE("a batch that does not fit into the device's memory is cut into micro-
 }
 
 TEST_CASE("where micro-batches are given, or can be no smaller, a full memory is an error that says what to do") {
-  const TemporaryFolder folder;
   const auto run = [&](const char* model, const std::string& settings) {
+    const TemporaryFolder folder;
     Context context({Backend::cuda}, 1);
     DataCache data;
     const Regime regime = regime_of(model, settings);
