@@ -57,3 +57,14 @@ TEST_CASE("a data set that no one publishes cannot be fetched") {
   check_mentions(result.error, {"imagenet", "mnist", "cifar100"});
   CHECK_FALSE(std::filesystem::exists(folder / "datasets"));
 }
+
+TEST_CASE("options may come before the name") {
+  const TemporaryFolder folder;
+  put_small_mnist(folder / "mnist");
+  const CommandResult fetched =
+      run({"fetch", "--mirror", "file:///nowhere/", "--mirror", "file:///nor/here", "--help", "mnist"}, folder);
+  CHECK(fetched.status == 0);
+  const CommandResult verified = run({"verify", "--root", ".", "idx"}, folder);
+  check_mentions(verified.error, {"idx: missing train-images-idx3-ubyte.gz"});
+  CHECK(run({"verify", "--root", "mnist", "idx"}, folder).status == 0);
+}
