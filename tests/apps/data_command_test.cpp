@@ -61,9 +61,10 @@ TEST_CASE("a data set that no one publishes cannot be fetched") {
 TEST_CASE("options may come before the name") {
   const TemporaryFolder folder;
   put_small_mnist(folder / "mnist");
+  put(folder / "data", std::string("a file in the way, so that nothing is fetched"));
   const CommandResult fetched =
-      run({"fetch", "--mirror", "file:///nowhere/", "--mirror", "file:///nor/here", "--help", "mnist"}, folder);
-  CHECK(fetched.status == 0);
+      run({"fetch", "--mirror", "file:///nowhere/", "--root", "data", "--mirror", "file:///nor/here", "mnist"}, folder);
+  check_mentions(fetched.error, {"noisysgd-data: data/mnist: cannot be made"});
   const CommandResult verified = run({"verify", "--root", ".", "idx"}, folder);
   check_mentions(verified.error, {"idx: missing train-images-idx3-ubyte.gz"});
   CHECK(run({"verify", "--root", "mnist", "idx"}, folder).status == 0);
