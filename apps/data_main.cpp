@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "apps/arguments.h"
 #include "apps/console.h"
 #include "apps/program.h"
 #include "data/contact_sheet.h"
 #include "data/download.h"
+#include "data/file.h"
 #include "data/normalize.h"
 #include "data/registry.h"
 #include "data/sources.h"
@@ -72,9 +74,9 @@ bool verify_files(const Source& source, const fs::path& root) {
   for (const auto& file : source.files) {
     if (file.archive) continue;  // removed after unpacking
     const fs::path in_folder = root / source.folder / file.name, in_root = root / file.name;
-    const fs::path path = fs::exists(in_folder) || !fs::exists(in_root) ? in_folder : in_root;
+    const fs::path path = fs::is_regular_file(in_folder) || !fs::is_regular_file(in_root) ? in_folder : in_root;
     const fs::path plain = fs::path(path).replace_extension();
-    const fs::path& found = fs::exists(path) || !fs::exists(plain) ? path : plain;
+    const fs::path& found = fs::is_regular_file(path) || !fs::is_regular_file(plain) ? path : plain;
     report(found, find_difference(file, found), "size and SHA-256 as published");
   }
   for (const auto& file : source.unpacked) {
@@ -157,7 +159,7 @@ int main(int argc, char** argv) {
 
   CLI::App& fetch_command = *app.add_subcommand("fetch", "Download a data set, resuming and checking SHA-256");
   add_dataset_options(fetch_command, arguments, fetchable);
-  fetch_command.add_option("--mirror", arguments.mirrors, "Folder address to try before the published mirrors");
+  add_repeated(fetch_command, "--mirror", arguments.mirrors, "Folder address to try before the published mirrors");
 
   CLI::App& verify_command = *app.add_subcommand("verify", "Check every file, load the data set, print what it holds");
   add_dataset_options(verify_command, arguments, dataset_types());
@@ -179,6 +181,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 16));
 
   return run_program(app, argc, argv, [&] {
+    arguments.root = expand_home(arguments.root);
     if (fetch_command.parsed()) run_fetch(arguments);
     if (verify_command.parsed()) run_verify(arguments);
     if (preview_command.parsed()) run_preview(arguments);

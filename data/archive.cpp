@@ -28,6 +28,7 @@ std::optional<uint64_t> octal_field(std::span<const uint8_t> header, size_t offs
   uint64_t value = 0;
   for (const char digit : digits) {
     if (digit < '0' || digit > '7') return std::nullopt;
+    if (value >> 61 != 0) return std::nullopt;
     value = value * 8 + static_cast<uint64_t>(digit - '0');
   }
   return value;
@@ -47,43 +48,66 @@ std::string member_name(std::span<const uint8_t> header) {
   return prefix.empty() ? name : prefix + "/" + name;
 }
 
+// Where a member belongs. A link on the way, or under its name, could lead anywhere.
 fs::path safe_path(const fs::path& destination, const std::string& name, const fs::path& archive) {
   const fs::path relative = fs::path(name).lexically_normal();
   NSGD_CHECK(!relative.empty() && relative.is_relative() && *relative.begin() != "..",
              "{}: member \"{}\" would be written outside {}", archive.string(), name, destination.string());
-  return destination / relative;
+  fs::path path = destination;
+  for (const auto& part : relative) {
+    path /= part;
+    std::error_code error;
+    NSGD_CHECK(!fs::is_symlink(fs::symlink_status(path, error)),
+               "{}: member \"{}\" would be written through the symbolic link {}", archive.string(), name,
+               path.string());
+  }
+  return path;
 }
 
 }  // namespace
 
-std::vector<fs::path> unpack_tar_gz(const fs::path& archive, const fs::path& destination) {
-  const auto bytes = read_maybe_gzip(archive);
-  const std::span<const uint8_t> all(bytes);
-  std::vector<fs::path> written;
+void visit_tar(std::span<const uint8_t> all, const std::string& archive,
+               const std::function<void(const TarEntry&)>& visit) {
   for (size_t at = 0;;) {
-    NSGD_CHECK(at + kBlock <= all.size(), "{}: the archive ends at byte {} without its end mark", archive.string(),
-               all.size());
+    NSGD_CHECK(kBlock <= all.size() - at, "{}: the archive ends at byte {} without its end mark", archive, all.size());
     const auto header = all.subspan(at, kBlock);
-    if (std::all_of(header.begin(), header.end(), [](uint8_t byte) { return byte == 0; })) return written;
-    NSGD_CHECK(checksum_matches(header), "{}: the header at byte {} has a wrong checksum", archive.string(), at);
+    if (std::all_of(header.begin(), header.end(), [](uint8_t byte) { return byte == 0; })) return;
+    NSGD_CHECK(checksum_matches(header), "{}: the header at byte {} has a wrong checksum", archive, at);
     const std::string name = member_name(header);
     const auto size = octal_field(header, 124, 12);
-    NSGD_CHECK(size && *size <= all.size() - at - kBlock, "{}: member \"{}\" is truncated", archive.string(), name);
+    const size_t rest = all.size() - at - kBlock;
+    NSGD_CHECK(size, "{}: member \"{}\" has a size that is no octal number", archive, name);
+    NSGD_CHECK(*size <= rest, "{}: member \"{}\" is truncated: {} bytes, of which {} are missing", archive, name, *size,
+               *size - rest);
     const char type = static_cast<char>(header[156]);
     if (type == '0' || type == 0) {
-      const fs::path path = safe_path(destination, name, archive);
-      make_folder(path.parent_path());
-      write_file(path, all.subspan(at + kBlock, *size));
-      written.push_back(path);
+      visit({name, false, all.subspan(at + kBlock, *size)});
     } else if (type == '5') {
-      make_folder(safe_path(destination, name, archive));
+      visit({name, true, {}});
     } else {
       // 'x' and 'g' only annotate the members; anything else would be left out silently.
-      NSGD_CHECK(type == 'x' || type == 'g', "{}: member \"{}\" has type '{}', expected a file or a folder",
-                 archive.string(), name, type);
+      NSGD_CHECK(type == 'x' || type == 'g', "{}: member \"{}\" has type '{}', expected a file or a folder", archive,
+                 name, type);
     }
-    at += kBlock + (*size + kBlock - 1) / kBlock * kBlock;
+    // The last block may be cut.
+    at += kBlock + std::min<size_t>(rest, (*size + kBlock - 1) / kBlock * kBlock);
   }
+}
+
+std::vector<fs::path> unpack_tar_gz(const fs::path& archive, const fs::path& destination, uint64_t limit) {
+  const auto bytes = read_maybe_gzip(archive, limit);
+  std::vector<fs::path> written;
+  visit_tar(bytes, archive.string(), [&](const TarEntry& member) {
+    const fs::path path = safe_path(destination, member.name, archive);
+    if (member.folder) {
+      make_folder(path);
+      return;
+    }
+    make_folder(path.parent_path());
+    write_file(path, member.content);
+    written.push_back(path);
+  });
+  return written;
 }
 
 }  // namespace noisysgd

@@ -10,19 +10,26 @@ namespace {
 
 constexpr int64_t kSide = 32, kPlane = kSide * kSide, kChannels = 3, kImage = kChannels * kPlane;
 
-void append_records(Dataset& dataset, const std::filesystem::path& path, int64_t label_bytes) {
-  const auto bytes = read_maybe_gzip(path);
-  const int64_t record = label_bytes + kImage, size = static_cast<int64_t>(bytes.size());
-  NSGD_CHECK(size % record == 0, "{}: {} bytes are no multiple of a record's {}: {} bytes are left over", path.string(),
-             size, record, size % record);
+constexpr int64_t kAllImages = 60000;  // of both splits: no file holds more
+
+int64_t label_bytes_of(CifarVersion version) { return version == CifarVersion::cifar10 ? 1 : 2; }
+
+}  // namespace
+
+void append_cifar(Dataset& dataset, CifarVersion version, std::span<const uint8_t> bytes, const std::string& name) {
+  const int64_t label_bytes = label_bytes_of(version), record = label_bytes + kImage;
+  const auto size = static_cast<int64_t>(bytes.size());
+  NSGD_CHECK(size % record == 0,
+             "{}: {} bytes are no multiple of a record's {}: {} bytes are left over, {} more would make a record", name,
+             size, record, size % record, record - size % record);
   const int64_t added = size / record, before = dataset.count;
   dataset.count += added;
   dataset.labels.resize(static_cast<size_t>(dataset.count));
   dataset.images.resize(static_cast<size_t>(dataset.count * kImage));
   for (int64_t i = 0; i < added; ++i) {
     const uint8_t label = bytes[static_cast<size_t>(i * record + label_bytes - 1)];
-    NSGD_CHECK(label < dataset.classes, "{}: label {} of image {} is out of range, expected 0 to {}", path.string(),
-               label, i, dataset.classes - 1);
+    NSGD_CHECK(label < dataset.classes, "{}: label {} of image {} is out of range, expected 0 to {}", name, label, i,
+               dataset.classes - 1);
     dataset.labels[static_cast<size_t>(before + i)] = label;
   }
 #pragma omp parallel for schedule(static)
@@ -34,17 +41,21 @@ void append_records(Dataset& dataset, const std::filesystem::path& path, int64_t
   }
 }
 
-}  // namespace
-
-Dataset load_cifar(CifarVersion version, const std::vector<std::filesystem::path>& files) {
-  NSGD_CHECK(!files.empty(), "load_cifar: no files given");
+Dataset empty_cifar(CifarVersion version) {
   Dataset dataset;
   dataset.name = version == CifarVersion::cifar10 ? "cifar10" : "cifar100";
   dataset.height = dataset.width = kSide;
   dataset.channels = kChannels;
   dataset.classes = version == CifarVersion::cifar10 ? 10 : 100;
-  for (const auto& file : files) append_records(dataset, file, version == CifarVersion::cifar10 ? 1 : 2);
   for (int64_t k = 0; k < dataset.classes; ++k) dataset.class_names.push_back(std::to_string(k));
+  return dataset;
+}
+
+Dataset load_cifar(CifarVersion version, const std::vector<std::filesystem::path>& files) {
+  NSGD_CHECK(!files.empty(), "load_cifar: no files given");
+  Dataset dataset = empty_cifar(version);
+  const auto limit = static_cast<uint64_t>(kAllImages * (label_bytes_of(version) + kImage));
+  for (const auto& file : files) append_cifar(dataset, version, read_maybe_gzip(file, limit), file.string());
   return dataset;
 }
 

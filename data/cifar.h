@@ -3,7 +3,9 @@
 // sizes that are no multiple of a record, labels out of range, class names.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,10 @@
 namespace noisysgd {
 
 enum class CifarVersion { cifar10, cifar100 };
+
+// Appends the records of one file to a data set of that version.
+void append_cifar(Dataset& dataset, CifarVersion version, std::span<const uint8_t> records, const std::string& name);
+Dataset empty_cifar(CifarVersion version);
 
 // The files of one split one after another.
 Dataset load_cifar(CifarVersion version, const std::vector<std::filesystem::path>& files);

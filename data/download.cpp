@@ -2,16 +2,19 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
+#include <exception>
+#include <limits>
 #include <memory>
+#include <span>
+#include <utility>
 
 #include "core/file.h"
 #include "data/archive.h"
 #include "data/file.h"
+#include "data/part_file.h"
 #include "data/sha256.h"
 #include "kernels/check.h"
 
@@ -21,22 +24,43 @@ namespace {
 namespace fs = std::filesystem;
 
 using CurlHandle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
-using FileHandle = std::unique_ptr<std::FILE, decltype(&std::fclose)>;
+// The most bytes that the published file can have. What gzip makes of data that it cannot compress depends on its
+// settings: this is above zlib's own bound for all of them, and has room for a long header.
+int64_t largest_size(const SourceFile& file) {
+  if (file.size == 0) return std::numeric_limits<int64_t>::max();  // unknown
+  return file.archive ? file.size : file.size + file.size / 8 + file.size / 64 + 65536;
+}
 
 struct Transfer {
-  std::FILE* file;
+  CURL* curl;
+  PartFile& part;
   int64_t already;  // bytes there before this transfer
+  int64_t limit;    // and at most in the end
   const std::string& name;
   const FetchOptions& options;
-  int write_error = 0;
+  int64_t too_many = 0;  // bytes that the server has announced or sent, where they are above the limit
+  std::exception_ptr write_error{};
   std::chrono::steady_clock::time_point last_report{};
 };
 
 size_t on_data(char* data, size_t size, size_t count, void* context) {
   auto& transfer = *static_cast<Transfer*>(context);
-  const size_t written = std::fwrite(data, size, count, transfer.file);
-  if (written != count) transfer.write_error = errno;
-  return written * size;
+  const auto bytes = std::as_bytes(std::span(data, size * count));
+  try {
+    curl_off_t announced = -1;  // unknown
+    curl_easy_getinfo(transfer.curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+    const int64_t room = transfer.limit - transfer.already;
+    const int64_t held = transfer.part.size() + static_cast<int64_t>(bytes.size());
+    if (announced > room || held > transfer.limit) {
+      transfer.too_many = std::max<int64_t>(held, announced > room ? transfer.already + announced : 0);
+      return 0;
+    }
+    transfer.part.append(bytes);
+  } catch (const Error&) {
+    transfer.write_error = std::current_exception();  // libcurl is C: an exception must not pass through it
+    return 0;
+  }
+  return bytes.size();
 }
 
 int on_progress(void* context, curl_off_t total, curl_off_t done, curl_off_t, curl_off_t) {
@@ -56,16 +80,13 @@ struct Result {
   std::string reason;
 };
 
-// Appends what is missing of `url` to `partial`.
-Result transfer_rest(const std::string& url, const fs::path& partial, const std::string& name,
-                     const FetchOptions& options) {
+// Appends what is missing of `url` to the part.
+Result transfer_rest(const SourceFile& source, const std::string& url, PartFile& part, const FetchOptions& options) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
   NSGD_CHECK(initialised == CURLE_OK, "libcurl cannot start: {}", curl_easy_strerror(initialised));
-  const FileHandle file(std::fopen(partial.c_str(), "ab"), std::fclose);
-  NSGD_CHECK(file != nullptr, "{}: cannot be written: {}", partial.string(), std::strerror(errno));
-  Transfer transfer{file.get(), static_cast<int64_t>(fs::file_size(partial)), name, options};
   const CurlHandle curl(curl_easy_init(), curl_easy_cleanup);
   NSGD_CHECK(curl != nullptr, "libcurl cannot start a transfer");
+  Transfer transfer{curl.get(), part, part.size(), largest_size(source), source.name, options};
   std::array<char, CURL_ERROR_SIZE> detail{};
   const auto set = [&](CURLoption option, auto value) { curl_easy_setopt(curl.get(), option, value); };
   set(CURLOPT_URL, url.c_str());
@@ -87,10 +108,13 @@ Result transfer_rest(const std::string& url, const fs::path& partial, const std:
   const CURLcode code = curl_easy_perform(curl.get());
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
-  if (code == CURLE_OK && std::fflush(file.get()) != 0) transfer.write_error = errno;
-  NSGD_CHECK(transfer.write_error == 0, "{}: cannot be written: {}", partial.string(),
-             std::strerror(transfer.write_error));
+  if (transfer.write_error) std::rethrow_exception(transfer.write_error);
   if (code == CURLE_OK) return {Outcome::complete, {}};
+  if (transfer.too_many > 0) {
+    part.truncate(transfer.already);  // what came is of another file
+    return {Outcome::failed,
+            fmt::format("gives {} bytes or more, expected at most {}", transfer.too_many, transfer.limit)};
+  }
   const std::string reason = detail[0] != 0 ? detail.data() : curl_easy_strerror(code);
   // The server has nothing after our last byte, or no ranges at all.
   const bool refused = code == CURLE_RANGE_ERROR || code == CURLE_BAD_DOWNLOAD_RESUME || status == 416;
@@ -101,20 +125,19 @@ void note(const FetchOptions& options, const std::string& line) {
   if (options.note) options.note(line);
 }
 
-// Nothing once `partial` is the published file; otherwise the reason why this mirror did not give it.
-std::optional<std::string> try_mirror(const SourceFile& file, const std::string& url, const fs::path& partial,
+// Nothing once `part` is the published file; otherwise the reason why this mirror did not give it.
+std::optional<std::string> try_mirror(const SourceFile& file, const std::string& url, PartFile& part,
                                       const FetchOptions& options) {
   for (;;) {
-    std::error_code ignored;
-    const auto already = fs::file_size(partial, ignored);
-    const bool resuming = !ignored && already > 0;
+    const int64_t already = part.size();
+    const bool resuming = already > 0;
     if (resuming) note(options, fmt::format("{}: resuming after {} bytes", file.name, already));
-    const Result result = transfer_rest(url, partial, file.name, options);
+    const Result result = transfer_rest(file, url, part, options);
     if (result.outcome == Outcome::failed) return result.reason;
-    const auto difference = find_difference(file, partial);
+    const auto difference = find_difference(file, part.path());
     if (!difference) return std::nullopt;
     // A part of another edition of the file, or a complete but wrong file: only a fresh start can help, and only once.
-    fs::remove(partial);
+    part.truncate(0);
     if (!resuming) return difference;
     note(options, fmt::format("{}: the resumed file is wrong ({}); starting again", file.name, *difference));
   }
@@ -122,30 +145,36 @@ std::optional<std::string> try_mirror(const SourceFile& file, const std::string&
 
 void fetch_file(const SourceFile& file, const fs::path& target, const std::vector<std::string>& mirrors,
                 const FetchOptions& options) {
-  fs::path partial = target;
-  partial += ".part";
+  NSGD_CHECK(!fs::is_directory(target), "{}: is a folder, in the place of the file", target.string());
+  PartFile part(target);
+  if (part.size() > largest_size(file)) part.truncate(0);
   std::string failures;
   for (const auto& mirror : mirrors) {
     const std::string url = mirror + (mirror.ends_with('/') ? "" : "/") + file.name;
     note(options, fmt::format("{}: fetching {}", file.name, url));
-    const auto failure = try_mirror(file, url, partial, options);
+    const auto failure = try_mirror(file, url, part, options);
     if (!failure) {
-      fs::rename(partial, target);
+      part.commit();
       note(options, fmt::format("{}: complete, SHA-256 as published", file.name));
       return;
     }
     note(options, fmt::format("{}: {}", url, *failure));
     failures += fmt::format("\n  {}: {}", url, *failure);
   }
-  std::error_code error;
-  const auto kept = fs::file_size(partial, error);
   std::string remainder;
-  if (!error && kept > 0) {
-    remainder = fmt::format("; its first {} bytes are kept as {}", kept, partial.string());
+  if (part.size() > 0) {
+    remainder = fmt::format("; its first {} bytes are kept as {}", part.size(), part.path().string());
   } else {
-    fs::remove(partial, error);
+    part.remove();
   }
   throw Error(fmt::format("{}: no mirror gave the file{}{}", file.name, remainder, failures));
+}
+
+// Of an archive: what it is known to hold, headers, and small files beside.
+uint64_t largest_unpacked(const Source& source) {
+  uint64_t size = uint64_t{1} << 20;
+  for (const auto& file : source.unpacked) size += static_cast<uint64_t>(file.size);
+  return size;
 }
 
 bool is_unpacked(const Source& source, const fs::path& root) {
@@ -161,7 +190,12 @@ bool is_unpacked(const Source& source, const fs::path& root) {
 std::optional<std::string> find_difference(const SourceFile& file, const fs::path& path) {
   std::vector<uint8_t> bytes;
   try {
-    bytes = file.archive ? read_bytes(path) : read_maybe_gzip(path);
+    std::error_code error;  // tells itself where the file is read
+    const auto on_disk = fs::file_size(path, error);
+    if (!error && std::cmp_greater(on_disk, largest_size(file)))
+      return fmt::format("{} bytes, expected {}{}", on_disk, file.archive ? "" : "at most ", largest_size(file));
+    const uint64_t limit = file.size > 0 ? static_cast<uint64_t>(file.size) : std::numeric_limits<uint64_t>::max();
+    bytes = file.archive ? read_bytes(path) : read_maybe_gzip(path, limit);
   } catch (const Error& error) {
     return error.what();
   }
@@ -185,13 +219,13 @@ void fetch(const Source& source, const fs::path& root, const FetchOptions& optio
     const fs::path folder = file.archive ? root : root / source.folder;
     make_folder(folder);
     const fs::path target = folder / file.name;
-    if (fs::exists(target) && !find_difference(file, target)) {
+    if (fs::is_regular_file(target) && !find_difference(file, target)) {
       note(options, fmt::format("{}: already there", file.name));
     } else {
       fetch_file(file, target, mirrors, options);
     }
     if (file.archive) {
-      const auto written = unpack_tar_gz(target, root);
+      const auto written = unpack_tar_gz(target, root, largest_unpacked(source));
       note(options, fmt::format("{}: unpacked {} files", file.name, written.size()));
       NSGD_CHECK(is_unpacked(source, root), "{}: the archive did not hold the expected files", target.string());
       fs::remove(target);

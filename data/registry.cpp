@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "core/suggest.h"
 #include "data/cifar.h"
+#include "data/file.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
 #include "data/sources.h"
@@ -25,18 +27,31 @@ class FileFinder {
     places_.push_back(options.root);
   }
 
-  // The first spelling that exists in the first place that has one; empty (and remembered as missing) otherwise.
-  fs::path find(const std::vector<std::string>& spellings) {
-    for (const auto& place : places_)
-      for (const auto& spelling : spellings)
-        if (fs::exists(place / spelling)) return place / spelling;
+  // The copies of a file in the first place that has one, in the order of the spellings; none (and remembered as
+  // missing) otherwise. Some tools unpack NAME into a folder NAME: there it is looked for after all spellings.
+  std::vector<fs::path> find(const std::vector<std::string>& spellings) {
+    for (const auto& place : places_) {
+      std::vector<fs::path> copies;
+      const auto look_in = [&](const fs::path& folder) {
+        for (const auto& spelling : spellings)
+          if (is_file(folder / spelling)) copies.push_back(folder / spelling);
+      };
+      look_in(place);
+      for (const auto& spelling : spellings) look_in(place / spelling);
+      if (!copies.empty()) return copies;
+    }
     missing_.push_back(spellings.front());
     return {};
   }
 
-  fs::path find_optional(const std::string& name) {
+  fs::path find_one(const std::string& name) {
+    const auto copies = find({name});
+    return copies.empty() ? fs::path() : copies.front();
+  }
+
+  fs::path find_optional(const std::string& name) const {
     for (const auto& place : places_)
-      if (fs::exists(place / name)) return place / name;
+      if (is_file(place / name)) return place / name;
     return {};
   }
 
@@ -47,11 +62,16 @@ class FileFinder {
     text += other_spellings_;
     if (find_source(options_.type))
       text += fmt::format(". To download: noisysgd-data fetch {} --root {}", options_.type,
-                          options_.root.empty() ? "." : options_.root.string());
+                          shell_quoted(options_.root.empty() ? "." : options_.root.string()));
     throw Error(text);
   }
 
  private:
+  static bool is_file(const fs::path& path) {
+    std::error_code error;
+    return fs::is_regular_file(path, error);
+  }
+
   const DatasetOptions& options_;
   std::string other_spellings_;
   std::vector<fs::path> places_;
@@ -97,16 +117,23 @@ DatasetPair load_idx_pair(const DatasetOptions& options, std::vector<std::string
     return finder.find({dash + ".gz", dash, dot + ".gz", dot});
   };
   const auto train_images = find("train-images", "idx3-ubyte"), train_labels = find("train-labels", "idx1-ubyte");
-  const auto test_images = find("t10k-images", "idx3-ubyte"), test_labels = find("t10k-labels", "idx1-ubyte");
+  const bool with_test = options.holdout == 0;
+  std::vector<fs::path> test_images, test_labels;
+  if (with_test) {
+    test_images = find("t10k-images", "idx3-ubyte");
+    test_labels = find("t10k-labels", "idx1-ubyte");
+  }
   finder.throw_if_missing();
   DatasetPair pair;
-  pair.train = load_idx(train_images, train_labels, classes);
-  pair.test = load_idx(test_images, test_labels, pair.train.classes);
-  NSGD_CHECK(pair.train.image_size() == pair.test.image_size() && pair.train.height == pair.test.height &&
-                 pair.train.channels == pair.test.channels,
-             "{} holds images of {}×{}×{} (height × width × channels), but {} of {}×{}×{}", train_images.string(),
-             pair.train.height, pair.train.width, pair.train.channels, test_images.string(), pair.test.height,
-             pair.test.width, pair.test.channels);
+  pair.train = idx_dataset(read_idx(train_images), read_idx(train_labels), classes);
+  if (with_test) {
+    pair.test = idx_dataset(read_idx(test_images), read_idx(test_labels), pair.train.classes);
+    NSGD_CHECK(pair.train.image_size() == pair.test.image_size() && pair.train.height == pair.test.height &&
+                   pair.train.channels == pair.test.channels,
+               "{} holds images of {}×{}×{} (height × width × channels), but {} of {}×{}×{}",
+               train_images.front().string(), pair.train.height, pair.train.width, pair.train.channels,
+               test_images.front().string(), pair.test.height, pair.test.width, pair.test.channels);
+  }
   if (!class_names.empty()) pair.train.class_names = pair.test.class_names = class_names;
   return pair;
 }
@@ -126,16 +153,16 @@ DatasetPair load_cifar_pair(const DatasetOptions& options, CifarVersion version)
   FileFinder finder(options,
                     ten ? std::vector<std::string>{"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"}
                         : std::vector<std::string>{"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"});
+  const bool with_test = options.holdout == 0;
   std::vector<fs::path> train, test;
   if (ten) {
-    for (int batch = 1; batch <= 5; ++batch) train.push_back(finder.find({fmt::format("data_batch_{}.bin", batch)}));
-    test.push_back(finder.find({"test_batch.bin"}));
+    for (int batch = 1; batch <= 5; ++batch) train.push_back(finder.find_one(fmt::format("data_batch_{}.bin", batch)));
   } else {
-    train.push_back(finder.find({"train.bin"}));
-    test.push_back(finder.find({"test.bin"}));
+    train.push_back(finder.find_one("train.bin"));
   }
+  if (with_test) test.push_back(finder.find_one(ten ? "test_batch.bin" : "test.bin"));
   finder.throw_if_missing();
-  DatasetPair pair{load_cifar(version, train), load_cifar(version, test)};
+  DatasetPair pair{load_cifar(version, train), with_test ? load_cifar(version, test) : Dataset()};
   const auto names = finder.find_optional(ten ? "batches.meta.txt" : "fine_label_names.txt");
   if (!names.empty()) pair.train.class_names = pair.test.class_names = read_class_names(names, pair.train.classes);
   return pair;
@@ -167,7 +194,9 @@ std::vector<std::string> dataset_types() {
   return types;
 }
 
-DatasetPair load_dataset(const DatasetOptions& options) {
+DatasetPair load_dataset(const DatasetOptions& given) {
+  DatasetOptions options = given;
+  options.root = expand_home(given.root);
   for (const auto& [type, loader] : kLoaders) {
     if (options.type != type) continue;
     DatasetPair pair = loader(options);

@@ -15,11 +15,11 @@ namespace noisysgd {
 
 struct DatasetOptions {
   std::string type = "synthetic";
-  std::filesystem::path root;  // the files, or the folder that holds the data set's own folder
+  std::filesystem::path root;  // the files, or the folder that holds the data set's own folder; "~/…": below the home
   int64_t train_limit = 0;     // keep the first images only (image folders: spread over the classes); 0 keeps all
   int64_t test_limit = 0;
   // The last so many training images (image folders: spread over the classes) are taken out and become the test images,
-  // before the limits: settings can then be chosen without a look at the real ones.
+  // before the limits: settings can then be chosen without a look at the real ones, and without their files.
   int64_t holdout = 0;
   int64_t height = 0, width = 0;  // image_folder: resize to this; 0 expects images of one size
   int64_t channels = 0;           // image_folder: 1 grey, 3 colour, 0 as the images are

@@ -57,3 +57,14 @@ TEST_CASE("a data set that no one publishes cannot be fetched") {
   check_mentions(result.error, {"imagenet", "mnist", "cifar100"});
   CHECK_FALSE(std::filesystem::exists(folder / "datasets"));
 }
+
+TEST_CASE("options may come before the name") {
+  const TemporaryFolder folder;
+  put_small_mnist(folder / "mnist");
+  put(folder / "data", std::string("a file in the way, so that nothing is fetched"));
+  const CommandResult fetched = run({"fetch", "--mirror", "file:///nowhere/", "mnist", "--root", "data"}, folder);
+  check_mentions(fetched.error, {"noisysgd-data: data/mnist: cannot be made"});
+  const CommandResult verified = run({"verify", "--root", ".", "idx"}, folder);
+  check_mentions(verified.error, {"idx: missing train-images-idx3-ubyte.gz"});
+  CHECK(run({"verify", "--root", "mnist", "idx"}, folder).status == 0);
+}

@@ -15,7 +15,7 @@ TEST_CASE("archives are unpacked with their folders, byte for byte") {
                                              {"set/block", block, '\0', ""},
                                              {"./set/empty", {}, '0', ""},
                                              {"large", large, '0', "set/deep/er"}}));
-  const auto written = unpack_tar_gz(folder / "a.tar.gz", folder / "out");
+  const auto written = unpack_tar_gz(folder / "a.tar.gz", folder / "out", 1 << 20);
   CHECK(written.size() == 4);
   CHECK(get(folder / "out/set/small") == small);
   CHECK(get(folder / "out/set/block") == block);
@@ -28,7 +28,7 @@ TEST_CASE("members may not leave the destination") {
   const TemporaryFolder folder;
   for (const std::string name : {"../evil", "/tmp/evil", "set/../../evil", ".."}) {
     put_gzip(folder / "a.tar.gz", tar_archive({{name, noise_bytes(3), '0', ""}}));
-    check_mentions(error_of([&] { unpack_tar_gz(folder / "a.tar.gz", folder / "out"); }),
+    check_mentions(error_of([&] { unpack_tar_gz(folder / "a.tar.gz", folder / "out", 1 << 20); }),
                    {"a.tar.gz", name, "outside"});
     CHECK(!fs::exists(folder / "evil"));
   }
@@ -38,7 +38,7 @@ TEST_CASE("bad archives are refused") {
   const TemporaryFolder folder;
   const auto message = [&](const Bytes& bytes) {
     put_gzip(folder / "bad.tar.gz", bytes);
-    return error_of([&] { unpack_tar_gz(folder / "bad.tar.gz", folder / "out"); });
+    return error_of([&] { unpack_tar_gz(folder / "bad.tar.gz", folder / "out", 1 << 20); });
   };
   const Bytes good = tar_archive({{"one", noise_bytes(600), '0', ""}});
   check_mentions(message(Bytes(good.begin(), good.end() - 1024)), {"bad.tar.gz", "without its end mark"});
@@ -52,5 +52,52 @@ TEST_CASE("bad archives are refused") {
   Bytes cut = get(folder / "whole.tar.gz");
   cut.resize(cut.size() - 30);
   put(folder / "cut.tar.gz", cut);
-  check_mentions(error_of([&] { unpack_tar_gz(folder / "cut.tar.gz", folder / "out"); }), {"cut.tar.gz", "truncated"});
+  check_mentions(error_of([&] { unpack_tar_gz(folder / "cut.tar.gz", folder / "out", 1 << 20); }),
+                 {"cut.tar.gz", "truncated"});
+}
+
+TEST_CASE("members are not written through symbolic links") {
+  const TemporaryFolder folder;
+  put(folder / "elsewhere/victim", std::string("precious"));
+  put_gzip(folder / "a.tar.gz", tar_archive({{"set/victim", noise_bytes(9), '0', ""}}));
+  const auto message = [&] { return error_of([&] { unpack_tar_gz(folder / "a.tar.gz", folder / "out", 1 << 20); }); };
+  fs::create_directories(folder / "out");
+  fs::create_directory_symlink(folder / "elsewhere", folder / "out/set");
+  check_mentions(message(), {"a.tar.gz", "\"set/victim\"", "symbolic link " + (folder / "out/set").string()});
+  fs::remove(folder / "out/set");
+  fs::create_directory(folder / "out/set");
+  fs::create_symlink(folder / "elsewhere/victim", folder / "out/set/victim");
+  check_mentions(message(), {"symbolic link " + (folder / "out/set/victim").string()});
+  put_gzip(folder / "a.tar.gz", tar_archive({{"set/victim/", {}, '5', ""}}));
+  check_mentions(message(), {"symbolic link"});
+  CHECK(get(folder / "elsewhere/victim") == Bytes{'p', 'r', 'e', 'c', 'i', 'o', 'u', 's'});
+}
+
+TEST_CASE("archives that unpack to more than expected are refused before anything is written") {
+  const TemporaryFolder folder;
+  const Bytes archive = tar_archive({{"zeros", Bytes(100000), '0', ""}});
+  put_gzip(folder / "a.tar.gz", archive);
+  check_mentions(error_of([&] { unpack_tar_gz(folder / "a.tar.gz", folder / "out", archive.size() - 1); }),
+                 {"a.tar.gz", "more than the", std::to_string(archive.size() - 1)});
+  CHECK(!fs::exists(folder / "out"));
+  CHECK(unpack_tar_gz(folder / "a.tar.gz", folder / "out", archive.size()).size() == 1);
+}
+
+TEST_CASE("sizes in headers that claim more than there is") {
+  for (const std::string size : {"77777777777", "777777777777", "00000002000", "9", "-1"}) {
+    Bytes bytes = tar_member({"one", noise_bytes(10), '0', ""});
+    std::fill(bytes.begin() + 124, bytes.begin() + 136, uint8_t{0});
+    std::copy(size.begin(), size.end(), bytes.begin() + 124);
+    std::fill(bytes.begin() + 148, bytes.begin() + 156, uint8_t{' '});
+    unsigned sum = 0;
+    for (size_t i = 0; i < 512; ++i) sum += bytes[i];
+    char text[8];
+    std::snprintf(text, sizeof text, "%06o", sum);
+    std::copy(text, text + 7, bytes.begin() + 148);
+    INFO(size);
+    const std::string message = error_of([&] { visit_tar(bytes, "archive", [](const TarEntry&) {}); });
+    CHECK(message.starts_with(size[0] == '9' || size[0] == '-'
+                                  ? "archive: member \"one\" has a size that is no octal number"
+                                  : "archive: member \"one\" is truncated: "));
+  }
 }

@@ -65,12 +65,19 @@ TEST_CASE("bad CIFAR files are refused by name and value") {
   Bytes good = records({{1}, {2}}, 3);
   check_mentions(message(CifarVersion::cifar10, {}), {path, "empty"});
   check_mentions(message(CifarVersion::cifar10, Bytes(good.begin(), good.end() - 5)),
-                 {path, "6141 bytes", "3073", "3068 bytes are left over"});
+                 {path, "6141 bytes", "3073", "3068 bytes are left over, 5 more would"});
   check_mentions(message(CifarVersion::cifar10, records({{1}, {10}}, 1)), {path, "label 10 of image 1", "0 to 9"});
   check_mentions(message(CifarVersion::cifar100, records({{1, 100}}, 1)), {path, "label 100 of image 0", "0 to 99"});
   check_mentions(message(CifarVersion::cifar100, good), {path, "3074"});  // CIFAR-10 taken for CIFAR-100
   check_mentions(error_of([] { load_cifar(CifarVersion::cifar10, {}); }), {"no files"});
   check_mentions(error_of([&] { load_cifar(CifarVersion::cifar10, {folder / "absent.bin"}); }), {"absent.bin"});
+}
+
+TEST_CASE("a compressed CIFAR file is not unpacked beyond the images of the whole set") {
+  const TemporaryFolder folder;
+  put_gzip(folder / "zeros.bin", Bytes(60001 * 3073), "wb1");
+  check_mentions(error_of([&] { load_cifar(CifarVersion::cifar10, {folder / "zeros.bin"}); }),
+                 {"zeros.bin", "more than the 184380000 bytes expected"});
 }
 
 TEST_CASE("class names are one per line") {

@@ -1,5 +1,8 @@
 #include "data/download.h"
 
+#include <sys/stat.h>
+
+#include "data/part_file.h"
 #include "data/sha256.h"
 #include "tests/data/http_server.h"
 #include "tests/data/tar.h"
@@ -221,6 +224,97 @@ TEST_CASE("archives are checked as they are, unpacked and removed") {
   source.files[0].sha256[0] ^= 1;
   check_mentions(error_of([&] { fetch(source, folder / "fresh", {}); }), {"SHA-256", sha256_hex(archive)});
   CHECK(!fs::exists(folder / "fresh/set"));
+}
+
+TEST_CASE("a transfer ends where it is longer than the published file can be") {
+  const TemporaryFolder folder;
+  Publication publication(folder);
+  HttpServer server;
+  server.add("values.gz", {noise_bytes(3000000)});
+  publication.source.mirrors = {server.url()};
+  const fs::path part = folder / "data/made-up/values.gz.part";
+  const auto message = [&] { return error_of([&] { fetch(publication.source, folder / "data", {}); }); };
+  SECTION("as announced") {
+    check_mentions(message(), {server.url(), "gives 3000000 bytes or more, expected at most 99763"});
+    CHECK(!fs::exists(part));
+  }
+  SECTION("as sent: a file that says nothing of its size") {
+    server.add("values.gz", {noise_bytes(3000000), true, SIZE_MAX, false});
+    check_mentions(message(), {"expected at most 99763"});
+    CHECK(!fs::exists(part));
+  }
+  SECTION("what was there before is kept") {
+    put(part, first(publication.compressed, 500));
+    check_mentions(message(), {"expected at most 99763", "first 500 bytes are kept"});
+    server.add("values.gz", {publication.compressed});
+    fetch(publication.source, folder / "data", {});
+    CHECK(server.requests().back() == "GET /values.gz from 500");
+  }
+  SECTION("a part that is too long already") {
+    put(part, noise_bytes(200000));
+    server.add("values.gz", {publication.compressed});
+    fetch(publication.source, folder / "data", {});
+    CHECK(server.requests() == std::vector<std::string>{"GET /values.gz"});
+  }
+}
+
+TEST_CASE("a fetched file is not unpacked beyond the published size, and one of no possible size not read") {
+  const TemporaryFolder folder;
+  Bytes long_one = noise_bytes(100);
+  long_one.resize(5000000);
+  put_gzip(folder / "long.gz", long_one);
+  const SourceFile file{"long.gz", false, 100, std::string(64, '0')};
+  check_mentions(find_difference(file, folder / "long.gz").value(), {"long.gz", "more than the 100 bytes expected"});
+  put(folder / "large", Bytes(100000));
+  check_mentions(find_difference(file, folder / "large").value(), {"100000 bytes, expected at most 65649"});
+}
+
+TEST_CASE("a part is written to only where it is a plain file") {
+  const TemporaryFolder folder;
+  Publication publication(folder);
+  put(folder / "mirror/values.gz", publication.compressed);
+  put(folder / "victim", std::string("precious"));
+  publication.source.mirrors = {"file://" + (folder / "mirror").string() + "/"};
+  const fs::path target = folder / "data/made-up/values.gz", part = folder / "data/made-up/values.gz.part";
+  fs::create_directories(part.parent_path());
+  SECTION("not a symbolic link") { fs::create_symlink(folder / "victim", part); }
+  SECTION("not a dangling one") { fs::create_symlink(folder / "absent", part); }
+  SECTION("not a hard link") { fs::create_hard_link(folder / "victim", part); }
+  SECTION("not a folder") { fs::create_directory(part); }
+  SECTION("not a pipe") { REQUIRE(::mkfifo(part.c_str(), 0600) == 0); }
+  check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }),
+                 {part.string() + ": is no plain file of this user's own"});
+  CHECK(get(folder / "victim").size() == 8);
+  CHECK(!fs::exists(folder / "absent"));
+  CHECK(!fs::exists(target));
+}
+
+TEST_CASE("a link under the file's name is replaced, not followed; a folder is named") {
+  const TemporaryFolder folder;
+  Publication publication(folder);
+  put(folder / "mirror/values.gz", publication.compressed);
+  put(folder / "victim", std::string("precious"));
+  publication.source.mirrors = {"file://" + (folder / "mirror").string() + "/"};
+  const fs::path target = folder / "data/made-up/values.gz";
+  fs::create_directories(target.parent_path());
+  fs::create_symlink(folder / "victim", target);
+  fetch(publication.source, folder / "data", {});
+  CHECK(get(folder / "victim").size() == 8);
+  CHECK(!fs::is_symlink(target));
+  CHECK(get(target) == publication.compressed);
+  fs::remove(target);
+  fs::create_directory(target);
+  check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }), {target.string(), "is a folder"});
+}
+
+TEST_CASE("a file that another program is fetching is left to it") {
+  const TemporaryFolder folder;
+  Publication publication(folder);
+  publication.source.mirrors = {"file:///nowhere/"};
+  fs::create_directories(folder / "data/made-up");
+  const PartFile other(folder / "data/made-up/values.gz");
+  check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }),
+                 {"values.gz.part", "another program is fetching"});
 }
 
 TEST_CASE("folders that cannot be written are named") {

@@ -23,6 +23,7 @@ class HttpServer {
     Bytes content;
     bool ranges = true;               // answers "Range: bytes=N-"; otherwise always sends all
     size_t hang_up_after = SIZE_MAX;  // closes the connection after so many bytes of the first answer
+    bool says_size = true;            // tells the number of bytes before them
   };
 
   HttpServer() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -90,7 +91,8 @@ class HttpServer {
     std::string head = from > 0 ? "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes " + std::to_string(from) + "-" +
                                       std::to_string(size - 1) + "/" + std::to_string(size) + "\r\n"
                                 : "HTTP/1.1 200 OK\r\n";
-    head += "Content-Length: " + std::to_string(size - from) + "\r\nConnection: close\r\n\r\n";
+    if (file.says_size) head += "Content-Length: " + std::to_string(size - from) + "\r\n";
+    head += "Connection: close\r\n\r\n";
     const size_t sent = std::min(size - from, file.hang_up_after);
     const auto begin = file.content.begin() + static_cast<int64_t>(from);
     send_all(client, head, Bytes(begin, begin + static_cast<int64_t>(sent)));

@@ -3,7 +3,10 @@
 #include <rapidcheck.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "data/file.h"
+#include "data/gzip.h"
 #include "tests/data/bytes.h"
 #include "tests/hostile_disk.h"
 
@@ -71,7 +74,7 @@ TEST_CASE("data that inflates far beyond the first guess") {
   const TemporaryFolder folder;
   const Bytes zeros(5000000, 0);
   put_gzip(folder / "zeros", zeros);
-  CHECK(read_maybe_gzip(folder / "zeros") == zeros);
+  CHECK(read_maybe_gzip(folder / "zeros", zeros.size()) == zeros);
 }
 
 TEST_CASE("bad IDX files are refused by name and value") {
@@ -91,9 +94,13 @@ TEST_CASE("bad IDX files are refused by name and value") {
   check_mentions(message({0, 0, 8, 9, 0, 0}), {path, "9 dimensions"});
   check_mentions(message({0, 0, 8, 3, 0, 0, 0, 1}), {path, "truncated in the header", "8 bytes", "16"});
   check_mentions(message(idx_bytes({2, 0}, {})), {path, "dimension 1 is 0"});
-  check_mentions(message(Bytes(bad.begin(), bad.end() - 1)), {path, "truncated", "[2, 2]", "needs 4", "has 3"});
+  check_mentions(message(Bytes(bad.begin(), bad.end() - 1)),
+                 {path, "truncated", "[2, 2]", "needs 4", "has 3", "1 bytes are missing"});
   bad.push_back(5);
   check_mentions(message(bad), {path, "1 unexpected bytes", "[2, 2]"});
+  // Not the product of the first dimensions alone.
+  check_mentions(message(idx_bytes({100, 28, 28}, noise_bytes(50))),
+                 {path, "[100, 28, 28] needs 78400", "has 50", "78350 bytes are missing"});
   // A product of 2^64 must not wrap to something small.
   check_mentions(message(idx_bytes({0x80000000, 0x80000000, 4}, {1, 2})), {path, "truncated"});
 }
@@ -113,7 +120,67 @@ TEST_CASE("bad gzip data is refused") {
   Bytes garbage = whole;
   append(garbage, {1, 2, 3, 4});
   put(folder / "garbage", garbage);
-  check_mentions(error_of([&] { read_idx(folder / "garbage"); }), {"garbage", "corrupt gzip"});
+  check_mentions(error_of([&] { read_idx(folder / "garbage"); }),
+                 {"garbage", "gzip data ends at byte", "4 bytes that are not zeros"});
+}
+
+TEST_CASE("zeros may fill up what comes after gzip data, nothing else") {
+  const TemporaryFolder folder;
+  put_gzip(folder / "gz", idx_bytes({3}, {1, 2, 3}));
+  const auto with = [&](const Bytes& more) {
+    Bytes bytes = get(folder / "gz");
+    append(bytes, more);
+    return bytes;
+  };
+  CHECK(parse_idx(with({}), "data").values == Bytes{1, 2, 3});
+  CHECK(parse_idx(with(Bytes(5000)), "data").values == Bytes{1, 2, 3});
+  for (const Bytes& more : {Bytes{1}, Bytes{0, 0, 1}, Bytes{0x1f}, Bytes{0x1f, 0}})
+    check_mentions(error_of([&] { parse_idx(with(more), "data"); }),
+                   {"data: the gzip data ends at byte", std::to_string(more.size()) + " bytes that are not zeros"});
+  check_mentions(error_of([&] { parse_idx(with({0x1f, 0x8b, 8}), "data"); }), {"data", "truncated"});
+}
+
+TEST_CASE("gzip data is unpacked as far as the header says, not further") {
+  const TemporaryFolder folder;
+  Bytes long_one = idx_bytes({3}, {1, 2, 3});
+  long_one.resize(20000000);
+  put_gzip(folder / "gz", long_one, "wb9");
+  const Bytes compressed = get(folder / "gz");
+  check_mentions(error_of([&] { parse_idx(compressed, "data"); }), {"data: unexpected bytes after the 3 values"});
+  // Damaged behind what is needed, which an unpacking of all would have met first.
+  const Bytes cut(compressed.begin(), compressed.end() - 1000);
+  check_mentions(error_of([&] { parse_idx(cut, "data"); }), {"data: unexpected bytes after the 3 values"});
+  check_mentions(error_of([&] { gunzip(cut, 1000, "data"); }), {"data", "more than the 1000 bytes expected"});
+  CHECK(gunzip(compressed, long_one.size(), "data") == long_one);
+}
+
+TEST_CASE("of two copies one that is whole is enough") {
+  const TemporaryFolder folder;
+  put(folder / "damaged", Bytes{0x1f, 0x8b, 8, 0, 1});
+  put(folder / "empty", Bytes{});
+  put(folder / "good", idx_bytes({3}, {1, 2, 3}));
+  const auto read = [](const std::vector<std::filesystem::path>& copies) { return read_idx(copies); };
+  CHECK(read({folder / "damaged", folder / "good"}).values == Bytes{1, 2, 3});
+  CHECK(read({folder / "good", folder / "damaged"}).name == (folder / "good").string());
+  check_mentions(error_of([&] {
+                   read({folder / "damaged", folder / "empty"});
+                 }),
+                 {(folder / "damaged").string() + ": the gzip data is truncated",
+                  "; " + (folder / "empty").string() + ": the file is empty"});
+}
+
+TEST_CASE("a tilde is the home folder, at the beginning of a path only") {
+  const char* home = std::getenv("HOME");
+  const std::string before = home ? home : "";
+  ::setenv("HOME", "/home/somebody", 1);
+  CHECK(expand_home("~") == "/home/somebody");
+  CHECK(expand_home("~/data sets") == "/home/somebody/data sets");
+  CHECK(expand_home("~other/data") == "~other/data");
+  CHECK(expand_home("data/~/x") == "data/~/x");
+  CHECK(expand_home("").empty());
+  ::unsetenv("HOME");
+  check_mentions(error_of([] { expand_home("~/data"); }), {"~/data", "HOME is not set"});
+  if (home) ::setenv("HOME", before.c_str(), 1);
 }
 
 TEST_CASE("every truncation of a file is refused") {

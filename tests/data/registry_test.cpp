@@ -1,5 +1,7 @@
 #include "data/registry.h"
 
+#include <cstdlib>
+
 #include "tests/data/bytes.h"
 
 using namespace noisysgd;
@@ -40,6 +42,75 @@ TEST_CASE("MNIST is found in the root or its own folder, plain or compressed, in
         CHECK(train.classes == 10);
         CHECK(test.labels == std::vector<int32_t>{1, 0});
       }
+}
+
+TEST_CASE("a folder named like a file lies beside it or around it") {
+  for (const bool beside : {true, false}) {
+    const TemporaryFolder folder;
+    put_idx_set(folder.path(), false, beside ? '.' : '-');
+    for (const std::string stem : {"train-images", "train-labels", "t10k-images", "t10k-labels"}) {
+      const std::string kind = stem.ends_with("images") ? "idx3-ubyte" : "idx1-ubyte", name = stem + "-" + kind;
+      if (beside) {
+        fs::create_directories(folder / name);
+        continue;
+      }
+      fs::rename(folder / name, folder / "file");
+      fs::create_directories(folder / name);
+      fs::rename(folder / "file", folder / (name + "/" + name));
+    }
+    CHECK(load_dataset(options_for("mnist", folder.path())).train.labels == std::vector<int32_t>{0, 1, 9});
+  }
+  const TemporaryFolder folder;
+  put_idx_set(folder.path(), false);
+  fs::remove(folder / "t10k-labels-idx1-ubyte");
+  fs::create_directories(folder / "t10k-labels-idx1-ubyte");  // empty
+  check_mentions(error_of([&] { load_dataset(options_for("idx", folder.path())); }),
+                 {"missing t10k-labels-idx1-ubyte"});
+}
+
+TEST_CASE("a damaged compressed file beside a good plain one does no harm") {
+  const TemporaryFolder folder;
+  put_idx_set(folder.path(), false);
+  put(folder / "train-labels-idx1-ubyte.gz", Bytes{0x1f, 0x8b, 8, 0, 1});
+  CHECK(load_dataset(options_for("mnist", folder.path())).train.labels == std::vector<int32_t>{0, 1, 9});
+  put(folder / "train-labels-idx1-ubyte", Bytes{1, 2, 3, 4});
+  check_mentions(error_of([&] { load_dataset(options_for("mnist", folder.path())); }),
+                 {"train-labels-idx1-ubyte.gz: the gzip data is truncated", "train-labels-idx1-ubyte: is not an IDX"});
+}
+
+TEST_CASE("test files are not looked at where images are held out") {
+  const TemporaryFolder folder;
+  put_idx_set(folder.path(), false);
+  fs::remove(folder / "t10k-images-idx3-ubyte");
+  put(folder / "t10k-labels-idx1-ubyte", std::string("broken"));
+  for (const std::string type : {"idx", "mnist", "fashion_mnist"}) {
+    auto options = options_for(type, folder.path());
+    CHECK(error_of([&] { load_dataset(options); }) != "no error was thrown");
+    options.holdout = 1;
+    const auto [train, test] = load_dataset(options);
+    CHECK(train.count == 2);
+    CHECK(test.labels == std::vector<int32_t>{9});
+    CHECK(test.class_names == train.class_names);
+  }
+  Bytes records = noise_bytes(2 * 3074);
+  records[1] = 5, records[3074 + 1] = 6;
+  put(folder / "train.bin", records);
+  auto options = options_for("cifar100", folder.path());
+  check_mentions(error_of([&] { load_dataset(options); }), {"missing test.bin"});
+  options.holdout = 1;
+  CHECK(load_dataset(options).test.labels == std::vector<int32_t>{6});
+}
+
+TEST_CASE("a tilde and blanks in the root") {
+  const TemporaryFolder folder;
+  put_idx_set(folder / "my data", false);
+  const char* home = std::getenv("HOME");
+  const std::string before = home ? home : "";
+  ::setenv("HOME", folder.path().c_str(), 1);
+  CHECK(load_dataset(options_for("idx", "~/my data")).train.count == 3);
+  if (home) ::setenv("HOME", before.c_str(), 1);
+  check_mentions(error_of([&] { load_dataset(options_for("cifar10", folder / "my data")); }),
+                 {"noisysgd-data fetch cifar10 --root \"" + (folder / "my data").string() + "\""});
 }
 
 TEST_CASE("the data set's own folder goes before the root") {
@@ -101,7 +172,7 @@ TEST_CASE("missing files are named all at once, with the places and the command"
   fs::remove(folder / "mnist/t10k-images-idx3-ubyte.gz");
   const std::string message = error_of([&] { load_dataset(options_for("mnist", folder.path())); });
   check_mentions(message, {"train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", (folder / "mnist").string(),
-                           "noisysgd-data fetch mnist --root " + folder.path().string()});
+                           "noisysgd-data fetch mnist --root \"" + folder.path().string() + "\""});
   CHECK(message.find("train-images") == std::string::npos);
   CHECK(message.find("t10k-images.idx3") == std::string::npos);  // one spelling is named
   check_mentions(message, {"unpacked or with a dot before idx, too. To download"});

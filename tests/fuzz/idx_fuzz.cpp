@@ -1,0 +1,15 @@
+// IDX, plain or gzip: there are as many values as the shape says.
+#include <cstdlib>
+
+#include "data/idx.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace noisysgd;
+  return fuzz::result_or_error([&] {
+    const IdxArray array = parse_idx({data, size}, "input");
+    uint64_t count = 1;
+    for (const int64_t extent : array.shape) count *= static_cast<uint64_t>(extent);
+    if (array.values.size() != count) std::abort();
+  });
+}
