@@ -145,7 +145,8 @@ std::optional<std::string> try_mirror(const SourceFile& file, const std::string&
 
 void fetch_file(const SourceFile& file, const fs::path& target, const std::vector<std::string>& mirrors,
                 const FetchOptions& options) {
-  NSGD_CHECK(!fs::is_directory(target), "{}: is a folder, in the place of the file", target.string());
+  std::error_code error;  // the part's own says more
+  NSGD_CHECK(!fs::is_directory(target, error), "{}: is a folder, in the place of the file", target.string());
   PartFile part(target);
   if (part.size() > largest_size(file)) part.truncate(0);
   std::string failures;
@@ -219,7 +220,8 @@ void fetch(const Source& source, const fs::path& root, const FetchOptions& optio
     const fs::path folder = file.archive ? root : root / source.folder;
     make_folder(folder);
     const fs::path target = folder / file.name;
-    if (fs::is_regular_file(target) && !find_difference(file, target)) {
+    std::error_code error;
+    if (fs::is_regular_file(target, error) && !find_difference(file, target)) {
       note(options, fmt::format("{}: already there", file.name));
     } else {
       fetch_file(file, target, mirrors, options);

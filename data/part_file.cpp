@@ -29,7 +29,10 @@ PartFile::PartFile(const fs::path& target) : target_(target), path_(part_of(targ
   NSGD_CHECK(plain || (error != 0 && !other), "{}: is no plain file of this user's own: remove it, then fetch again",
              path_.string());
   if (error != 0) fail(error);
-  NSGD_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+  // Once locked, it may be another program's that was renamed in between.
+  struct stat named {};
+  const bool locked = ::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+  NSGD_CHECK(locked && ::lstat(path_.c_str(), &named) == 0 && named.st_ino == status.st_ino,
              "{}: another program is fetching this file", path_.string());
 }
 
