@@ -1,6 +1,7 @@
 // Fetches published data sets: tries the mirrors in order, resumes partial files (NAME.part), and gives a file its name
 // only after its size and SHA-256 are right. Archives are unpacked and removed. What is already there is not fetched
-// again. Errors name the file and what went wrong at every mirror.
+// again. A transfer ends where the file grows longer than the published one can be. Errors name the file and what went
+// wrong at every mirror.
 #pragma once
 
 #include <cstdint>
