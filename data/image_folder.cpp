@@ -1,15 +1,14 @@
 #include "data/image_folder.h"
 
-#include <stb_image.h>
-
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
+#include "core/file.h"
 #include "data/file.h"
+#include "data/image/image.h"
+#include "data/resize.h"
 #include "kernels/check.h"
 
 namespace noisysgd {
@@ -22,21 +21,41 @@ struct LabelledFile {
   int32_t label;
 };
 
+// What file managers leave behind.
+bool is_hidden(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with('.') || name == "Thumbs.db" || name == "desktop.ini";
+}
+
+void check_link(const fs::directory_entry& entry) {
+  NSGD_CHECK(!entry.is_symlink() || entry.exists(), "{}: is a link to something that is not there",
+             entry.path().string());
+}
+
+// Nothing that looks like an image is passed over: it would be missing in the data set.
 bool is_image(const fs::directory_entry& entry) {
-  static constexpr std::array kExtensions{".png", ".jpg", ".jpeg", ".bmp", ".tga", ".pgm", ".ppm"};
-  if (!entry.is_regular_file() || entry.path().filename().string().starts_with('.')) return false;
-  std::string extension = entry.path().extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+  if (is_hidden(entry.path())) return false;
+  check_link(entry);
+  NSGD_CHECK(!entry.is_directory(), "{}: is a folder within a class; expected images only", entry.path().string());
+  NSGD_CHECK(entry.is_regular_file(), "{}: is neither a file nor a folder", entry.path().string());
+  if (is_image_name(entry.path())) return true;
+  constexpr size_t kLongestSignature = 32;
+  const RandomAccessFile file(entry.path());
+  std::vector<uint8_t> first(std::min<size_t>(kLongestSignature, file.size()));
+  file.read(0, std::as_writable_bytes(std::span(first)));
+  NSGD_CHECK(!is_image_content(first), "{}: is an image, but its name does not end like that of one",
+             entry.path().string());
+  return false;
 }
 
 std::vector<std::string> folders_in(const fs::path& path) {
   NSGD_CHECK(fs::is_directory(path), "{}: is not a folder; expected {}/CLASS/IMAGE", path.string(), path.string());
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_directory() && !entry.path().filename().string().starts_with('.'))
-      names.push_back(entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (is_hidden(entry.path())) continue;
+    check_link(entry);
+    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+  }
   std::sort(names.begin(), names.end());
   NSGD_CHECK(!names.empty(), "{}: holds no class folders; expected {}/CLASS/IMAGE", path.string(), path.string());
   return names;
@@ -51,8 +70,7 @@ std::vector<LabelledFile> list_split(const fs::path& split, const std::vector<st
     const size_t first = files.size();
     for (const auto& entry : fs::directory_iterator(split / name))
       if (is_image(entry)) files.push_back({entry.path(), static_cast<int32_t>(found - classes.begin())});
-    NSGD_CHECK(files.size() > first, "{}: holds no images (png, jpg, jpeg, bmp, tga, pgm, ppm)",
-               (split / name).string());
+    NSGD_CHECK(files.size() > first, "{}: holds no images (png, jpg, bmp, tga, pgm, ppm)", (split / name).string());
     std::sort(files.begin() + static_cast<int64_t>(first), files.end(),
               [](const auto& a, const auto& b) { return a.path < b.path; });
   }
@@ -81,102 +99,52 @@ std::vector<LabelledFile> limited(std::vector<LabelledFile> files, int64_t limit
   return limit == 0 ? files : choose(files, limit).chosen;
 }
 
-// All channels of colour images are kept until every file is seen, so each file is decoded once.
-struct DecodedImage {
-  std::vector<uint8_t> pixels;  // [H,W,C]
-  int64_t height = 0, width = 0, channels = 0;
-};
-
-DecodedImage decode(const fs::path& path, int64_t wanted_channels) {
-  const auto bytes = read_bytes(path);
-  NSGD_CHECK(!bytes.empty(), "{}: the file is empty", path.string());
-  int width = 0, height = 0, present = 0;
-  if (wanted_channels == 0) {
-    stbi_info_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &present);
-    wanted_channels = present <= 2 ? 1 : 3;  // 2 and 4 have transparency, which is dropped
-  }
-  const std::unique_ptr<uint8_t, decltype(&stbi_image_free)> pixels(
-      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &present,
-                            static_cast<int>(wanted_channels)),
-      stbi_image_free);
-  NSGD_CHECK(pixels != nullptr, "{}: cannot be decoded: {}", path.string(), stbi_failure_reason());
-  return {{pixels.get(), pixels.get() + int64_t{width} * height * wanted_channels}, height, width, wanted_channels};
-}
-
-std::vector<DecodedImage> decode_all(const std::vector<LabelledFile>& files, const ImageFolderOptions& options,
-                                     int64_t channels) {
-  std::vector<DecodedImage> images(files.size());
+// function(i) for every file, side by side; the first file's error of those that have one.
+template <class Function>
+void for_each_file(const std::vector<LabelledFile>& files, Function function) {
   std::vector<std::optional<std::string>> errors(files.size());
 #pragma omp parallel for schedule(dynamic)
   for (size_t i = 0; i < files.size(); ++i) {
     try {
-      auto image = decode(files[i].path, channels);
-      if (options.height > 0 && (image.height != options.height || image.width != options.width)) {
-        image.pixels = resize_bilinear(image.pixels.data(), image.height, image.width, image.channels, options.height,
-                                       options.width);
-        image.height = options.height, image.width = options.width;
-      }
-      images[i] = std::move(image);
+      function(i);
     } catch (const std::exception& error) {
       errors[i] = error.what();
     }
   }
   for (const auto& error : errors)
     if (error) throw Error(*error);
-  return images;
 }
 
-Dataset assemble(const std::vector<LabelledFile>& files, std::vector<DecodedImage> images, const Dataset& shape,
-                 const fs::path& like) {
+// From the headers alone.
+std::vector<ImageSize> sizes_of(const std::vector<LabelledFile>& files) {
+  std::vector<ImageSize> sizes(files.size());
+  for_each_file(files, [&](size_t i) { sizes[i] = image_size(read_bytes(files[i].path), files[i].path.string()); });
+  return sizes;
+}
+
+// `shape` without images; `like`: the file that it is of.
+Dataset decode_all(const std::vector<LabelledFile>& files, const std::vector<ImageSize>& sizes, const Dataset& shape,
+                   const fs::path& like, bool resize) {
+  for (size_t i = 0; i < files.size() && !resize; ++i)
+    NSGD_CHECK(sizes[i].height == shape.height && sizes[i].width == shape.width,
+               "{}: is {}×{} (height × width), but {} is {}×{}; give height and width to resize all images",
+               files[i].path.string(), sizes[i].height, sizes[i].width, like.string(), shape.height, shape.width);
   Dataset dataset = shape;
   dataset.count = static_cast<int64_t>(files.size());
-  dataset.images.reserve(static_cast<size_t>(dataset.count * dataset.image_size()));
-  for (size_t i = 0; i < files.size(); ++i) {
-    const auto& image = images[i];
-    NSGD_CHECK(image.height == shape.height && image.width == shape.width,
-               "{}: is {}×{} (height × width), but {} is {}×{}; give height and width to resize all images",
-               files[i].path.string(), image.height, image.width, like.string(), shape.height, shape.width);
-    for (size_t p = 0; p < image.pixels.size(); p += static_cast<size_t>(image.channels))
-      for (int64_t c = 0; c < shape.channels; ++c)  // a grey image among colour ones repeats its channel
-        dataset.images.push_back(image.pixels[p + static_cast<size_t>(image.channels == 1 ? 0 : c)]);
-    dataset.labels.push_back(files[i].label);
-    images[i] = {};
-  }
+  dataset.images.resize(static_cast<size_t>(dataset.count * dataset.image_size()));
+  for (const LabelledFile& file : files) dataset.labels.push_back(file.label);
+  for_each_file(files, [&](size_t i) {
+    Image image = decode_image(read_bytes(files[i].path), files[i].path.string(), shape.channels);
+    const auto& [height, width, channels] = image.size;
+    if (height != shape.height || width != shape.width)
+      image.pixels = resize_image(image.pixels.data(), height, width, channels, shape.height, shape.width);
+    std::copy(image.pixels.begin(), image.pixels.end(),
+              dataset.images.begin() + static_cast<int64_t>(i) * dataset.image_size());
+  });
   return dataset;
 }
 
 }  // namespace
-
-std::vector<uint8_t> resize_bilinear(const uint8_t* image, int64_t H, int64_t W, int64_t C, int64_t height,
-                                     int64_t width) {
-  struct Taps {
-    int64_t low, high;
-    double weight;  // of high
-  };
-  const auto taps = [](int64_t at, int64_t from, int64_t to) {
-    const double centre = (static_cast<double>(at) + 0.5) * static_cast<double>(from) / static_cast<double>(to) - 0.5;
-    const double position = std::clamp(centre, 0.0, static_cast<double>(from - 1));
-    const auto low = static_cast<int64_t>(position);
-    return Taps{low, std::min(low + 1, from - 1), position - static_cast<double>(low)};
-  };
-  std::vector<uint8_t> resized(static_cast<size_t>(height * width * C));
-  for (int64_t y = 0; y < height; ++y) {
-    const Taps row = taps(y, H, height);
-    for (int64_t x = 0; x < width; ++x) {
-      const Taps column = taps(x, W, width);
-      for (int64_t c = 0; c < C; ++c) {
-        const auto at = [&](int64_t source_y, int64_t source_x) {
-          return static_cast<double>(image[(source_y * W + source_x) * C + c]);
-        };
-        const double above = std::lerp(at(row.low, column.low), at(row.low, column.high), column.weight);
-        const double below = std::lerp(at(row.high, column.low), at(row.high, column.high), column.weight);
-        resized[static_cast<size_t>((y * width + x) * C + c)] =
-            static_cast<uint8_t>(std::lround(std::lerp(above, below, row.weight)));
-      }
-    }
-  }
-  return resized;
-}
 
 DatasetPair load_image_folder(const fs::path& root, const ImageFolderOptions& options) {
   NSGD_CHECK((options.height > 0) == (options.width > 0) && options.height >= 0 && options.width >= 0,
@@ -194,20 +162,22 @@ DatasetPair load_image_folder(const fs::path& root, const ImageFolderOptions& op
                               ? limited(std::move(train.chosen), options.test_limit, root / "train")
                               : limited(list_split(root / "test", classes), options.test_limit, root / "test");
 
-  auto train_images = decode_all(train_files, options, options.channels);
-  const bool colour =
-      std::any_of(train_images.begin(), train_images.end(), [](auto& image) { return image.channels == 3; });
+  const auto train_sizes = sizes_of(train_files);
+  const bool resize = options.height > 0;
+  const auto is_colour = [](const ImageSize& size) { return size.channels == 3; };
   Dataset shape;
   shape.name = root.filename().string();
-  shape.height = train_images.front().height;
-  shape.width = train_images.front().width;
-  shape.channels = colour ? 3 : 1;
+  shape.height = resize ? options.height : train_sizes.front().height;
+  shape.width = resize ? options.width : train_sizes.front().width;
+  shape.channels = options.channels > 0                                             ? options.channels
+                   : std::any_of(train_sizes.begin(), train_sizes.end(), is_colour) ? 3
+                                                                                    : 1;
   shape.classes = static_cast<int64_t>(classes.size());
   shape.class_names = classes;
-  DatasetPair pair;
   const auto& like = train_files.front().path;
-  pair.train = assemble(train_files, std::move(train_images), shape, like);
-  pair.test = assemble(test_files, decode_all(test_files, options, shape.channels), shape, like);
+  DatasetPair pair;
+  pair.train = decode_all(train_files, train_sizes, shape, like, resize);
+  pair.test = decode_all(test_files, sizes_of(test_files), shape, like, resize);
   return pair;
 }
 

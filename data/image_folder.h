@@ -1,7 +1,7 @@
-// Folders of images, ROOT/train/CLASS/*.png and ROOT/test/CLASS/* (also jpg, jpeg, bmp, tga, pgm, ppm), in sorted
-// order. The classes are the folders of train; test may lack some, but not add any. All images have one size, unless
-// height and width are given: then others are resized bilinearly. Errors name the file: unreadable or corrupt images,
-// sizes that differ, unknown or empty classes.
+// Folders of images, ROOT/train/CLASS/*.png and ROOT/test/CLASS/* (formats: data/image/image.h), in sorted order. The
+// classes are the folders of train; test may lack some, but not add any. All images have one size, unless height and
+// width are given: then others are resized (data/resize.h). Errors name the file: corrupt images or formats that are
+// not read, sizes that differ, folders within a class, links to nothing, unknown or empty classes.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,5 @@ struct ImageFolderOptions {
 };
 
 DatasetPair load_image_folder(const std::filesystem::path& root, const ImageFolderOptions& options);
-
-// Bilinear sampling at pixel centres, edges repeated: [H,W,C] -> [height,width,C].
-std::vector<uint8_t> resize_bilinear(const uint8_t* image, int64_t H, int64_t W, int64_t C, int64_t height,
-                                     int64_t width);
 
 }  // namespace noisysgd

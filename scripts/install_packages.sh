@@ -9,7 +9,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 packages=(
   g++ cmake ninja-build ccache ca-certificates
   libdnnl-dev libopenblas-openmp-dev
-  'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev libstb-dev
+  'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev
+  libstb-dev libpng-dev libjpeg-dev
   libfmt-dev nlohmann-json3-dev libcli11-dev
   catch2 librapidcheck-dev python3-numpy
   "$@"

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/contact_sheet.h"
+#include "data/resize.h"
 #include "tests/data/bytes.h"
 
 using namespace noisysgd;
@@ -100,28 +101,47 @@ TEST_CASE("images of another size are refused, or resized when a size is given")
   options.height = 4, options.width = 5;
   const Dataset test = load_image_folder(folder.path(), options).test;
   REQUIRE(test.count == 3);
-  const Bytes expected = resize_bilinear(large.data(), 8, 10, 1, 4, 5);
+  const Bytes expected = resize_image(large.data(), 8, 10, 1, 4, 5);
   CHECK(Bytes(test.image(0).begin(), test.image(0).end()) == expected);
   options.width = 0;
   check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"height is 4", "width is 0"});
 }
 
-TEST_CASE("bilinear resizing: identity, halving, constant and ramp") {
-  const Bytes image = noise_bytes(6 * 8 * 3, 1);
-  CHECK(resize_bilinear(image.data(), 6, 8, 3, 6, 8) == image);
-  // Halving samples midway between 2×2 pixels: their mean.
-  const Bytes half = resize_bilinear(image.data(), 6, 8, 3, 3, 4);
-  for (size_t y = 0; y < 3; ++y)
-    for (size_t x = 0; x < 4; ++x)
-      for (size_t c = 0; c < 3; ++c) {
-        double sum = 0;
-        for (size_t dy = 0; dy < 2; ++dy)
-          for (size_t dx = 0; dx < 2; ++dx) sum += image[((2 * y + dy) * 8 + 2 * x + dx) * 3 + c];
-        CHECK(half[(y * 4 + x) * 3 + c] == std::lround(sum / 4));
-      }
-  CHECK(resize_bilinear(Bytes(12, 77).data(), 3, 4, 1, 7, 5) == Bytes(35, 77));
-  const Bytes ramp{0, 90, 180};
-  CHECK(resize_bilinear(ramp.data(), 1, 3, 1, 1, 6) == Bytes{0, 23, 68, 113, 158, 180});
+TEST_CASE("nothing that looks like an image is passed over") {
+  const TemporaryFolder folder;
+  put_small_set(folder.path(), 1);
+  const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };
+  const fs::path ant = folder / "train/ant";
+  const auto check = [&](const fs::path& path, const std::string& reason) {
+    check_mentions(message(), {path.string(), reason});
+    fs::remove_all(path);
+  };
+  put_png(ant / "more/1.png", 4, 5, 1, noise_bytes(20));
+  check(ant / "more", "a folder within a class");
+  fs::create_symlink("/nowhere/1.png", ant / "1.png");
+  check(ant / "1.png", "link to something that is not there");
+  fs::create_directory_symlink("/nowhere", folder / "train/bird");
+  check(folder / "train/bird", "link to something that is not there");
+  put(ant / "a.webp", std::string("RIFF....WEBPVP8 "));
+  check(ant / "a.webp", "WebP");
+  put(ant / "a.gif", std::string("GIF89a"));
+  check(ant / "a.gif", "GIF");
+  put(ant / "a.tif", std::string("II*\0", 4));
+  check(ant / "a.tif", "TIFF");
+  fs::copy(folder / "train/dog/b.png", ant / "b");
+  check(ant / "b", "its name does not end like that of one");
+  put(ant / "Thumbs.db", std::string("not an image"));
+  CHECK_NOTHROW(load_image_folder(folder.path(), {}));
+}
+
+TEST_CASE("sizes are compared before anything is decoded") {
+  const TemporaryFolder folder;
+  put_small_set(folder.path(), 1);
+  put_png(folder / "train/ant/large.png", 8, 10, 1, noise_bytes(80));
+  Bytes damaged = get(folder / "train/ant/large.png");
+  damaged[damaged.size() - 20] ^= 1;  // in the pixels
+  put(folder / "train/ant/large.png", damaged);
+  check_mentions(error_of([&] { load_image_folder(folder.path(), {}); }), {"large.png", "8×10", "4×5"});
 }
 
 TEST_CASE("limits take images of all classes") {
