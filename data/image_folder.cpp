@@ -1,8 +1,8 @@
 #include "data/image_folder.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
+#include <span>
 #include <string>
 
 #include "core/file.h"
@@ -21,7 +21,8 @@ struct LabelledFile {
   int32_t label;
 };
 
-// Collects what is wrong with files, so that one message can name the first and count the rest.
+// Nothing that looks like an image is passed over: it would be missing in the data set. Collects what is wrong, so that
+// one message can name the first file and count the others.
 class Problems {
  public:
   void add(const fs::path& path, const std::string& text) { lines_.push_back(path.string() + ": " + text); }
@@ -40,15 +41,19 @@ class Problems {
   std::vector<std::string> lines_;
 };
 
-bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+// What file managers leave behind.
+bool is_hidden(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with('.') || name == "Thumbs.db" || name == "desktop.ini";
+}
 
 bool is_image(const fs::path& path) {
   if (is_image_name(path)) return true;
+  constexpr size_t kLongestSignature = 32;
   const RandomAccessFile file(path);
-  std::array<uint8_t, 32> first_bytes{};
-  const auto head = std::span(first_bytes).first(std::min<size_t>(first_bytes.size(), file.size()));
-  file.read(0, std::as_writable_bytes(head));
-  return is_image_content(head);
+  std::vector<uint8_t> first(std::min<size_t>(kLongestSignature, file.size()));
+  file.read(0, std::as_writable_bytes(std::span(first)));
+  return is_image_content(first);
 }
 
 // The class folders of a split.
@@ -62,7 +67,7 @@ std::vector<std::string> folders_in(const fs::path& split) {
     if (entry.is_directory(error)) {
       names.push_back(entry.path().filename().string());
     } else if (entry.is_symlink() && !entry.exists(error)) {
-      problems.add(entry.path(), "is a symbolic link to nothing");
+      problems.add(entry.path(), "is a link to something that is not there");
     } else if (entry.is_regular_file(error) && is_image(entry.path())) {
       problems.add(entry.path(), "is an image outside the class folders");
     }
@@ -79,11 +84,15 @@ std::vector<fs::path> images_in(const fs::path& folder, Problems& problems) {
     if (is_hidden(entry.path())) continue;
     std::error_code error;
     if (entry.is_regular_file(error)) {
-      if (is_image(entry.path())) images.push_back(entry.path());
+      if (!is_image(entry.path())) continue;
+      if (!is_image_name(entry.path()))
+        problems.add(entry.path(), "is an image, but its name does not end like that of one");
+      images.push_back(entry.path());
     } else if (entry.is_directory(error)) {
       problems.add(entry.path(), "is a folder within a class; expected images only");
     } else {
-      problems.add(entry.path(), entry.exists(error) ? "is not a file" : "is a symbolic link to nothing");
+      problems.add(entry.path(),
+                   entry.exists(error) ? "is neither a file nor a folder" : "is a link to something that is not there");
     }
   }
   std::sort(images.begin(), images.end());
