@@ -137,8 +137,8 @@ void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vec
 
 void add_reading_options(CLI::App& command, Arguments& arguments) {
   auto& dataset = arguments.dataset;
-  command.add_option("--height", dataset.height, "image_folder: resize to this height");
-  command.add_option("--width", dataset.width, "image_folder: resize to this width");
+  command.add_option("--height", dataset.height, "image_folder: resize to this height")->check(CLI::Range(0, 4096));
+  command.add_option("--width", dataset.width, "image_folder: resize to this width")->check(CLI::Range(0, 4096));
   command.add_option("--channels", dataset.channels, "image_folder: 1 grey, 3 colour");
   command.add_flag("--colour", dataset.synthetic.colour, "synthetic: 32×32 colour instead of 28×28 grey");
   command.add_option("--difficulty", dataset.synthetic.difficulty, "synthetic: 0 (clean) to 1 (scrawl)")

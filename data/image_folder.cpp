@@ -1,7 +1,7 @@
 #include "data/image_folder.h"
 
 #include <algorithm>
-#include <optional>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -21,59 +21,96 @@ struct LabelledFile {
   int32_t label;
 };
 
+// Nothing that looks like an image is passed over: it would be missing in the data set. Collects what is wrong, so that
+// one message can name the first file and count the others.
+class Problems {
+ public:
+  void add(const fs::path& path, const std::string& text) { lines_.push_back(path.string() + ": " + text); }
+  void throw_if_any() {
+    if (lines_.empty()) return;
+    std::sort(lines_.begin(), lines_.end());  // folders are listed in any order
+    throw_first(lines_);
+  }
+  static void throw_first(const std::vector<std::string>& lines) {
+    const size_t others = lines.size() - 1;
+    throw Error(lines.front() +
+                (others > 0 ? fmt::format(" (and {} more file{} with an error)", others, others == 1 ? "" : "s") : ""));
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
 // What file managers leave behind.
 bool is_hidden(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.starts_with('.') || name == "Thumbs.db" || name == "desktop.ini";
 }
 
-void check_link(const fs::directory_entry& entry) {
-  NSGD_CHECK(!entry.is_symlink() || entry.exists(), "{}: is a link to something that is not there",
-             entry.path().string());
-}
-
-// Nothing that looks like an image is passed over: it would be missing in the data set.
-bool is_image(const fs::directory_entry& entry) {
-  if (is_hidden(entry.path())) return false;
-  check_link(entry);
-  NSGD_CHECK(!entry.is_directory(), "{}: is a folder within a class; expected images only", entry.path().string());
-  NSGD_CHECK(entry.is_regular_file(), "{}: is neither a file nor a folder", entry.path().string());
-  if (is_image_name(entry.path())) return true;
+bool is_image(const fs::path& path) {
+  if (is_image_name(path)) return true;
   constexpr size_t kLongestSignature = 32;
-  const RandomAccessFile file(entry.path());
+  const RandomAccessFile file(path);
   std::vector<uint8_t> first(std::min<size_t>(kLongestSignature, file.size()));
   file.read(0, std::as_writable_bytes(std::span(first)));
-  NSGD_CHECK(!is_image_content(first), "{}: is an image, but its name does not end like that of one",
-             entry.path().string());
-  return false;
+  return is_image_content(first);
 }
 
-std::vector<std::string> folders_in(const fs::path& path) {
-  NSGD_CHECK(fs::is_directory(path), "{}: is not a folder; expected {}/CLASS/IMAGE", path.string(), path.string());
+// The class folders of a split.
+std::vector<std::string> folders_in(const fs::path& split) {
+  NSGD_CHECK(fs::is_directory(split), "{}: is not a folder; expected {}/CLASS/IMAGE", split.string(), split.string());
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(path)) {
+  Problems problems;
+  for (const auto& entry : fs::directory_iterator(split)) {
     if (is_hidden(entry.path())) continue;
-    check_link(entry);
-    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+    std::error_code error;
+    if (entry.is_directory(error)) {
+      names.push_back(entry.path().filename().string());
+    } else if (entry.is_symlink() && !entry.exists(error)) {
+      problems.add(entry.path(), "is a link to something that is not there");
+    } else if (entry.is_regular_file(error) && is_image(entry.path())) {
+      problems.add(entry.path(), "is an image outside the class folders");
+    }
   }
+  problems.throw_if_any();
   std::sort(names.begin(), names.end());
-  NSGD_CHECK(!names.empty(), "{}: holds no class folders; expected {}/CLASS/IMAGE", path.string(), path.string());
+  NSGD_CHECK(!names.empty(), "{}: holds no class folders; expected {}/CLASS/IMAGE", split.string(), split.string());
   return names;
+}
+
+std::vector<fs::path> images_in(const fs::path& folder, Problems& problems) {
+  std::vector<fs::path> images;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (is_hidden(entry.path())) continue;
+    std::error_code error;
+    if (entry.is_regular_file(error)) {
+      if (!is_image(entry.path())) continue;
+      if (!is_image_name(entry.path()))
+        problems.add(entry.path(), "is an image, but its name does not end like that of one");
+      images.push_back(entry.path());
+    } else if (entry.is_directory(error)) {
+      problems.add(entry.path(), "is a folder within a class; expected images only");
+    } else {
+      problems.add(entry.path(),
+                   entry.exists(error) ? "is neither a file nor a folder" : "is a link to something that is not there");
+    }
+  }
+  std::sort(images.begin(), images.end());
+  return images;
 }
 
 std::vector<LabelledFile> list_split(const fs::path& split, const std::vector<std::string>& classes) {
   std::vector<LabelledFile> files;
+  Problems problems;
   for (const auto& name : folders_in(split)) {
     const auto found = std::lower_bound(classes.begin(), classes.end(), name);
     NSGD_CHECK(found != classes.end() && *found == name, "{}: class \"{}\" does not occur among the training classes",
                (split / name).string(), name);
-    const size_t first = files.size();
-    for (const auto& entry : fs::directory_iterator(split / name))
-      if (is_image(entry)) files.push_back({entry.path(), static_cast<int32_t>(found - classes.begin())});
-    NSGD_CHECK(files.size() > first, "{}: holds no images (png, jpg, bmp, tga, pgm, ppm)", (split / name).string());
-    std::sort(files.begin() + static_cast<int64_t>(first), files.end(),
-              [](const auto& a, const auto& b) { return a.path < b.path; });
+    const auto images = images_in(split / name, problems);
+    if (images.empty()) problems.add(split / name, "holds no images (PNG, JPEG, BMP, TGA, PGM, PPM)");
+    for (const auto& path : images) files.push_back({path, static_cast<int32_t>(found - classes.begin())});
   }
+  problems.throw_if_any();
   return files;
 }
 
@@ -99,47 +136,52 @@ std::vector<LabelledFile> limited(std::vector<LabelledFile> files, int64_t limit
   return limit == 0 ? files : choose(files, limit).chosen;
 }
 
-// function(i) for every file, side by side; the first file's error of those that have one.
-template <class Function>
-void for_each_file(const std::vector<LabelledFile>& files, Function function) {
-  std::vector<std::optional<std::string>> errors(files.size());
+// Runs `work` for every file. Throws the first file's error, in the files' order, and counts the others.
+void for_each_file(const std::vector<LabelledFile>& files, const std::function<void(size_t)>& work) {
+  std::vector<std::string> errors(files.size());
 #pragma omp parallel for schedule(dynamic)
   for (size_t i = 0; i < files.size(); ++i) {
     try {
-      function(i);
+      work(i);
     } catch (const std::exception& error) {
       errors[i] = error.what();
     }
   }
-  for (const auto& error : errors)
-    if (error) throw Error(*error);
+  std::erase(errors, "");
+  if (!errors.empty()) Problems::throw_first(errors);
 }
 
-// From the headers alone.
-std::vector<ImageSize> sizes_of(const std::vector<LabelledFile>& files) {
+std::vector<ImageSize> read_sizes(const std::vector<LabelledFile>& files) {
   std::vector<ImageSize> sizes(files.size());
   for_each_file(files, [&](size_t i) { sizes[i] = image_size(read_bytes(files[i].path), files[i].path.string()); });
   return sizes;
 }
 
-// `shape` without images; `like`: the file that it is of.
-Dataset decode_all(const std::vector<LabelledFile>& files, const std::vector<ImageSize>& sizes, const Dataset& shape,
-                   const fs::path& like, bool resize) {
-  for (size_t i = 0; i < files.size() && !resize; ++i)
-    NSGD_CHECK(sizes[i].height == shape.height && sizes[i].width == shape.width,
-               "{}: is {}×{} (height × width), but {} is {}×{}; give height and width to resize all images",
-               files[i].path.string(), sizes[i].height, sizes[i].width, like.string(), shape.height, shape.width);
+void check_sizes(const std::vector<LabelledFile>& files, const std::vector<ImageSize>& sizes, const Dataset& shape,
+                 const fs::path& like) {
+  std::vector<std::string> errors;
+  for (size_t i = 0; i < files.size(); ++i)
+    if (sizes[i].height != shape.height || sizes[i].width != shape.width)
+      errors.push_back(fmt::format(
+          "{}: is {}×{} (height × width), but {} is {}×{}; give height and width to resize all images",
+          files[i].path.string(), sizes[i].height, sizes[i].width, like.string(), shape.height, shape.width));
+  if (!errors.empty()) Problems::throw_first(errors);
+}
+
+// `shape` with the images, decoded into place.
+Dataset decode_all(const std::vector<LabelledFile>& files, const Dataset& shape) {
   Dataset dataset = shape;
   dataset.count = static_cast<int64_t>(files.size());
+  for (const auto& file : files) dataset.labels.push_back(file.label);
   dataset.images.resize(static_cast<size_t>(dataset.count * dataset.image_size()));
-  for (const LabelledFile& file : files) dataset.labels.push_back(file.label);
   for_each_file(files, [&](size_t i) {
-    Image image = decode_image(read_bytes(files[i].path), files[i].path.string(), shape.channels);
-    const auto& [height, width, channels] = image.size;
-    if (height != shape.height || width != shape.width)
-      image.pixels = resize_image(image.pixels.data(), height, width, channels, shape.height, shape.width);
+    const std::string name = files[i].path.string();
+    Image image = decode_image(read_bytes(files[i].path), name, shape.channels);
+    if (image.size.height != shape.height || image.size.width != shape.width)
+      image.pixels = resize_image(image.pixels.data(), image.size.height, image.size.width, shape.channels,
+                                  shape.height, shape.width);
     std::copy(image.pixels.begin(), image.pixels.end(),
-              dataset.images.begin() + static_cast<int64_t>(i) * dataset.image_size());
+              dataset.images.begin() + static_cast<int64_t>(i) * shape.image_size());
   });
   return dataset;
 }
@@ -149,6 +191,9 @@ Dataset decode_all(const std::vector<LabelledFile>& files, const std::vector<Ima
 DatasetPair load_image_folder(const fs::path& root, const ImageFolderOptions& options) {
   NSGD_CHECK((options.height > 0) == (options.width > 0) && options.height >= 0 && options.width >= 0,
              "image folder: height is {} and width is {}, expected both or neither", options.height, options.width);
+  NSGD_CHECK(options.width == 0 || options.height <= largest_image / options.width,
+             "image folder: {}×{} (height × width) are more than {} pixels", options.height, options.width,
+             largest_image);
   NSGD_CHECK(options.channels == 0 || options.channels == 1 || options.channels == 3,
              "image folder: channels is {}, expected 1 (grey), 3 (colour) or 0 (as the images are)", options.channels);
   const auto classes = folders_in(root / "train");
@@ -162,23 +207,23 @@ DatasetPair load_image_folder(const fs::path& root, const ImageFolderOptions& op
                               ? limited(std::move(train.chosen), options.test_limit, root / "train")
                               : limited(list_split(root / "test", classes), options.test_limit, root / "test");
 
-  const auto train_sizes = sizes_of(train_files);
-  const bool resize = options.height > 0;
-  const auto is_colour = [](const ImageSize& size) { return size.channels == 3; };
+  const auto train_sizes = read_sizes(train_files), test_sizes = read_sizes(test_files);
+  const bool colour =
+      std::any_of(train_sizes.begin(), train_sizes.end(), [](auto& size) { return size.channels == 3; });
+  const bool resizes = options.height > 0;
+  const auto& like = train_files.front().path;
   Dataset shape;
   shape.name = root.filename().string();
-  shape.height = resize ? options.height : train_sizes.front().height;
-  shape.width = resize ? options.width : train_sizes.front().width;
-  shape.channels = options.channels > 0                                             ? options.channels
-                   : std::any_of(train_sizes.begin(), train_sizes.end(), is_colour) ? 3
-                                                                                    : 1;
+  shape.height = resizes ? options.height : train_sizes.front().height;
+  shape.width = resizes ? options.width : train_sizes.front().width;
+  shape.channels = options.channels > 0 ? options.channels : colour ? 3 : 1;
   shape.classes = static_cast<int64_t>(classes.size());
   shape.class_names = classes;
-  const auto& like = train_files.front().path;
-  DatasetPair pair;
-  pair.train = decode_all(train_files, train_sizes, shape, like, resize);
-  pair.test = decode_all(test_files, sizes_of(test_files), shape, like, resize);
-  return pair;
+  if (!resizes) {
+    check_sizes(train_files, train_sizes, shape, like);
+    check_sizes(test_files, test_sizes, shape, like);
+  }
+  return {decode_all(train_files, shape), decode_all(test_files, shape)};
 }
 
 }  // namespace noisysgd

@@ -1,7 +1,8 @@
 // Folders of images, ROOT/train/CLASS/*.png and ROOT/test/CLASS/* (formats: data/image/image.h), in sorted order. The
 // classes are the folders of train; test may lack some, but not add any. All images have one size, unless height and
-// width are given: then others are resized (data/resize.h). Errors name the file: corrupt images or formats that are
-// not read, sizes that differ, folders within a class, links to nothing, unknown or empty classes.
+// width are given: then others are resized (data/resize.h). Every header is read before an image is decoded. Errors name
+// the first file and count the others: corrupt images or formats that are not read, sizes that differ, images outside
+// the classes, folders within a class, links to nothing, unknown or empty classes.
 #pragma once
 
 #include <cstdint>

@@ -68,3 +68,10 @@ TEST_CASE("options may come before the name") {
   check_mentions(verified.error, {"idx: missing train-images-idx3-ubyte.gz"});
   CHECK(run({"verify", "--root", "mnist", "idx"}, folder).status == 0);
 }
+
+TEST_CASE("a size that is out of range is refused with its option") {
+  const TemporaryFolder folder;
+  const CommandResult result = run({"verify", "image_folder", "--height", "4294967296", "--width", "32"}, folder);
+  CHECK(result.status != 0);
+  check_mentions(result.error, {"--height", "4294967296", "4096"});
+}

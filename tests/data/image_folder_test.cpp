@@ -1,6 +1,7 @@
 #include "data/image_folder.h"
 
 #include <stb_image_write.h>
+#include <sys/stat.h>
 
 #include <cmath>
 
@@ -122,6 +123,10 @@ TEST_CASE("nothing that looks like an image is passed over") {
   check(ant / "1.png", "link to something that is not there");
   fs::create_directory_symlink("/nowhere", folder / "train/bird");
   check(folder / "train/bird", "link to something that is not there");
+  fs::copy(folder / "train/dog/b.png", folder / "train/b.png");
+  check(folder / "train/b.png", "an image outside the class folders");
+  REQUIRE(::mkfifo((ant / "pipe.png").c_str(), 0666) == 0);
+  check(ant / "pipe.png", "neither a file nor a folder");
   put(ant / "a.webp", std::string("RIFF....WEBPVP8 "));
   check(ant / "a.webp", "WebP");
   put(ant / "a.gif", std::string("GIF89a"));
@@ -131,7 +136,42 @@ TEST_CASE("nothing that looks like an image is passed over") {
   fs::copy(folder / "train/dog/b.png", ant / "b");
   check(ant / "b", "its name does not end like that of one");
   put(ant / "Thumbs.db", std::string("not an image"));
+  put(folder / "train/labels.csv", std::string("not an image"));
   CHECK_NOTHROW(load_image_folder(folder.path(), {}));
+}
+
+TEST_CASE("of several files with an error the first is named and the others are counted") {
+  const TemporaryFolder folder;
+  put_small_set(folder.path(), 1);
+  const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };
+  for (const char* name : {"train/ant/c.png", "train/dog/0.png", "train/ant/b.png"})
+    put(folder / name, std::string("x"));
+  CHECK(message() == (folder / "train/ant/b.png").string() +
+                         ": cannot be decoded: it is no image in PNG, JPEG, BMP, TGA or binary PGM or PPM"
+                         " (and 2 more files with an error)");
+  for (const char* name : {"train/dog/2", "train/ant/1"}) fs::create_directories(folder / name);
+  CHECK(message() == (folder / "train/ant/1").string() +
+                         ": is a folder within a class; expected images only (and 1 more file with an error)");
+}
+
+TEST_CASE("links to images and to classes are followed") {
+  const TemporaryFolder folder;
+  put_small_set(folder / "set", 1);
+  put_png(folder / "elsewhere/1.png", 4, 5, 1, noise_bytes(20));
+  fs::create_symlink(folder / "elsewhere/1.png", folder / "set/train/ant/1.png");
+  fs::create_directory_symlink(folder / "elsewhere", folder / "set/train/bee");
+  CHECK(load_image_folder(folder / "set", {}).train.labels == std::vector<int32_t>{0, 0, 1, 2, 2});
+}
+
+TEST_CASE("a size to resize to that no image may have is refused") {
+  const TemporaryFolder folder;
+  put_small_set(folder.path(), 1);
+  ImageFolderOptions options;
+  for (const int64_t side : {int64_t{100000}, int64_t{1} << 32, INT64_MAX}) {
+    options.height = options.width = side;
+    check_mentions(error_of([&] { load_image_folder(folder.path(), options); }),
+                   {std::to_string(side) + "×" + std::to_string(side), "more than 268435456 pixels"});
+  }
 }
 
 TEST_CASE("sizes are compared before anything is decoded") {
@@ -142,6 +182,13 @@ TEST_CASE("sizes are compared before anything is decoded") {
   damaged[damaged.size() - 20] ^= 1;  // in the pixels
   put(folder / "train/ant/large.png", damaged);
   check_mentions(error_of([&] { load_image_folder(folder.path(), {}); }), {"large.png", "8×10", "4×5"});
+  // The test images', too, before a training image is.
+  fs::rename(folder / "train/ant/large.png", folder / "test/ant/large.png");
+  put_png(folder / "train/ant/broken.png", 4, 5, 1, noise_bytes(20));
+  damaged = get(folder / "train/ant/broken.png");
+  damaged[damaged.size() - 20] ^= 1;
+  put(folder / "train/ant/broken.png", damaged);
+  check_mentions(error_of([&] { load_image_folder(folder.path(), {}); }), {"test/ant/large.png", "8×10"});
 }
 
 TEST_CASE("limits take images of all classes") {
