@@ -422,8 +422,8 @@ struct BatchSizes {
   bool acted_on = false;              // one of them gets it
 };
 
-// Noise that no batch lacks would be zero without a word. A step that its noise or its log could not be made in would
-// end the run where it comes, be it the last of an epoch.
+// Refuses noise that would be zero in every step. Every size of batch is tried here: one that the noise or the log
+// cannot take would end the run later.
 void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model) {
   const BatchSizes sizes(regime, schedule);
   const std::optional<int64_t> match = regime.noise.options().match_trace;

@@ -82,7 +82,7 @@ class Reader {
     return true;
   }
 
-  // By hand, as libpng reads beyond a palette's end without a word.
+  // By hand: libpng checks indices only where it was built to.
   void look_up(std::span<const uint8_t> indices, uint8_t* pixels) const {
     png_colorp palette = nullptr;
     int colours = 0;

@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
   auto* const made = static_cast<int64_t*>(shared);
   const Outcome whole = run(-1, folder, made);
   if (whole.status != 0) {
-    std::printf("the run that lacks nothing fails: %s\n", whole.text.c_str());
+    std::printf("the run without a failed request fails: %s\n", whole.text.c_str());
     return 1;
   }
   if (argc > 3) {  // this one alone, in the present process, for a debugger

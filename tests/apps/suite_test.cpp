@@ -411,7 +411,7 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
                 {"fisher.batch_norm=ghost_variance", R"(noise={"type": "diagonal_fisher", "small_batch": 4})"}) ==
         "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of 4, batch.ghost_size; a batch_norm of "
         "this network couples more samples");
-  // Batches of 70 are 64 samples, which lack no noise of 64.
+  // Batches of 70 are 64 samples, which is small_batch: no noise is added.
   CHECK(refused(ghost, R"({"size": 70, "ghost_size": 32})",
                 {R"(noise={"type": "diagonal_fisher", "small_batch": 64})"}) ==
         "noise.small_batch: must be below the batch's 64 images: otherwise there is no noise to add");
