@@ -22,13 +22,13 @@ std::string text_field(std::span<const uint8_t> header, size_t offset, size_t le
   return {begin, strnlen(begin, length)};
 }
 
+// Fields have at most 12 digits, 36 bits.
 std::optional<uint64_t> octal_field(std::span<const uint8_t> header, size_t offset, size_t length) {
   std::string digits = text_field(header, offset, length);
   digits.erase(std::remove(digits.begin(), digits.end(), ' '), digits.end());
   uint64_t value = 0;
   for (const char digit : digits) {
     if (digit < '0' || digit > '7') return std::nullopt;
-    if (value >> 61 != 0) return std::nullopt;
     value = value * 8 + static_cast<uint64_t>(digit - '0');
   }
   return value;
