@@ -18,7 +18,10 @@ TEST_CASE("characters that a terminal obeys are shown as escapes") {
   CHECK(printable("\xc2\xa0") == "\xc2\xa0");
   CHECK(printable("safe\xe2\x80\xae"
                   "gnp") == "safe\\u202egnp");  // right-to-left override
-  CHECK(printable("\xe2\x81\xa6") == "\\u2066");
+  // The characters that reorder, U+202A to U+202E and U+2066 to U+2069, and their neighbours.
+  CHECK(printable("\xe2\x80\xa9|\xe2\x80\xaa|\xe2\x80\xaf") == "\xe2\x80\xa9|\\u202a|\xe2\x80\xaf");
+  CHECK(printable("\xe2\x81\xa5|\xe2\x81\xa6|\xe2\x81\xa9|\xe2\x81\xaa") ==
+        "\xe2\x81\xa5|\\u2066|\\u2069|\xe2\x81\xaa");
 }
 
 TEST_CASE("bytes that are not UTF-8 are shown as escapes, one by one") {

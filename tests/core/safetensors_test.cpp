@@ -199,6 +199,19 @@ TEST_CASE("a header is read from bytes in memory as from a file") {
     CHECK_THROWS_AS(read_safetensors_header(std::as_bytes(std::span(whole).first(size))), Error);
 }
 
+TEST_CASE("a header above the limit of the format is refused before memory is taken for it") {
+  const auto message = [](std::uint64_t header_bytes) {
+    return error_of([&] {
+      read_safetensors_header(std::uint64_t{1} << 40, [&](std::uint64_t offset, std::span<std::byte> destination) {
+        NSGD_CHECK(offset == 0, "{} bytes were to be read", destination.size());
+        std::memcpy(destination.data(), &header_bytes, destination.size());
+      });
+    });
+  };
+  CHECK(message(100'000'000) == "100000000 bytes were to be read");
+  CHECK(contains(message(100'000'001), "said to have 100000001 bytes"));
+}
+
 TEST_CASE("asking for what is not there names it") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", small_file());

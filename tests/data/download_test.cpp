@@ -1,6 +1,7 @@
 #include "data/download.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "data/part_file.h"
 #include "data/sha256.h"
@@ -287,6 +288,14 @@ TEST_CASE("a part is written to only where it is a plain file") {
   CHECK(get(folder / "victim").size() == 8);
   CHECK(!fs::exists(folder / "absent"));
   CHECK(!fs::exists(target));
+}
+
+TEST_CASE("a part of another user is left alone") {
+  if (::geteuid() != 0) return;  // nobody else can give a file away
+  const TemporaryFolder folder;
+  put(folder / "values.gz.part", std::string("precious"));
+  REQUIRE(::chown((folder / "values.gz.part").c_str(), 65534, 65534) == 0);
+  check_mentions(error_of([&] { PartFile(folder / "values.gz"); }), {"is no plain file of this user's own"});
 }
 
 TEST_CASE("a link under the file's name is replaced, not followed; a folder is named") {

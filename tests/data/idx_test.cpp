@@ -45,6 +45,12 @@ TEST_CASE("IDX colour images and a number of classes taken from the labels") {
   CHECK(dataset.images == pixels);
 }
 
+TEST_CASE("sizes in IDX headers are of four bytes, the first the highest") {
+  const Bytes many = noise_bytes(0x012345);
+  CHECK(parse_idx(idx_bytes({0x012345}, many), "data").values == many);
+  check_mentions(error_of([] { parse_idx(idx_bytes({0x01020304}, {}), "data"); }), {"shape [16909060]"});
+}
+
 TEST_CASE("the content decides whether a file is compressed, not its name; members may follow each other") {
   const TemporaryFolder folder;
   put(folder / "plain.gz", idx_bytes({3}, {1, 2, 3}));
@@ -91,7 +97,7 @@ TEST_CASE("bad IDX files are refused by name and value") {
   check_mentions(message({0x89, 'P', 'N', 'G', 1, 2}), {path, "not an IDX file", "89 50"});
   check_mentions(message(idx_bytes({2}, {1, 2}, 0x0d)), {path, "type 0x0d", "0x08"});
   check_mentions(message({0, 0, 8, 0}), {path, "0 dimensions"});
-  check_mentions(message({0, 0, 8, 9, 0, 0}), {path, "9 dimensions"});
+  check_mentions(message(idx_bytes({1, 1, 1, 1, 1}, {7})), {path, "5 dimensions, expected 1"});
   check_mentions(message({0, 0, 8, 3, 0, 0, 0, 1}), {path, "truncated in the header", "8 bytes", "16"});
   check_mentions(message(idx_bytes({2, 0}, {})), {path, "dimension 1 is 0"});
   check_mentions(message(Bytes(bad.begin(), bad.end() - 1)),
@@ -103,6 +109,21 @@ TEST_CASE("bad IDX files are refused by name and value") {
                  {path, "[100, 28, 28] needs 78400", "has 50", "78350 bytes are missing"});
   // A product of 2^64 must not wrap to something small.
   check_mentions(message(idx_bytes({0x80000000, 0x80000000, 4}, {1, 2})), {path, "truncated"});
+}
+
+TEST_CASE("looking for the end of gzip data takes nothing from it") {
+  const TemporaryFolder folder;
+  put_gzip(folder / "gz", {1, 2, 3, 4});
+  const Bytes compressed = get(folder / "gz");
+  GzipReader reader(compressed, "data");
+  Bytes bytes;
+  CHECK_FALSE(reader.at_end());
+  reader.append(bytes, 2);
+  CHECK(bytes == Bytes{1, 2});
+  CHECK_FALSE(reader.at_end());
+  reader.append(bytes, 9);
+  CHECK(bytes == Bytes{1, 2, 3, 4});
+  CHECK(reader.at_end());
 }
 
 TEST_CASE("bad gzip data is refused") {
@@ -199,6 +220,8 @@ TEST_CASE("images and labels that do not belong together") {
   put(folder / "labels", idx_bytes({3}, {0, 10, 2}));
   put(folder / "few", idx_bytes({2}, {0, 1}));
   check_mentions(error_of([&] { load_idx(folder / "images", folder / "few"); }), {"3 images", "few", "2 labels"});
+  put(folder / "many", idx_bytes({4}, {0, 1, 0, 1}));
+  check_mentions(error_of([&] { load_idx(folder / "images", folder / "many"); }), {"3 images", "many", "4 labels"});
   check_mentions(error_of([&] { load_idx(folder / "images", folder / "labels", 10); }),
                  {"labels", "label 10 of image 1", "0 to 9"});
   check_mentions(error_of([&] { load_idx(folder / "labels", folder / "labels"); }), {"1 dimensions", "for images"});

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "data/image/formats.h"
 #include "tests/data/encoded_images.h"
 
 using namespace noisysgd;
@@ -30,11 +31,11 @@ void check_size_is(const Bytes& file, int64_t height, int64_t width, int64_t cha
   }
 }
 
-// Every cut of the file is refused, with its name.
+// Every cut of the file is refused, with its name. The rest of it stays behind the cut, for a reader that goes too far.
 void check_cuts(const Bytes& file, size_t least = 0) {
   for (size_t length = least; length < file.size(); ++length) {
     INFO("cut to " << length << " of " << file.size() << " bytes");
-    const std::string message = message_of(Bytes(file.begin(), file.begin() + static_cast<int64_t>(length)));
+    const std::string message = error_of([&] { decode_image(std::span(file).first(length), "the/file"); });
     REQUIRE(message.starts_with("the/file: cannot be decoded: "));
   }
 }
@@ -99,7 +100,7 @@ TEST_CASE("PNG: one flipped bit anywhere is refused, also in chunks that only an
 
 TEST_CASE("PNG: nonsense in annotations does not count; bytes behind the image neither") {
   PngParts parts{2, 1, 8, 0, 0, {0, 3, 4}, {}, {}};
-  for (const std::string type : {"gAMA", "iCCP", "sRGB", "cHRM", "tIME", "bKGD", "sBIT"}) {
+  for (const std::string type : {"gAMA", "iCCP", "sRGB", "cHRM", "tIME", "bKGD", "sBIT", "tRNS"}) {
     parts.before_data = png_chunk(type, {0, 0, 0});
     CHECK(pixels_of(png_bytes(parts)) == Bytes{3, 4});
   }
@@ -193,6 +194,44 @@ TEST_CASE("the orientation in EXIF data is applied") {
     CHECK(pixels_of(jpeg_bytes(pixels, kHeight, kWidth, 1, {}, nonsense)) == plain_jpeg);
 }
 
+TEST_CASE("the orientation is read within the EXIF data, from an entry of its type") {
+  for (const bool big : {false, true}) {
+    const Bytes whole = exif(6, big);
+    for (size_t length = 0; length <= whole.size(); ++length)  // the entry ends at byte 22
+      CHECK(image::exif_orientation(std::span(whole).first(length)) == (length >= 22 ? 6 : 1));
+    Bytes four_bytes = whole;
+    four_bytes[big ? 13 : 12] = 4;  // the type of 32 bits
+    CHECK(image::exif_orientation(four_bytes) == 1);
+  }
+}
+
+TEST_CASE("no JPEG lacks its end, however little it holds") {
+  for (size_t bright = 0; bright <= 64; ++bright) {
+    Bytes pixels(64, 100);
+    std::fill_n(pixels.begin(), bright, uint8_t{200});
+    const Bytes file = jpeg_bytes(pixels, 8, 8, 1);
+    check_cuts(file, file.size() - 2);  // the end mark has two bytes
+  }
+}
+
+TEST_CASE("JPEG: more than 500 scans and arithmetic coding are refused") {
+  // Bit by bit from the tenth: of the mean, then of one frequency after the other.
+  std::vector<jpeg_scan_info> scans;
+  for (int frequency = 0; frequency < 64; ++frequency)
+    for (int bit = 10; bit >= 0; --bit)
+      scans.push_back({1, {0, 0, 0, 0}, frequency, frequency, bit == 10 ? 0 : bit + 1, bit});
+  const auto with_scans = [&](int count) {
+    return jpeg_bytes(noise_bytes(64), 8, 8, 1, [&](auto& info) {
+      info.scan_info = scans.data();
+      info.num_scans = count;
+    });
+  };
+  CHECK(pixels_of(with_scans(500)).size() == 64);
+  check_mentions(message_of(with_scans(501)), {"the/file", "more than 500 scans"});
+  const Bytes arithmetic = jpeg_bytes(noise_bytes(64), 8, 8, 1, [](auto& info) { info.arith_code = TRUE; });
+  check_mentions(message_of(arithmetic), {"the/file", "arithmetic coding is not read"});
+}
+
 TEST_CASE("JPEG: missing quantisation tables and other damage are refused, not decoded as they fall") {
   const Bytes good = jpeg_bytes(noise_bytes(32 * 32 * 3), 32, 32, 3);
   const auto without = [](const Bytes& file, uint8_t marker) {
@@ -225,6 +264,7 @@ TEST_CASE("PGM and PPM: comments, levels other than 255, 16 bits") {
   CHECK(pixels_of(pnm("P5 2 1 1\n", {0, 1})) == Bytes{0, 255});
   CHECK(pixels_of(pnm("P5 3 1 65535\n", {0xff, 0xff, 0x80, 0x00, 0x00, 0xff})) == Bytes{255, 128, 1});
   CHECK(pixels_of(pnm("P5 2 1 1000\n", {0x03, 0xe8, 0x01, 0xf4})) == Bytes{255, 128});
+  CHECK(pixels_of(pnm("P5\r# a comment\r2 1 255\r", {1, 2})) == Bytes{1, 2});
   check_size_is(pnm("P6 1 2 255\n", {1, 2, 3, 4, 5, 6}), 2, 1, 3);
   check_cuts(pnm("P6 2 2 255\n", noise_bytes(12)));
 }
@@ -236,7 +276,9 @@ TEST_CASE("bad PGM and PPM are refused by value") {
   check_mentions(message_of(pnm("P5 1 1 0\n", {1})), {"largest value is 0"});
   check_mentions(message_of(pnm("P5 1 1 65536\n", {1, 1})), {"largest value is 65536"});
   check_mentions(message_of(pnm("P5 1 x", {})), {"no height"});
-  check_mentions(message_of(pnm("P5 99999999999999999999 1 255\n", {})), {"width"});
+  check_mentions(message_of(pnm("P5 99999999999999999999 1 255\n", {})), {"its width is more than 268435456"});
+  check_mentions(message_of(pnm("P5 268435456 1 255\n", {})), {"cut off"});  // as many as there may be
+  check_mentions(message_of(pnm("P5 1 1 255x", {7})), {"does not end with a space"});
   check_mentions(message_of(pnm("P5 268435456 2 255\n", {})), {"more than 268435456 pixels"});
   check_mentions(message_of(text_bytes("P2 1 1 255\n7\n")), {"no image"});
 }
@@ -253,6 +295,12 @@ TEST_CASE("BMP: colour from the bottom or the top, and palettes") {
   CHECK(pixels_of(bmp_bytes(2, 1, 4, palette, {0x10, 0, 0, 0})) == Bytes{60, 50, 40, 30, 20, 10});
   CHECK(pixels_of(bmp_bytes(2, 1, 1, palette, {0x80, 0, 0, 0})) == Bytes{60, 50, 40, 30, 20, 10});
   check_cuts(bmp_bytes(2, 1, 8, palette, {1, 0, 0, 0}));
+  // Bits of red, green and blue by masks behind the header.
+  Bytes masked = bmp_bytes(1, 1, 32, {0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0}, {1, 2, 3, 0});
+  masked[30] = 3;
+  CHECK(pixels_of(masked) == Bytes{3, 2, 1});
+  const Bytes os2{'B', 'M', 30, 0, 0, 0, 0, 0, 0, 0, 26, 0, 0, 0, 12, 0, 0, 0, 1, 0, 1, 0, 1, 0, 24, 0, 1, 2, 3, 0};
+  CHECK(pixels_of(os2) == Bytes{3, 2, 1});
 }
 
 TEST_CASE("bad BMP are refused: indices without a colour, sizes, headers") {
@@ -266,6 +314,11 @@ TEST_CASE("bad BMP are refused: indices without a colour, sizes, headers") {
   check_mentions(message_of(bmp_bytes(10000, 10000, 24, {}, {})), {"cut off", "300000054"});
   check_mentions(message_of(bmp_bytes(1, INT32_MIN, 24, {}, {})), {"pixels"});
   check_mentions(message_of(bmp_bytes(1, 1, 0, {}, {0, 0, 0, 0})), {"0 bits per pixel"});
+  Bytes one_used = bmp_bytes(2, 1, 8, palette, {1, 0, 0, 0});
+  one_used[46] = 1;
+  check_mentions(message_of(one_used), {"colour 1", "palette of 1"});
+  Bytes os2{'B', 'M', 32, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 12, 0, 0, 0, 1, 0, 1, 0, 1, 0, 8, 0, 1, 2, 0, 0, 0, 0};
+  check_mentions(message_of(os2), {"OS/2"});
   Bytes packed = bmp_bytes(2, 1, 8, palette, {1, 0, 0, 0});
   packed[30] = 1;
   check_mentions(message_of(packed), {"compressed"});
@@ -287,6 +340,16 @@ TEST_CASE("TGA: colour, grey, palettes and runs") {
   check_cuts(tga_bytes(indexed));
   check_cuts(tga_bytes(runs));
   check_cuts(tga_bytes({2, 1, 2, 24, 0x20, 0, 0, {1, 2, 3, 4, 5, 6}}));
+  // Five bits each of red, green and blue, from the upper end of two bytes on.
+  for (const uint8_t bits : {15, 16}) {
+    const Bytes two_bytes = tga_bytes({1, 2, 2, bits, 0x20, 0, 0, {0x00, 0x7c, 0x1f, 0x00}});
+    CHECK(pixels_of(two_bytes) == Bytes{255, 0, 0, 0, 0, 255});
+    check_cuts(two_bytes);
+  }
+  Bytes named = tga_bytes({1, 2, 3, 8, 0x20, 0, 0, {'i', 'd', 7, 8}});
+  named[0] = 2;  // bytes of a name before the pixels
+  CHECK(pixels_of(named) == Bytes{7, 8});
+  check_cuts(named);
 }
 
 TEST_CASE("bad TGA are refused") {
@@ -299,6 +362,7 @@ TEST_CASE("bad TGA are refused") {
   check_mentions(message_of(tga_bytes({60000, 60000, 10, 24, 0x20, 0, 0, {}})), {"more than"});
   check_mentions(message_of(tga_bytes({10000, 10000, 10, 24, 0x20, 0, 0, {}})), {"cut off"});
   check_mentions(message_of(tga_bytes({2, 1, 3, 8, 0x30, 0, 0, {7, 8}})), {"right to left"});
+  check_mentions(message_of(tga_bytes({2, 1, 3, 8, 0x60, 0, 0, {7, 8}})), {"no image"});  // interleaved rows
   Bytes shifted = tga_bytes({2, 1, 1, 8, 0x20, 2, 24, {1, 2, 3, 4, 5, 6, 1, 0}});
   shifted[3] = 1;
   check_mentions(message_of(shifted), {"palette"});
@@ -311,6 +375,26 @@ TEST_CASE("sizes that a small file cannot hold are refused before memory is clai
   for (size_t at = 2; jpeg[at + 1] != 0xda; at += 2 + jpeg[at + 2] * 256u + jpeg[at + 3])
     if (jpeg[at + 1] == 0xc0) jpeg[at + 5] = jpeg[at + 7] = 0x3e;  // 15880×15880
   check_mentions(message_of(jpeg), {"cannot hold 15880×15880"});
+  // Deflate makes one byte of 1032 at most.
+  const auto row_of = [](uint32_t width) { return png_bytes({width, 1, 8, 0, 0, {0, 1}, {}, {}}); };
+  const auto bytes = static_cast<uint32_t>(row_of(1).size());
+  CHECK(image_size(row_of(1032 * bytes + 1031), "file").width == 1032 * bytes + 1031);
+  check_mentions(error_of([&] { image_size(row_of(1032 * (bytes + 1)), "file"); }), {"cut off"});
+  // At least one bit for each block of 8×8 pixels: as many blocks as the file has bits, and one byte of them more.
+  Bytes flat = jpeg_bytes(Bytes(64, 128), 8, 8, 1);
+  const auto bits = static_cast<int64_t>(8 * flat.size());
+  const auto with_blocks = [&](int64_t blocks) {
+    for (size_t at = 2; flat[at + 1] != 0xda; at += 2 + flat[at + 2] * 256u + flat[at + 3])
+      if (flat[at + 1] == 0xc0) {
+        flat[at + 7] = static_cast<uint8_t>(8 * blocks >> 8);
+        flat[at + 8] = static_cast<uint8_t>(8 * blocks);
+      }
+    return flat;
+  };
+  REQUIRE(8 * bits + 64 < 65536);
+  CHECK(image_size(with_blocks(bits), "file").width == 8 * bits);
+  check_mentions(error_of([&] { image_size(with_blocks(bits + 8), "file"); }), {"cut off"});
+  check_mentions(error_of([] { image_size(tga_bytes({10000, 10000, 10, 24, 0x20, 0, 0, {}}), "file"); }), {"cut off"});
 }
 
 TEST_CASE("channels as asked for: grey repeats, colour is weighed") {
@@ -333,6 +417,8 @@ TEST_CASE("formats that are not read are named, and every image is recognised as
   CHECK(is_image_content(tga_bytes({2, 1, 3, 8, 0x20, 0, 0, {7, 8}})));
   CHECK_FALSE(is_image_content(text_bytes("Images of ants and bees, taken in 2019")));
   CHECK_FALSE(is_image_content({}));
+  const Bytes beginning = text_bytes(webp);
+  CHECK_FALSE(is_image_content(std::span(beginning).first(11)));  // the name of the format ends at byte 12
   for (const char* name : {"a.png", "a.JPG", "a.jpeg", "a.jfif", "a.ppm", "a.webp", "a.gif", "a.TIF", "a.heic"})
     CHECK(is_image_name(name));
   for (const char* name : {"README.txt", "labels.csv", "Thumbs.db", "png", ""}) CHECK_FALSE(is_image_name(name));

@@ -1,6 +1,7 @@
 // Builds small tar archives in memory, right or deliberately wrong.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -15,6 +16,16 @@ struct TarMember {
   char type = '0';
   std::string prefix;
 };
+
+// Into the header that the bytes begin with: the sum of its bytes, its own eight counted as spaces.
+inline void write_checksum(Bytes& member) {
+  std::fill_n(member.begin() + 148, 8, uint8_t{' '});
+  unsigned sum = 0;
+  for (size_t i = 0; i < 512; ++i) sum += member[i];
+  char text[8];
+  std::snprintf(text, sizeof text, "%06o", sum);
+  std::copy_n(text, 7, member.begin() + 148);
+}
 
 inline Bytes tar_member(const TarMember& member) {
   Bytes header(512, 0);
@@ -35,11 +46,7 @@ inline Bytes tar_member(const TarMember& member) {
                         "00",
                         8));
   text(345, member.prefix);
-  text(148, "        ");
-  size_t sum = 0;
-  for (const uint8_t byte : header) sum += byte;
-  octal(148, 6, sum);
-  header[154] = 0;
+  write_checksum(header);
   append(header, member.content);
   header.resize((header.size() + 511) / 512 * 512);
   return header;

@@ -1,6 +1,7 @@
 #include "layers/sample_coupling.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "tests/catch.h"
@@ -36,6 +37,19 @@ TEST_CASE("a batch is usable if every layer takes it: as one group, or as whole 
   }
 }
 
+TEST_CASE("of two layers the one that needs more samples decides, and multiples beyond 64 bits are none") {
+  for (const bool first : {false, true}) {
+    SampleCoupling coupling = SampleCoupling::ghosts(4, first ? 2 : 1);
+    coupling += SampleCoupling::ghosts(6, first ? 1 : 2);
+    CHECK(coupling.usable(1) == 0);
+    CHECK(coupling.usable(2) == 2);
+  }
+  SampleCoupling large = SampleCoupling::ghosts((int64_t{1} << 62) - 1, 2);
+  large += SampleCoupling::ghosts(int64_t{1} << 62, 2);
+  CHECK(large.ghost_size() == std::numeric_limits<int64_t>::max());
+  CHECK_FALSE(large.allows_parts_of(int64_t{1} << 62));
+}
+
 TEST_CASE("a network couples what any of its layers does") {
   const SampleCoupling none = coupling_of(R"({"type": "linear"})"), ghosts = coupling_of(norm("4") + "," + norm("6")),
                        whole = coupling_of(norm("4") + "," + norm("null"));
@@ -43,7 +57,7 @@ TEST_CASE("a network couples what any of its layers does") {
   CHECK(none.ghost_size() == 0);
   CHECK(ghosts.ghost_size() == 12);
   CHECK(ghosts.allows_parts_of(24));
-  CHECK_FALSE(ghosts.allows_parts_of(6));
+  for (const int64_t samples : {6, 18}) CHECK_FALSE(ghosts.allows_parts_of(samples));
   CHECK_FALSE(ghosts.of_whole_batch());
   // One layer over the whole batch leaves nothing to cut, whatever the others are.
   CHECK(whole.of_whole_batch());

@@ -101,6 +101,12 @@ TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known
        SampleCoupling::ghosts(32, 1),
        {96},
        "each epoch leaves out 4 of 100 training images: the last 100 are cut to 96 for whole ghost batches"},
+      {70,
+       50,
+       false,
+       SampleCoupling::ghosts(20, 1),
+       {40},
+       "each epoch leaves out 10 of 50 training images: the last 50 are cut to 40 for whole ghost batches"},
       {70, 100, false, {}, {70, 30}, ""},
       {20, 100, false, SampleCoupling::ghosts(20, 1), {20, 20, 20, 20, 20}, ""},
   };
@@ -116,6 +122,7 @@ TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known
   CHECK(changing.left_out() ==
         std::vector<std::string>{"from epoch 1: each epoch leaves out 30 of 100 training images: "
                                  "the last 30 are no whole batch (batch.drop_last)"});
+  CHECK(BatchSchedule({{2, 50, 1}, {3, 70, 1}}, 100, true).left_out().at(0).starts_with("from epoch 3: "));
   CHECK_THROWS_WITH(BatchSchedule({{1, 1, 1}}, 9, false, SampleCoupling::whole_batch(2)),
                     "batch.size: batch_norm has one value per channel in batches of 1; use larger ones");
 }
