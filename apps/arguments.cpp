@@ -2,6 +2,7 @@
 
 #include "core/printable.h"
 #include "core/utf8.h"
+#include "data/file.h"
 
 namespace noisysgd {
 
@@ -14,5 +15,7 @@ CLI::Option* add_repeated(CLI::App& app, const std::string& name, std::vector<st
                           const std::string& description) {
   return app.add_option(name, values, description)->take_all()->allow_extra_args(false);
 }
+
+std::string path_of_argument(const std::string& text) { return expand_home(text).string(); }
 
 }  // namespace noisysgd

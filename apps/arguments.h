@@ -14,4 +14,13 @@ void check_arguments(int argc, const char* const* argv);
 CLI::Option* add_repeated(CLI::App& app, const std::string& name, std::vector<std::string>& values,
                           const std::string& description);
 
+// "~" and "~/…" by the home folder: a shell does so only where a word begins with it, and not in --output=~/runs.
+std::string path_of_argument(const std::string& text);
+
+// An option, or a positional argument, that is a path.
+template <class Path>
+CLI::Option* add_path(CLI::App& app, const std::string& name, Path& path, const std::string& description) {
+  return app.add_option(name, path, description)->transform(path_of_argument);
+}
+
 }  // namespace noisysgd

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/arguments.h"
 #include "apps/bench/bandwidth.h"
 #include "apps/bench/bars.h"
 #include "apps/bench/ceilings.h"
@@ -134,7 +135,7 @@ int main(int argc, char** argv) {
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--precision", arguments.precision, "Of a CUDA device: fp32, tf32 or bf16 [tf32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
-  app.add_option("--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
+  add_path(app, "--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step")
       ->capture_default_str()
       ->check(count);
@@ -147,7 +148,7 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "Threads [all cores]")->check(count);
-  app.add_option("--json", arguments.json, "Also write every figure to this file");
+  add_path(app, "--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");
   return run_program(app, argc, argv, [&] { return run(arguments); });
 }

@@ -11,7 +11,6 @@
 #include "apps/program.h"
 #include "data/contact_sheet.h"
 #include "data/download.h"
-#include "data/file.h"
 #include "data/normalize.h"
 #include "data/registry.h"
 #include "data/sources.h"
@@ -132,7 +131,7 @@ void run_preview(Arguments arguments) {
 
 void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vector<std::string>& names) {
   command.add_option("NAME", arguments.name, "Data set")->required()->check(CLI::IsMember(names));
-  command.add_option("--root", arguments.root, "Folder that holds the data sets")->capture_default_str();
+  add_path(command, "--root", arguments.root, "Folder that holds the data sets")->capture_default_str();
 }
 
 void add_reading_options(CLI::App& command, Arguments& arguments) {
@@ -168,7 +167,7 @@ int main(int argc, char** argv) {
   CLI::App& preview_command = *app.add_subcommand("preview", "Write the first images as one PNG picture");
   add_dataset_options(preview_command, arguments, dataset_types());
   add_reading_options(preview_command, arguments);
-  preview_command.add_option("--output", arguments.output, "PNG file to write")->required();
+  add_path(preview_command, "--output", arguments.output, "PNG file to write")->required();
   preview_command.add_option("--split", arguments.split, "train or test")
       ->capture_default_str()
       ->check(CLI::IsMember({"train", "test"}));
@@ -181,7 +180,6 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 16));
 
   return run_program(app, argc, argv, [&] {
-    arguments.root = expand_home(arguments.root);
     if (fetch_command.parsed()) run_fetch(arguments);
     if (verify_command.parsed()) run_verify(arguments);
     if (preview_command.parsed()) run_preview(arguments);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/arguments.h"
 #include "apps/console.h"
 #include "apps/program.h"
 #include "core/file.h"
@@ -150,6 +151,6 @@ int draw_pictures(const std::string& folder) {
 int main(int argc, char** argv) {
   CLI::App app{"Draws every noise structure on a problem of two parameters", "noisysgd-noise-pictures"};
   std::string folder = "docs/noise";
-  app.add_option("--output", folder, "Folder of the pictures")->capture_default_str();
+  noisysgd::add_path(app, "--output", folder, "Folder of the pictures")->capture_default_str();
   return noisysgd::run_program(app, argc, argv, [&] { return draw_pictures(folder); });
 }

@@ -149,14 +149,14 @@ Device parse_device(const std::string& text) {
 int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
-  app.add_option("CONFIG", arguments.config, "JSON configuration, or the folder of a run to resume")->required();
+  add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a run to resume")->required();
   add_repeated(app, "--set", arguments.assignments,
                "path=value: overrides one value of the configuration; may be repeated");
   add_repeated(app, "--only", arguments.only,
                "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", arguments.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
-  app.add_option("--output", arguments.output, "folder of the run (default: runs/NAME)");
+  add_path(app, "--output", arguments.output, "folder of the run (default: runs/NAME)");
   app.add_flag("--resume", arguments.resume, "continue an interrupted run, bit for bit");
   app.add_flag("--describe{text}", arguments.describe, "print the table of layers and stop; --describe=json: the graph")
       ->check(CLI::IsMember({"text", "json"}));

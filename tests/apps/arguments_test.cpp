@@ -53,6 +53,23 @@ TEST_CASE("an argument that is not UTF-8 is refused, and shown with its bytes") 
   CHECK(contains(key.error, "bytes.json:1:5: "));
 }
 
+TEST_CASE("a tilde that the shell leaves at the beginning of a path is the home folder") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "home");
+  write_file_atomically(folder / "home/c.json", configuration);
+  const auto run = [&](const std::string& line) { return Command("/bin/sh", {"-c", line}, folder.path()).wait(); };
+  const std::string train = std::string(NSGD_TRAIN_PROGRAM) + " '~/c.json' --quiet ";
+  const CommandResult trained = run("HOME=$PWD/home exec " + train + "'--output=~/out'");
+  INFO(trained.error);
+  CHECK(trained.status == 0);
+  CHECK(std::filesystem::exists(folder / "home/out/table.txt"));
+  CHECK(run("HOME=$PWD/home exec " + std::string(NSGD_DATA_PROGRAM) + " preview synthetic '--output=~/a.png'").status ==
+        0);
+  CHECK(std::filesystem::exists(folder / "home/a.png"));
+  CHECK_FALSE(std::filesystem::exists(folder / "~"));
+  CHECK(contains(run("HOME= exec " + train).error, "~/c.json: the home folder is unknown, as HOME is not set"));
+}
+
 TEST_CASE("an argument is quoted as a shell reads it back") {
   CHECK(shell_quoted("regimes[LB+Diag].epochs=3") == "\"regimes[LB+Diag].epochs=3\"");
   CHECK(shell_quoted("name=\"a\"") == "'name=\"a\"'");
