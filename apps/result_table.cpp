@@ -96,25 +96,8 @@ void check_divergence(const SuiteRun& run, const Json& divergence) {
   check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
-}  // namespace
-
-std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs) {
-  std::vector<RegimeResults> results(experiment.regimes.size());
-  for (const SuiteRun& run : runs) {
-    RegimeResults& of_regime = results.at(static_cast<size_t>(&run.regime - experiment.regimes.data()));
-    if (auto summary = run_summary(run.folder)) {
-      check_summary(run, *summary);
-      of_regime.finished.push_back(std::move(*summary));
-    } else if (auto divergence = run_divergence(run.folder)) {
-      check_divergence(run, *divergence);
-      of_regime.diverged.push_back(std::move(*divergence));
-    }
-  }
-  return results;
-}
-
-std::string write_result_table(const Experiment& experiment, const std::vector<RegimeResults>& results,
-                               const std::filesystem::path& folder) {
+std::string write_once(const Experiment& experiment, const std::vector<RegimeResults>& results,
+                       const std::filesystem::path& folder) {
   const std::vector<Regime>& regimes = experiment.regimes;
   const std::string evaluated = regimes.front().data.evaluated_set();
   const bool published =
@@ -166,6 +149,33 @@ std::string write_result_table(const Experiment& experiment, const std::vector<R
       {"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
   write_file_atomically(folder / table_json_file, document.dump(2) + "\n");
   return text;
+}
+
+}  // namespace
+
+std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs) {
+  std::vector<RegimeResults> results(experiment.regimes.size());
+  for (const SuiteRun& run : runs) {
+    RegimeResults& of_regime = results.at(static_cast<size_t>(&run.regime - experiment.regimes.data()));
+    if (auto summary = run_summary(run.folder)) {
+      check_summary(run, *summary);
+      of_regime.finished.push_back(std::move(*summary));
+    } else if (auto divergence = run_divergence(run.folder)) {
+      check_divergence(run, *divergence);
+      of_regime.diverged.push_back(std::move(*divergence));
+    }
+  }
+  return results;
+}
+
+std::string write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
+                               const std::filesystem::path& folder) {
+  for (auto results = read();;) {
+    const std::string text = write_once(experiment, results, folder);
+    auto now = read();
+    if (now == results) return text;
+    results = std::move(now);
+  }
 }
 
 }  // namespace noisysgd

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,10 @@ struct RegimeResults {
 // shows.
 std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs);
 
-// results[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
-// table.json into the folder and returns the text.
-std::string write_result_table(const Experiment& experiment, const std::vector<RegimeResults>& results,
+// read()[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
+// table.json into the folder and returns the text. Reads once more after writing, and writes anew until nothing has
+// changed: of several programs that end together the last one's table has the runs of all.
+std::string write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
                                const std::filesystem::path& folder);
 
 }  // namespace noisysgd

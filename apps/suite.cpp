@@ -55,16 +55,6 @@ void check_suite(Context& context, const SuiteRequest& request, const std::vecto
     if (to_be_made.contains(&regime)) make_checked_model(context, regime, *data.get(regime), request.extensions);
 }
 
-// Of all runs that are finished, by whatever program: one that ends while the table is written is in the next.
-std::string write_table(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
-  for (auto results = read_results(request.experiment, runs);;) {
-    const std::string text = write_result_table(request.experiment, results, request.folder);
-    auto now = read_results(request.experiment, runs);
-    if (now == results) return text;
-    results = std::move(now);
-  }
-}
-
 }  // namespace
 
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
@@ -100,7 +90,8 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       tell(run, "cannot be continued");
     }
   }
-  const std::string text = write_table(request, runs);
+  const std::string text = write_result_table(
+      request.experiment, [&] { return read_results(request.experiment, runs); }, request.folder);
   if (request.progress != Progress::Mode::quiet) print_out("\n{}\nwritten to {}\n", text, request.folder.string());
   if (!made_one) failed.insert(failed.end(), in_use.begin(), in_use.end());
   if (!failed.empty()) throw Error(fmt::format("{}", fmt::join(failed, "\n")));
