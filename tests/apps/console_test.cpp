@@ -10,6 +10,7 @@
 
 #include "apps/progress.h"
 #include "core/json.h"
+#include "core/utf8.h"
 #include "tests/apps/workplace.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
@@ -85,6 +86,30 @@ TEST_CASE("on a terminal every line that is drawn fits into its width") {
     begin = shown.find("\r\033[K", text);
   }
   CHECK(drawn > 0);
+}
+
+TEST_CASE("on a terminal that is narrower than a title a line is cut between characters, and shows no command") {
+  const Workplace place;
+  const std::string shown = on_terminal(
+      place, R"(TERM=xterm $TRAIN --output out --set 'regimes=[{"name": "größer\u202e×größer×größer"}]')", 12);
+  CHECK_FALSE(contains(shown, "\u202e"));
+  const std::string clear = "\r\033[K";
+  int cut = 0;
+  for (size_t begin = shown.find(clear); begin != std::string::npos; begin = shown.find(clear, begin + 1)) {
+    const size_t text = begin + clear.size();
+    const std::string line = shown.substr(text, shown.find_first_of("\r\n", text) - text);
+    INFO(line);
+    CHECK(is_utf8(line));
+    cut += line == "größer\\u20…";
+  }
+  CHECK(cut > 0);
+}
+
+TEST_CASE("durations are shown in two units at most, rounded to the last") {
+  const std::pair<double, const char*> expected[] = {{0, "0s"},       {59.4, "59s"},      {59.6, "1m00s"},
+                                                     {187, "3m07s"},  {3599.4, "59m59s"}, {3599.6, "1h00m"},
+                                                     {7530, "2h05m"}, {90000, "25h00m"}};
+  for (const auto& [seconds, text] : expected) CHECK(format_duration(seconds) == text);
 }
 
 TEST_CASE("a dumb terminal gets plain lines") {

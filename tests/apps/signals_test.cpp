@@ -1,9 +1,12 @@
 // Signals that reach noisysgd-train: who takes them, what they end and what they leave.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <fstream>
-#include <sstream>
+#include <functional>
 
+#include "apps/run_folder.h"
 #include "apps/suite.h"
 #include "core/file.h"
 #include "tests/apps/run_files.h"
@@ -32,6 +35,25 @@ uint64_t mask_of(std::initializer_list<int> signals) {
   uint64_t mask = 0;
   for (const int signal : signals) mask |= uint64_t{1} << (signal - 1);
   return mask;
+}
+
+// The signal that ends a process of its own in which `action` is done; 0 if none does.
+int ended_by(const std::function<void()>& action) {
+  const pid_t process = ::fork();
+  if (process == 0) {
+    ::alarm(60);  // ends it where nothing else does
+    action();
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+bool is_pending(int signal) {
+  sigset_t pending;
+  ::sigpending(&pending);
+  return ::sigismember(&pending, signal) == 1;
 }
 
 }  // namespace
@@ -106,6 +128,82 @@ TEST_CASE("a signal that was ignored when the program began stays ignored") {
   command.kill(SIGINT);
   command.kill(SIGTERM);
   CHECK(command.wait().status == 143);
+}
+
+TEST_CASE("a signal ends the process at once before a run and after it") {
+  const bool after = GENERATE(false, true);
+  CHECK(ended_by([&] {
+          Interrupts interrupts;
+          if (after) const Interrupts::Hold hold(&interrupts);
+          ::kill(::getpid(), SIGTERM);
+          while (true) ::pause();
+        }) == SIGTERM);
+}
+
+TEST_CASE("of the signals after the first only a SIGINT more than a second later ends the process at once") {
+  CHECK(ended_by([] {
+          Interrupts interrupts;
+          const Interrupts::Hold hold(&interrupts);
+          ::kill(::getpid(), SIGINT);
+          while (interrupts.received() == 0) ::usleep(1000);
+          std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+          ::kill(::getpid(), SIGTERM);
+          while (is_pending(SIGTERM)) ::usleep(1000);
+          ::kill(::getpid(), SIGINT);
+          while (true) ::pause();
+        }) == SIGINT);
+}
+
+TEST_CASE("a signal that an older thread takes is passed on, and when all is over signals do what they did") {
+  sigset_t before, after;
+  ::pthread_sigmask(SIG_BLOCK, nullptr, &before);
+  std::atomic<bool> over = false;
+  std::jthread older([&] {
+    while (!over) ::usleep(1000);
+  });
+  {
+    Interrupts interrupts;
+    const Interrupts::Hold hold(&interrupts);
+    ::pthread_kill(older.native_handle(), SIGTERM);
+    while (interrupts.received() == 0) ::usleep(1000);
+    CHECK(interrupts.received() == SIGTERM);
+  }
+  over = true;
+  ::pthread_sigmask(SIG_BLOCK, nullptr, &after);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    CHECK(::sigismember(&before, signal) == ::sigismember(&after, signal));
+    struct sigaction action {};
+    ::sigaction(signal, nullptr, &action);
+    CHECK((action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN));
+  }
+}
+
+TEST_CASE("a signal and a loss that is not finite in one step: the run has diverged and keeps its last checkpoint") {
+  const TemporaryFolder folder;
+  Interrupts interrupts;
+  {
+    const Interrupts::Hold hold(&interrupts);
+    ::kill(::getpid(), SIGTERM);
+    while (interrupts.received() == 0) ::usleep(1000);
+  }
+  const Extensions extensions;
+  const Experiment experiment =
+      read_experiment(parse_json(R"({"data": {"train_size": 64, "test_size": 8}, "model": {"type": "mlp"}, "epochs": 2,
+                                     "batch": {"size": 16}, "optimizer": {"learning_rate": 1e30}})",
+                                 "test"),
+                      "test", extensions);
+  const Regime& regime = experiment.regimes.at(0);
+  Context context({}, 1);
+  DataCache data;
+  const auto sitting = [&] {
+    return train(context, *data.get(regime),
+                 {regime, extensions, 1, folder.path(), Progress::Mode::quiet, &interrupts});
+  };
+  REQUIRE(sitting() == RunOutcome::interrupted);  // after the first step, which ruins the weights
+  const std::string checkpoint = read_file(folder / "checkpoint.safetensors");
+  CHECK(contains(error_of(sitting), "the loss is not finite at step 2"));
+  CHECK(run_divergence(folder.path()).value().at("step") == 2);
+  CHECK(read_file(folder / "checkpoint.safetensors") == checkpoint);
 }
 
 TEST_CASE("a signal that comes when a run has ended stops the suite before its next run") {

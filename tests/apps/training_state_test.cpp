@@ -85,6 +85,7 @@ TEST_CASE("every member of a training state has a type and a range") {
                            "metrics.jsonl", "victim"})
     CHECK(contains(with("events_file", name), "\"events_file\" is no name of a TensorBoard log"));
   CHECK(contains(with("events_file", std::string("events.out.tfevents.1\0x", 23)), "no name of a TensorBoard log"));
+  CHECK(with("events_bytes", 0) == "\"events_bytes\" is 0, expected a whole number from 1 on");
   CHECK(contains(with("events_file", 1), "\"events_file\" is 1, expected a text"));
 }
 
@@ -110,6 +111,11 @@ TEST_CASE("the sums of a training state are those of its step") {
   CHECK(contains(error_of_state(state.json()), "\"test_accuracy\" is 0.25, expected a number from 0 to 0"));
   state.test_accuracy = state.best_accuracy = 0;
   state.best_epoch = 0;
+  CHECK(error_of_state(state.json()) == "no error was thrown");
+  // The last step is one of the run's.
+  state = state_at_step_5();
+  state.step = 12;
+  state.epoch = state.window = {};
   CHECK(error_of_state(state.json()) == "no error was thrown");
 }
 
