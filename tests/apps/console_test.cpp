@@ -66,7 +66,10 @@ TEST_CASE("the live line fits into the columns there are, and leaves out what ma
   const int columns = GENERATE(1, 20, 40, 60, 79, 80, 81, 100, 120, 200);
   const std::string line = live_line("LB+Diag seed 1", state, columns);
   INFO(columns << ": " << line);
-  CHECK((columns_of(line) < columns || line == "LB+Diag seed 1"));
+  for (int width = 1; width <= 200; ++width) {
+    const std::string fitting = live_line("LB+Diag seed 1", state, width);
+    CHECK((columns_of(fitting) < width || fitting == "LB+Diag seed 1"));
+  }
   CHECK(contains(line, "loss 0.1235") == (columns >= 40));
   CHECK(contains(line, "3h25m left") == (columns >= 79));
   CHECK(contains(line, "samples/s") == (columns >= 120));
@@ -147,6 +150,24 @@ TEST_CASE("output that cannot be written is an error, in the end: the run is mad
   CHECK(train.status == 1);
   CHECK(contains(train.error, "noisysgd-train: standard output: "));
   CHECK(fs::exists(place.path() / "out/summary.json"));
+}
+
+TEST_CASE("output of which a part was lost is an error, though the rest is written") {
+  std::fflush(stdout);
+  const pid_t process = ::fork();
+  if (process == 0) {
+    const int full = ::open("/dev/full", O_WRONLY), null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, STDERR_FILENO);
+    ::dup2(full, STDOUT_FILENO);
+    write_console(stdout, "lost\n");
+    std::fflush(stdout);
+    ::dup2(null, STDOUT_FILENO);
+    ::_exit(finish_output("program", 0));
+  }
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 1);
 }
 
 TEST_CASE("a reader that leaves does not end the run") {

@@ -160,6 +160,7 @@ TEST_CASE("a name that cannot be a folder, or is a file of the runs, is refused 
         Problems{"$.name: \"a\\u001b[2J\" cannot name a folder: it holds a control character"});
   CHECK(any_mentions(of_experiment(std::string("a\0b", 3)), "NUL"));
   CHECK(any_mentions(of_regime(std::string("a\0b", 3)), "it holds a control character"));
+  CHECK(of_experiment(std::string(200, 'n')).empty());
   CHECK(any_mentions(of_experiment(std::string(201, 'n')), "it has more than 200 bytes"));
   for (const char* name :
        {"experiment.json", "config.json", "summary.json", "diverged.json", "metrics.jsonl", "table.txt", "table.json",

@@ -341,12 +341,16 @@ TEST_CASE("a file of a run folder that lacks something is named") {
   CHECK(summary_with("regime", "SB").ends_with("\"regime\" is \"SB\", expected \"LB\""));
   CHECK(message_with("config.json", "{\"seed\": 1}")
             .ends_with("LB/seed-1/config.json: is not as noisysgd-train writes it: \"config\" is missing"));
+  for (const char* seed : {"-1", "1.5"})
+    CHECK(message_with("config.json", fmt::format(R"({{"regime": "LB", "seed": {}, "config": {{}}}})", seed).c_str())
+              .ends_with("\"seed\" is no whole number from 0 on"));
   CHECK(train_selected(experiment, folder.path(), only) == RunOutcome::finished);
 }
 
 TEST_CASE("losses are shown in few characters, whatever they are") {
   CHECK(format_loss(0.03604) == "0.0360");
   CHECK(format_loss(99999.5) == "99999.5000");
+  CHECK(format_loss(100000) == "1.000e+05");
   CHECK(format_loss(594245826570293839357571894345728.0) == "5.942e+32");
   CHECK(format_loss(-std::nan("")) == "not finite");
 }

@@ -377,6 +377,9 @@ TEST_CASE("a folder of another configuration or seed is refused and left as it i
             .find("another configuration ($.batch.micro: null there, 32 here; $.epochs: 1 there, 2 "
                   "here); use another --output") != std::string::npos);
   CHECK(error_of(regime_with({"epochs=1"}), folder.path(), 8).find("(seed: 7 there, 8 here)") != std::string::npos);
+  Regime renamed = regime_with({"epochs=1"});
+  renamed.name = "B";
+  CHECK(error_of(renamed, folder.path()).find("(regime: \"\" there, \"B\" here)") != std::string::npos);
   CHECK(tensors_of(folder.path()) == before);
 }
 
