@@ -25,8 +25,12 @@ std::vector<uint64_t> masks_of_threads(pid_t process, const std::string& name) {
   std::vector<uint64_t> masks;
   for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
     std::ifstream status(task.path() / "status");
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with(name + ":")) masks.push_back(std::stoull(line.substr(name.size() + 1), nullptr, 16));
+    bool ended = false;  // while its status was read: the kernel shows zeros for all that it had
+    for (std::string line; std::getline(status, line);) {
+      ended = ended || line == "Threads:\t0";
+      if (!ended && line.starts_with(name + ":"))
+        masks.push_back(std::stoull(line.substr(name.size() + 1), nullptr, 16));
+    }
   }
   return masks;
 }
