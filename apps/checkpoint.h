@@ -1,13 +1,12 @@
-// A training run on disk: one safetensors file, written atomically, with parameters, momentum buffers and running
-// statistics under PyTorch's names and layouts, what the noise keeps between steps, and the counters as JSON in its
-// metadata, so that no two files can disagree. All its values are finite.
+// A training run on disk: one safetensors file, written atomically, with everything that lives from step to step
+// (core/state.h), parameters under PyTorch's names and layouts, and the counters as JSON in its metadata, so that no two
+// files can disagree. All its values are finite.
 #pragma once
 
 #include <filesystem>
 
 #include "core/json.h"
-#include "layers/model.h"
-#include "optim/weight_average.h"
+#include "optim/step.h"
 
 namespace noisysgd {
 
@@ -17,14 +16,12 @@ class NonfiniteTensor : public Error {
   using Error::Error;
 };
 
-// average: null if the run keeps none; its tensors stand under "average." and the model's names. Throws NonfiniteTensor
-// before anything is written.
-void save_checkpoint(const std::filesystem::path& path, const Model& model, const WeightAverage* average,
-                     const Json& state);
+// What the step's visit_state names. Throws NonfiniteTensor before anything is written.
+void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step, const Json& state);
 
-// Overwrites the model's values, velocities and buffers, and the averages if there are any, and returns the state.
-// Throws Error for a tensor that is missing, misshapen or not finite.
-Json load_checkpoint(const std::filesystem::path& path, Model& model, WeightAverage* average);
+// Overwrites what the step's visit_state names, and returns the state. Throws Error for a tensor that is missing,
+// misshapen or not finite.
+Json load_checkpoint(const std::filesystem::path& path, Context& context, Step& step);
 
 // Values and buffers only: a network to look at.
 void load_weights(const std::filesystem::path& path, Model& model);

@@ -175,7 +175,9 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
   check_changes(batch, regime);
   const ConfigReader optimizer = root.object("optimizer");
-  regime.sgd = read_sgd(optimizer);
+  regime.optimizer = extensions.optimizers.read(optimizer);
+  extensions.optimizers.build(regime.optimizer.type, optimizer);  // notes what is wrong
+  regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
   regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
@@ -240,6 +242,14 @@ std::vector<uint64_t> read_seeds(const ConfigReader& root) {
 
 }  // namespace
 
+Noise Regime::build_noise(const Extensions& extensions) const {
+  return Noise::read(Config(effective.at("noise"), "noise").root(), extensions.noises);
+}
+
+std::unique_ptr<Optimizer> Regime::build_optimizer(const Extensions& extensions) const {
+  return extensions.optimizers.build(optimizer.type, Config(effective.at("optimizer"), "optimizer").root());
+}
+
 std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const Shape& input, int64_t classes) const {
   Config config(Json{{"model", effective.at("model")}},
                 name.empty() ? "model" : fmt::format("model of regime \"{}\"", name));
@@ -255,7 +265,7 @@ BatchSchedule Regime::batch_schedule(int64_t images, const SampleCoupling& coupl
   int64_t left = epochs;
   const auto add = [&](int64_t count, int64_t size, std::optional<double> rate) {
     const int64_t samples = coupling.usable(std::min(size, images));  // of a whole batch
-    phases.push_back({count, size, rate.value_or(sgd.learning_rate * scaling.factor(samples))});
+    phases.push_back({count, size, rate.value_or(optimizer.learning_rate * scaling.factor(samples))});
     const double chosen = phases.back().learning_rate;
     const bool fits = chosen <= std::numeric_limits<float>::max();
     NSGD_CHECK(fits && static_cast<float>(chosen) > 0,

@@ -17,14 +17,15 @@
 #include "optim/learning_rate_scaling.h"
 #include "optim/noise/noise.h"
 #include "optim/schedule.h"
-#include "optim/sgd.h"
+#include "optim/optimizer.h"
 
 namespace noisysgd {
 
-// What a program can add to the framework: its own layers and noise structures.
+// What a program can add to the framework: its own layers, noise structures and optimizers.
 struct Extensions {
   LayerRegistry layers = LayerRegistry::builtin();
   NoiseRegistry noises = NoiseRegistry::builtin();
+  OptimizerRegistry optimizers = OptimizerRegistry::builtin();
 };
 
 struct DataOptions {
@@ -59,13 +60,14 @@ struct Regime {
   DataOptions data;
   BatchOptions batch;
   int64_t epochs = 10;
-  SgdOptions sgd;
+  OptimizerOptions optimizer;
+  std::optional<double> clip_norm;  // the mean gradient is scaled down to this norm before noise is added
   LearningRateScaling scaling;
   ScheduleOptions schedule;
   std::optional<double> weight_average;            // decay of the averaged weights that are evaluated
   std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;
-  Noise noise = Noise::none();
+  Noise noise = Noise::none();  // as it is configured: a run makes one of its own
   float label_smoothing = 0;
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
@@ -76,6 +78,9 @@ struct Regime {
 
   // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
+  // Those of one run, which keep its state.
+  Noise build_noise(const Extensions& extensions) const;
+  std::unique_ptr<Optimizer> build_optimizer(const Extensions& extensions) const;
 
   // Batches and base learning rates over the epochs of a run on so many training images. coupling: of the network.
   BatchSchedule batch_schedule(int64_t images, const SampleCoupling& coupling = {}) const;

@@ -29,33 +29,6 @@ const Regime& find_regime(const Experiment& experiment, const std::string& name)
   throw Error(fmt::format("no regime is named \"{}\"{}", name, suggestion(name, names)));
 }
 
-// Forward and backward over the batch as one training step does them, micro-batch by micro-batch.
-struct Pass {
-  kernels::LossSums sums;
-  Tensor logits;         // [M,K]
-  Tensor fisher_labels;  // [M] i32
-};
-
-Pass accumulate(Context& context, Model& model, const Regime& regime, const Batch& batch, uint64_t seed,
-                NoisePasses passes) {
-  const int64_t samples = batch.size(), micro = std::min(samples, regime.batch.micro.value_or(samples));
-  Pass pass{{}, Tensor(context, {samples, model.classes()}), Tensor(context, {samples}, DType::i32)};
-  regime.fisher.collect(passes.statistics);
-  model.arena().zero_sums();
-  for (int64_t begin = 0; begin < samples; begin += micro) {
-    const int64_t end = std::min(samples, begin + micro);
-    AccumulateOptions options;
-    options.seed = seed;
-    options.fisher_labels = regime.fisher.labels;
-    options.sampled_labels = pass.fisher_labels.rows(begin, end);
-    options.logits = pass.logits.rows(begin, end);
-    Batch rows = batch.rows(begin, end);
-    passes.apply(begin, rows, options);
-    add_to(pass.sums, model.accumulate(rows, options));
-  }
-  return pass;
-}
-
 // An option is at its default if the noise reads the same without it.
 bool is_default(const Json& noise, const std::string& key, const NoiseRegistry& registry) {
   Json without = noise;
@@ -150,7 +123,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   const Dataset& train = data->sets.train;
   const Loader loader(context, train, data->normalisation, regime.data.augment);
   Model model = make_model(context, regime, *data, extensions);
-  model.arena().initialise(seed);
+  model.parameter_set().initialise(seed);
   if (options.checkpoint) load_weights(*options.checkpoint, model);
 
   const int64_t wanted = options.batch.value_or(regime.batch.size);
@@ -165,31 +138,45 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
     notes += fmt::format("note: {} samples of this regime get no noise: all draws are zero\n", samples);
   const Batch batch = loader.shuffled({}, samples, seed);
   const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
-  Sgd sgd(context, regime.sgd, regime.fisher, regime.noise);
-  sgd.require_sums(model.arena());
-  model.arena().require_second_moment();
-  const auto passes = [&](uint32_t draw) {
-    return sgd.passes({samples, model.coupling().ghost_size(), seed, draw}, true);
+  Noise noise = regime.build_noise(extensions);
+  const auto optimizer = regime.build_optimizer(extensions);
+  StepOptions step_options = noisysgd::step_options(regime, seed);
+  step_options.log_layers = true;  // for the second moment of every layer
+  step_options.log_groups = {};
+  step_options.keep_gradient = true;
+  Step step(context, model, noise, *optimizer, nullptr, step_options);
+  step.begin_noise();
+  const auto recipe = [&](uint32_t draw) {
+    StepRecipe of_draw = step.recipe({.values = {.step = draw}, .samples = samples, .noise = true});
+    regime.fisher.collect(of_draw.collect);
+    of_draw.squared_passes = regime.fisher.squared_passes();
+    return of_draw;
   };
-  const Pass pass = accumulate(context, model, regime, batch, seed, passes(0));
+  const BatchSource source = [&](const StepNumbers&, int64_t begin, int64_t count) {
+    return batch.rows(begin, begin + count);
+  };
+  const Tensor logits(context, {samples, model.classes()}), fisher_labels(context, {samples}, DType::i32);
+  step.accumulate(recipe(0), source, {}, {logits, fisher_labels});
+  const kernels::LossSums losses = step.training_sums().read().step;
+  check(losses);
 
   Export file;
   add_images(context, file, batch.images);
   file.add_labels(context, "input.labels", batch.labels);
-  file.add<float>("logits", pass.logits.shape().extents(), to_host<float>(context, pass.logits));
+  file.add<float>("logits", logits.shape().extents(), to_host<float>(context, logits));
   file.add<float>("logits.evaluation", inference.shape().extents(), to_host<float>(context, inference));
-  const auto loss = static_cast<float>(pass.sums.loss / static_cast<double>(samples));
+  const auto loss = static_cast<float>(losses.loss / static_cast<double>(samples));
   file.add<float>("loss", {}, {&loss, 1});
-  if (regime.fisher.labels == FisherLabels::sampled) file.add_labels(context, "fisher.labels", pass.fisher_labels);
+  if (regime.fisher.labels == Labels::sampled) file.add_labels(context, "fisher.labels", fisher_labels);
 
   TextTable table({"parameter", "shape", "|value|", "|gradient|", "trace of F"});
   const float inverse = 1.0f / static_cast<float>(samples);
   for (const Parameter* parameter : model.parameters()) {
     const int64_t n = parameter->shape.elements();
     const std::vector<float> value = to_host<float>(context, parameter->value);
-    std::vector<float> gradient = to_host<float>(context, parameter->gradient_sum), diagonal(static_cast<size_t>(n));
+    std::vector<float> gradient = to_host<float>(context, step.sums().gradient.of(*parameter)), diagonal(static_cast<size_t>(n));
     fisher_diagonal(regime.fisher.of_one_batch(), *parameter, samples, gradient,
-                    to_host<float>(context, parameter->second_moment), diagonal.data());
+                    to_host<float>(context, step.sums().second_moment.of(*parameter)), diagonal.data());
     for (float& sum : gradient) sum *= inverse;
     file.add("param.", *parameter, value.data());
     file.add("grad.", *parameter, gradient.data());
@@ -201,12 +188,11 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   }
 
   for (int64_t draw = 0; draw < options.noise_draws; ++draw) {
-    if (draw > 0 && regime.noise.forms_in_backward())
-      accumulate(context, model, regime, batch, seed, passes(static_cast<uint32_t>(draw)));
-    SgdStep step{static_cast<float>(regime.sgd.learning_rate), samples, seed, static_cast<uint32_t>(draw), true};
-    const std::vector<Tensor> noise = sgd.draw_noise(model.parameters(), step);
-    for (size_t i = 0; i < noise.size(); ++i)
-      file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], to_host<float>(context, noise[i]).data());
+    const auto number = static_cast<uint32_t>(draw);
+    if (draw > 0 && noise.forms_in_backward()) step.accumulate(recipe(number), source, {}, {}, number);
+    const std::vector<Tensor> drawn = step.draw_noise(recipe(number), number);
+    for (size_t i = 0; i < drawn.size(); ++i)
+      file.add(fmt::format("noise.{}.", draw), *model.parameters()[i], to_host<float>(context, drawn[i]).data());
   }
 
   const StoredMetadata metadata = describe(regime, extensions, model, samples, seed);
@@ -216,7 +202,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   summary += fmt::format("{}{}, seed {}: {} samples of {}\n", experiment.name,
                          regime.name.empty() ? "" : ", regime " + regime.name, seed, samples, train.name);
   summary += fmt::format("loss {:.6f}, accuracy {:.2f} %\n\n", loss,
-                         100.0 * static_cast<double>(pass.sums.correct) / static_cast<double>(samples));
+                         100.0 * static_cast<double>(losses.correct) / static_cast<double>(samples));
   summary += table.text();
   summary += fmt::format("\nfisher: {}, {}{}; noise: {}, {} draws\n{}\n", metadata.at("fisher.conv"),
                          metadata.at("fisher.kind"), regime.fisher.centered ? ", centered" : "",

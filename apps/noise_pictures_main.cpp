@@ -17,6 +17,7 @@
 #include "kernels/random.h"
 #include "layers/registry.h"
 #include "optim/sgd.h"
+#include "optim/step.h"
 
 namespace {
 
@@ -37,11 +38,9 @@ struct Moments {  // of two coordinates with mean 0
 class Problem {
  public:
   Problem() : model_(context_, build(), classes) {
-    ParameterArena& arena = model_.arena();
-    arena.require_second_moment();
-    arena.initialise(1);
-    arena.parameters()[0]->value.f32()[0] = 0.8f;
-    arena.parameters()[0]->value.f32()[1] = -0.4f;
+    model_.parameter_set().initialise(1);
+    model_.parameters()[0]->value.f32()[0] = 0.8f;
+    model_.parameters()[0]->value.f32()[1] = -0.4f;
     batch_.images = Tensor(context_, {samples, 1, 4, 1});
     batch_.labels = Tensor(context_, {samples}, DType::i32);
     const RandomStream stream{3, 0, 0, RandomPurpose::synthetic_data};
@@ -56,19 +55,18 @@ class Problem {
   // Draws of the noise, each of its own step.
   std::vector<std::array<double, 2>> draw(const Json& json) {
     Config config(json, "noise");
-    Sgd sgd(context_, {}, {}, Noise::read(config.root(), NoiseRegistry::builtin()));
+    Noise noise = Noise::read(config.root(), NoiseRegistry::builtin());
     config.finish();
-    sgd.require_sums(model_.arena());
+    Sgd sgd;
+    Step step(context_, model_, noise, sgd, nullptr, {.seed = 5, .keep_gradient = true});
+    step.begin_noise();
+    const BatchSource source = [&](const StepNumbers&, int64_t, int64_t) { return batch_; };
     std::vector<std::array<double, 2>> points;
-    for (uint32_t step = 0; step < draws; ++step) {
-      model_.arena().zero_sums();
-      AccumulateOptions options;
-      options.seed = 5;
-      Batch batch = batch_;
-      sgd.passes({samples, 0, 5, step}, true).apply(0, batch, options);
-      model_.accumulate(batch, options);
-      const auto noise = sgd.draw_noise(model_.parameters(), {1.0, samples, 5, step, true});
-      points.push_back({noise[0].f32()[0], noise[0].f32()[1]});
+    for (uint32_t number = 0; number < draws; ++number) {
+      const StepRecipe recipe = step.recipe({.values = {.step = number}, .samples = samples, .noise = true});
+      step.accumulate(recipe, source, {}, {}, number);
+      const auto drawn = step.draw_noise(recipe, number);
+      points.push_back({drawn[0].f32()[0], drawn[0].f32()[1]});
     }
     return points;
   }

@@ -86,7 +86,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
     print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
-              counted(model.arena().elements(), "parameter"), counted(regime.epochs, "epoch"),
+              counted(model.parameter_set().elements(), "parameter"), counted(regime.epochs, "epoch"),
               counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
     for (const std::string& line : schedule.left_out()) print_out("  {}\n", line);
   }

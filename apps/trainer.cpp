@@ -6,13 +6,13 @@
 #include "apps/checkpoint.h"
 #include "apps/run_folder.h"
 #include "apps/training_state.h"
-#include "apps/training_step.h"
 #include "core/file.h"
 #include "core/metrics_log.h"
 #include "core/tensorboard.h"
 #include "kernels/cuda/device.h"
 #include "kernels/memory.h"
 #include "optim/group_statistics.h"
+#include "optim/step.h"
 
 namespace noisysgd {
 
@@ -36,7 +36,12 @@ class Run {
         average_(regime_.weight_average ? std::optional<WeightAverage>(std::in_place, context, model_,
                                                                        static_cast<float>(*regime_.weight_average))
                                         : std::nullopt),
-        step_(context, regime_, request.seed, model_, train_, average(), graphs_wanted()),
+        noise_(regime_.build_noise(request.extensions)),
+        optimizer_(regime_.build_optimizer(request.extensions)),
+        step_(context, model_, noise_, *optimizer_, average(), step_options(regime_, request.seed)),
+        source_([this](const StepNumbers& numbers, int64_t begin, int64_t count) {
+          return train_.shuffled({numbers.epoch, numbers.first_sample, begin}, count, request_.seed);
+        }),
         sums_read_(context.queue, sizeof(kernels::TrainingSums)),
         schedule_(regime_.batch_schedule(train_.count(), model_.coupling())),
         total_steps_(schedule_.total_steps()),
@@ -44,7 +49,7 @@ class Run {
         evaluated_set_(regime_.data.evaluated_set()),
         progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                                          : fmt::format("{} seed {}", regime_.name, request.seed)) {
-    if (noisy_steps_ > 0) step_.require_noise();
+    if (noisy_steps_ > 0) step_.begin_noise();
     if (regime_.log_layers)
       layers_read_.emplace(context.queue, static_cast<size_t>(step_.layer_sums().elements()) * sizeof(double));
     if (regime_.log_groups)
@@ -100,7 +105,7 @@ class Run {
   }
 
   void begin() {
-    model_.arena().initialise(request_.seed);
+    model_.parameter_set().initialise(request_.seed);
     if (average_) average_->restart();
     const std::filesystem::path& folder = request_.folder;
     if (!run_in(folder))
@@ -114,7 +119,7 @@ class Run {
   }
 
   void resume() {
-    const Json state = load_checkpoint(checkpoint_path(), model_, average());
+    const Json state = load_checkpoint(checkpoint_path(), context_, step_);
     try {
       state_ = TrainingState::from(state, limits());
     } catch (const Error& error) {
@@ -123,7 +128,7 @@ class Run {
     kernels::TrainingSums sums;
     sums.epoch = state_.epoch.sums();
     sums.window = state_.window.sums();
-    step_.sums().write(sums);
+    step_.training_sums().write(sums);
     metrics_.emplace(request_.folder / metrics_file, state_.metrics_bytes);
     events_.emplace(request_.folder / state_.events_file, state_.events_bytes);
   }
@@ -150,7 +155,7 @@ class Run {
                                                      static_cast<double>(regime_.epochs));
   }
 
-  StepPlan plan_of(int64_t step) const {
+  StepRequest request_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
     const bool log = is_logged(regime_, step);
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
@@ -162,17 +167,17 @@ class Run {
   }
 
   void train_step() {
-    const StepPlan plan = plan_of(state_.step);
-    step_.run(plan);
+    const StepRequest plan = request_of(state_.step);
+    step_.run(plan, source_);
     if (step_.chosen_micro_batch() != told_micro_batch_) tell_micro_batch(plan);
     ++state_.step;
-    if (context_.queue.device().backend == Backend::cpu) take(step_.sums().read());  // there is nothing to wait for
+    if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // there is nothing to wait for
     if (plan.norms) begin_log(plan);
     if (log_ && sums_read_.ready()) finish_log();
     progress_.step(progress_state(plan.values.epoch));
   }
 
-  void tell_micro_batch(const StepPlan& plan) {
+  void tell_micro_batch(const StepRequest& plan) {
     told_micro_batch_ = step_.chosen_micro_batch();
     progress_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
                                context_.queue.device().name(), *told_micro_batch_));
@@ -188,7 +193,7 @@ class Run {
   [[noreturn]] void stop_at_nonfinite_loss(const kernels::TrainingSums& sums) {
     check(sums.halted_sums);
     const int64_t step = sums.halted_step, epoch = schedule_.position(step).epoch + 1;
-    const std::string layer = step_.first_nonfinite_layer(plan_of(step), sums.halted_sums);
+    const std::string layer = step_.first_nonfinite_layer(request_of(step), source_, sums.halted_sums);
     diverge(step + 1, epoch, layer,
             fmt::format("the loss is not finite at step {} (epoch {}), first in {}", step + 1, epoch,
                         layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
@@ -210,18 +215,18 @@ class Run {
 
   // The copies of a log line are issued behind its step and looked at when they are there, or are needed: the device
   // goes on meanwhile.
-  void begin_log(const StepPlan& plan) {
+  void begin_log(const StepRequest& plan) {
     finish_log();
-    sums_read_.issue(step_.sums().place());
+    sums_read_.issue(step_.training_sums().place());
     if (layers_read_) layers_read_->issue(step_.layer_sums().data<double>());
     if (groups_read_) groups_read_->issue(step_.group_products().f32());
-    kernels::restart_sums(context_.queue, true, false, step_.sums().place());
+    kernels::restart_sums(context_.queue, true, false, step_.training_sums().place());
     log_ = plan;
   }
 
   void finish_log() {
     if (!log_) return;
-    const StepPlan plan = *log_;
+    const StepRequest plan = *log_;
     log_.reset();
     const auto& sums = *static_cast<const kernels::TrainingSums*>(sums_read_.wait());
     take(sums);
@@ -230,11 +235,11 @@ class Run {
     window_started_ = Clock::now();
   }
 
-  void write_log(const StepPlan& plan, const kernels::SgdNorms& norms) {
+  void write_log(const StepRequest& plan, const kernels::StepNorms& norms) {
     const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
     const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
     // Otherwise the gradient's norm is that of both together, and the noise's own is not known.
-    const bool noise_apart = !step_.noise_in_gradient(plan);
+    const bool noise_apart = !step_.recipe(plan).noise.weighs_losses;
     const int64_t step = int64_t{plan.values.step} + 1;
     const double learning_rate = learning_rate_of(plan.values.step);
     Json record{{"step", step},
@@ -256,7 +261,7 @@ class Run {
     events_->write(step, scalars);
   }
 
-  Json layers_record(const StepPlan& plan) {
+  Json layers_record(const StepRequest& plan) {
     std::vector<LayerFisher> layers =
         read_layer_fisher(model_.parameters(), static_cast<const double*>(layers_read_->wait()));
     if (groups_read_) {
@@ -292,7 +297,7 @@ class Run {
   // Waits for the device.
   void catch_up() {
     finish_log();
-    take(step_.sums().read());
+    take(step_.training_sums().read());
   }
 
   void end_epoch(int64_t epoch) {
@@ -316,7 +321,7 @@ class Run {
     progress_.epoch(progress_state(epoch), evaluated_set_, test.mean_loss(), test.accuracy());
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
-    kernels::restart_sums(context_.queue, false, true, step_.sums().place());
+    kernels::restart_sums(context_.queue, false, true, step_.training_sums().place());
   }
 
   ProgressState progress_state(int64_t epoch) const {
@@ -344,7 +349,7 @@ class Run {
     const Json state = state_.json();
     TrainingState::from(state, limits());  // what is written can be read
     try {
-      save_checkpoint(checkpoint_path(), model_, average(), state);
+      save_checkpoint(checkpoint_path(), context_, step_, state);
     } catch (const NonfiniteTensor& error) {
       stop_after_step(error.what());
     }
@@ -382,11 +387,14 @@ class Run {
   Model model_;
   Loader train_, test_;
   std::optional<WeightAverage> average_;
-  TrainingStep step_;
+  Noise noise_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Step step_;
+  const BatchSource source_;
   kernels::PendingRead sums_read_;
   std::optional<kernels::PendingRead> layers_read_, groups_read_;  // of a run that logs every layer
   std::optional<int64_t> told_micro_batch_;
-  std::optional<StepPlan> log_;  // the step whose log line is being read
+  std::optional<StepRequest> log_;  // the step whose log line is being read
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
   const std::string evaluated_set_;  // "test" or "holdout"
@@ -410,7 +418,7 @@ struct BatchSizes {
         acted_on |= regime.noise.acts_on(samples);
         const bool takes_part = regime.noise.takes_part(samples, regime.fisher);
         if (takes_part) noisy.insert(samples);
-        if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(static_cast<uint32_t>(step)))
+        if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(step))
           measured.insert(samples);
       }
       if (regime.log_layers && is_logged(regime, step)) measured.insert(samples);
@@ -424,15 +432,24 @@ struct BatchSizes {
 
 // Refuses noise that would be zero in every step. Every size of batch is tried here: one that the noise or the log
 // cannot take would end the run later.
-void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model) {
+void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model,
+                 const Extensions& extensions) {
   const BatchSizes sizes(regime, schedule);
   const std::optional<int64_t> match = regime.noise.options().match_trace;
   NSGD_CHECK(sizes.largest_noisy == 0 || sizes.acted_on,
              "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
              match && *match >= sizes.largest_noisy ? "match_trace" : "small_batch", sizes.largest_noisy);
-  if (sizes.largest_noisy > 0) Sgd(context, regime.sgd, regime.fisher, regime.noise).require_sums(model.arena());
-  for (const int64_t samples : sizes.noisy)
-    regime.noise.check(context, regime.fisher, {samples, model.coupling().ghost_size()}, model.parameters());
+  if (sizes.largest_noisy > 0) {
+    Noise noise = regime.build_noise(extensions);
+    Sums sums{.gradient = Block(context, model.parameter_set())};
+    noise.begin(context, model.parameter_set(), regime.fisher);
+    noise.require_sums(context, model.parameter_set(), sums);
+    for (const int64_t samples : sizes.noisy) {
+      const NoiseBatch batch{samples, model.coupling().ghost_size()};
+      noise.plan(regime.fisher, batch, 0, false);
+      noise.check_trace(context, regime.fisher, batch, sums);
+    }
+  }
   const bool ghosts = regime.fisher.batch_norm == GhostFisher::ghost_variance;
   NSGD_CHECK(sizes.measured.empty() || !ghosts || model.coupling().allows_parts_of(regime.fisher.ghost_size),
              "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of {}, batch.ghost_size; a "
@@ -444,6 +461,17 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
 }
 
 }  // namespace
+
+StepOptions step_options(const Regime& regime, uint64_t seed) {
+  return {.fisher = regime.fisher,
+          .clip_norm = regime.clip_norm,
+          .micro = regime.batch.micro,
+          .granularity = regime.batch.ghost_size.value_or(1),
+          .log_layers = regime.log_layers,
+          .log_groups = regime.log_groups,
+          .seed = seed,
+          .graphs = graphs_wanted()};
+}
 
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
   auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
@@ -475,7 +503,7 @@ Model make_checked_model(Context& context, const Regime& regime, const TrainingD
   try {
     Model model = make_model(context, regime, data, extensions);
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
-    check_steps(context, regime, schedule, model);
+    check_steps(context, regime, schedule, model, extensions);
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
     return model;
   } catch (const ConfigError&) {  // of the model: it names the regime itself

@@ -14,7 +14,7 @@ Variable Tape::record(Tensor value, Backward backward) {
 void Tape::backward(Context& context, const Variable& output, Tensor seed, const BackwardOptions& options) {
   NSGD_CHECK(output.needs_gradient() && output.id < static_cast<int>(nodes_.size()),
              "backward from a value that is not on this tape");
-  BackwardPass pass(context, *this, options.statistics);
+  BackwardPass pass(context, *this, options);
   for (Node& node : nodes_) {
     node.gradient = {};
     node.normalisation = nullptr;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/statistics.h"
-#include "core/tensor.h"
+#include "core/sums.h"
 
 namespace noisysgd {
 
@@ -33,7 +33,7 @@ class BackwardPass;
 class Tape {
  public:
   // Called once with the gradient of the node's output (which it may overwrite); gives gradients to the node's inputs
-  // by BackwardPass::add_gradient and to parameters by += on their sums.
+  // by BackwardPass::add_gradient and to parameters by += on the sums that the pass has for them.
   using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
 
   // An input whose gradient is wanted: gradient(variable) after backward.
@@ -42,8 +42,10 @@ class Tape {
   Variable record(Tensor value, Backward backward);
 
   struct BackwardOptions {
-    Statistics statistics;
-    bool retain = false;  // keep the closures, so that backward can run again with another seed
+    Statistics statistics = {};
+    Sums into = {};             // where parameters add what they collect
+    SampleStream samples = {};  // of random signs
+    bool retain = false;        // keep the closures, so that backward can run again with another seed
   };
   // Walks back from `output`, whose gradient is `seed`.
   void backward(Context& context, const Variable& output, Tensor seed, const BackwardOptions& options);
@@ -64,8 +66,16 @@ class Tape {
 
 class BackwardPass {
  public:
-  BackwardPass(Context& context, Tape& tape, const Statistics& statistics)
-      : context(context), statistics(statistics), tape_(tape) {}
+  BackwardPass(Context& context, Tape& tape, const Tape::BackwardOptions& options)
+      : context(context), statistics(options.statistics), into(options.into), samples(options.samples), tape_(tape) {}
+
+  // Where a parameter adds sum_n g_n, shaped like it; null: the pass does not want it.
+  float* gradient_sum(const Parameter& parameter) const { return into.gradient.at(parameter); }
+  // Where it adds sum_n g_n^2, by the estimator statistics.second_moment; null: not wanted.
+  float* second_moment(const Parameter& parameter) const {
+    const bool left_out = statistics.factors_replace_second_moment && parameter.kronecker;
+    return statistics.second_moment == SecondMoment::none || left_out ? nullptr : into.second_moment.at(parameter);
+  }
 
   // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored. A batch
   // normalisation may say what it is.
@@ -75,6 +85,8 @@ class BackwardPass {
 
   Context& context;
   const Statistics& statistics;
+  const Sums& into;
+  const SampleStream& samples;
 
  private:
   friend class Tape;

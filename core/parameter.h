@@ -1,6 +1,6 @@
-// Trainable tensors and buffers. A layer declares its parameters by name and shape; ParameterArena then lays values,
-// gradient sums, velocities and second moments out in one block each, in the same order, so that the optimizer is one
-// pass over memory.
+// Trainable tensors and buffers. A layer declares its parameters by name and shape; ParameterSet then lays their values
+// out in one block, so that the optimizer is one pass over memory. Whatever else is kept for each parameter is a Block of
+// the same layout (core/block.h) and belongs to whoever uses it.
 #pragma once
 
 #include <cstdint>
@@ -20,18 +20,12 @@ enum class ParameterLayout {
 
 struct Parameter;
 
-// K-FAC (Martens & Grosse 2015; Grosse & Martens 2016): the Fisher block of a layer's weight [outputs, inputs] and bias
-// as a product of two covariances. A layer that gives them points its parameters here.
-struct KroneckerFactors {
+// K-FAC (Martens & Grosse 2015; Grosse & Martens 2016) takes the Fisher block of a layer's weight [outputs, inputs] and
+// bias for a product of two covariances. A layer that gives them (core/sums.h) points its parameters here.
+struct KroneckerShape {
   const Parameter* weight = nullptr;
   const Parameter* bias = nullptr;  // or null; its input, a constant 1, is the last of `inputs`
   int64_t inputs = 0, outputs = 0, positions = 1;
-
-  // Filled by ParameterArena::require_kronecker_factors.
-  Tensor input_sum{};   // [inputs,inputs]: sum_n sum_t a a^T; undefined unless asked for
-  Tensor output_sum{};  // [outputs,outputs]: sum_n sum_t delta delta^T
-  Tensor input_root{};  // lower Cholesky factors of their means, kept by the noise between refreshes
-  Tensor output_root{};
 };
 
 struct Parameter {
@@ -41,19 +35,16 @@ struct Parameter {
   ParameterLayout layout = ParameterLayout::same;
   int64_t positions = 1;  // output positions that share this weight: the T of the spatial estimators
 
-  // Filled by ParameterArena. Sums over the samples seen since the last zero_sums.
+  // What its layer can collect (core/statistics.h) beside gradient and second moment.
+  const KroneckerShape* kronecker = nullptr;
+  bool gives_signed_sums = false;       // Statistics::signs
+  bool gives_signed_squares = false;    // SignedSums::squares
+  bool gives_centered_squares = false;  // Statistics::center_normalised
+
+  // Filled by ParameterSet.
   Tensor value{};
-  Tensor gradient_sum{};                  // sum_n g_n
-  Tensor second_moment{};                 // sum_n g_n^2; undefined unless the arena was made with one
-  Tensor velocity{};                      // momentum buffer
-  Tensor noise_sum{};                     // what backward passes make of the noise; undefined unless asked for
-  Tensor noise_variance{};                // the variance over signs of noise_sum; undefined unless asked for
-  Tensor fisher_average{};                // diag(F) kept between refreshes; undefined unless asked for
-  uint32_t index = 0;                     // position in the arena: the tensor word of its random streams
-  KroneckerFactors* kronecker = nullptr;  // of the layer it belongs to, if that gives them
-  bool gives_signed_sums = false;         // its layer adds to noise_sum what Statistics::signs asks for
-  bool gives_signed_squares = false;      // and to noise_variance
-  bool gives_centered_squares = false;    // its layer heeds Statistics::center_normalised
+  uint32_t index = 0;  // position in the set: the tensor word of its random streams
+  int64_t offset = 0;  // of its first element in every Block
 
   Shape exported_shape() const;  // PyTorch's
 };
@@ -69,53 +60,27 @@ struct Buffer {
 // Allocates the buffers with their initial values.
 void bind_buffers(Context& context, const std::vector<Buffer*>& buffers);
 
-// Where backward passes add their gradients.
-enum class GradientTarget {
-  gradient_sum,
-  noise_sum,  // a pass that is run for the noise: needs require_noise_sum
-  discarded,  // a pass that is run for its statistics alone
-};
-
-class ParameterArena {
+class ParameterSet {
  public:
-  // Binds the parameters (which must outlive the arena) in order; names must be unique.
-  ParameterArena(Context& context, std::vector<Parameter*> parameters, bool second_moment);
+  // Binds the parameters (which must outlive the set) in order; names must be unique.
+  ParameterSet(Context& context, std::vector<Parameter*> parameters);
 
-  const std::vector<Parameter*>& parameters() const { return parameters_; }
-  int64_t elements() const { return elements_; }  // trainable scalars, without padding between tensors
-  bool has_second_moment() const { return second_moment_.defined(); }
-  // Each allocates what it names if it is not there yet.
-  void require_second_moment();
-  void require_noise_sum();
-  void require_noise_variance();
-  void require_fisher_average();
-  void require_kronecker_factors(bool of_inputs);  // and of outputs
+  const std::vector<Parameter*>& list() const { return list_; }
+  int64_t elements() const { return elements_; }  // trainable scalars
+  int64_t padded() const { return padded_; }      // with the padding between tensors: the size of a Block
+  // All values, [padded].
+  const Tensor& values() const { return values_; }
+  // Exchanges them for other memory of that size, of which views[i] is what belongs to list()[i].
+  void exchange_values(Tensor& values, std::vector<Tensor>& views) noexcept;
 
-  // Around the backward passes of one ghost batch: end_group adds the square of the gradient that it gave to the second
-  // moment.
-  void begin_group();
-  void end_group();
-
-  // Redirects Parameter::gradient_sum.
-  void gradients_into(GradientTarget target);
-  // Redirects Parameter::noise_sum to one tensor for each parameter, or, with none given, back to the arena's own.
-  void noise_sums_into(const std::vector<Tensor>& sums);
-
-  // Values as a function of the seed and each parameter's index; velocities and sums zero.
+  // Values as a function of the seed and each parameter's index.
   void initialise(uint64_t seed);
-  void zero_sums();
 
  private:
-  void bind(Tensor Parameter::*member, const Tensor& block);
-  void require(Tensor Parameter::*member, Tensor& block);
-
   Context& context_;
-  std::vector<Parameter*> parameters_;
-  std::vector<int64_t> offsets_;
+  std::vector<Parameter*> list_;
   int64_t elements_ = 0, padded_ = 0;
-  Tensor value_, gradient_sum_, discarded_, second_moment_, velocity_, noise_sum_, noise_variance_, fisher_average_,
-      before_group_;
-  std::vector<KroneckerFactors*> kronecker_;
+  Tensor values_;
 };
 
 // Copies between memory order and PyTorch's (float arrays of parameter.shape.elements() elements).

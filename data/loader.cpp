@@ -30,7 +30,7 @@ Batch Loader::ordered(int64_t begin, int64_t end) const {
 }
 
 Batch Loader::gather(const kernels::SampleOrder& order, int64_t samples, const kernels::AugmentOptions& augment) const {
-  Batch batch{Tensor(context_, image_shape().batched(samples)), Tensor(context_, {samples}, DType::i32), {}};
+  Batch batch{Tensor(context_, image_shape().batched(samples)), Tensor(context_, {samples}, DType::i32)};
   const Tensor indices(context_, {samples}, DType::i32);
   kernels::pick_samples(context_.queue, order, samples, labels_.data<int32_t>(), indices.data<int32_t>(),
                         batch.labels.data<int32_t>());

@@ -360,8 +360,8 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
       target[c] += static_cast<float>(total);
     }
   };
-  accumulate(sum_product, grad_gamma);
-  accumulate(sum_grad, grad_beta);
+  if (grad_gamma) accumulate(sum_product, grad_gamma);
+  if (grad_beta) accumulate(sum_grad, grad_beta);
   if (gamma_second_moment) accumulate(squared_product, gamma_second_moment);
   if (beta_second_moment) accumulate(squared_grad, beta_second_moment);
 

@@ -34,8 +34,8 @@ NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, floa
 NSGD_OP(batch_norm_inference, void(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                                    const float* gamma, const float* beta, const float* running_mean,
                                    const float* running_variance, const BatchNormTail& tail, float* y));  // y may be x
-// grad_gamma, grad_beta += ; if second moments are not null: += sum_n (sum_t grad_y xhat)^2 and += sum_n (sum_t
-// grad_y)^2. relu_beta, beta or null: y went through a ReLU, so grad_y counts where gamma xhat + beta > 0, which is
+// grad_gamma, grad_beta += ; second moments += sum_n (sum_t grad_y xhat)^2 and += sum_n (sum_t grad_y)^2. Each of the four
+// may be null: not wanted. relu_beta, beta or null: y went through a ReLU, so grad_y counts where gamma xhat + beta > 0, which is
 // computed again and not kept.
 NSGD_OP(batch_norm_backward,
         void(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* relu_beta,

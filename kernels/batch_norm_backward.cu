@@ -80,11 +80,11 @@ __device__ void sum_rows(const Tile<1, merging_threads>& tile, int64_t count, in
 }
 
 struct ParameterGradients {
-  float *gamma, *beta, *gamma_second_moment, *beta_second_moment;  // [C], second moments or null
+  float *gamma, *beta, *gamma_second_moment, *beta_second_moment;  // [C]; each may be null
 
   __device__ void add(int64_t channel, const double (&totals)[sums_per_channel]) const {
-    gamma[channel] += static_cast<float>(totals[sum_product]);
-    beta[channel] += static_cast<float>(totals[sum_grad]);
+    if (gamma) gamma[channel] += static_cast<float>(totals[sum_product]);
+    if (beta) beta[channel] += static_cast<float>(totals[sum_grad]);
     if (gamma_second_moment) gamma_second_moment[channel] += static_cast<float>(totals[squared_product]);
     if (beta_second_moment) beta_second_moment[channel] += static_cast<float>(totals[squared_grad]);
   }

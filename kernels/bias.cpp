@@ -59,7 +59,7 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
       sum += sums[c];
       if (second_moment) squares += sums[channels + c];
     }
-    grad_bias[c] += static_cast<float>(sum);
+    if (grad_bias) grad_bias[c] += static_cast<float>(sum);
     if (second_moment) second_moment[c] += static_cast<float>(squares);
   }
 }

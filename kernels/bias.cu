@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(block_threads)
       sum += partial[2 * chunk * channels + channel];
       squares += partial[(2 * chunk + 1) * channels + channel];
     }
-    grad_bias[channel] += static_cast<float>(sum);
+    if (grad_bias) grad_bias[channel] += static_cast<float>(sum);
     if (second_moment) second_moment[channel] += static_cast<float>(squares);
   });
 }

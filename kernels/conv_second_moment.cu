@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(block_threads)
     gradient += sums[row * columns + column].x;
     other += sums[row * columns + column].y;
   }
-  grad_weight[i] += gradient;
+  if (grad_weight) grad_weight[i] += gradient;
   if (beside) beside[i] += other < least ? least : other;
 }
 
@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(block_threads)
 void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, float* grad_weight,
                         float* second_moment) {
   const int64_t rows = s.batch * s.positions(), taps = s.weights() / s.out_channels;
-  gemm(queue, Transpose::yes, Transpose::no, s.out_channels, taps, rows, 1.0f, grad_y, x, 1.0f, grad_weight);
+  if (grad_weight)
+    gemm(queue, Transpose::yes, Transpose::no, s.out_channels, taps, rows, 1.0f, grad_y, x, 1.0f, grad_weight);
   if (second_moment) linear_second_moment(queue, rows, s.out_channels, taps, x, grad_y, second_moment);
 }
 
@@ -77,7 +78,7 @@ __global__ void __launch_bounds__(block_threads)
 // What one pass adds up, and where.
 struct Request {
   const float *x, *grad_y;
-  float *grad_weight, *beside;   // the latter takes the statistic, or is null
+  float *grad_weight, *beside;   // the latter takes the statistic; each may be null
   const float* signs = nullptr;  // [N,K] of Statistic::signs; with others of grad_y, or null
   SampleSums centering = {};     // of Statistic::centered
 };
@@ -86,7 +87,7 @@ bool by_chunks(const float* x, const float* grad_y) { return aligned_vector<4>(x
 
 void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, const Request& request) {
   check(shape);
-  if (shape.batch == 0) return;
+  if (shape.batch == 0 || (!request.grad_weight && !request.beside)) return;
   const bool centered = statistic == Statistic::centered;
   const bool products = !centered && by_products(queue, shape, statistic);
   const bool signed_copy = request.signs && statistic != Statistic::signs;

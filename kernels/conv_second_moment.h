@@ -2,7 +2,7 @@
 // With G_n[k,r,s,c] = sum_t grad_y[n,t,k] x[n,t+(r,s),c] (sum over output positions t):
 //   exact:    second_moment += sum_n G_n^2            (the diagonal of the Fisher matrix itself)
 //   spatial:  second_moment += sum_n sum_t grad_y^2 x^2   (Appendix C.2: the product of squared patches and gradients)
-// and in both grad_weight += sum_n G_n. Per-sample gradients live in registers; nothing of size N x P is stored. On the
+// and in both grad_weight += sum_n G_n, unless grad_weight is null. Per-sample gradients live in registers; nothing of size N x P is stored. On the
 // CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which sums are asked for. On
 // a CUDA device operands are rounded as far as the queue's precision allows; docs/cuda.md says which kernel takes which
 // shape. There contributions less C_n are always formed in single precision.

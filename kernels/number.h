@@ -7,6 +7,22 @@
 
 namespace noisysgd {
 
+// While one lives, this thread cannot ask for the host's value of numbers in device memory: a step that branches on it
+// would be recorded with one branch and replay it for ever.
+class HiddenNumbers {
+ public:
+  explicit HiddenNumbers(bool hide = true);
+  ~HiddenNumbers();
+  HiddenNumbers(const HiddenNumbers&) = delete;
+  HiddenNumbers& operator=(const HiddenNumbers&) = delete;
+
+  static bool active();
+  [[noreturn]] static void refuse();
+
+ private:
+  bool before_;
+};
+
 template <class T>
 class Number {
  public:
@@ -14,8 +30,11 @@ class Number {
   constexpr Number(T value = {}, const T* place = nullptr) : value_(value), place_(place) {}
   static constexpr Number at(const T* place) { return {T{}, place}; }
 
-  // What the host knows of it.
-  constexpr T value() const { return value_; }
+  // What the host knows of it. Throws Error for a number in device memory where HiddenNumbers hides it.
+  T value() const {
+    if (place_ && HiddenNumbers::active()) HiddenNumbers::refuse();
+    return value_;
+  }
   // For kernels of either backend.
   constexpr T read() const { return place_ ? *place_ : value_; }
 

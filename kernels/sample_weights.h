@@ -1,6 +1,7 @@
 // Random weights u_n of the samples of a batch: what turns a backward pass over weighted losses into a draw of noise.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 #include "kernels/dispatch.h"
@@ -21,6 +22,7 @@ struct SampleWeights {
   int64_t group = 1;      // consecutive samples that share a draw
   bool centered = false;  // draws less their mean, times sqrt(G/(G-1)) for G groups
   int64_t chosen = 0;     // of subset
+  auto operator<=>(const SampleWeights&) const = default;
 };
 
 // weights[n] = shift + factor u_n. Draws are functions of the stream and the sample's place in the batch.

@@ -1,8 +1,8 @@
 #include "kernels/sgd_step.h"
 
-#include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/noise_field.h"
 #include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
 
@@ -29,75 +29,13 @@ struct SegmentTable {
 };
 static_assert(sizeof(SegmentTable) + sizeof(SgdHyperparameters) + sizeof(double*) <= 32'764, "too many parameters");
 
-// Four consecutive elements from 4*block on, as one access where all of them exist and the address allows it.
-__device__ float4 load4(const float* from, int64_t n, int64_t i) {
-  if (i + 4 <= n && reinterpret_cast<uintptr_t>(from) % sizeof(float4) == 0)
-    return *reinterpret_cast<const float4*>(from + i);
-  return {from[i], i + 1 < n ? from[i + 1] : 0, i + 2 < n ? from[i + 2] : 0, i + 3 < n ? from[i + 3] : 0};
-}
-
-__device__ void store4(float* to, int64_t n, int64_t i, const float4& values) {
-  if (i + 4 <= n && reinterpret_cast<uintptr_t>(to) % sizeof(float4) == 0) {
-    *reinterpret_cast<float4*>(to + i) = values;
-    return;
-  }
-  to[i] = values.x;
-  if (i + 1 < n) to[i + 1] = values.y;
-  if (i + 2 < n) to[i + 2] = values.z;
-  if (i + 3 < n) to[i + 3] = values.w;
-}
-
-struct Four {
-  float at[4];
-};
-
-__device__ Four load_or_zero(const float* from, int64_t n, int64_t i) {
-  if (!from) return {};
-  const float4 values = load4(from, n, i);
-  return {{values.x, values.y, values.z, values.w}};
-}
-
-__device__ void store(float* to, int64_t n, int64_t i, const Four& v) {
-  store4(to, n, i, {v.at[0], v.at[1], v.at[2], v.at[3]});
-}
-
-// The segment's own coefficients times the factors that the device has found for them.
-__device__ NoiseCoefficients coefficients_of(const SgdSegment& segment) {
-  NoiseCoefficients c = segment.noise;
-  for (const float* factor : {segment.variance_factor, segment.match_factor}) {
-    if (!factor) continue;
-    c.constant *= *factor;
-    c.second_moment *= *factor;
-    c.gradient_sum *= *factor;
-  }
-  return c;
-}
-
-// eps of elements i .. i+3, from the Philox block i/4 of the tensor's stream
-__device__ Four noise_of(const SgdSegment& segment, const SgdHyperparameters& h, int64_t i, const Four& gradient_sum) {
-  Four noise = load_or_zero(segment.explicit_noise, segment.n, i);
-  const NoiseCoefficients c = coefficients_of(segment);
-  if (c.constant == 0 && c.second_moment == 0 && c.gradient_sum == 0) return noise;
-  const Four second_moment = c.second_moment != 0 ? load_or_zero(segment.second_moment, segment.n, i) : Four{};
-  const RandomStream stream{h.seed, h.step, segment.tensor, RandomPurpose::noise};
-  float normals[4];
-  draw_normals(stream, static_cast<uint32_t>(i / 4), normals);
-  for (int k = 0; k < 4; ++k) {
-    float variance = gradient_sum.at[k] * gradient_sum.at[k] * c.gradient_sum + c.constant;
-    if (c.second_moment != 0) variance += second_moment.at[k] * c.second_moment;
-    if (variance < 0) variance = 0;  // NaN stays NaN
-    noise.at[k] += sqrtf(variance) * normals[k];
-  }
-  return noise;
-}
-
 struct NormSums {
   double gradient = 0, noise = 0;
 };
 
 __device__ void step_four(const SgdSegment& segment, const SgdHyperparameters& h, int64_t i, NormSums& norms) {
   const Four gradient_sum = load_or_zero(segment.gradient_sum, segment.n, i);
-  const Four noise = noise_of(segment, h, i, gradient_sum);
+  const Four noise = noise_at({segment.n, segment.gradient_sum, segment.noise, h.seed, h.step, segment.tensor}, i, gradient_sum);
   Four value = load_or_zero(segment.value, segment.n, i), velocity = load_or_zero(segment.velocity, segment.n, i);
   const float inverse_batch = h.inverse_batch * static_cast<float>(h.gradient_factor.read());
   const float learning_rate = h.learning_rate.read();
@@ -142,7 +80,7 @@ __global__ void __launch_bounds__(block_threads)
 
 // total += the sum of all pieces' norms, by one block
 __global__ void __launch_bounds__(block_threads)
-    sgd_norms_kernel(int64_t pieces, const double* norms, SgdHyperparameters hyperparameters, SgdNorms* total) {
+    sgd_norms_kernel(int64_t pieces, const double* norms, SgdHyperparameters hyperparameters, StepNorms* total) {
   if (hyperparameters.halted.read() != 0) return;
   double gradient = 0, noise = 0;
   for (int64_t piece = threadIdx.x; piece < pieces; piece += block_threads) {
@@ -157,24 +95,20 @@ __global__ void __launch_bounds__(block_threads)
   total->noise_squared += noise;
 }
 
-__global__ void __launch_bounds__(block_threads)
-    draw_noise_kernel(SgdSegment segment, SgdHyperparameters hyperparameters, float* noise) {
-  grid_stride(divide_up(segment.n, 4), [&](int64_t block) {
+__global__ void __launch_bounds__(block_threads) draw_noise_kernel(NoiseDraw draw, float* noise) {
+  grid_stride(divide_up(draw.n, 4), [&](int64_t block) {
     const int64_t i = 4 * block;
-    const Four gradient_sum = load_or_zero(segment.gradient_sum, segment.n, i);
-    store(noise, segment.n, i, noise_of(segment, hyperparameters, i, gradient_sum));
+    store(noise, draw.n, i, noise_at(draw, i, load_or_zero(draw.gradient_sum, draw.n, i)));
   });
 }
 
 }  // namespace
 
 void sgd_step(Queue& queue, std::span<const SgdSegment> segments, const SgdHyperparameters& hyperparameters,
-              SgdNorms* norms) {
+              StepNorms* norms) {
   int64_t total = 0;
   for (const SgdSegment& segment : segments) {
     check(segment, hyperparameters);
-    NSGD_CHECK(segment.n == 0 || (segment.value && segment.gradient_sum),
-               "sgd_step: tensor {} has no value or no gradient", segment.tensor);
     total += divide_up(segment.n, piece_size);
   }
   if (total == 0) return;
@@ -199,16 +133,10 @@ void sgd_step(Queue& queue, std::span<const SgdSegment> segments, const SgdHyper
   if (norms) launch(queue, sgd_norms_kernel, 1u, block_threads, 0, total, piece_norms, hyperparameters, norms);
 }
 
-void draw_noise(Queue& queue, const SgdSegment& segment, const SgdHyperparameters& hyperparameters, float* noise) {
-  SgdHyperparameters without_momentum = hyperparameters;
-  without_momentum.momentum = 0;
-  check(segment, without_momentum);
-  NSGD_CHECK(segment.n == 0 || segment.gradient_sum || segment.noise.gradient_sum == 0,
-             "draw_noise: tensor {} has noise of variance {} S^2 but no gradient", segment.tensor,
-             segment.noise.gradient_sum);
-  if (segment.n > 0)
-    launch(queue, draw_noise_kernel, grid_size(divide_up(segment.n, 4)), block_threads, 0, segment, hyperparameters,
-           noise);
+void draw_noise(Queue& queue, const NoiseDraw& draw, float* noise) {
+  check(draw);
+  if (draw.n > 0)
+    launch(queue, draw_noise_kernel, grid_size(divide_up(draw.n, 4)), block_threads, 0, draw, noise);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -6,7 +6,7 @@
 
 #include "kernels/dispatch.h"
 #include "kernels/number.h"
-#include "kernels/sgd_step.h"
+#include "kernels/noise_field.h"
 #include "kernels/softmax_cross_entropy.h"
 
 namespace noisysgd::kernels {
@@ -23,7 +23,7 @@ NSGD_OP(set_step_values, void(Queue& queue, const StepValues& values, StepValues
 struct TrainingSums {
   LossSums step;           // of the step under way
   LossSums epoch, window;  // of whole steps, since the latest restart
-  SgdNorms norms;          // of the latest step
+  StepNorms norms;          // of the latest step
   // Set by the first step whose loss is not finite (or has a label that is no class): `halted` of later updates.
   uint32_t halted = 0;
   uint32_t halted_step = 0;

@@ -2,7 +2,7 @@
 
 #include "kernels/bias.h"
 #include "kernels/elementwise.h"
-#include "layers/backward_statistics.h"
+#include "layers/random_signs.h"
 
 namespace noisysgd {
 
@@ -80,12 +80,11 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y) 
   if (addend_id >= 0) pass.add_gradient(addend_id, grad_y);
   add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_y);
 
-  const bool squares = pass.statistics.second_moment != SecondMoment::none;
   Tensor grad_x = output_over(pass.context, grad_y, grad_y.shape());
   kernels::batch_norm_backward(
       queue, shape, x.value.f32(), gamma_.value.f32(), before_relu ? nullptr : beta_.value.f32(), mean.f32(),
-      inverse_std.f32(), grad_y.f32(), gamma_.gradient_sum.f32(), beta_.gradient_sum.f32(),
-      squares ? gamma_.second_moment.f32() : nullptr, squares ? beta_.second_moment.f32() : nullptr, grad_x.f32());
+      inverse_std.f32(), grad_y.f32(), pass.gradient_sum(gamma_), pass.gradient_sum(beta_), pass.second_moment(gamma_),
+      pass.second_moment(beta_), grad_x.f32());
   std::shared_ptr<const Normalisation> normalisation;
   if (pass.statistics.center_normalised)
     normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
@@ -97,6 +96,7 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
   const SignedSums& signs = pass.statistics.signs;
   if (signs.grain == kernels::SignGrain::none || signs.grain == kernels::SignGrain::element)
     return;  // K-FAC's are not of gradients: this layer has the noise of its diagonal
+  const Block &sum = pass.into.signed_sum, &variance = pass.into.signed_variance;
   const Tensor gradient =
       signs.of_samples() ? grad_y
                          : signed_gradient(pass, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
@@ -107,16 +107,16 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
     kernels::batch_norm_sample_gradients(pass.context.queue, by_position, x.f32(), mean.f32(), inverse_std.f32(),
                                          gradient.f32(), of_beta.f32(), of_gamma.f32());
     kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_beta.f32(),
-                           beta_.noise_sum.f32(), beta_.noise_variance.f32());
+                           sum.at(beta_), variance.at(beta_));
     kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_gamma.f32(),
-                           gamma_.noise_sum.f32(), gamma_.noise_variance.f32());
+                           sum.at(gamma_), variance.at(gamma_));
     return;
   }
   const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
   kernels::batch_norm_sample_gradients(pass.context.queue, shape, x.f32(), mean.f32(), inverse_std.f32(),
                                        gradient.f32(), of_beta.f32(), of_gamma.f32());
-  add_signed_samples(pass, gamma_.index, of_beta, beta_.noise_sum);
-  add_signed_samples(pass, gamma_.index, of_gamma, gamma_.noise_sum);
+  add_signed_samples(pass, gamma_.index, of_beta, sum.at(beta_));
+  add_signed_samples(pass, gamma_.index, of_gamma, sum.at(gamma_));
 }
 
 Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, Variable addend) {

@@ -1,9 +1,6 @@
 #include "layers/conv2d.h"
 
-#include "kernels/bias.h"
-#include "kernels/conv_second_moment.h"
-#include "layers/backward_statistics.h"
-#include "layers/centered_sums.h"
+#include "layers/weight_gradient.h"
 
 namespace noisysgd {
 
@@ -72,72 +69,13 @@ Variable Conv2d::forward_impl(const Forward& pass, Variable x) {
                         options_.bias ? bias_.value.f32() : nullptr, y.f32());
 
   return pass.record(std::move(y), [this, shape, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
-    backward_parameters(backward, shape, x.value, grad_y);
+    collect(backward, {shape, x.value, grad_y, weight_, options_.bias ? &bias_ : nullptr, kronecker_});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, x.value.shape());
       kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_y.f32(), grad_x.f32());
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });
-}
-
-void Conv2d::backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x,
-                                 const Tensor& grad_y) {
-  auto& queue = pass.context.queue;
-  const SecondMoment kind = pass.statistics.second_moment_of_factored();
-  // Divided by the number of positions where sums become F: optim/fisher.h.
-  const bool spatial = kind == SecondMoment::spatial || kind == SecondMoment::spatial_mean;
-  const Normalisation* normalisation = pass.statistics.center_normalised ? pass.normalisation() : nullptr;
-  float* const gradient = weight_.gradient_sum.f32();
-  const Tensor signs = spatial ? Tensor() : sample_signs(pass, weight_.index, shape.batch, shape.out_channels);
-  kernels::SampleSums sums;
-  if (kind == SecondMoment::exact) sums.second_moment = weight_.second_moment.f32();
-  if (signs.defined()) {
-    sums.signed_sum = weight_.noise_sum.f32();
-    sums.signs = signs.f32();
-  }
-  if (spatial)
-    kernels::conv_second_moment_spatial(queue, shape, x.f32(), grad_y.f32(), gradient, weight_.second_moment.f32());
-  else if (sums.second_moment && normalisation)
-    add_centered_sums(pass.context, shape, *normalisation, x, grad_y, sums, gradient);
-  else if (sums.second_moment || sums.signed_sum)
-    kernels::conv_sample_sums(queue, shape, x.f32(), grad_y.f32(), sums, gradient);
-  else
-    kernels::conv_backward_weight(queue, shape, x.f32(), grad_y.f32(), gradient);
-  if (options_.bias) {
-    const bool squares = kind != SecondMoment::none && !normalisation;  // centred, a bias has none
-    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
-                           bias_.gradient_sum.f32(), squares ? bias_.second_moment.f32() : nullptr);
-  }
-  if (signs.defined() && options_.bias) {
-    const Tensor gradients(pass.context, {shape.batch, shape.out_channels});
-    kernels::bias_sample_gradients(queue, shape.batch, shape.positions(), shape.out_channels, grad_y.f32(),
-                                   gradients.f32());
-    add_signed_samples(pass, weight_.index, gradients, bias_.noise_sum);
-  } else if (!signs.defined()) {
-    add_signed_pass(pass, shape, x, grad_y);
-  }
-  add_kronecker_sums(pass, kronecker_, shape, x, grad_y);
-}
-
-void Conv2d::add_signed_pass(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x,
-                             const Tensor& grad_y) {
-  const Tensor with_signs =
-      signed_gradient(pass, weight_.index, shape.batch, shape.positions(), shape.out_channels, grad_y);
-  if (!with_signs.defined()) return;
-  auto& queue = pass.context.queue;
-  if (pass.statistics.signs.squares) {
-    kernels::conv_second_moment_spatial(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32(),
-                                        weight_.noise_variance.f32());
-    if (options_.bias)  // each position counts for itself
-      kernels::bias_backward(queue, shape.batch * shape.positions(), 1, shape.out_channels, with_signs.f32(),
-                             bias_.noise_sum.f32(), bias_.noise_variance.f32());
-    return;
-  }
-  kernels::conv_backward_weight(queue, shape, x.f32(), with_signs.f32(), weight_.noise_sum.f32());
-  if (options_.bias)
-    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, with_signs.f32(),
-                           bias_.noise_sum.f32(), nullptr);
 }
 
 std::string Conv2d::describe(Graph& graph, const std::string& input) const {

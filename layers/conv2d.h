@@ -24,14 +24,11 @@ class Conv2d : public Layer {
 
  private:
   Variable forward_impl(const Forward& pass, Variable x) override;
-  void backward_parameters(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x, const Tensor& grad_y);
-  // A second weight-gradient pass, for signs that differ between positions.
-  void add_signed_pass(BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& x, const Tensor& grad_y);
 
   Conv2dOptions options_;
   kernels::ConvShape shape_;  // of one sample
   Parameter weight_, bias_;
-  KroneckerFactors kronecker_;
+  KroneckerShape kronecker_;
 };
 
 }  // namespace noisysgd

@@ -2,8 +2,7 @@
 
 #include "kernels/bias.h"
 #include "kernels/gemm.h"
-#include "layers/backward_statistics.h"
-#include "layers/centered_sums.h"
+#include "layers/weight_gradient.h"
 
 namespace noisysgd {
 
@@ -37,7 +36,8 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
 
   return pass.record(std::move(y),
                      [this, samples, inputs, outputs, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
-                       backward_parameters(backward, x.value, grad_y);
+                       collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x.value, grad_y, weight_,
+                                          options_.bias ? &bias_ : nullptr, kronecker_});
                        if (x.needs_gradient()) {
                          Tensor grad_x(backward.context, {samples, inputs});
                          kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs,
@@ -45,42 +45,6 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
                          backward.add_gradient(x.id, std::move(grad_x));
                        }
                      });
-}
-
-void Linear::backward_parameters(BackwardPass& pass, const Tensor& x, const Tensor& grad_y) {
-  auto& queue = pass.context.queue;
-  const int64_t samples = x.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
-  const kernels::ConvShape as_convolution{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0};
-  const bool squares = pass.statistics.second_moment_of_factored() != SecondMoment::none;
-  const Normalisation* normalisation = squares && pass.statistics.center_normalised ? pass.normalisation() : nullptr;
-  const auto add_weight_gradient = [&](const Tensor& grad, const Tensor& sum) {
-    kernels::gemm(queue, Transpose::yes, Transpose::no, outputs, inputs, samples, 1.0f, grad.f32(), x.f32(), 1.0f,
-                  sum.f32());
-  };
-  if (normalisation) {
-    add_centered_sums(pass.context, as_convolution, *normalisation, x, grad_y,
-                      {.second_moment = weight_.second_moment.f32()}, weight_.gradient_sum.f32());
-  } else {
-    add_weight_gradient(grad_y, weight_.gradient_sum);
-    if (squares)
-      kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), grad_y.f32(),
-                                    weight_.second_moment.f32());
-  }
-  if (options_.bias)  // centred, a bias has no second moment
-    kernels::bias_backward(queue, samples, 1, outputs, grad_y.f32(), bias_.gradient_sum.f32(),
-                           squares && !normalisation ? bias_.second_moment.f32() : nullptr);
-  const Tensor with_signs = signed_gradient(pass, weight_.index, samples, 1, outputs, grad_y);
-  if (with_signs.defined()) {
-    const bool of_signs = pass.statistics.signs.squares;
-    add_weight_gradient(with_signs, weight_.noise_sum);
-    if (of_signs)
-      kernels::linear_second_moment(queue, samples, outputs, inputs, x.f32(), with_signs.f32(),
-                                    weight_.noise_variance.f32());
-    if (options_.bias)
-      kernels::bias_backward(queue, samples, 1, outputs, with_signs.f32(), bias_.noise_sum.f32(),
-                             of_signs ? bias_.noise_variance.f32() : nullptr);
-  }
-  add_kronecker_sums(pass, kronecker_, as_convolution, x, grad_y);
 }
 
 std::string Linear::describe(Graph& graph, const std::string& input) const {

@@ -20,11 +20,10 @@ class Linear : public Layer {
 
  private:
   Variable forward_impl(const Forward& pass, Variable x) override;
-  void backward_parameters(BackwardPass& pass, const Tensor& x, const Tensor& grad_y);
 
   LinearOptions options_;
   Parameter weight_, bias_;
-  KroneckerFactors kronecker_;
+  KroneckerShape kronecker_;
 };
 
 }  // namespace noisysgd

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/device_value.h"
 #include "kernels/elementwise.h"
 
 namespace noisysgd {
 
 Batch Batch::rows(int64_t begin, int64_t end) const {
-  return {images.rows(begin, end), labels.rows(begin, end),
-          sample_weights.defined() ? sample_weights.rows(begin, end) : Tensor()};
+  return {images.rows(begin, end), labels.rows(begin, end)};
 }
 
 Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing)
@@ -20,111 +18,58 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, 
       label_smoothing_(label_smoothing),
       coupling_(network_->coupling()),
       buffers_(network_->buffers()),
-      arena_(context, network_->parameters(), false) {
+      parameters_(context, network_->parameters()) {
   NSGD_CHECK(network_->output_shape() == Shape{classes},
              "the network's output {} is not one score for each of {} classes", network_->output_shape().text(),
              classes);
   bind_buffers(context, buffers_);
 }
 
-// Ghost batches do not influence each other, so each can have its own passes.
-void Model::accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
-  const int64_t samples = batch.size(), group = std::min(samples, options.statistics.ghost_size);
-  NSGD_CHECK(coupling_.allows_parts_of(group), "ghost batches of {} samples are coupled by this network", group);
-  NSGD_CHECK(samples % group == 0, "{} samples are not a multiple of the ghost size {}", samples, group);
-  const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
-    return tensor.defined() ? tensor.rows(begin, end) : Tensor();
-  };
-  for (int64_t begin = 0; begin < samples; begin += group) {
-    const int64_t end = begin + group;
-    AccumulateOptions part = options;
-    part.statistics.second_moment = SecondMoment::none;
-    part.sample_offset = options.sample_offset + begin;
-    part.sampled_labels = rows(options.sampled_labels, begin, end);
-    part.noise_weights = rows(options.noise_weights, begin, end);
-    part.logits = rows(options.logits, begin, end);
-    arena_.begin_group();
-    accumulate(batch.rows(begin, end), part, sums);
-    arena_.end_group();
-  }
-}
-
-kernels::LossSums Model::accumulate(const Batch& batch, const AccumulateOptions& options) {
-  const DeviceValue<kernels::LossSums> sums(context_);
-  accumulate(batch, options, sums.place());
-  const kernels::LossSums read = sums.read();
-  check(read);
-  return read;
-}
-
-void Model::accumulate(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums) {
-  if (options.statistics.second_moment != SecondMoment::none && options.statistics.ghost_size > 0)
-    return accumulate_ghost_batches(batch, options, sums);
+void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs) {
   Tape tape;
-  const Forward pass{context_, &tape, true, options.seed, options.step, options.sample_offset};
-  Variable logits = network_->forward(pass, {batch.images});
-  const int64_t samples = batch.size();
-  auto& queue = context_.queue;
+  const Variable logits = network_->forward(
+      {context_, &tape, true, options.samples.seed, options.samples.step, options.samples.offset}, {batch.images});
   if (options.logits.defined()) copy(context_, logits.value, options.logits);
+  Tensor sampled;
+  if (std::ranges::any_of(jobs, [](const BackwardJob& job) { return job.loss.labels == Labels::sampled; })) {
+    sampled = options.sampled_labels.defined() ? options.sampled_labels
+                                               : Tensor(context_, {batch.size()}, DType::i32);
+    sample_labels(logits.value, {options.samples.seed, options.samples.step, 0, RandomPurpose::fisher_labels},
+                  options.samples.offset, sampled);
+  }
+  const SampleStream signs{options.samples.seed, options.noise_step, options.samples.offset};
+  for (const BackwardJob& job : jobs) {
+    Tensor seed = loss_gradient(logits.value, job, batch, sampled, options);
+    tape.backward(context_, logits, std::move(seed), {job.collect, job.into, signs, &job != &jobs.back()});
+  }
+}
 
-  const auto loss_gradient = [&](const Tensor& labels, const Tensor& weights, float smoothing,
-                                 kernels::LossSums* to = nullptr) {
-    Tensor gradient(context_, logits.value.shape());
-    kernels::softmax_cross_entropy(queue, samples, classes_, logits.value.f32(), labels.data<int32_t>(),
-                                   weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr, to);
-    return gradient;
-  };
-
-  Statistics statistics = options.statistics;
-  statistics.signs.sample_offset = options.sample_offset;
-  const bool noise_pass = options.noise_weights.defined(), draw_pass = options.block_draw != nullptr;
-  Tensor fisher_labels = batch.labels;
+Tensor Model::loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
+                            const ForwardOptions& options) {
+  const LossGradient& loss = job.loss;
+  if (loss.labels == Labels::data) return cross_entropy(logits, batch.labels, loss.weights, label_smoothing_, job.losses);
   // The Fisher matrix at sampled labels is of the model's likelihood: smoothing belongs to the targets of the data.
-  const float fisher_smoothing = options.fisher_labels == FisherLabels::sampled ? 0.0f : label_smoothing_;
-  if ((statistics.any() || noise_pass || draw_pass) && options.fisher_labels == FisherLabels::sampled) {
-    fisher_labels = options.sampled_labels.defined() ? options.sampled_labels : Tensor(context_, {samples}, DType::i32);
-    sample_labels(logits.value, {options.seed, options.step, 0, RandomPurpose::fisher_labels}, options.sample_offset,
-                  fisher_labels);
+  if (loss.labels == Labels::sampled) return cross_entropy(logits, sampled, loss.weights, 0.0f, job.losses);
+  const bool uniform = loss.labels == Labels::uniform;
+  const Tensor labels(context_, {batch.size()}, DType::i32);
+  sample_labels(uniform ? zeros(context_, logits.shape()) : logits,
+                {options.samples.seed, options.noise_step, 0, RandomPurpose::noise_labels}, options.samples.offset, labels);
+  Tensor gradient = cross_entropy(logits, labels, loss.weights, 0.0f, job.losses);
+  if (uniform) {  // the mean over labels, p - 1/K, is the gradient under complete smoothing; that of `model` is 0
+    const Tensor mean = cross_entropy(logits, labels, loss.weights, 1.0f);
+    kernels::scale(context_.queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
+    kernels::add(context_.queue, mean.elements(), mean.f32(), gradient.f32());
   }
-  const auto collect = [&](const Statistics& of_pass) {  // a pass that is run for its statistics alone
-    arena_.gradients_into(GradientTarget::discarded);
-    tape.backward(context_, logits, loss_gradient(fisher_labels, {}, fisher_smoothing), {of_pass, true});
-    arena_.gradients_into(GradientTarget::gradient_sum);
-  };
-  if (statistics.any() && options.fisher_labels == FisherLabels::sampled) {
-    collect(statistics);
-    statistics = {};
-  }
-  if (draw_pass) {
-    Statistics signs;
-    signs.signs = {kernels::SignGrain::sample, 1, options.seed, options.step, options.sample_offset};
-    arena_.noise_sums_into(*options.block_draw);
-    collect(signs);
-    arena_.noise_sums_into({});
-  }
-  if (noise_pass) {
-    Tensor gradient;
-    if (options.noise_labels == NoiseLabels::fisher) {
-      gradient = loss_gradient(fisher_labels, options.noise_weights, fisher_smoothing);
-    } else {
-      const bool uniform = options.noise_labels == NoiseLabels::uniform;
-      const RandomStream stream{options.seed, options.noise_step, 0, RandomPurpose::noise_labels};
-      const Tensor labels(context_, {samples}, DType::i32);
-      sample_labels(uniform ? zeros(context_, logits.value.shape()) : logits.value, stream, options.sample_offset,
-                    labels);
-      gradient = loss_gradient(labels, options.noise_weights, 0.0f);
-      if (uniform) {  // the mean over labels, p - 1/K, is the gradient under complete smoothing; that of `model` is 0
-        Tensor mean = loss_gradient(labels, options.noise_weights, 1.0f);
-        kernels::scale(queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
-        kernels::add(queue, mean.elements(), mean.f32(), gradient.f32());
-      }
-    }
-    arena_.gradients_into(GradientTarget::noise_sum);
-    tape.backward(context_, logits, std::move(gradient), {{}, true});
-    arena_.gradients_into(GradientTarget::gradient_sum);
-  }
-  Tensor gradient = loss_gradient(batch.labels, batch.sample_weights, label_smoothing_, sums);
-  tape.backward(context_, logits, std::move(gradient), {statistics, false});
+  return gradient;
+}
+
+Tensor Model::cross_entropy(const Tensor& logits, const Tensor& labels, const Tensor& weights, float smoothing,
+                            kernels::LossSums* losses) {
+  Tensor gradient(context_, logits.shape());
+  kernels::softmax_cross_entropy(context_.queue, logits.shape()[0], classes_, logits.f32(), labels.data<int32_t>(),
+                                 weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr,
+                                 losses);
+  return gradient;
 }
 
 void Model::sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels) {
@@ -140,10 +85,10 @@ void Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
                                  nullptr, 0.0f, nullptr, nullptr, sums);
 }
 
-std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, StepNumber step) {
+std::string Model::first_nonfinite_layer(const Batch& batch, const ForwardOptions& options) {
   std::string culprit;
   Tape tape;  // with a tape layers are in training mode as in the step that failed
-  Forward pass{context_, &tape, true, seed, step, 0};
+  Forward pass{context_, &tape, true, options.samples.seed, options.samples.step, options.samples.offset};
   pass.observe = [&](const std::string& name, const Tensor& output) {
     if (!culprit.empty()) return;
     const std::vector<float> values = to_host<float>(context_, output);
@@ -151,6 +96,11 @@ std::string Model::first_nonfinite_layer(const Batch& batch, uint64_t seed, Step
   };
   network_->forward(pass, {batch.images});
   return culprit;
+}
+
+void Model::visit_state(StateVisitor& visitor) const {
+  for (const Parameter* parameter : parameters()) visitor.visit(parameter->name, *parameter, parameter->value);
+  for (const Buffer* buffer : buffers_) visitor.visit(buffer->name, buffer->value);
 }
 
 Graph Model::graph() const {

@@ -2,78 +2,84 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
+#include "core/state.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "layers/layer.h"
 
 namespace noisysgd {
 
 struct Batch {
-  Tensor images;          // [M,H,W,C], as the network sees them
-  Tensor labels;          // [M] i32
-  Tensor sample_weights;  // [M] or undefined: all 1
+  Tensor images;  // [M,H,W,C], as the network sees them
+  Tensor labels;  // [M] i32
 
   int64_t size() const { return images.shape()[0]; }
   Batch rows(int64_t begin, int64_t end) const;
 };
 
-// Beside the gradient pass over the given labels, or instead of their second moment: where the Fisher statistics come
-// from.
-enum class FisherLabels { data, sampled };
-
-// Labels of a pass that is run for the noise: its gradients are those at random labels minus their mean over labels.
-enum class NoiseLabels {
-  fisher,   // none of that: the gradients that F is made of
-  uniform,  // each class with the same probability
-  model,    // drawn from the prediction
+// Which labels the loss of a backward pass is taken at.
+enum class Labels {
+  data,     // the batch's, smoothed if the model's loss is
+  sampled,  // drawn from the prediction: those of the true Fisher matrix. All passes over a batch share them.
+  uniform,  // each class with the same probability; less the mean gradient over labels
+  model,    // drawn from the prediction, from another stream than `sampled`
 };
 
-struct AccumulateOptions {
-  uint64_t seed = 0;
-  StepNumber step = 0;
-  int64_t sample_offset = 0;  // of this micro-batch in its batch
-  Statistics statistics;
-  // sampled: statistics from labels drawn from the prediction, one more backward.
-  FisherLabels fisher_labels = FisherLabels::data;
-  Tensor sampled_labels;  // [M] i32, written if defined and labels are sampled
-  // [M]: one more backward adds sum_n u_n g_n to the parameters' noise sums; undefined: none.
-  Tensor noise_weights;
-  NoiseLabels noise_labels = NoiseLabels::fisher;
-  StepNumber noise_step = 0;  // of the stream of these labels
-  // One more backward adds sum_n sigma_n g_n, with a sign for each sample and layer, to one tensor for each parameter,
-  // shaped like it; null: none.
-  const std::vector<Tensor>* block_draw = nullptr;
-  Tensor logits;  // [M,K], written if defined
+// The gradient of the loss that a backward pass starts from: sum_n w_n l_n.
+struct LossGradient {
+  Labels labels = Labels::data;
+  Tensor weights = {};  // [M], or undefined: all 1
+};
+
+// One backward pass: what it starts from, what layers collect, and where they add it. What has no sink is not computed.
+struct BackwardJob {
+  LossGradient loss = {};
+  Statistics collect = {};
+  Sums into = {};
+  kernels::LossSums* losses = nullptr;  // on the device: the losses are added to it; null: they are not counted
+};
+
+// A forward pass over a batch or micro-batch in training mode.
+struct ForwardOptions {
+  SampleStream samples = {};   // of dropout and sampled labels
+  StepNumber noise_step = 0;   // in the place of samples.step for random signs and for `uniform` and `model` labels
+  Tensor logits = {};          // [M,K], written if defined
+  Tensor sampled_labels = {};  // [M] i32, written if defined and a job has Labels::sampled
 };
 
 class Model {
  public:
   Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing = 0);
 
-  // Forward and backward: adds sum_n w_n grad l_n and the statistics to the parameters' sums, and the losses to *sums
-  // on the device. Statistics of the data's labels are those of the weighted gradients w_n g_n: whoever wants the plain
-  // ones gives the weights w_n - 1 as noise_weights instead.
-  void accumulate(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums);
-  kernels::LossSums accumulate(const Batch& batch, const AccumulateOptions& options);  // the same, and waits for them
+  // One forward pass, then each job's backward pass in order.
+  void accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs);
 
   // Inference: running statistics, no dropout.
   Tensor logits(const Tensor& images);
   void evaluate(const Batch& batch, kernels::LossSums* sums);  // added to *sums, on the device
 
-  // Name of the first layer whose output holds a NaN or Inf for this batch in training mode; empty if none does.
-  std::string first_nonfinite_layer(const Batch& batch, uint64_t seed, StepNumber step);
+  // Name of the first layer whose output holds a NaN or Inf in this forward pass; empty if none does.
+  std::string first_nonfinite_layer(const Batch& batch, const ForwardOptions& options);
+
+  // Values and buffers under PyTorch's names.
+  void visit_state(StateVisitor& visitor) const;
 
   const SampleCoupling& coupling() const { return coupling_; }  // of the network
   Graph graph() const;
-  ParameterArena& arena() { return arena_; }
-  const std::vector<Parameter*>& parameters() const { return arena_.parameters(); }
+  ParameterSet& parameter_set() { return parameters_; }
+  const ParameterSet& parameter_set() const { return parameters_; }
+  const std::vector<Parameter*>& parameters() const { return parameters_.list(); }
   const std::vector<Buffer*>& buffers() const { return buffers_; }
   Layer& network() { return *network_; }
   Context& context() const { return context_; }
   int64_t classes() const { return classes_; }
 
  private:
-  void accumulate_ghost_batches(const Batch& batch, const AccumulateOptions& options, kernels::LossSums* sums);
+  Tensor loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
+                       const ForwardOptions& options);
+  Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const Tensor& weights, float smoothing,
+                       kernels::LossSums* losses = nullptr);
   void sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels);
 
   Context& context_;
@@ -82,7 +88,7 @@ class Model {
   float label_smoothing_;
   SampleCoupling coupling_;
   std::vector<Buffer*> buffers_;
-  ParameterArena arena_;
+  ParameterSet parameters_;
 };
 
 }  // namespace noisysgd

@@ -17,8 +17,8 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
                                             {"spatial", SecondMoment::spatial},
                                             {"spatial_mean", SecondMoment::spatial_mean}},
                                            SecondMoment::exact);
-  options.labels = json.choice<FisherLabels>(
-      "kind", {{"empirical", FisherLabels::data}, {"true", FisherLabels::sampled}}, FisherLabels::data);
+  options.labels =
+      json.choice<Labels>("kind", {{"empirical", Labels::data}, {"true", Labels::sampled}}, Labels::data);
   options.centered = json.boolean("centered", false);
   options.refresh_every = json.integer("refresh_every", {.default_value = 1, .at_least = 1});
   options.ema = json.number("ema", {.default_value = 0, .at_least = 0, .below = 1});
@@ -31,7 +31,7 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
   options.ghost_size = ghost_size.value_or(0);
   if (ghost_variance && !ghost_size)
     json.error("batch_norm", "\"ghost_variance\" needs batch.ghost_size: the size of the batches whose gradients vary");
-  if (ghost_variance && (options.conv != SecondMoment::exact || options.labels != FisherLabels::data))
+  if (ghost_variance && (options.conv != SecondMoment::exact || options.labels != Labels::data))
     json.error("batch_norm", "\"ghost_variance\" needs \"conv\": \"exact\" and \"kind\": \"empirical\"");
   if (ghost_variance && options.centered)
     json.error("centered", "does not go with \"batch_norm\": \"ghost_variance\", a variance already");
@@ -39,7 +39,7 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
     json.error("batch_norm", "\"activation_centered\" needs \"conv\": \"exact\"");
   if (options.centered && options.conv != SecondMoment::exact)
     json.error("centered", "needs \"conv\": \"exact\": only the exact second moment has the mean gradient to subtract");
-  if (options.centered && options.labels == FisherLabels::sampled)
+  if (options.centered && options.labels == Labels::sampled)
     json.error("centered", "needs \"kind\": \"empirical\": the mean gradient under sampled labels is not kept");
   return options;
 }
@@ -102,28 +102,27 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
   return coefficients;
 }
 
-FisherSource fisher_source(const FisherOptions& options, const Parameter& parameter, int64_t batch) {
-  if (options.averaged()) return {{.second_moment = 1}, parameter.fisher_average.f32()};
-  return {fisher_diagonal_coefficients(options, parameter, batch), parameter.second_moment.f32()};
+FisherSource fisher_source(const FisherStep& fisher, const Parameter& parameter) {
+  if (fisher.options.averaged()) return {{.second_moment = 1}, fisher.average.at(parameter)};
+  return {fisher_diagonal_coefficients(fisher.options, parameter, fisher.batch), fisher.sums.second_moment.at(parameter)};
 }
 
 namespace {
 
-void average_into(Context& context, const FisherOptions& options, const Parameter& parameter, int64_t batch,
-                  double decay, float* average) {
-  const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(options, parameter, batch);
+void average_into(Context& context, const FisherStep& fisher, const Parameter& parameter, double decay,
+                  float* average) {
+  const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(fisher.options, parameter, fisher.batch);
   kernels::fisher_average(context.queue, parameter.shape.elements(), c.second_moment, c.gradient_sum,
-                          static_cast<float>(decay), parameter.second_moment.f32(), parameter.gradient_sum.f32(),
-                          average);
+                          static_cast<float>(decay), fisher.sums.second_moment.at(parameter),
+                          fisher.sums.gradient.at(parameter), average);
 }
 
 }  // namespace
 
-void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                           int64_t batch, StepNumber step) {
+void update_fisher_average(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                           bool first) {
   for (const Parameter* parameter : parameters)
-    average_into(context, options, *parameter, batch, step.value() == 0 ? 0 : options.ema,
-                 parameter->fisher_average.f32());
+    average_into(context, fisher, *parameter, first ? 0 : fisher.options.ema, fisher.average.at(*parameter));
 }
 
 std::string layer_name(const Parameter& parameter) { return parameter.name.substr(0, parameter.name.rfind('.')); }
@@ -144,8 +143,8 @@ std::vector<LayerFisher> read_layer_fisher(const std::vector<Parameter*>& parame
   return layers;
 }
 
-void layer_fisher(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                  int64_t batch, const Tensor& sums) {
+void layer_fisher(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                  const Tensor& sums) {
   std::vector<Tensor> diagonals;
   std::vector<kernels::SummedTensor> summed;
   std::string layer;
@@ -154,22 +153,22 @@ void layer_fisher(Context& context, const FisherOptions& options, const std::vec
     if (layers == 0 || layer != layer_name(*parameter)) ++layers;
     layer = layer_name(*parameter);
     const Tensor& diagonal = diagonals.emplace_back(context, parameter->shape);
-    average_into(context, options, *parameter, batch, 0, diagonal.f32());
+    average_into(context, fisher, *parameter, 0, diagonal.f32());
     summed.push_back({diagonal.elements(), diagonal.f32(), layers - 1});
   }
   kernels::tensor_sums(context.queue, summed, layers, sums.data<double>());
 }
 
-Tensor fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                    int64_t batch, double factor) {
+Tensor fisher_trace(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                    double factor) {
   std::vector<kernels::SummedTensor> summed;
   std::vector<double> coefficients;  // of the sum of an even target, of the sum of squares of an odd one
   for (const Parameter* parameter : parameters) {
-    const auto [c, second_moment] = fisher_source(options, *parameter, batch);
+    const auto [c, second_moment] = fisher_source(fisher, *parameter);
     const auto target = static_cast<int32_t>(coefficients.size());
     const int64_t n = parameter->shape.elements();
     summed.push_back({n, second_moment, target});
-    if (c.gradient_sum != 0) summed.push_back({n, parameter->gradient_sum.f32(), target + 1});
+    if (c.gradient_sum != 0) summed.push_back({n, fisher.sums.gradient.at(*parameter), target + 1});
     coefficients.push_back(c.second_moment);
     coefficients.push_back(c.gradient_sum);
   }
@@ -182,11 +181,6 @@ Tensor fisher_trace(Context& context, const FisherOptions& options, const std::v
   Tensor trace(context, {1}, DType::f64);
   kernels::weighted_total(context.queue, factor, 0, terms, trace.data<double>());
   return trace;
-}
-
-void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal) {
-  fisher_diagonal(options, parameter, batch, parameter.gradient_sum.span<float>(),
-                  parameter.second_moment.span<float>(), diagonal);
 }
 
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch,

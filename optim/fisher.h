@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "core/config.h"
-#include "core/parameter.h"
 #include "core/statistics.h"
-#include "kernels/sgd_step.h"
+#include "core/sums.h"
+#include "kernels/noise_field.h"
 #include "layers/model.h"
 
 namespace noisysgd {
@@ -28,29 +28,30 @@ enum class GhostFisher {
 
 struct FisherOptions {
   SecondMoment conv = SecondMoment::exact;
-  FisherLabels labels = FisherLabels::data;  // "kind": empirical or true
+  Labels labels = Labels::data;  // "kind": empirical (data) or true (sampled)
   bool centered = false;
   GhostFisher batch_norm = GhostFisher::activation;
   int64_t ghost_size = 0;     // B, for ghost_variance
   int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
   double ema = 0;             // weight of the old average at a refresh
 
-  // True if the noise takes diag(F) from Parameter::fisher_average instead of the sums of the step.
+  // True if the noise takes diag(F) from an average over steps instead of the sums of its own.
   bool averaged() const { return refresh_every > 1 || ema > 0; }
-  bool refreshes(StepNumber step) const { return step.value() % refresh_every == 0; }
+  bool refreshes(int64_t step) const { return step % refresh_every == 0; }
   // What backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
     statistics.second_moment = conv;
-    statistics.ghost_size = batch_norm == GhostFisher::ghost_variance ? ghost_size : 0;
     statistics.center_normalised = batch_norm == GhostFisher::activation_centered;
   }
+  // Samples of the passes whose gradients are squared one by one; 0: of the whole pass, layers square single samples.
+  int64_t squared_passes() const { return batch_norm == GhostFisher::ghost_variance ? ghost_size : 0; }
   FisherOptions of_one_batch() const {
     FisherOptions options = *this;
     options.refresh_every = 1;
     options.ema = 0;
     return options;
   }
-  std::string_view kind() const { return labels == FisherLabels::data ? "empirical" : "true"; }
+  std::string_view kind() const { return labels == Labels::data ? "empirical" : "true"; }
   std::string_view batch_norm_name() const;
 };
 
@@ -64,16 +65,24 @@ void check_network(const FisherOptions& options, const Graph& graph);
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,
                                                         int64_t batch);
 
+// diag(F) in a step: of the sums of its batch, or an average over steps.
+struct FisherStep {
+  const FisherOptions& options;
+  const Sums& sums;
+  int64_t batch = 0;     // samples in the sums
+  const Block& average;  // defined if options.averaged()
+};
+
 // Where noise of covariance diag(F) takes it from: the coefficients of the parameter's sums, or 1 of its average.
 struct FisherSource {
   kernels::NoiseCoefficients coefficients;
   const float* second_moment = nullptr;
 };
-FisherSource fisher_source(const FisherOptions& options, const Parameter& parameter, int64_t batch);
+FisherSource fisher_source(const FisherStep& fisher, const Parameter& parameter);
 
-// Takes the sums of this step into the averages.
-void update_fisher_average(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                           int64_t batch, StepNumber step);
+// Takes the sums of this step into the average; first: it begins with them.
+void update_fisher_average(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                           bool first);
 
 // The layer of a parameter: its name before the last dot.
 std::string layer_name(const Parameter& parameter);
@@ -86,18 +95,16 @@ struct LayerFisher {
 // The layers of these parameters, in their order.
 std::vector<std::string> layer_names(const std::vector<Parameter*>& parameters);
 // sums [layers,2] f64, from the sums of one batch: tr F_l and the squared Frobenius norm of diag F_l.
-void layer_fisher(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                  int64_t batch, const Tensor& sums);
+void layer_fisher(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                  const Tensor& sums);
 // The same, read from the host's copy of them.
 std::vector<LayerFisher> read_layer_fisher(const std::vector<Parameter*>& parameters, const double* sums);
 
 // [1] f64: factor tr F over the given parameters, tr F = sum_i D_i without the clamp.
-Tensor fisher_trace(Context& context, const FisherOptions& options, const std::vector<Parameter*>& parameters,
-                    int64_t batch, double factor = 1);
+Tensor fisher_trace(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
+                    double factor = 1);
 
-// diagonal[i] = D_i of one parameter, in its memory order.
-void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch, float* diagonal);
-// The same from host copies of the parameter's sums.
+// diagonal[i] = D_i of one parameter, in its memory order, from the sums of one batch in host memory.
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch,
                      std::span<const float> gradient_sum, std::span<const float> second_moment, float* diagonal);
 

@@ -62,34 +62,39 @@ GroupStatistics::GroupStatistics(Context& context, Model& model, const SampleGro
     gradients_.push_back(zeros(context, {groups.count, row_elements(*parameter)}));
     draws_.push_back(zeros(context, gradients_.back().shape()));
   }
+  draw_ = Block(context, model.parameter_set());
 }
 
 int64_t GroupStatistics::end_of_piece(int64_t begin, int64_t end) const {
   return inside(begin) ? std::min(end, (begin / groups_.size + 1) * groups_.size) : end;
 }
 
-void GroupStatistics::begin_piece(int64_t begin, AccumulateOptions& options) {
-  if (!inside(begin)) return;
-  const int64_t group = begin / groups_.size;
-  if (begin % groups_.size == 0) take_gradients(-1.0f, group);
-  draw_.clear();
-  for (const Parameter* parameter : parameters_) draw_.push_back(row(draws_[parameter->index], group, *parameter));
-  options.block_draw = &draw_;
+Block GroupStatistics::begin_piece(int64_t begin, const Block& gradient) {
+  if (!inside(begin)) return {};
+  if (begin % groups_.size == 0) {
+    take_gradients(-1.0f, begin / groups_.size, gradient);
+    fill(context_, draw_.all(), 0.0f);
+  }
+  return draw_;
 }
 
-void GroupStatistics::end_piece(int64_t end) {
-  if (end > 0 && inside(end - 1) && end % groups_.size == 0) take_gradients(1.0f, end / groups_.size - 1);
+void GroupStatistics::end_piece(int64_t end, const Block& gradient) {
+  if (end == 0 || !inside(end - 1) || end % groups_.size != 0) return;
+  const int64_t group = end / groups_.size - 1;
+  take_gradients(1.0f, group, gradient);
+  for (const Parameter* parameter : parameters_)
+    copy(context_, draw_.of(*parameter), row(draws_[parameter->index], group, *parameter));
 }
 
 // U_r as the difference of the gradient sums after and before its group.
-void GroupStatistics::take_gradients(float sign, int64_t group) {
+void GroupStatistics::take_gradients(float sign, int64_t group, const Block& gradient) {
   for (const Parameter* parameter : parameters_) {
     const Tensor target = row(gradients_[parameter->index], group, *parameter);
     const int64_t n = parameter->shape.elements();
     if (sign < 0)
-      kernels::scale(context_.queue, n, sign, parameter->gradient_sum.f32(), target.f32());
+      kernels::scale(context_.queue, n, sign, gradient.at(*parameter), target.f32());
     else
-      kernels::add(context_.queue, n, parameter->gradient_sum.f32(), target.f32());
+      kernels::add(context_.queue, n, gradient.at(*parameter), target.f32());
   }
 }
 

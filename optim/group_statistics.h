@@ -31,22 +31,23 @@ class GroupStatistics {
 
   // Where a piece [begin, end) of the batch has to end so as not to cross from one group into the next.
   int64_t end_of_piece(int64_t begin, int64_t end) const;
-  // Around the forward and backward passes of one piece.
-  void begin_piece(int64_t begin, AccumulateOptions& options);
-  void end_piece(int64_t end);
+  // Around the forward and backward passes of one piece, which add to `gradient`. Where the piece's pass with random
+  // signs adds its signed sums; undefined: the piece is in no group and needs none.
+  Block begin_piece(int64_t begin, const Block& gradient);
+  void end_piece(int64_t end, const Block& gradient);
 
   // products [layers,2,R,R], or its beginning for a larger R: inner products of the U_r of each layer, and of its V_r.
   void multiply(const Tensor& products) const;
 
  private:
   bool inside(int64_t sample) const { return sample < groups_.count * groups_.size; }
-  void take_gradients(float sign, int64_t group);
+  void take_gradients(float sign, int64_t group, const Block& gradient);
 
   Context& context_;
   const std::vector<Parameter*>& parameters_;
   SampleGroups groups_;
   std::vector<Tensor> gradients_, draws_;  // [groups, elements rounded up] of each parameter: U and V
-  std::vector<Tensor> draw_;               // [elements]: where the passes of the present group add theirs
+  Block draw_;                             // of the present group
 };
 
 // Fills variance_ratio and effective_rank of what layer_fisher gave for the same batch from the host's copy of its

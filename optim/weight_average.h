@@ -15,10 +15,8 @@ class WeightAverage {
 
   void restart();  // from the model's present values
   void update();
-
-  // averages()[i] belongs to parameters()[i] of the model, buffer_averages()[i] to buffers()[i].
-  const std::vector<Tensor>& averages() const { return averages_; }
-  const std::vector<Tensor>& buffer_averages() const { return buffer_averages_; }
+  // "average." and the model's names.
+  void visit_state(StateVisitor& visitor) const;
 
   // The model computes with the averages as long as this lives.
   class Use {
@@ -33,12 +31,14 @@ class WeightAverage {
   };
 
  private:
-  void swap();
+  void swap() noexcept;
 
   Context& context_;
   Model& model_;
   float decay_;
-  std::vector<Tensor> averages_, buffer_averages_;
+  Tensor values_;              // [ParameterSet::padded]
+  std::vector<Tensor> views_;  // of model.parameters()
+  std::vector<Tensor> buffers_;  // of model.buffers()
 };
 
 }  // namespace noisysgd

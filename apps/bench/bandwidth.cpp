@@ -25,9 +25,7 @@ Mover noise_step(Context& context, int64_t parameters) {
                                       .value = value.f32(),
                                       .velocity = velocity.f32(),
                                       .gradient_sum = sum.f32(),
-                                      .second_moment = square.f32(),
-                                      .explicit_noise = nullptr,
-                                      .noise = {.second_moment = 1e-6f},
+                                      .noise = {.variance = {.second_moment = 1e-6f}, .second_moment = square.f32()},
                                       .weight_decay = 5e-4f};
     const kernels::SgdHyperparameters hyperparameters{
         .learning_rate = 1e-3f, .momentum = 0.9f, .inverse_batch = 1e-3f, .seed = 1};

@@ -8,7 +8,6 @@
 #include "apps/bench/measure.h"
 #include "apps/bench/networks.h"
 #include "apps/bench/training.h"
-#include "apps/training_step.h"
 
 namespace noisysgd::bench {
 
@@ -145,7 +144,7 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
                                                              {"memory_ratio", memory_ratio}});
     entry[on_device ? "held_bytes" : "resident_peak_bytes"] = memory[i].held;
     if (!on_device) continue;
-    const StepGraphs::Counts counts = trainings[i]->counts();
+    const StepCounts counts = trainings[i]->counts();
     entry["steps"] = {{"issued", counts.issued}, {"recorded", counts.recorded}, {"replayed", counts.replayed}};
     if (const auto smaller = trainings[i]->chosen_micro_batch()) entry["micro_batch"] = *smaller;
   }

@@ -10,33 +10,35 @@ namespace {
 
 constexpr float learning_rate = 0.01f;
 
-Regime regime_of(const Variant& variant, int64_t micro) {
-  Regime regime;
-  regime.sgd = {.learning_rate = learning_rate, .momentum = 0.9, .weight_decay = 5e-4};
-  regime.fisher.conv = variant.conv;
-  regime.noise = Noise::read(Config(variant.noise).root(), NoiseRegistry::builtin());
-  if (micro > 0) regime.batch.micro = micro;
-  return regime;
+StepOptions options_of(const Variant& variant, int64_t micro) {
+  StepOptions options{.graphs = graphs_wanted()};
+  options.fisher.conv = variant.conv;
+  if (micro > 0) options.micro = micro;
+  return options;
 }
 
 }  // namespace
 
 Training::Training(Context& context, const std::string& network, const Variant& variant, const Loader& loader,
                    int64_t micro)
-    : regime_(regime_of(variant, micro)),
-      model_(context, make_network(network), classes),
-      step_(context, regime_, 1, model_, loader, nullptr, graphs_wanted()) {
-  step_.require_noise();
-  model_.arena().initialise(1);
+    : model_(context, make_network(network), classes),
+      noise_(Noise::read(Config(variant.noise).root(), NoiseRegistry::builtin())),
+      sgd_({.momentum = 0.9, .weight_decay = 5e-4}),
+      step_(context, model_, noise_, sgd_, nullptr, options_of(variant, micro)),
+      source_([&loader](const StepNumbers& numbers, int64_t begin, int64_t count) {
+        return loader.shuffled({numbers.epoch, numbers.first_sample, begin}, count, 1);
+      }) {
+  step_.begin_noise();
+  model_.parameter_set().initialise(1);
 }
 
 void Training::step(int64_t samples) {
-  step_.run({.values = {number_, number_, 0, learning_rate}, .samples = samples, .noise = regime_.noise.active()});
+  step_.run({.values = {number_, number_, 0, learning_rate}, .samples = samples, .noise = noise_.active()}, source_);
   ++number_;
 }
 
 void Training::check() {
-  const kernels::TrainingSums sums = step_.sums().read();
+  const kernels::TrainingSums sums = step_.training_sums().read();
   NSGD_CHECK(sums.halted == 0, "benchmark: the loss of step {} is not finite", sums.halted_step);
 }
 

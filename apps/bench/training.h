@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "apps/training_step.h"
+#include "data/loader.h"
+#include "optim/sgd.h"
+#include "optim/step.h"
 
 namespace noisysgd::bench {
 
@@ -21,7 +23,7 @@ const std::vector<Variant>& all_variants();
 // A data set of at least `samples` images that mean nothing; crops and flips in colour.
 Loader random_loader(Context& context, const Shape& image, int64_t samples);
 
-// Its steps are the trainer's (apps/training_step.h): load, forward and backward passes over micro-batches, noisy SGD
+// Its steps are the trainer's (optim/step.h): load, forward and backward passes over micro-batches, noisy SGD
 // step; on a device replayed as a graph from the second of a kind on. micro: samples of a pass, or 0 for the whole
 // batch. The loader must outlive the training.
 class Training {
@@ -29,14 +31,16 @@ class Training {
   Training(Context& context, const std::string& network, const Variant& variant, const Loader& loader, int64_t micro);
   void step(int64_t samples);
   void check();  // throws Error if a loss was not finite; waits for the device
-  StepGraphs::Counts counts() const { return step_.counts(); }
+  StepCounts counts() const { return step_.counts(); }
   // If a whole batch did not fit into the device's memory.
   std::optional<int64_t> chosen_micro_batch() const { return step_.chosen_micro_batch(); }
 
  private:
-  Regime regime_;
   Model model_;
-  TrainingStep step_;
+  Noise noise_;
+  Sgd sgd_;
+  Step step_;
+  BatchSource source_;
   uint32_t number_ = 0;  // of the next step, which is an epoch of its own
 };
 

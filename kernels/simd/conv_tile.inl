@@ -94,7 +94,7 @@ void conv_tile(const ConvTile& tile) {
     for (int v = 0; v < vectors; ++v) {
       const int64_t at = tile.scalar_weight[k] + tile.vector_weight[v];
       const int64_t begin = tile.lane_begin[v], end = tile.lane_end[v], stride = taps_in_lanes ? 1 : tile.lane_weight;
-      add_lanes(tile.sum + at, sum[k][v], begin, end, stride);
+      if (tile.sum) add_lanes(tile.sum + at, sum[k][v], begin, end, stride);
       if (tile.square) add_lanes(tile.square + at, square[k][v], begin, end, stride);
       if (tile.signed_sum) add_lanes(tile.signed_sum + at, signed_sum[k][v], begin, end, stride);
     }

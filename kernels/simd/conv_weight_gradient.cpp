@@ -215,8 +215,9 @@ void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& 
           tile.square = target(1, group);
           tile.signed_sum = target(2, group);
         }
-        run_tile(kernels, shape, plan, tile, sample, grad_y + (first + begin) * grad_sample, grad_sample,
-                 target(0, group));
+        if (!spatial || grad_weight)
+          run_tile(kernels, shape, plan, tile, sample, grad_y + (first + begin) * grad_sample, grad_sample,
+                   target(0, group));
         if (spatial)
           run_tile(kernels, shape, plan, tile, sample + plan.padded_floats, sample + 2 * plan.padded_floats,
                    plan.sample_floats, target(1, group));

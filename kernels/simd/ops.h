@@ -22,9 +22,8 @@ void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape&
                       const float* grad_y, const SampleSums& sums, float* grad_weight);
 
 void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
-              const SgdHyperparameters& hyperparameters, SgdNorms* norms);
-void draw_noise(Queue& queue, const SimdKernels& kernels, const SgdSegment& segment,
-                const SgdHyperparameters& hyperparameters, float* noise);
+              const SgdHyperparameters& hyperparameters, StepNorms* norms);
+void draw_noise(Queue& queue, const SimdKernels& kernels, const NoiseDraw& draw, float* noise);
 
 void random_normal(Queue& queue, const SimdKernels& kernels, int64_t n, float mean, float standard_deviation,
                    const RandomStream& stream, float* x);

@@ -27,7 +27,7 @@ struct ConvTile {
   int64_t lane_begin[max_tile_vectors], lane_end[max_tile_vectors];          // lanes that are written
   int64_t lane_weight;                                                       // weights between lanes
   bool taps_in_lanes;  // scalar_offset = 0, 1, 2, …; lane_weight = 1
-  float* sum;          // [K,R,S,C] += sum_n G_n
+  float* sum;          // [K,R,S,C] += sum_n G_n, or null
   // SampleSums of kernels/conv_second_moment.h; the arrays [N,K] begin at the tile's first sample.
   float *square, *signed_sum;  // or null
   const float *tap_mean, *slope, *channel_sum, *channel_product, *signs;

@@ -2,7 +2,7 @@
 // add. Cost: the second moment, collected in the sweep that computes the weight gradient.
 #pragma once
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -15,16 +15,16 @@ class DiagonalFisherNoise : public NoiseStructure {
   }
 
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
-  bool needs_second_moment() const override { return true; }
+  NoiseCapabilities capabilities() const override { return {.second_moment = true}; }
 
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
     const double kappa = sizes_.kappa(step.batch);
     if (kappa == 0) return;
-    for (size_t i = 0; i < segments.size(); ++i) use_fisher_diagonal(step, *step.parameters[i], kappa, segments[i]);
+    for (size_t i = 0; i < fields.size(); ++i) use_fisher_diagonal(step, *step.parameters[i], kappa, fields[i]);
   }
 
   Tensor trace(const NoiseStep& step) const override {
-    return fisher_trace(step.context, step.fisher, step.parameters, step.batch, sizes_.kappa(step.batch));
+    return fisher_trace(step.context, step.fisher, step.parameters, sizes_.kappa(step.batch));
   }
 
  private:

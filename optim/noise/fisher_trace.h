@@ -7,7 +7,7 @@
 
 #include <map>
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -26,29 +26,29 @@ class FisherTraceNoise : public NoiseStructure {
   }
 
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
-  bool needs_second_moment() const override { return true; }
+  NoiseCapabilities capabilities() const override { return {.second_moment = true}; }
 
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
     std::map<std::string, std::vector<Parameter*>> layers;
     for (Parameter* parameter : step.parameters) layers[layer_of(*parameter)].push_back(parameter);
     const double kappa = sizes_.kappa(step.batch);
     std::map<std::string, const float*> variance;
     for (const auto& [layer, parameters] : layers) {
-      const Tensor trace = fisher_trace(step.context, step.fisher, parameters, step.batch);
+      const Tensor trace = fisher_trace(step.context, step.fisher, parameters);
       const double count = level_ == TraceLevel::literal ? 1 : static_cast<double>(count_elements(parameters));
-      const Tensor& own = step.vectors.emplace_back(step.context, Shape{1});
+      const Tensor& own = step.kept.emplace_back(step.context, Shape{1});
       kernels::mean_variance(step.context.queue, kappa, count, trace.data<double>(), own.f32());
       variance[layer] = own.f32();
     }
-    for (size_t i = 0; i < segments.size(); ++i) {
-      segments[i].noise.constant = 1;
-      segments[i].variance_factor = variance[layer_of(*step.parameters[i])];
+    for (size_t i = 0; i < fields.size(); ++i) {
+      fields[i].variance.constant = 1;
+      fields[i].variance_factor = variance[layer_of(*step.parameters[i])];
     }
   }
 
   Tensor trace(const NoiseStep& step) const override {
     const double count = level_ == TraceLevel::literal ? static_cast<double>(count_elements(step.parameters)) : 1;
-    return fisher_trace(step.context, step.fisher, step.parameters, step.batch, sizes_.kappa(step.batch) * count);
+    return fisher_trace(step.context, step.fisher, step.parameters, sizes_.kappa(step.batch) * count);
   }
 
  private:

@@ -6,10 +6,10 @@
 //   ghost       +-1 per ghost batch: the covariance of ghost-batch gradients with their coupling, of rank <= M/B_g
 // `centered` subtracts the mean of the signs and scales by sqrt(M/(M-1)) (ghost: with the number of groups): covariance
 // kappa S^2 exactly.
-// Cost: none as loss weights; one more backward pass where optim/noise/noise.h says so.
+// Cost: none as loss weights; one more backward pass where optim/noise/structure.h says so.
 #pragma once
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -22,10 +22,11 @@ class FullFisherNoise : public NoiseStructure {
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
+  NoiseCapabilities capabilities() const override { return {.sample_weights = true}; }
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
   std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override;
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
-    use_noise_sums(step, segments);
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    use_signed_sums(step, fields);
   }
   Tensor trace(const NoiseStep& step) const override;
 

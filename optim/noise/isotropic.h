@@ -1,7 +1,7 @@
 // eps = sigma xi: covariance sigma^2 I for a given sigma. No cost beyond the draw.
 #pragma once
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -13,8 +13,8 @@ class IsotropicNoise : public NoiseStructure {
     return std::make_unique<IsotropicNoise>(read_amplitude(json, "sigma"));
   }
 
-  void prepare(const NoiseStep&, std::span<kernels::SgdSegment> segments) override {
-    for (kernels::SgdSegment& segment : segments) segment.noise.constant = variance_;
+  void prepare(const NoiseStep&, std::span<kernels::NoiseField> fields) override {
+    for (kernels::NoiseField& field : fields) field.variance.constant = variance_;
   }
 
   Tensor trace(const NoiseStep& step) const override {

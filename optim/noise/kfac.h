@@ -9,9 +9,9 @@
 // one more weight-gradient pass.
 #pragma once
 
-#include <set>
+#include <vector>
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -28,20 +28,27 @@ class KfacNoise : public NoiseStructure {
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json);
 
+  NoiseCapabilities capabilities() const override;
   bool acts_on(int64_t batch) const override { return options_.sizes.act_on(batch); }
-  bool remembers() const override { return options_.refresh_every > 1; }
-  bool needs_second_moment() const override { return true; }
-  NoiseNeeds needs(const NoiseBatch& batch) const override;
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override;
+  NoiseCollects collects(const NoiseBatch& batch, int64_t step) const override;
+  void begin(Context& context, const ParameterSet& parameters) override;
+  void visit_state(StateVisitor& visitor) const override;
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override;
   Tensor trace(const NoiseStep& step) const override;
 
  private:
-  bool refreshes(StepNumber step) const { return step.value() % options_.refresh_every == 0; }
-  void refresh(const NoiseStep& step, const KroneckerFactors& factors) const;
+  // Lower Cholesky factors of a layer's covariances, kept between refreshes.
+  struct Roots {
+    const KroneckerShape* shape = nullptr;
+    Tensor input, output;  // [inputs,inputs], or undefined if matrix-free; [outputs,outputs]
+  };
+  const Roots& roots_of(const Parameter& parameter) const;
+  void refresh(const NoiseStep& step) const;
   // The layer's Z, [outputs, inputs]: the same for its weight and its bias.
-  Tensor draw(const NoiseStep& step, const KroneckerFactors& factors) const;
+  Tensor draw(const NoiseStep& step, const KroneckerShape& shape) const;
   Tensor noise_of(const NoiseStep& step, const Parameter& parameter) const;
 
+  std::vector<Roots> roots_;
   KfacOptions options_;
 };
 

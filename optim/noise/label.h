@@ -5,32 +5,33 @@
 // Without label smoothing. Cost: one more backward pass.
 #pragma once
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
 class LabelNoise : public NoiseStructure {
  public:
-  LabelNoise(const NoiseBatchSizes& sizes, NoiseLabels labels) : sizes_(sizes), labels_(labels) {}
+  LabelNoise(const NoiseBatchSizes& sizes, Labels labels) : sizes_(sizes), labels_(labels) {}
 
   static std::unique_ptr<NoiseStructure> read(const ConfigReader& json) {
-    const auto labels = json.choice<NoiseLabels>(
-        "labels", {{"uniform", NoiseLabels::uniform}, {"model", NoiseLabels::model}}, NoiseLabels::uniform);
+    const auto labels = json.choice<Labels>(
+        "labels", {{"uniform", Labels::uniform}, {"model", Labels::model}}, Labels::uniform);
     return std::make_unique<LabelNoise>(NoiseBatchSizes::read(json), labels);
   }
 
+  NoiseCapabilities capabilities() const override { return {.sample_weights = true}; }
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
-  NoiseNeeds needs(const NoiseBatch&) const override { return {.labels = labels_}; }
+  NoiseCollects collects(const NoiseBatch&, int64_t) const override { return {.labels = labels_}; }
   std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch& batch) const override {
     return {{.scale = static_cast<float>(sizes_.sign_scale(batch.samples))}};
   }
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
-    use_noise_sums(step, segments);
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    use_signed_sums(step, fields);
   }
 
  private:
   NoiseBatchSizes sizes_;
-  NoiseLabels labels_;
+  Labels labels_;
 };
 
 }  // namespace noisysgd

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "kernels/reduce.h"
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -24,13 +24,14 @@ class LadderNoise : public NoiseStructure {
     return std::make_unique<LadderNoise>(NoiseBatchSizes::read(json));
   }
 
+  NoiseCapabilities capabilities() const override { return {.signs = grain, .signed_variance = of_positions}; }
   bool acts_on(int64_t batch) const override { return sizes_.act_on(batch); }
-  NoiseNeeds needs(const NoiseBatch& batch) const override {
+  NoiseCollects collects(const NoiseBatch& batch, int64_t) const override {
     const double scale = sizes_.sign_scale(batch.samples) / static_cast<double>(batch.samples);
-    return {.signs = {grain, static_cast<float>(scale), batch.seed, batch.step}, .trace_of_signs = of_positions};
+    return {.signs = {grain, static_cast<float>(scale)}};
   }
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
-    use_noise_sums(step, segments);
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    use_signed_sums(step, fields);
   }
   Tensor trace(const NoiseStep& step) const override {
     return of_positions ? trace_of_signs(step) : trace_of_samples(step, sizes_.kappa(step.batch));
@@ -43,7 +44,7 @@ class LadderNoise : public NoiseStructure {
   static Tensor trace_of_signs(const NoiseStep& step) {
     std::vector<kernels::SummedTensor> variances;
     for (const Parameter* parameter : step.parameters)
-      variances.push_back({parameter->shape.elements(), parameter->noise_variance.f32()});
+      variances.push_back({parameter->shape.elements(), step.sums.signed_variance.at(*parameter)});
     const Tensor sums(step.context, {1, 2}, DType::f64);
     kernels::tensor_sums(step.context.queue, variances, 1, sums.data<double>());
     const std::vector<kernels::ScalarTerm> total{{1, sums.data<double>()}};

@@ -1,11 +1,11 @@
 // Gradients times a Gaussian of mean 1 (Hoffer et al. 2017):
 //   per coordinate  g (1 + sigma xi): covariance sigma^2 diag(g^2), g the mean gradient
 //   per sample      (1/M) sum_n (1 + sigma xi_n) g_n: covariance (sigma^2/M) F
-// Cost: none (per sample: where optim/noise/noise.h says so, one more backward pass).
+// Cost: none (per sample: where optim/noise/structure.h says so, one more backward pass).
 #pragma once
 
 #include "kernels/reduce.h"
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
@@ -19,15 +19,16 @@ class MultiplicativeNoise : public NoiseStructure {
         sigma, json.choice<bool>("per", {{"coordinate", false}, {"sample", true}}, false));
   }
 
+  NoiseCapabilities capabilities() const override { return {.sample_weights = per_sample_}; }
   std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch&) const override {
     if (!per_sample_) return {};
     return {{.draw = kernels::SampleDraw::normal, .scale = static_cast<float>(sigma_)}};
   }
 
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
-    if (per_sample_) return use_noise_sums(step, segments);
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    if (per_sample_) return use_signed_sums(step, fields);
     const double relative = sigma_ / static_cast<double>(step.batch);
-    for (kernels::SgdSegment& segment : segments) segment.noise.gradient_sum = static_cast<float>(relative * relative);
+    for (kernels::NoiseField& field : fields) field.variance.gradient_sum = static_cast<float>(relative * relative);
   }
 
   Tensor trace(const NoiseStep& step) const override {
@@ -35,7 +36,7 @@ class MultiplicativeNoise : public NoiseStructure {
     if (per_sample_) return trace_of_samples(step, sigma_ * sigma_ / samples);
     std::vector<kernels::SummedTensor> gradients;
     for (const Parameter* parameter : step.parameters)
-      gradients.push_back({parameter->shape.elements(), parameter->gradient_sum.f32()});
+      gradients.push_back({parameter->shape.elements(), step.sums.gradient.at(*parameter)});
     const Tensor sums(step.context, {1, 2}, DType::f64);
     kernels::tensor_sums(step.context.queue, gradients, 1, sums.data<double>());
     const std::vector<kernels::ScalarTerm> squares{{1, sums.data<double>() + 1}};

@@ -1,13 +1,13 @@
 // Plain SGD.
 #pragma once
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 namespace noisysgd {
 
 class NoNoise : public NoiseStructure {
  public:
-  void prepare(const NoiseStep&, std::span<kernels::SgdSegment>) override {}
+  void prepare(const NoiseStep&, std::span<kernels::NoiseField>) override {}
 };
 
 }  // namespace noisysgd

@@ -74,8 +74,8 @@ TEST_CASE("what the paper's protocol does not use is off unless asked for") {
   CHECK(regime.batch.changes.empty());
   CHECK(regime.scaling.factor(4096) == 1);
   CHECK(regime.label_smoothing == 0);
-  CHECK_FALSE(regime.sgd.clip_norm);
-  CHECK_FALSE(regime.sgd.nesterov);
+  CHECK_FALSE(regime.clip_norm);
+  CHECK(regime.effective.at("optimizer").at("nesterov") == false);
   CHECK(regime.schedule.type == ScheduleType::constant);
   CHECK_FALSE(regime.weight_average);
   CHECK(regime.data.dataset.holdout == 0);
@@ -134,8 +134,8 @@ TEST_CASE("an override says how one regime is reached, where not all can take a 
         "override \"batch.size=64\": changes nothing, every regime has its own; for one regime alone: --set "
         "\"regimes[SB].batch.size=64\"");
   const Experiment some = read({"optimizer.momentum=0", "epochs=3", "seed=2", "budget=0.5", "name=x"});
-  CHECK(some.regimes[0].sgd.momentum == 0);
-  CHECK(some.regimes[1].sgd.momentum == 0.5);
+  CHECK(some.regimes[0].effective.at("optimizer").at("momentum") == 0);
+  CHECK(some.regimes[1].effective.at("optimizer").at("momentum") == 0.5);
   CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
   CHECK(read({"seeds=[1, 2]", "$.seed=3"}).seeds == std::vector<uint64_t>{3});
   CHECK(noisysgd::test::contains(problem("name=2024"),

@@ -20,14 +20,14 @@ namespace {
 
 using Values = std::map<std::string, std::vector<float>>;
 
-Values values_of(const Model& model) {
+Values values_of(const Model& model, const Sums& sums) {
   Values values;
   const auto add = [&](const std::string& name, const Tensor& tensor) {
     values[name] = {tensor.f32(), tensor.f32() + tensor.elements()};
   };
   for (const Parameter* parameter : model.parameters()) {
     add(parameter->name, parameter->value);
-    add("diag(F) of " + parameter->name, parameter->second_moment);
+    add("diag(F) of " + parameter->name, sums.second_moment.of(*parameter));
   }
   for (const Buffer* buffer : model.buffers()) add(buffer->name, buffer->value);
   return values;
@@ -39,28 +39,22 @@ Values three_steps(int64_t side, int64_t samples, int64_t ghost_size, int64_t mi
   const Shape image{side, side, 3};
   Context context({}, 1);
   Model model(context, resnet(image, classes, {.depth = 8, .ghost_size = ghost_size}), classes);
-  model.arena().require_second_moment();
-  model.arena().initialise(3);
-  const FisherOptions fisher;
+  model.parameter_set().initialise(3);
   const NoiseRegistry registry = NoiseRegistry::builtin();
   Config config(Json{{"type", "diagonal_fisher"}, {"small_batch", ghost_size}});
-  const Noise noise = Noise::read(config.root(), registry);
-  Sgd sgd(context, {.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-4}, fisher, noise);
-  for (uint32_t step = 0; step < 3; ++step) {
-    const Batch batch = random_batch(context, image, samples, classes, 10 * step);
-    model.arena().zero_sums();
-    const NoisePasses passes = sgd.passes({samples, ghost_size, 4, step});
-    for (int64_t begin = 0; begin < samples; begin += micro) {
-      AccumulateOptions options;
-      options.seed = 4;
-      options.step = step;
-      Batch part = batch.rows(begin, begin + micro);
-      passes.apply(begin, part, options);
-      model.accumulate(part, options);
-    }
-    sgd.step(model.parameters(), {0.05, samples, 4, step, true});
+  Noise noise = Noise::read(config.root(), registry);
+  Sgd sgd({.momentum = 0.9, .weight_decay = 1e-4});
+  Step step(context, model, noise, sgd, nullptr, {.micro = micro, .seed = 4});
+  step.begin_noise();
+  for (uint32_t number = 0; number < 3; ++number) {
+    const Batch batch = random_batch(context, image, samples, classes, 10 * number);
+    const auto rows = [&](const StepNumbers&, int64_t begin, int64_t count) {
+      REQUIRE(count == micro);
+      return batch.rows(begin, begin + count);
+    };
+    step.run({.values = {.step = number, .learning_rate = 0.05f}, .samples = samples, .noise = true}, rows);
   }
-  return values_of(model);
+  return values_of(model, step.sums());
 }
 
 // A small network on few images, every step logged.
@@ -118,16 +112,14 @@ TEST_CASE("running statistics move ghost by ghost, with the unbiased variance") 
     {"type": "flatten"}, {"type": "batch_norm", "ghost_size": 2}, {"type": "linear"}]})",
                            {1, 1, 1}, 2),
               2);
-  model.arena().initialise(1);
-  Batch batch{Tensor(context, {4, 1, 1, 1}), Tensor(context, {4}, DType::i32), {}};
+  model.parameter_set().initialise(1);
+  const Batch batch{Tensor(context, {4, 1, 1, 1}), Tensor(context, {4}, DType::i32)};
   const float pixels[] = {1, 3, 5, 9};  // means 2 and 7, unbiased variances 2 and 8
   std::copy_n(pixels, 4, batch.images.f32());
   std::fill_n(batch.labels.data<int32_t>(), 4, 1);
-  for (int64_t begin = 0; begin < 4; begin += micro) {
-    AccumulateOptions options;
-    options.sample_offset = begin;
-    model.accumulate(batch.rows(begin, begin + micro), options);
-  }
+  const BackwardJob job{.into = {.gradient = Block(context, model.parameter_set())}};
+  for (int64_t begin = 0; begin < 4; begin += micro)
+    model.accumulate(batch.rows(begin, begin + micro), {.samples = {.offset = begin}}, {&job, 1});
   CHECK(model.buffers().at(0)->value.f32()[0] == Approx(0.9 * (0.1 * 2) + 0.1 * 7));
   CHECK(model.buffers().at(1)->value.f32()[0] == Approx(0.9 * (0.9 + 0.1 * 2) + 0.1 * 8));
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <set>
 
-#include "apps/training_step.h"
 #include "tests/apps/short_training.h"
 #include "tests/environment.h"
 #include "tests/temporary_folder.h"
@@ -88,12 +87,19 @@ void check_steady(const char* model, const char* setting) {
   context.queue.set_precision(regime.precision);
   Model network = make_model(context, regime, *data, {});
   const Loader loader(context, data->sets.train, data->normalisation, regime.data.augment);
-  TrainingStep step(context, regime, 7, network, loader, nullptr, true);
-  step.require_noise();
-  network.arena().initialise(7);
+  Noise noise = regime.build_noise({});
+  const auto optimizer = regime.build_optimizer({});
+  StepOptions options = step_options(regime, 7);
+  options.graphs = true;
+  Step step(context, network, noise, *optimizer, nullptr, options);
+  step.begin_noise();
+  network.parameter_set().initialise(7);
+  const BatchSource source = [&](const StepNumbers& numbers, int64_t begin, int64_t count) {
+    return loader.shuffled({numbers.epoch, numbers.first_sample, begin}, count, 7);
+  };
   const auto run = [&](uint32_t number) {
     const kernels::StepValues values{number, 0, 64 * (number % 3), 0.01f};
-    step.run({.values = values, .samples = 64, .noise = true});
+    step.run({.values = values, .samples = 64, .noise = true}, source);
   };
   for (uint32_t number = 0; number < 5; ++number) run(number);
   const int64_t waits = context.queue.waits(), requests = context.allocator.use().requests;
@@ -102,17 +108,17 @@ void check_steady(const char* model, const char* setting) {
   CHECK(context.queue.waits() == waits);
   CHECK(context.allocator.use().requests == requests);
   CHECK(step.counts().issued == issued);
-  CHECK(step.sums().read().halted == 0);
+  CHECK(step.training_sums().read().halted == 0);
 }
 
 // Noise that looks at the device's memory while it is prepared.
 class LookingNoise : public NoiseStructure {
  public:
-  NoiseNeeds needs(const NoiseBatch&) const override { return {.waits = true}; }
-  void prepare(const NoiseStep& step, std::span<kernels::SgdSegment> segments) override {
-    for (size_t i = 0; i < segments.size(); ++i) {
+  NoiseCapabilities capabilities() const override { return {.needs_host = true}; }
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    for (size_t i = 0; i < fields.size(); ++i) {
       const std::vector<float> values = to_host<float>(step.context, step.parameters[i]->value);
-      segments[i].noise.constant = 1e-4f * std::abs(values[0]);
+      fields[i].variance.constant = 1e-4f * std::abs(values[0]);
     }
   }
 };

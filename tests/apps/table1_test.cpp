@@ -45,9 +45,9 @@ TEST_CASE("the rows of Table 1 follow the protocol of Section 5 and Appendix E")
       const bool small = i == 0, noisy = i == 2;
       CHECK(regime.name == std::vector<std::string>{"SB", "LB", "LB+Diag"}[i]);
       CHECK(regime.expected_accuracy == row.published[i]);
-      if (row.rates[i] > 0) CHECK(regime.sgd.learning_rate == row.rates[i]);
+      if (row.rates[i] > 0) CHECK(regime.optimizer.learning_rate == row.rates[i]);
       CHECK(regime.epochs == 200);
-      CHECK(regime.sgd.momentum == 0.9);
+      CHECK(regime.effective.at("optimizer").at("momentum") == 0.9);
       CHECK(regime.batch.size == (small ? 128 : 4096));
       if (colour) CHECK(regime.batch.ghost_size == 128);
       CHECK(regime.schedule.type == ScheduleType::step);

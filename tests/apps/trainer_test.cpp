@@ -401,3 +401,45 @@ TEST_CASE("a folder from before a key is continued where that key has its defaul
   const std::string error = error_of(regime_with({"epochs=1"}), folder.path());
   CHECK(error.find("$.epoch: 1 there, absent here") != std::string::npos);
 }
+
+namespace {
+
+// Noise that asks for the step's number on the host.
+class CountingNoise : public NoiseStructure {
+ public:
+  explicit CountingNoise(bool says_so) : says_so_(says_so) {}
+  NoiseCapabilities capabilities() const override { return {.needs_host = says_so_}; }
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    for (kernels::NoiseField& field : fields) field.variance.constant = static_cast<float>(step.step.value() + 1);
+  }
+
+ private:
+  bool says_so_;
+};
+
+}  // namespace
+
+TEST_CASE("noise that asks for the step's number on the host has to say so, on the processor too") {
+  Extensions extensions;
+  for (const bool says_so : {false, true})
+    extensions.noises.add(says_so ? "open" : "silent",
+                          [=](const ConfigReader&) { return std::make_unique<CountingNoise>(says_so); });
+  const TemporaryFolder folder;
+  const auto run_with = [&](const std::string& type) {
+    Json document = parse_config(base, "test");
+    for (const char* assignment : {"epochs=1", "logging.every_steps=1"}) apply_override(document, assignment);
+    document["noise"] = {{"type", type}, {"stop_fraction", 1}};
+    const Regime regime = read_experiment(document, "test", extensions).regimes.at(0);
+    Context context({}, 1);
+    DataCache data;
+    train(context, *data.get(regime), {regime, extensions, 7, folder / type, Progress::Mode::quiet});
+  };
+  CHECK(test::contains(test::error_of([&] { run_with("silent"); }), "set NoiseCapabilities::needs_host"));
+  run_with("open");
+  std::vector<double> norms;  // of noise whose variance is the number of the step
+  for (const Json& line : metrics_of(folder / "open"))
+    if (line.contains("noise_norm")) norms.push_back(line.at("noise_norm"));
+  REQUIRE(norms.size() == 7);
+  for (size_t i = 0; i < norms.size(); ++i)
+    CHECK(norms[i] == Approx(norms[0] * std::sqrt(static_cast<double>(i + 1))).epsilon(0.15));
+}

@@ -27,11 +27,11 @@ TEST_CASE("rules replace how parameters start, the last that matches; others kee
   Parameter scale{"layer1.0.bn2.weight", {5}, Initialisation::constant(1)};
   Parameter kept{"layer1.0.bn1.weight", {5}, Initialisation::constant(1)};
   Parameter filters{"conv1.weight", {many}, Initialisation::he_normal(8)};
-  ParameterArena arena(context, {&weight, &bias, &scale, &kept, &filters}, false);
+  ParameterSet set(context, {&weight, &bias, &scale, &kept, &filters});
   apply_initialisation_rules(rules_of(R"({"init": [{"parameters": ["fc.*", "*.bn2.weight"], "mean": 7},
       {"parameters": ["fc.weight"], "mean": -0.5, "std": 0.25}, {"parameters": ["layer*.bn2.weight"]}]})"),
-                             arena.parameters());
-  arena.initialise(11);
+                             set.list());
+  set.initialise(11);
 
   const auto moments = [](const Parameter& parameter) {
     double sum = 0, squares = 0;

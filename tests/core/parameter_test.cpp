@@ -1,4 +1,4 @@
-#include "core/parameter.h"
+#include "core/block.h"
 
 #include <cmath>
 #include <numeric>
@@ -25,19 +25,37 @@ TEST_CASE("filters are exported as OIHW and come back") {
   CHECK(again == internal);
 }
 
-TEST_CASE("an arena refuses a name given twice, and a discarded gradient leaves the sums alone") {
+TEST_CASE("a set refuses a name given twice and gives every parameter its own part of a block") {
   Context context;
   Parameter first{"a", {3}}, second{"b", {2}}, same{"a", {1}};
-  CHECK_THROWS_AS(ParameterArena(context, {&first, &same}, false), Error);
+  CHECK_THROWS_AS(ParameterSet(context, {&first, &same}), Error);
 
-  ParameterArena arena(context, {&first, &second}, true);
-  CHECK(arena.elements() == 5);
-  arena.zero_sums();
-  first.gradient_sum.f32()[1] = 7;
-  arena.gradients_into(GradientTarget::discarded);
-  first.gradient_sum.f32()[1] = 9;
-  arena.gradients_into(GradientTarget::gradient_sum);
-  CHECK(first.gradient_sum.f32()[1] == 7);
-  arena.zero_sums();
-  CHECK(first.gradient_sum.f32()[1] == 0);
+  const ParameterSet set(context, {&first, &second});
+  CHECK(set.elements() == 5);
+  const Block block(context, set);
+  REQUIRE(block.all().elements() == set.padded());
+  std::iota(block.of(first).f32(), block.of(first).f32() + 3, 1.0f);
+  std::iota(block.of(second).f32(), block.of(second).f32() + 2, 4.0f);
+  CHECK(block.at(second) == block.of(second).f32());
+  double sum = 0;
+  for (const float value : block.all().span<float>()) sum += value;  // nothing between the tensors
+  CHECK(sum == 15);
+  CHECK(first.value.f32()[0] == 0);
+  CHECK(Block().at(first) == nullptr);
+}
+
+TEST_CASE("values that are exchanged are those of every parameter, and come back") {
+  Context context;
+  Parameter first{"a", {3}}, second{"b", {2}};
+  ParameterSet set(context, {&first, &second});
+  second.value.f32()[1] = 5;
+  Tensor other = zeros(context, {set.padded()});
+  std::vector<Tensor> views{other.view(first.offset, first.shape), other.view(second.offset, second.shape)};
+  views[1].f32()[1] = 7;
+  set.exchange_values(other, views);
+  CHECK(second.value.f32()[1] == 7);
+  CHECK(set.values().f32()[second.offset + 1] == 7);
+  set.exchange_values(other, views);
+  CHECK(second.value.f32()[1] == 5);
+  CHECK(set.values().f32()[second.offset + 1] == 5);
 }

@@ -18,10 +18,11 @@ TEST_CASE("the example's swish has the gradients of its formula, per sample") {
   Context context;
   const int64_t samples = 3, features = 5;
   Swish layer("swish1", {features});
-  ParameterArena arena(context, layer.parameters(), true);
+  const ParameterSet parameters(context, layer.parameters());
+  const Parameter& weight = *parameters.list()[0];
   const double slope = 1.3, step = 1e-5;
-  *arena.parameters()[0]->value.f32() = static_cast<float>(slope);
-  arena.zero_sums();
+  *weight.value.f32() = static_cast<float>(slope);
+  const Block gradients(context, parameters), second_moments(context, parameters);
 
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
@@ -33,7 +34,9 @@ TEST_CASE("the example's swish has the gradients of its formula, per sample") {
     Tape tape;
     const Variable input = tape.leaf(x);
     const Variable y = layer.forward({context, &tape, true}, input);
-    tape.backward(context, y, grad_y, {{SecondMoment::exact}});
+    tape.backward(context, y, grad_y,
+                  {.statistics = {SecondMoment::exact},
+                   .into = {.gradient = gradients, .second_moment = second_moments}});
 
     double gradient = 0, squares = 0;
     for (int64_t n = 0; n < samples; ++n) {
@@ -48,30 +51,67 @@ TEST_CASE("the example's swish has the gradients of its formula, per sample") {
       gradient += of_sample;
       squares += of_sample * of_sample;
     }
-    CHECK(*arena.parameters()[0]->gradient_sum.f32() == Approx(pass * gradient).epsilon(1e-4));
-    CHECK(*arena.parameters()[0]->second_moment.f32() == Approx(pass * squares).epsilon(1e-4));
+    CHECK(*gradients.at(weight) == Approx(pass * gradient).epsilon(1e-4));
+    CHECK(*second_moments.at(weight) == Approx(pass * squares).epsilon(1e-4));
   }
+}
+
+TEST_CASE("the example's swish adds nothing that a pass does not want") {
+  Context context;
+  Swish layer("swish1", {1});
+  const ParameterSet parameters(context, layer.parameters());
+  const Parameter& weight = *parameters.list()[0];
+  *weight.value.f32() = 1;
+  const auto ones = [&] {
+    Tensor tensor(context, {2, 1});
+    fill(context, tensor, 1.0f);
+    return tensor;
+  };
+  const auto pass = [&](const Tape::BackwardOptions& options) {
+    Tape tape;
+    const Variable input = tape.leaf(ones());
+    tape.backward(context, layer.forward({context, &tape, true}, input), ones(), options);
+    return *tape.gradient(input).f32();
+  };
+  const Block gradients(context, parameters), second_moments(context, parameters);
+  const float of_input = pass({});
+  CHECK(of_input != 0);
+  CHECK(pass({.into = {.gradient = gradients, .second_moment = second_moments}}) == of_input);  // of no kind
+  CHECK(*gradients.at(weight) != 0);
+  CHECK(*second_moments.at(weight) == 0);
+  const float sum = *gradients.at(weight);
+  CHECK(pass({.statistics = {SecondMoment::exact}, .into = {.second_moment = second_moments}}) == of_input);
+  CHECK(*gradients.at(weight) == sum);
+  CHECK(*second_moments.at(weight) != 0);
 }
 
 TEST_CASE("the example's noise has mean 0, the variance of the diagonal Fisher noise and a Laplace's tails") {
   Context context;
   const int64_t size = 200000, batch = 512, small_batch = 128;
   Parameter parameter{"w", {size}};
-  ParameterArena arena(context, {&parameter}, true);
-  arena.zero_sums();
-  for (int64_t i = 0; i < size; ++i) parameter.second_moment.f32()[i] = i % 2 == 0 ? 2.0f : 8.0f;
+  const ParameterSet parameters(context, {&parameter});
+  // diag(F) in two forms: sums over a batch, and an average over steps.
+  const bool averaged = GENERATE(false, true);
+  const Sums sums{.gradient = Block(context, parameters), .second_moment = Block(context, parameters)};
+  const Block average(context, parameters);
+  for (int64_t i = 0; i < size; ++i)
+    (averaged ? average : sums.second_moment).at(parameter)[i] = (i % 2 == 0 ? 2.0f : 8.0f) / (averaged ? batch : 1);
 
   LaplaceFisher structure(small_batch);
-  kernels::SgdSegment segment;
-  const FisherOptions fisher;
-  std::vector<Tensor> vectors;
-  structure.prepare({context, arena.parameters(), fisher, batch, 11, 3, vectors}, {&segment, 1});
-  REQUIRE(segment.explicit_noise != nullptr);
+  CHECK(structure.capabilities().second_moment);
+  FisherOptions fisher;
+  if (averaged) fisher.refresh_every = 2;
+  const FisherStep of_batch{fisher, sums, batch, average};
+  kernels::NoiseField field;
+  const NoiseCollects collected;
+  std::vector<Tensor> kept;
+  structure.prepare({context, parameters.list(), sums, of_batch, batch, 11, 3, collected, kept}, {&field, 1});
+  REQUIRE(field.vector != nullptr);
   for (const int64_t parity : {0, 1}) {
     const double variance = (1.0 / small_batch - 1.0 / batch) * (parity == 0 ? 2.0 : 8.0) / batch;
     double mean = 0, second = 0, fourth = 0;
     for (int64_t i = parity; i < size; i += 2) {
-      const double z = segment.explicit_noise[i] / std::sqrt(variance);
+      const double z = field.vector[i] / std::sqrt(variance);
       mean += z / (size / 2.0);
       second += z * z / (size / 2.0);
       fourth += z * z * z * z / (size / 2.0);

@@ -63,8 +63,8 @@ TEST_CASE("the noise of a second moment that is NaN is NaN on the CUDA device") 
     const std::vector<SgdSegment> segments{{.n = n,
                                             .value = value.on(q),
                                             .gradient_sum = gradient.on(q),
-                                            .second_moment = moment.on(q),
-                                            .noise = {.second_moment = 0.5f, .gradient_sum = -0.1f}}};
+                                            .noise = {.variance = {.second_moment = 0.5f, .gradient_sum = -0.1f},
+                                                      .second_moment = moment.on(q)}}};
     sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, nullptr);
   });
   CHECK(value.difference({.terms = 16}) == "");

@@ -413,7 +413,7 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
                                      .noise_after_momentum = after,
                                      .seed = 99,
                                      .step = 12};
-          Mirrored<SgdNorms> all_norms({SgdNorms{}});
+          Mirrored<StepNorms> all_norms({StepNorms{}});
           Mirrored<double> clip({0.25});
           Mirrored<float> factors({3.0f, 0.5f, 0.2f});
           Mirrored<uint32_t> steps({12, 0, 1});
@@ -433,25 +433,26 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
                                   .value = value.on(q) + first,
                                   .velocity = with_velocity ? velocity.on(q) + first : nullptr,
                                   .gradient_sum = gradient.on(q) + first,
-                                  .second_moment = moment.on(q) + first,
-                                  .explicit_noise = i == 0 ? given.on(q) : nullptr,
-                                  .noise = noise,
+                                  .noise = {.variance = noise,
+                                            .second_moment = moment.on(q) + first,
+                                            .vector = i == 0 ? given.on(q) : nullptr},
                                   .weight_decay = 0.01f,
                                   .tensor = static_cast<uint32_t>(i)});
               first += sizes[i] + 1;
             }
             for (const SgdSegment& segment : segments)
-              draw_noise(q, segment, h, drawn.on(q) + (segment.value - value.on(q)));
+              draw_noise(q, NoiseDraw{segment.n, segment.gradient_sum, segment.noise, h.seed, h.step, segment.tensor},
+                         drawn.on(q) + (segment.value - value.on(q)));
             sgd_step(q, segments, h, all_norms.on(q));
             for (SgdSegment& segment : segments) {
-              segment.variance_factor = factors.on(q);
-              segment.match_factor = factors.on(q) + 1;
+              segment.noise.variance_factor = factors.on(q);
+              segment.noise.match_factor = factors.on(q) + 1;
             }
             sgd_step(q, segments, placed, all_norms.on(q));
             sgd_step(q, segments, halted, all_norms.on(q));
             sgd_step(q, segments, h, nullptr);
           });
-          const SgdNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
+          const StepNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
           CHECK(value.difference({.terms = 16}) == "");
           CHECK(velocity.difference({.terms = 16}) == "");
           CHECK(drawn.difference({.terms = 16}) == "");
@@ -464,18 +465,18 @@ TEST_CASE("more tensors than one launch takes step as they do on the CPU") {
   BothQueues both;
   constexpr int64_t tensors = 900, n = 3;
   Floats value(random_tensor(tensors * n, 1)), gradient(random_tensor(tensors * n, 2));
-  Mirrored<SgdNorms> all_norms({SgdNorms{}});
+  Mirrored<StepNorms> all_norms({StepNorms{}});
   both.run([&](Queue& q) {
     std::vector<SgdSegment> segments;
     for (int64_t i = 0; i < tensors; ++i)
       segments.push_back({.n = n,
                           .value = value.on(q) + i * n,
                           .gradient_sum = gradient.on(q) + i * n,
-                          .noise = {.constant = 0.5f},
+                          .noise = {.variance = {.constant = 0.5f}},
                           .tensor = static_cast<uint32_t>(i)});
     sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, all_norms.on(q));
   });
-  const SgdNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
+  const StepNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
   CHECK(value.difference({.terms = 16}) == "");
   CHECK(std::abs(norms[1].gradient_squared - norms[0].gradient_squared) <= 1e-6 * norms[0].gradient_squared);
   CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);

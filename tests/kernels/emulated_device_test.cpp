@@ -123,8 +123,8 @@ TEST_CASE("a library without room is a lack of memory, once the reserve is given
 TEST_CASE("a recorded step whose workspace was lost to a failure is issued before it is recorded again") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
-  StepGraphs graphs(context, true);
-  const auto step = [&] { graphs.run({1}, true, [&] { context.queue.workspace(size_t{4} << 20); }); };
+  StepGraphs<int> graphs(context, true);
+  const auto step = [&] { graphs.run(1, true, [&] { context.queue.workspace(size_t{4} << 20); }); };
   step();
   step();
   CHECK_THROWS_AS(context.queue.workspace(size_t{16} << 20), OutOfMemory);
@@ -140,9 +140,9 @@ TEST_CASE("steps whose graph finds no room, once the reserve is given back, are 
                                .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
                                .launch_bytes = size_t{6} << 20});
   Context context({Backend::cuda});
-  StepGraphs graphs(context, true);
+  StepGraphs<int> graphs(context, true);
   int calls = 0;  // one for a step that is recorded or issued, two for one that is recorded in vain
-  const auto step = [&](int64_t kind) { graphs.run({kind}, true, [&] { ++calls; }); };
+  const auto step = [&](int kind) { graphs.run(kind, true, [&] { ++calls; }); };
   step(1);
   { const Tensor freed(context, {1 << 20}); }
   step(1);

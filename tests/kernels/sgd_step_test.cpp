@@ -44,15 +44,30 @@ SgdHyperparameters hyperparameters(const Options& options) {
           .step = 7};
 }
 
+NoiseField field(const Options& options, const State& state) {
+  return {.variance = options.noise,
+          .second_moment = options.noise.second_moment != 0 ? state.second_moment.data() : nullptr,
+          .vector = options.explicit_noise ? state.explicit_noise.data() : nullptr};
+}
+
+// What the step draws for that segment.
+NoiseDraw draw_of(const Options& options, uint32_t tensor, int64_t n, const State& state) {
+  const SgdHyperparameters h = hyperparameters(options);
+  return {.n = n,
+          .gradient_sum = state.gradient_sum.data(),
+          .field = field(options, state),
+          .seed = h.seed,
+          .step = h.step,
+          .tensor = tensor};
+}
+
 SgdSegment segment(const Options& options, uint32_t tensor, int64_t n, float* value, float* velocity,
                    const State& state) {
   return {.n = n,
           .value = value,
           .velocity = options.velocity ? velocity : nullptr,
           .gradient_sum = state.gradient_sum.data(),
-          .second_moment = options.noise.second_moment != 0 ? state.second_moment.data() : nullptr,
-          .explicit_noise = options.explicit_noise ? state.explicit_noise.data() : nullptr,
-          .noise = options.noise,
+          .noise = field(options, state),
           .weight_decay = options.weight_decay,
           .tensor = tensor};
 }
@@ -109,7 +124,7 @@ std::string describe(const Options& o, int64_t n) {
 
 struct Outcome {
   std::vector<float> value, velocity;
-  SgdNorms norms;
+  StepNorms norms;
 };
 
 Outcome step(const simd::SimdKernels& kernels, int threads, const Options& options, const State& state, uint32_t tensor,
@@ -150,7 +165,7 @@ TEST_CASE("the step has the same bits on every instruction set and thread count,
                                  Options{.nesterov = true, .explicit_noise = true, .noise = {.gradient_sum = 1}}}) {
     const Outcome expected = step(simd::simd_kernels(simd::Isa::portable), 1, options, state, 2);
     for (simd::Isa isa : supported_isas()) {
-      SgdNorms first;
+      StepNorms first;
       for (int threads : {1, 2, 3})
         for (bool with_norms : {false, true}) {
           const Outcome outcome = step(simd::simd_kernels(isa), threads, options, state, 2, with_norms);
@@ -169,7 +184,7 @@ TEST_CASE("norms are those of the mean gradient and of the noise, and accumulate
   const Options options{.explicit_noise = true, .noise = {.constant = 0.1f, .second_moment = 0.3f}};
   for (simd::Isa isa : supported_isas()) {
     Queue queue({}, 2);
-    SgdNorms norms{.gradient_squared = 1000, .noise_squared = 2000};
+    StepNorms norms{.gradient_squared = 1000, .noise_squared = 2000};
     double gradient_squared = 1000, noise_squared = 2000;
     std::vector<State> states;
     std::vector<SgdSegment> segments;
@@ -202,9 +217,9 @@ TEST_CASE("numbers in memory scale the step as numbers given do, and a halted st
   const auto run = [&](const SgdHyperparameters& h, NoiseCoefficients noise, bool factors) {
     Outcome outcome{state.value, state.velocity, {}};
     SgdSegment one = segment(options, 3, n, outcome.value.data(), outcome.velocity.data(), state);
-    one.noise = noise;
-    one.variance_factor = factors ? &variance_factor : nullptr;
-    one.match_factor = factors ? &match_factor : nullptr;
+    one.noise.variance = noise;
+    one.noise.variance_factor = factors ? &variance_factor : nullptr;
+    one.noise.match_factor = factors ? &match_factor : nullptr;
     sgd_step(queue, std::span(&one, 1), h, &outcome.norms);
     return outcome;
   };
@@ -239,8 +254,7 @@ TEST_CASE("draw_noise returns what the step adds") {
       for (int threads : {1, 3}) {
         Queue queue({}, threads);
         Guarded noise(nan_tensor(1025));
-        const SgdSegment one = segment(options, 4, 1025, nullptr, nullptr, state);
-        simd::draw_noise(queue, simd::simd_kernels(isa), one, hyperparameters(options), noise.data());
+        simd::draw_noise(queue, simd::simd_kernels(isa), draw_of(options, 4, 1025, state), noise.data());
         INFO(describe(options, 1025));
         CHECK(noise.intact());
         CHECK(compare(noise.values(), reference.noise, {.terms = 16}) == "");
@@ -256,10 +270,10 @@ TEST_CASE("noise has mean zero and the variance of its formula in every coordina
   std::vector<double> sum(n), squares(n), neighbours(n);
   std::vector<float> noise(n), previous(n);
   Queue queue({}, 1);
-  SgdHyperparameters h = hyperparameters(options);
+  NoiseDraw draw = draw_of(options, 6, n, state);
   for (int t = 0; t < steps; ++t) {
-    h.step = static_cast<uint32_t>(t);
-    draw_noise(queue, segment(options, 6, n, nullptr, nullptr, state), h, noise.data());
+    draw.step = static_cast<uint32_t>(t);
+    draw_noise(queue, draw, noise.data());
     for (int64_t i = 0; i < n; ++i) {
       sum[i] += noise[i];
       squares[i] += static_cast<double>(noise[i]) * noise[i];
@@ -283,11 +297,11 @@ TEST_CASE("noise depends on seed, step and tensor") {
   const State state(40, 1);
   Queue queue({}, 1);
   const auto draw = [&](uint64_t seed, uint32_t step, uint32_t tensor) {
-    SgdHyperparameters h = hyperparameters(options);
-    h.seed = seed;
-    h.step = step;
+    NoiseDraw of_stream = draw_of(options, tensor, 40, state);
+    of_stream.seed = seed;
+    of_stream.step = step;
     std::vector<float> noise(40);
-    draw_noise(queue, segment(options, tensor, 40, nullptr, nullptr, state), h, noise.data());
+    draw_noise(queue, of_stream, noise.data());
     return noise;
   };
   const std::vector<float> noise = draw(1, 2, 3);
@@ -317,17 +331,18 @@ TEST_CASE("a segment that lacks what its noise or momentum needs is an error") {
   SgdSegment one = segment(options, 1, 4, value.data(), nullptr, state);
   SgdHyperparameters h = hyperparameters(options);
   CHECK_NOTHROW(sgd_step(queue, std::span(&one, 1), h, nullptr));
-  one.noise.second_moment = 1;
+  NoiseDraw draw = draw_of(options, 1, 4, state);
+  one.noise.variance.second_moment = draw.field.variance.second_moment = 1;
   CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
-  CHECK_THROWS_AS(draw_noise(queue, one, h, noise.data()), Error);
-  one.noise.second_moment = 0;
+  CHECK_THROWS_AS(draw_noise(queue, draw, noise.data()), Error);
+  one.noise.variance.second_moment = draw.field.variance.second_moment = 0;
   h.momentum = 0.9f;
   CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
   h.momentum = 0;
-  one.gradient_sum = nullptr;
+  one.gradient_sum = draw.gradient_sum = nullptr;
   CHECK_THROWS_AS(sgd_step(queue, std::span(&one, 1), h, nullptr), Error);
-  one.noise.constant = 1;
-  CHECK_NOTHROW(draw_noise(queue, one, h, noise.data()));
-  one.noise.gradient_sum = 1;
-  CHECK_THROWS_AS(draw_noise(queue, one, h, noise.data()), Error);
+  draw.field.variance.constant = 1;
+  CHECK_NOTHROW(draw_noise(queue, draw, noise.data()));
+  draw.field.variance.gradient_sum = 1;
+  CHECK_THROWS_AS(draw_noise(queue, draw, noise.data()), Error);
 }

@@ -3,6 +3,7 @@
 #include "layers/model.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/test_device.h"
@@ -28,30 +29,26 @@ std::string network(const std::string& kind, const std::string& between) {
          (kind == "sum" ? "" : relu) + end;
 }
 
-struct Sums {
+struct Outcome {
   std::vector<float> logits, inferred, sums;
 };
 
-Sums sums_of(const std::string& json, const Statistics& statistics) {
+Outcome outcome_of(const std::string& json, const Statistics& statistics) {
   constexpr int64_t samples = 12, classes = 3;
   const Shape image{6, 5, 2};
   Context context(test_device, 2);
   Model model(context, network_from(json, image, classes, 4), classes);
-  model.arena().require_second_moment();
-  model.arena().require_noise_sum();
-  model.arena().initialise(7);
+  model.parameter_set().initialise(7);
+  const Sums sums = all_sums(context, model.parameter_set());
   uint32_t stream = 20;
   for (const Parameter* parameter : model.parameters())  // of batch norm too
     copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.2f), parameter->value);
   const Batch batch = random_batch(context, image, samples, classes);
-  AccumulateOptions options;
-  options.statistics = statistics;
-  options.logits = Tensor(context, {samples, classes});
-  model.accumulate(batch, options);
-  Sums all{to_host<float>(context, options.logits), to_host<float>(context, model.logits(batch.images)), {}};
-  for (const auto member : {&Parameter::gradient_sum, &Parameter::second_moment, &Parameter::noise_sum})
-    for (const Parameter* parameter : model.parameters())
-      for (const float value : to_host<float>(context, parameter->*member)) all.sums.push_back(value);
+  const Tensor logits(context, {samples, classes});
+  accumulate(model, batch, {.collect = statistics, .forward = {.samples = {.seed = 3}, .noise_step = 1, .logits = logits}}, sums);
+  Outcome all{to_host<float>(context, logits), to_host<float>(context, model.logits(batch.images)), {}};
+  for (const Block* block : {&sums.gradient, &sums.second_moment, &sums.signed_sum})
+    for (const float value : values_of(context, model.parameters(), *block)) all.sums.push_back(value);
   return all;
 }
 
@@ -64,10 +61,10 @@ TEST_CASE("batch norm that takes over a ReLU and a residual sum gives what separ
   const bool centred = GENERATE(false, true);
   Statistics statistics{.second_moment = SecondMoment::exact};
   statistics.center_normalised = centred;
-  statistics.signs = {grain, 0.5f, 3, 1};
+  statistics.signs = {grain, 0.5f};
   INFO(kind << ", grain " << static_cast<int>(grain) << ", centred " << centred);
-  const Sums together = sums_of(network(kind, ""), statistics),
-             apart = sums_of(network(kind, R"({"type": "dropout", "probability": 0},)"), statistics);
+  const Outcome together = outcome_of(network(kind, ""), statistics),
+             apart = outcome_of(network(kind, R"({"type": "dropout", "probability": 0},)"), statistics);
   CHECK(compare(together.logits, to_double(apart.logits), {.terms = 100}) == "");
   CHECK(compare(together.inferred, to_double(apart.inferred), {.terms = 100}) == "");
   CHECK(compare(together.sums, to_double(apart.sums), {.terms = 100}) == "");

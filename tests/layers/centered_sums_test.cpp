@@ -6,6 +6,7 @@
 
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
@@ -111,22 +112,21 @@ class Layers {
   Layers(const Problem& problem, const std::string& json)
       : context(test_device),
         network(network_from(json, input_shape(problem), problem.shape.out_channels)),
-        arena(context, network->parameters(), true),
+        set(context, network->parameters()),
+        sums(all_sums(context, set)),
         problem_(problem) {
     bind_buffers(context, network->buffers());
     uint32_t stream = 20;
-    for (const Parameter* parameter : arena.parameters())
+    for (const Parameter* parameter : set.list())
       copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.3f), parameter->value);
   }
-  Vector values(size_t parameter) { return to_double(to_host<float>(context, arena.parameters()[parameter]->value)); }
+  Vector values(size_t parameter) { return to_double(to_host<float>(context, set.list()[parameter]->value)); }
 
   // On samples [0, batch) in micro-batches.
   void backward(const std::vector<float>& x, const std::vector<float>& cotangent, const Statistics& statistics,
                 int64_t micro) {
-    arena.zero_sums();
+    sums.zero(context);
     for (int64_t begin = 0; begin < problem_.shape.batch; begin += micro) {
-      Statistics part = statistics;
-      part.signs.sample_offset = begin;
       const auto rows = [&](const std::vector<float>& all, const Shape& shape) {
         const auto size = static_cast<std::ptrdiff_t>(all.size()) / problem_.shape.batch;
         return from_host(context, shape.batched(micro),
@@ -135,16 +135,18 @@ class Layers {
       Tape tape;
       const Variable input = tape.leaf(rows(x, network->input_shape()));
       const Variable output = network->forward({context, &tape, true}, input);
-      tape.backward(context, output, rows(cotangent, network->output_shape()), {part});
+      tape.backward(context, output, rows(cotangent, network->output_shape()),
+                    {.statistics = statistics, .into = sums, .samples = {7, 3, begin}});
     }
   }
-  std::vector<float> sum(size_t parameter, Tensor Parameter::*member) {
-    return to_host<float>(context, arena.parameters()[parameter]->*member);
+  std::vector<float> sum(size_t parameter, Block Sums::*block) {
+    return to_host<float>(context, (sums.*block).of(*set.list()[parameter]));
   }
 
   Context context;
   std::unique_ptr<Layer> network;
-  ParameterArena arena;
+  ParameterSet set;
+  Sums sums;
 
  private:
   static Shape input_shape(const Problem& p) {
@@ -178,12 +180,12 @@ TEST_CASE("second moments before a batch normalisation lack the part that it can
       layers.backward(x, cotangent, centered, micro);
       const Tolerance tolerance{.terms = static_cast<double>(problem.shape.batch * problem.shape.positions()),
                                 .condition = 16};  // delta is what a batch normalisation leaves of its gradient
-      CHECK(compare(layers.sum(0, &Parameter::gradient_sum), expected.gradient, tolerance) == "");
-      CHECK(compare(layers.sum(0, &Parameter::second_moment), expected.second_moment, tolerance) == "");
-      for (const float bias : layers.sum(1, &Parameter::second_moment)) CHECK(bias == 0);
+      CHECK(compare(layers.sum(0, &Sums::gradient), expected.gradient, tolerance) == "");
+      CHECK(compare(layers.sum(0, &Sums::second_moment), expected.second_moment, tolerance) == "");
+      for (const float bias : layers.sum(1, &Sums::second_moment)) CHECK(bias == 0);
     }
     layers.backward(x, cotangent, {.second_moment = SecondMoment::exact}, problem.shape.batch);
-    CHECK(compare(layers.sum(0, &Parameter::second_moment), expected.plain, {.terms = 256, .condition = 16}) == "");
+    CHECK(compare(layers.sum(0, &Sums::second_moment), expected.plain, {.terms = 256, .condition = 16}) == "");
     const auto trace = [](const Vector& v) { return std::accumulate(v.begin(), v.end(), 0.0); };
     CHECK(trace(expected.second_moment) < 0.98 * trace(expected.plain));
   }
@@ -194,15 +196,14 @@ TEST_CASE("signed sums do not change with the centring, nor with micro-batches u
     const std::vector<float> x = random_tensor(problem.in(), 1, 0.5f), cotangent = random_tensor(problem.out(), 2);
     Layers layers(problem, R"({"type": "sequential", "layers": [)" + layer_json(problem) + ", " +
                                batch_norm_json(problem) + "]}");
-    layers.arena.require_noise_sum();
     Statistics statistics{.second_moment = SecondMoment::exact};
-    statistics.signs = {kernels::SignGrain::sample_channel, 0.5f, 7, 3};
+    statistics.signs = {kernels::SignGrain::sample_channel, 0.5f};
     layers.backward(x, cotangent, statistics, problem.shape.batch);
-    const Vector plain = to_double(layers.sum(0, &Parameter::noise_sum));
+    const Vector plain = to_double(layers.sum(0, &Sums::signed_sum));
     statistics.center_normalised = true;
     for (const int64_t micro : {problem.shape.batch, problem.group}) {
       layers.backward(x, cotangent, statistics, micro);
-      CHECK(compare(layers.sum(0, &Parameter::noise_sum), plain, {.terms = 256}) == "");
+      CHECK(compare(layers.sum(0, &Sums::signed_sum), plain, {.terms = 256}) == "");
     }
   }
 }
@@ -213,8 +214,8 @@ TEST_CASE("where another layer reads the same output, contributions stay what th
   Layers layers(problem, R"({"type": "sequential", "layers": [)" + layer_json(problem) +
                              R"(, {"type": "residual", "body": [)" + batch_norm_json(problem) + "]}]}");
   layers.backward(x, cotangent, {.second_moment = SecondMoment::exact}, problem.shape.batch);
-  const std::vector<float> plain = layers.sum(0, &Parameter::second_moment);
+  const std::vector<float> plain = layers.sum(0, &Sums::second_moment);
   layers.backward(x, cotangent, centered, problem.shape.batch);
-  CHECK(layers.sum(0, &Parameter::second_moment) == plain);
-  CHECK(layers.sum(1, &Parameter::second_moment) != std::vector<float>(4, 0.0f));
+  CHECK(layers.sum(0, &Sums::second_moment) == plain);
+  CHECK(layers.sum(1, &Sums::second_moment) != std::vector<float>(4, 0.0f));
 }

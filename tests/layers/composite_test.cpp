@@ -75,16 +75,17 @@ TEST_CASE("an input that no one else holds may be reused, with the same result")
   std::vector<std::vector<float>> values, gradients;
   for (const bool hold : {true, false}) {
     Residual layer("block", chain("body", "rlr"), chain("shortcut", "r"));
-    ParameterArena arena(context, layer.parameters(), true);
-    arena.initialise(3);
+    ParameterSet set(context, layer.parameters());
+    const Sums sums = all_sums(context, set);
+    set.initialise(3);
     Tape tape;
     Variable input{from_host(context, {4, 5}, x)};
     const Tensor held = hold ? input.value : Tensor();
     const Variable y = layer.forward({context, &tape, true}, std::move(input));
     values.push_back(to_host<float>(context, y.value));
-    tape.backward(context, y, from_host(context, {4, 5}, seed), {{SecondMoment::exact}});
-    gradients.push_back(to_host<float>(context, arena.parameters()[0]->gradient_sum));
-    gradients.push_back(to_host<float>(context, arena.parameters()[0]->second_moment));
+    tape.backward(context, y, from_host(context, {4, 5}, seed), {.statistics = {.second_moment = SecondMoment::exact}, .into = sums});
+    gradients.push_back(to_host<float>(context, sums.gradient.of(*set.list()[0])));
+    gradients.push_back(to_host<float>(context, sums.second_moment.of(*set.list()[0])));
   }
   CHECK(values[0] == values[1]);
   CHECK(gradients[0] == gradients[2]);

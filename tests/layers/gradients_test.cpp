@@ -110,12 +110,13 @@ TEST_CASE("conv2d: exact and spatial estimators agree where there is one positio
   std::vector<std::vector<float>> squares;
   for (const SecondMoment kind : {SecondMoment::exact, SecondMoment::spatial}) {
     Conv2d layer("conv", {4, 3, 2}, {.out_channels = 3, .kernel = {4, 3}});
-    ParameterArena arena(context, layer.parameters(), true);
-    arena.initialise(1);
+    ParameterSet set(context, layer.parameters());
+    const Sums sums = all_sums(context, set);
+    set.initialise(1);
     Tape tape;
     const Variable y = layer.forward({context, &tape, true}, {from_host(context, {5, 4, 3, 2}, random_tensor(120, 1))});
-    tape.backward(context, y, from_host(context, {5, 1, 1, 3}, random_tensor(15, 2)), {{kind}});
-    squares.push_back(to_host<float>(context, arena.parameters()[0]->second_moment));
+    tape.backward(context, y, from_host(context, {5, 1, 1, 3}, random_tensor(15, 2)), {.statistics = {.second_moment = kind}, .into = sums});
+    squares.push_back(to_host<float>(context, sums.second_moment.of(*set.list()[0])));
   }
   CHECK(compare(squares[0], to_double(squares[1])) == "");
 }
@@ -134,7 +135,7 @@ TEST_CASE("batch_norm refuses what it cannot normalise") {
   BatchNormOptions options;
   options.ghost_size = 4;
   BatchNorm layer("bn", {3}, options);
-  ParameterArena arena(context, layer.parameters(), false);
+  const ParameterSet set(context, layer.parameters());
   bind_buffers(context, layer.buffers());
   Tape tape;
   const auto forward = [&](int64_t samples) {

@@ -10,6 +10,7 @@
 
 #include "layers/layer.h"
 #include "tests/compare.h"
+#include "tests/layers/collected.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
 #include "tests/test_device.h"
@@ -63,7 +64,7 @@ inline Vector derivative_of(const std::function<Vector()>& f, double& scalar, do
 }
 
 // What a layer's backward leaves in one parameter, and what it should.
-inline std::string check_parameter(Context& context, const Parameter& parameter, const std::vector<float>& base_sum,
+inline std::string check_parameter(Context& context, const Parameter& parameter, const Sums& sums, const std::vector<float>& base_sum,
                                    const std::vector<float>& base_square, const std::vector<Contractions>& expected,
                                    SecondMoment kind, Tolerance tolerance) {
   Vector sum(base_sum.begin(), base_sum.end()), square(base_square.begin(), base_square.end());
@@ -73,9 +74,9 @@ inline std::string check_parameter(Context& context, const Parameter& parameter,
     sum[i] += expected[i].gradient;
     if (kind != SecondMoment::none) square[i] += spatial ? expected[i].spatial : expected[i].exact;
   }
-  if (const auto error = compare(to_host<float>(context, parameter.gradient_sum), sum, tolerance); !error.empty())
+  if (const auto error = compare(to_host<float>(context, sums.gradient.of(parameter)), sum, tolerance); !error.empty())
     return fmt::format("gradient of {}: {}", parameter.name, error);
-  if (const auto error = compare(to_host<float>(context, parameter.second_moment), square, tolerance); !error.empty())
+  if (const auto error = compare(to_host<float>(context, sums.second_moment.of(parameter)), square, tolerance); !error.empty())
     return fmt::format("second moment of {}: {}", parameter.name, error);
   return "";
 }
@@ -83,20 +84,21 @@ inline std::string check_parameter(Context& context, const Parameter& parameter,
 // Empty if all agrees.
 inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck options = {}) {
   Context context(test_device);
-  ParameterArena arena(context, layer.parameters(), true);
+  const ParameterSet set(context, layer.parameters());
+  const Sums sums = all_sums(context, set);
   bind_buffers(context, layer.buffers());
   std::vector<std::vector<float>> base_sums, base_squares;
   std::vector<Vector> parameters;
   uint32_t stream = 100;
-  for (Parameter* parameter : arena.parameters()) {
+  for (Parameter* parameter : set.list()) {
     const int64_t n = parameter->shape.elements();
-    const auto set = [&](const Tensor& tensor, const std::vector<float>& values) {
+    const auto put = [&](const Tensor& tensor, const std::vector<float>& values) {
       copy_from_host<float>(context, values, tensor);
       return values;
     };
-    parameters.push_back(to_double(set(parameter->value, random_tensor(n, ++stream))));
-    base_sums.push_back(set(parameter->gradient_sum, random_tensor(n, ++stream)));
-    base_squares.push_back(set(parameter->second_moment, random_tensor(n, ++stream, 1)));
+    parameters.push_back(to_double(put(parameter->value, random_tensor(n, ++stream))));
+    base_sums.push_back(put(sums.gradient.of(*parameter), random_tensor(n, ++stream)));
+    base_squares.push_back(put(sums.second_moment.of(*parameter), random_tensor(n, ++stream, 1)));
   }
   const Shape in = layer.input_shape().batched(options.samples), out = layer.output_shape().batched(options.samples);
   const std::vector<float> x = options.x.empty() ? random_tensor(in.elements(), 1) : options.x;
@@ -106,7 +108,7 @@ inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck 
   const Variable input = tape.leaf(from_host(context, in, x));
   const Variable output = layer.forward({context, &tape, true}, input);
   const std::vector<float> y = to_host<float>(context, output.value);
-  tape.backward(context, output, from_host(context, out, cotangent), {{options.kind}});
+  tape.backward(context, output, from_host(context, out, cotangent), {.statistics = {.second_moment = options.kind}, .into = sums});
 
   Vector x64 = to_double(x);
   const Vector cotangent64 = to_double(cotangent);
@@ -126,7 +128,7 @@ inline std::string check_layer(Layer& layer, const Formula& formula, LayerCheck 
     std::vector<Contractions> expected;
     for (double& scalar : parameters[p])
       expected.push_back(contract(derivative_of(f, scalar, options.step), cotangent64, options.samples, channels));
-    const auto error = check_parameter(context, *arena.parameters()[p], base_sums[p], base_squares[p], expected,
+    const auto error = check_parameter(context, *set.list()[p], sums, base_sums[p], base_squares[p], expected,
                                        options.kind, tolerance);
     if (!error.empty()) return error;
   }

@@ -4,10 +4,10 @@
 #include <limits>
 #include <numeric>
 
-#include "core/device_value.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/gradcheck.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
@@ -34,44 +34,45 @@ struct Trainee {
   Trainee(const std::string& json, std::optional<int64_t> ghost_size = {}, float smoothing = 0, int threads = 0)
       : context(test_device, threads),
         model(context, network_from(json, image, classes, ghost_size), classes, smoothing) {
-    model.arena().require_second_moment();
-    model.arena().initialise(7);
+    model.parameter_set().initialise(7);
+    sums = all_sums(context, model.parameter_set());
   }
   Batch batch(int64_t samples) { return random_batch(context, image, samples, classes); }
   // The sums over the batch, cut into micro-batches of the given size.
-  kernels::LossSums accumulate(const Batch& batch, int64_t micro, AccumulateOptions options) {
-    model.arena().zero_sums();
+  kernels::LossSums accumulate(const Batch& batch, int64_t micro, Passes passes) {
+    sums.zero(context);
     kernels::LossSums total;
-    const Tensor sampled = options.sampled_labels;
+    const Passes whole = passes;
+    const auto rows = [](const Tensor& tensor, int64_t begin, int64_t end) {
+      return tensor.defined() ? tensor.rows(begin, end) : Tensor();
+    };
     for (int64_t begin = 0; begin < batch.size(); begin += micro) {
       const int64_t end = std::min(batch.size(), begin + micro);
-      options.sample_offset = begin;
-      if (sampled.defined()) options.sampled_labels = sampled.rows(begin, end);
-      const kernels::LossSums sums = model.accumulate(batch.rows(begin, end), options);
-      total.loss += sums.loss;
-      total.correct += sums.correct;
+      passes.forward.samples.offset = begin;
+      passes.forward.sampled_labels = rows(whole.forward.sampled_labels, begin, end);
+      passes.weights = rows(whole.weights, begin, end);
+      passes.noise_weights = rows(whole.noise_weights, begin, end);
+      const kernels::LossSums losses = test::accumulate(model, batch.rows(begin, end), passes, sums);
+      total.loss += losses.loss;
+      total.correct += losses.correct;
     }
     return total;
   }
-  std::vector<float> all(Tensor Parameter::*member) {
+  std::vector<float> all(Block Sums::*block) { return values_of(context, model.parameters(), sums.*block); }
+  std::vector<float> values() {
     std::vector<float> values;
-    for (const Parameter* parameter : model.parameters()) {
-      const std::vector<float> own = to_host<float>(context, parameter->*member);
-      values.insert(values.end(), own.begin(), own.end());
-    }
+    for (const Parameter* parameter : model.parameters())
+      for (const float value : to_host<float>(context, parameter->value)) values.push_back(value);
     return values;
   }
 
   Context context;
   Model model;
+  Sums sums;
 };
 
-AccumulateOptions collecting(SecondMoment kind) {
-  AccumulateOptions options;
-  options.seed = 11;
-  options.step = 4;
-  options.statistics = {kind};
-  return options;
+Passes collecting(SecondMoment kind) {
+  return {.collect = {.second_moment = kind}, .forward = {.samples = {11, 4}, .noise_step = 4}};
 }
 
 }  // namespace
@@ -107,32 +108,32 @@ TEST_CASE("a network of convolutions, ghost batch norm and a residual sum has th
     return std::accumulate(losses.begin(), losses.end(), 0.0);
   };
   // A step so small that no ReLU changes sides; the curvature it leaves is nothing beside fp32's rounding.
-  const Vector expected = central_differences(loss, to_double(trainee.all(&Parameter::value)), 1e-6);
-  CHECK(compare(trainee.all(&Parameter::gradient_sum), expected, {.terms = 1000, .condition = 4}) == "");
+  const Vector expected = central_differences(loss, to_double(trainee.values()), 1e-6);
+  CHECK(compare(trainee.all(&Sums::gradient), expected, {.terms = 1000, .condition = 4}) == "");
 }
 
 TEST_CASE("gradient, diag(F) and loss do not depend on micro-batching") {
   const std::string network = GENERATE_COPY(convolutional, with_dropout);
   const SecondMoment kind = GENERATE(SecondMoment::exact, SecondMoment::spatial);
-  const FisherLabels fisher_labels = GENERATE(FisherLabels::data, FisherLabels::sampled);
+  const Labels fisher_labels = GENERATE(Labels::data, Labels::sampled);
   Trainee trainee(network, 4);
   const Batch batch = trainee.batch(24);
-  AccumulateOptions options = collecting(kind);
+  Passes options = collecting(kind);
   options.fisher_labels = fisher_labels;
-  options.sampled_labels = Tensor(trainee.context, {24}, DType::i32);
+  options.forward.sampled_labels = Tensor(trainee.context, {24}, DType::i32);
 
   const kernels::LossSums whole = trainee.accumulate(batch, 24, options);
-  const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum),
-                           squares = trainee.all(&Parameter::second_moment);
-  const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, options.sampled_labels);
+  const std::vector<float> gradient = trainee.all(&Sums::gradient),
+                           squares = trainee.all(&Sums::second_moment);
+  const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, options.forward.sampled_labels);
   for (const int64_t micro : {4, 8, 20}) {
     const kernels::LossSums cut = trainee.accumulate(batch, micro, options);
     CHECK(cut.loss == Approx(whole.loss).epsilon(1e-6));
     CHECK(cut.correct == whole.correct);
-    CHECK(compare(trainee.all(&Parameter::gradient_sum), to_double(gradient), {.terms = 100}) == "");
-    CHECK(compare(trainee.all(&Parameter::second_moment), to_double(squares), {.terms = 100}) == "");
-    if (fisher_labels == FisherLabels::sampled)
-      CHECK(to_host<int32_t>(trainee.context, options.sampled_labels) == labels);
+    CHECK(compare(trainee.all(&Sums::gradient), to_double(gradient), {.terms = 100}) == "");
+    CHECK(compare(trainee.all(&Sums::second_moment), to_double(squares), {.terms = 100}) == "");
+    if (fisher_labels == Labels::sampled)
+      CHECK(to_host<int32_t>(trainee.context, options.forward.sampled_labels) == labels);
   }
 }
 
@@ -142,13 +143,12 @@ TEST_CASE("gradient, diag(F), signed sums and loss have the same bits with any n
   const SecondMoment kind = GENERATE(SecondMoment::none, SecondMoment::exact, SecondMoment::spatial);
   const auto sums_with = [&](int threads) {
     Trainee trainee(network, 4, 0, threads);
-    trainee.model.arena().require_noise_sum();
-    AccumulateOptions options = collecting(kind);
-    if (kind != SecondMoment::spatial) options.statistics.signs.grain = kernels::SignGrain::sample;
+    Passes options = collecting(kind);
+    if (kind != SecondMoment::spatial) options.collect.signs.grain = kernels::SignGrain::sample;
     const kernels::LossSums loss = trainee.accumulate(trainee.batch(52), 52, options);
-    std::vector<float> sums = trainee.all(&Parameter::gradient_sum);
-    for (const auto member : {&Parameter::second_moment, &Parameter::noise_sum}) {
-      const std::vector<float> more = trainee.all(member);
+    std::vector<float> sums = trainee.all(&Sums::gradient);
+    for (const auto block : {&Sums::second_moment, &Sums::signed_sum}) {
+      const std::vector<float> more = trainee.all(block);
       sums.insert(sums.end(), more.begin(), more.end());
     }
     return std::pair{loss.loss, sums};
@@ -166,10 +166,10 @@ TEST_CASE("the sum of the per-sample contributions is the gradient, whichever st
   Trainee trainee(convolutional, 4);
   const Batch batch = trainee.batch(8);
   trainee.accumulate(batch, 8, collecting(SecondMoment::none));
-  const Vector plain = to_double(trainee.all(&Parameter::gradient_sum));
+  const Vector plain = to_double(trainee.all(&Sums::gradient));
   for (const SecondMoment kind : {SecondMoment::exact, SecondMoment::spatial, SecondMoment::spatial_mean}) {
     trainee.accumulate(batch, 8, collecting(kind));
-    CHECK(compare(trainee.all(&Parameter::gradient_sum), plain, {.terms = 100}) == "");
+    CHECK(compare(trainee.all(&Sums::gradient), plain, {.terms = 100}) == "");
   }
 }
 
@@ -178,14 +178,14 @@ TEST_CASE("the exact second moment is the sum over samples of squared gradients,
   const int64_t samples = 10;
   const Batch batch = trainee.batch(samples);
   trainee.accumulate(batch, samples, collecting(SecondMoment::exact));
-  const std::vector<float> squares = trainee.all(&Parameter::second_moment);
+  const std::vector<float> squares = trainee.all(&Sums::second_moment);
   Vector expected(squares.size());
   for (int64_t n = 0; n < samples; ++n) {
-    trainee.model.arena().zero_sums();
-    AccumulateOptions options = collecting(SecondMoment::none);
-    options.sample_offset = n;
-    trainee.model.accumulate(batch.rows(n, n + 1), options);
-    const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum);
+    trainee.sums.zero(trainee.context);
+    Passes options = collecting(SecondMoment::none);
+    options.forward.samples.offset = n;
+    accumulate(trainee.model, batch.rows(n, n + 1), options, trainee.sums);
+    const std::vector<float> gradient = trainee.all(&Sums::gradient);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += static_cast<double>(gradient[i]) * gradient[i];
   }
   CHECK(compare(squares, expected, {.terms = 100}) == "");
@@ -197,59 +197,59 @@ TEST_CASE("the exact diagonal is at most positions times the spatial one") {
   trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
   const Parameter& filter = *trainee.model.parameters()[0];
   REQUIRE(filter.positions == image[0] * image[1]);
-  const std::vector<float> exact = to_host<float>(trainee.context, filter.second_moment);
+  const std::vector<float> exact = to_host<float>(trainee.context, trainee.sums.second_moment.of(filter));
   trainee.accumulate(batch, 8, collecting(SecondMoment::spatial));
-  const std::vector<float> spatial = to_host<float>(trainee.context, filter.second_moment);
+  const std::vector<float> spatial = to_host<float>(trainee.context, trainee.sums.second_moment.of(filter));
   for (size_t i = 0; i < exact.size(); ++i)
     CHECK(exact[i] <= 1.0001f * static_cast<float>(filter.positions) * spatial[i]);
 }
 
 TEST_CASE("a loss scaled by c scales gradients by c and second moments by its square") {
   Trainee trainee(convolutional, 4);
-  Batch batch = trainee.batch(8);
+  const Batch batch = trainee.batch(8);
   trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
-  Vector gradient = to_double(trainee.all(&Parameter::gradient_sum)),
-         squares = to_double(trainee.all(&Parameter::second_moment));
+  Vector gradient = to_double(trainee.all(&Sums::gradient)),
+         squares = to_double(trainee.all(&Sums::second_moment));
   const float c = 0.03125f / 3;
-  batch.sample_weights = Tensor(trainee.context, {8});
-  fill(trainee.context, batch.sample_weights, c);
-  trainee.accumulate(batch, 8, collecting(SecondMoment::exact));
+  Passes scaled = collecting(SecondMoment::exact);
+  scaled.weights = Tensor(trainee.context, {8});
+  fill(trainee.context, scaled.weights, c);
+  trainee.accumulate(batch, 8, scaled);
   for (double& g : gradient) g *= c;
   for (double& q : squares) q *= static_cast<double>(c) * c;
-  CHECK(compare(trainee.all(&Parameter::gradient_sum), gradient, {.terms = 100}) == "");
-  CHECK(compare(trainee.all(&Parameter::second_moment), squares, {.terms = 100}) == "");
+  CHECK(compare(trainee.all(&Sums::gradient), gradient, {.terms = 100}) == "");
+  CHECK(compare(trainee.all(&Sums::second_moment), squares, {.terms = 100}) == "");
 }
 
 TEST_CASE("statistics from sampled labels leave the gradient as it is") {
   Trainee trainee(convolutional, 4);
   Batch batch = trainee.batch(16);
   trainee.accumulate(batch, 16, collecting(SecondMoment::none));
-  const std::vector<float> gradient = trainee.all(&Parameter::gradient_sum);
-  AccumulateOptions options = collecting(SecondMoment::exact);
-  options.fisher_labels = FisherLabels::sampled;
-  options.sampled_labels = Tensor(trainee.context, {16}, DType::i32);
+  const std::vector<float> gradient = trainee.all(&Sums::gradient);
+  Passes options = collecting(SecondMoment::exact);
+  options.fisher_labels = Labels::sampled;
+  options.forward.sampled_labels = Tensor(trainee.context, {16}, DType::i32);
   trainee.accumulate(batch, 16, options);
-  CHECK(trainee.all(&Parameter::gradient_sum) == gradient);
-  const std::vector<float> squares = trainee.all(&Parameter::second_moment);
+  CHECK(trainee.all(&Sums::gradient) == gradient);
+  const std::vector<float> squares = trainee.all(&Sums::second_moment);
 
-  batch.labels = options.sampled_labels;
+  batch.labels = options.forward.sampled_labels;
   trainee.accumulate(batch, 16, collecting(SecondMoment::exact));
-  CHECK(trainee.all(&Parameter::second_moment) == squares);
+  CHECK(trainee.all(&Sums::second_moment) == squares);
 }
 
 TEST_CASE("label smoothing is no part of the statistics and the noise from sampled labels") {
-  AccumulateOptions options = collecting(SecondMoment::exact);
-  options.fisher_labels = FisherLabels::sampled;
+  Passes options = collecting(SecondMoment::exact);
+  options.fisher_labels = Labels::sampled;
   Trainee plain(convolutional, 4), smoothed(convolutional, 4, 0.3f);
   for (Trainee* trainee : {&plain, &smoothed}) {
-    trainee->model.arena().require_noise_sum();
     options.noise_weights = from_host(trainee->context, {16}, random_tensor(16, 5));
     trainee->accumulate(trainee->batch(16), 16, options);
   }
-  CHECK(smoothed.all(&Parameter::second_moment) == plain.all(&Parameter::second_moment));
-  CHECK(smoothed.all(&Parameter::noise_sum) == plain.all(&Parameter::noise_sum));
-  CHECK(plain.all(&Parameter::noise_sum) != std::vector<float>(plain.all(&Parameter::noise_sum).size()));
-  CHECK(smoothed.all(&Parameter::gradient_sum) != plain.all(&Parameter::gradient_sum));
+  CHECK(smoothed.all(&Sums::second_moment) == plain.all(&Sums::second_moment));
+  CHECK(smoothed.all(&Sums::signed_sum) == plain.all(&Sums::signed_sum));
+  CHECK(plain.all(&Sums::signed_sum) != std::vector<float>(plain.all(&Sums::signed_sum).size()));
+  CHECK(smoothed.all(&Sums::gradient) != plain.all(&Sums::gradient));
 }
 
 TEST_CASE("a batch is cut to whole ghost groups") {
@@ -284,12 +284,12 @@ TEST_CASE("evaluation has no dropout, runs on running statistics, and reports lo
 TEST_CASE("the first layer that shows a NaN is named") {
   Trainee trainee(convolutional, 4);
   const Batch batch = trainee.batch(8);
-  CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0).empty());
+  CHECK(trainee.model.first_nonfinite_layer(batch, {.samples = {1, 0}}).empty());
   const Parameter& broken = *trainee.model.parameters()[3];
   std::vector<float> values = to_host<float>(trainee.context, broken.value);
   values[0] = std::numeric_limits<float>::quiet_NaN();
   copy_from_host<float>(trainee.context, values, broken.value);
-  CHECK(trainee.model.first_nonfinite_layer(batch, 1, 0) == "block1.conv1");
+  CHECK(trainee.model.first_nonfinite_layer(batch, {.samples = {1, 0}}) == "block1.conv1");
 }
 
 TEST_CASE("a network must end in one score per class") {

@@ -11,6 +11,7 @@
 #include "tests/compare.h"
 #include "tests/error_of.h"
 #include "tests/gradcheck.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
@@ -152,17 +153,15 @@ TEST_CASE("a step through every network has a finite loss and moves every parame
   Context context;
   Model model(context, network_from(json, colour, 10, 2), 10);
   CHECK(model.coupling().usable(5) == 4);  // batch.ghost_size has arrived at every batch norm
-  model.arena().require_second_moment();
-  model.arena().initialise(3);
-  model.arena().zero_sums();
+  model.parameter_set().initialise(3);
+  const Sums sums = all_sums(context, model.parameter_set());
   const Batch batch = random_batch(context, colour, 4, 10);
-  AccumulateOptions options;
-  options.statistics = {SecondMoment::exact};
-  const kernels::LossSums sums = model.accumulate(batch, options);
-  CHECK(std::isfinite(sums.loss));
+  const kernels::LossSums losses = accumulate(model, batch, {.collect = {.second_moment = SecondMoment::exact}}, sums);
+  CHECK(std::isfinite(losses.loss));
   for (const Parameter* parameter : model.parameters()) {
     INFO(parameter->name);
-    const auto gradient = parameter->gradient_sum.span<float>(), squares = parameter->second_moment.span<float>();
+    const Tensor gradients = sums.gradient.of(*parameter), moments = sums.second_moment.of(*parameter);
+    const auto gradient = gradients.span<float>(), squares = moments.span<float>();
     const auto nonzero = [](float v) { return std::isfinite(v) && v != 0; };
     CHECK(std::any_of(gradient.begin(), gradient.end(), nonzero));
     CHECK(std::any_of(squares.begin(), squares.end(), nonzero));
@@ -178,7 +177,7 @@ TEST_CASE("logits and gradients of a residual network are those of its formula")
   const Shape image{size, size, 3};
   Context context;
   Model model(context, resnet(image, classes, options), classes);
-  model.arena().initialise(5);
+  model.parameter_set().initialise(5);
   std::vector<Vector> values;
   uint32_t stream = 10;
   for (const Parameter* parameter : model.parameters()) {
@@ -192,13 +191,12 @@ TEST_CASE("logits and gradients of a residual network are those of its formula")
   const std::vector<int32_t> labels(batch.labels.data<int32_t>(), batch.labels.data<int32_t>() + samples);
   ResnetReference network(samples, size, classes, options);
 
-  model.arena().zero_sums();
-  AccumulateOptions accumulate;
-  accumulate.logits = Tensor(context, {samples, classes});
-  fill(context, accumulate.logits, std::numeric_limits<float>::quiet_NaN());
-  model.accumulate(batch, accumulate);
+  const Sums sums = all_sums(context, model.parameter_set());
+  const Tensor logits(context, {samples, classes});
+  fill(context, logits, std::numeric_limits<float>::quiet_NaN());
+  accumulate(model, batch, {.forward = {.logits = logits}}, sums);
   // Fourteen normalised layers, each of which amplifies what rounding it finds.
-  CHECK(compare(accumulate.logits.span<float>(), network.logits(images, values), {.terms = 600, .condition = 4}) == "");
+  CHECK(compare(logits.span<float>(), network.logits(images, values), {.terms = 600, .condition = 4}) == "");
 
   const auto loss = [&](const std::vector<Vector>& parameters) {
     const Vector losses = reference::cross_entropy(samples, classes, network.logits(images, parameters), labels, 0);
@@ -210,7 +208,8 @@ TEST_CASE("logits and gradients of a residual network are those of its formula")
     const Parameter& parameter = *model.parameters()[tensor];
     INFO(parameter.name);
     const auto signs = random_integers(parameter.shape.elements(), 1000 + static_cast<uint32_t>(tensor), 2);
-    const auto gradient = parameter.gradient_sum.span<float>();
+    const Tensor gradients = sums.gradient.of(parameter);
+    const auto gradient = gradients.span<float>();
     double along = 0, squares = 0;
     for (size_t i = 0; i < signs.size(); ++i) {
       along += (2 * signs[i] - 1) * static_cast<double>(gradient[i]);

@@ -23,8 +23,7 @@ inline std::unique_ptr<Layer> network_from(const std::string& json, const Shape&
 inline Batch random_batch(Context& context, const Shape& image, int64_t samples, int64_t classes, uint32_t stream = 1) {
   const Shape images = image.batched(samples);
   return {from_host(context, images, random_tensor(images.elements(), stream)),
-          from_host(context, {samples}, random_integers(samples, stream + 1, static_cast<uint32_t>(classes))),
-          {}};
+          from_host(context, {samples}, random_integers(samples, stream + 1, static_cast<uint32_t>(classes)))};
 }
 
 }  // namespace noisysgd::test

@@ -5,6 +5,7 @@
 #include "layers/models/lenet.h"
 #include "layers/models/mlp.h"
 #include "tests/catch.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 
 using namespace noisysgd;
@@ -260,8 +261,8 @@ TEST_CASE("convolutions and pools of the largest strides, paddings and kernels t
                                  R"(, {"type": "global_average_pool"}, {"type": "linear"}]})",
                              {8, 8, 3}, 4),
                 4);
-    model.arena().initialise(1);
-    CHECK(model.accumulate(random_batch(context, {8, 8, 3}, 2, 4), {}).samples == 2);
+    model.parameter_set().initialise(1);
+    CHECK(accumulate(model, random_batch(context, {8, 8, 3}, 2, 4), {}, all_sums(context, model.parameter_set())).samples == 2);
   }
   CHECK(problems_of(R"({"type": "conv2d", "out_channels": 2, "kernel": 1, "stride": 2147483647})").front() ==
         "$.model.stride: must be at most 65536, got 2147483647");

@@ -1,7 +1,8 @@
-// Sums with random signs that backward adds to Parameter::noise_sum: a parameter's gradient is linear in the gradient
+// Sums with random signs that backward adds to Sums::signed_sum: a parameter's gradient is linear in the gradient
 // of its layer's output, so they are the gradient for an output gradient that has the signs already.
 #include "tests/catch.h"
 #include "tests/compare.h"
+#include "tests/layers/collected.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/test_device.h"
@@ -30,32 +31,31 @@ float sign(SignGrain grain, int64_t n, int64_t t, int64_t k, int64_t positions, 
 
 struct Trained {
   Trained(const std::string& layer, const Shape& input)
-      : context(test_device), network(network_from(layer, input, 5)), arena(context, network->parameters(), true) {
+      : context(test_device), network(network_from(layer, input, 5)), set(context, network->parameters()), sums(all_sums(context, set)) {
     bind_buffers(context, network->buffers());
-    arena.require_noise_sum();
     uint32_t stream = 20;
-    for (const Parameter* parameter : arena.parameters())
+    for (const Parameter* parameter : set.list())
       copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.3f), parameter->value);
     const Shape images = input.batched(samples);
     x = from_host(context, images, random_tensor(images.elements(), 1, 0.5f));
   }
 
   void backward(const std::vector<float>& cotangent, const Statistics& statistics) {
-    arena.zero_sums();
+    sums.zero(context);
     const int64_t size = network->output_shape().elements();
     for (int64_t begin = 0; begin < samples; begin += group) {
-      Statistics part = statistics;
-      part.signs.sample_offset = begin;
       Tape tape;
       const Variable output = network->forward({context, &tape, true}, tape.leaf(x.rows(begin, begin + group)));
       const std::vector<float> rows(cotangent.begin() + begin * size, cotangent.begin() + (begin + group) * size);
-      tape.backward(context, output, from_host(context, output.value.shape(), rows), {part});
+      tape.backward(context, output, from_host(context, output.value.shape(), rows),
+                    {.statistics = statistics, .into = sums, .samples = {seed, step, begin}});
     }
   }
 
   Context context;
   std::unique_ptr<Layer> network;
-  ParameterArena arena;
+  ParameterSet set;
+  Sums sums;
   Tensor x;
 };
 
@@ -79,33 +79,33 @@ TEST_CASE("signed sums are gradients of an output gradient with signs, and chang
   for (int64_t i = 0; i < static_cast<int64_t>(with_signs.size()); ++i)
     with_signs[static_cast<size_t>(i)] *=
         sign(grain, i / out.elements(), i / channels % positions, i % channels, positions, channels);
-  const auto values = [&](Tensor Parameter::*member) {
+  const auto values = [&](const Block& block) {
     std::vector<std::vector<float>> all;
-    for (const Parameter* parameter : trained.arena.parameters())
-      all.push_back(to_host<float>(trained.context, parameter->*member));
+    for (const Parameter* parameter : trained.set.list())
+      all.push_back(to_host<float>(trained.context, block.of(*parameter)));
     return all;
   };
   trained.backward(with_signs, {});
-  const auto expected = values(&Parameter::gradient_sum);
+  const auto expected = values(trained.sums.gradient);
   trained.backward(cotangent, {.second_moment = kind});
-  const auto gradient = values(&Parameter::gradient_sum), moment = values(&Parameter::second_moment);
+  const auto gradient = values(trained.sums.gradient), moment = values(trained.sums.second_moment);
   Statistics statistics{.second_moment = kind};
-  statistics.signs = {grain, scale, seed, step};
+  statistics.signs = {grain, scale};
   trained.backward(cotangent, statistics);
-  const auto noise = values(&Parameter::noise_sum);
+  const auto noise = values(trained.sums.signed_sum);
   for (size_t i = 0; i < expected.size(); ++i) {
     const Tolerance tolerance{.terms = static_cast<double>(samples * positions), .condition = 4};  // signs cancel
     CHECK(compare(noise[i], to_double(expected[i]), tolerance) == "");
-    CHECK(compare(values(&Parameter::gradient_sum)[i], to_double(gradient[i]), tolerance) == "");
-    CHECK(values(&Parameter::second_moment)[i] == moment[i]);
+    CHECK(compare(values(trained.sums.gradient)[i], to_double(gradient[i]), tolerance) == "");
+    CHECK(values(trained.sums.second_moment)[i] == moment[i]);
   }
 }
 
 TEST_CASE("layers without a weight for every channel keep out of signs in the gradient's place") {
   Trained trained(R"({"type": "batch_norm", "ghost_size": 3})", {4, 3, 5});
   Statistics statistics;
-  statistics.signs = {SignGrain::element, scale, seed, step};
+  statistics.signs = {SignGrain::element, scale};
   trained.backward(random_tensor(samples * 60, 2), statistics);
-  for (const Parameter* parameter : trained.arena.parameters())
-    for (const float value : to_host<float>(trained.context, parameter->noise_sum)) CHECK(value == 0);
+  for (const Parameter* parameter : trained.set.list())
+    for (const float value : to_host<float>(trained.context, trained.sums.signed_sum.of(*parameter))) CHECK(value == 0);
 }

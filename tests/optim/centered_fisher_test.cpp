@@ -1,8 +1,10 @@
 // fisher.batch_norm "activation_centered": where it applies, and how near it comes to what it stands for. Its sums:
 // tests/layers/centered_sums_test.cpp.
-#include "optim/fisher.h"
+#include "optim/sgd.h"
+#include "optim/step.h"
 #include "tests/catch.h"
 #include "tests/layers/network.h"
+#include "tests/optim/parameters.h"
 #include "tests/random_tensor.h"
 
 using namespace noisysgd;
@@ -47,19 +49,21 @@ TEST_CASE("centred contributions have the trace of the ghost-batch gradients' co
                               {"type": "batch_norm", "ghost_size": 128}]})",
                            {inputs}, classes),
               classes);
-  model.arena().require_second_moment();
-  model.arena().initialise(3);
+  model.parameter_set().initialise(3);
   const auto samples = ghost * groups;
   const Batch batch{from_host(context, {samples, inputs}, random_tensor(samples * inputs, 1, offset)),
-                    from_host(context, {samples}, random_integers(samples, 2, classes)),
-                    {}};
+                    from_host(context, {samples}, random_integers(samples, 2, classes))};
   const auto trace = [&](GhostFisher kind) {
     const FisherOptions fisher{.batch_norm = kind, .ghost_size = ghost};
-    AccumulateOptions options;
-    fisher.collect(options.statistics);
-    model.arena().zero_sums();
-    model.accumulate(batch, options);
-    return fisher_trace(context, fisher, {model.parameters()[0]}, samples).data<double>()[0];
+    Noise noise = noise_from(R"({"type": "diagonal_fisher", "small_batch": 2})");
+    Sgd sgd;
+    Step step(context, model, noise, sgd, nullptr, {.fisher = fisher});
+    step.begin_noise();
+    const BatchSource source = [&](const StepNumbers&, int64_t begin, int64_t count) {
+      return batch.rows(begin, begin + count);
+    };
+    step.accumulate(step.recipe({.samples = samples, .noise = true}), source, {});
+    return fisher_trace(context, {fisher, step.sums(), samples, {}}, {model.parameters()[0]}).data<double>()[0];
   };
   const double truth = trace(GhostFisher::ghost_variance);
   CHECK(truth > 0);

@@ -28,53 +28,59 @@ std::vector<double> squares_of_samples(const std::vector<std::vector<double>>& s
   return variance;
 }
 
-// Per-sample gradients [M][7], with the sums that backward would leave in the parameter.
-std::vector<std::vector<double>> samples_into(const Parameter& parameter, int64_t batch) {
+// Per-sample gradients [M][7], with the sums that backward would leave of the bias.
+std::vector<std::vector<double>> samples_into(const Parameters& parameters, int64_t batch) {
+  float *const sums = parameters.sums.gradient.at(parameters.bias), *const squares = parameters.sums.second_moment.at(parameters.bias);
   std::vector<std::vector<double>> samples;
-  std::fill_n(parameter.gradient_sum.f32(), 7, 0.0f);
-  std::fill_n(parameter.second_moment.f32(), 7, 0.0f);
+  std::fill_n(sums, 7, 0.0f);
+  std::fill_n(squares, 7, 0.0f);
   for (int64_t n = 0; n < batch; ++n) {
     samples.push_back(to_double(random_tensor(7, 50 + static_cast<uint32_t>(n), 0.3f)));
     for (size_t i = 0; i < 7; ++i) {
-      parameter.gradient_sum.f32()[i] += static_cast<float>(samples.back()[i]);
-      parameter.second_moment.f32()[i] += static_cast<float>(samples.back()[i] * samples.back()[i]);
+      sums[i] += static_cast<float>(samples.back()[i]);
+      squares[i] += static_cast<float>(samples.back()[i] * samples.back()[i]);
     }
   }
   return samples;
+}
+
+void diagonal_of(const FisherOptions& options, const Parameters& parameters, int64_t batch, std::vector<float>& diagonal) {
+  const Tensor sums = parameters.sums.gradient.of(parameters.bias), squares = parameters.sums.second_moment.of(parameters.bias);
+  fisher_diagonal(options, parameters.bias, batch, sums.span<float>(), squares.span<float>(), diagonal.data());
 }
 
 }  // namespace
 
 TEST_CASE("diag(F) is the mean of squared per-sample gradients, centred their variance") {
   Parameters parameters;
-  const auto samples = samples_into(parameters.bias, 12);
+  const auto samples = samples_into(parameters, 12);
   std::vector<float> diagonal = nan_tensor(7);
   for (const bool centered : {false, true}) {
-    const FisherOptions options{SecondMoment::exact, FisherLabels::data, centered};
-    fisher_diagonal(options, parameters.bias, 12, diagonal.data());
+    const FisherOptions options{SecondMoment::exact, Labels::data, centered};
+    diagonal_of(options, parameters, 12, diagonal);
     CHECK(compare(diagonal, squares_of_samples(samples, centered), {.terms = 12, .condition = 4}) == "");
   }
 }
 
 TEST_CASE("spatial_mean divides by the positions that share a weight") {
   Parameters parameters;
-  samples_into(parameters.bias, 12);
+  samples_into(parameters, 12);
   parameters.bias.positions = 9;
   std::vector<float> sum = nan_tensor(7), mean = nan_tensor(7);
-  fisher_diagonal({SecondMoment::spatial, FisherLabels::data, false}, parameters.bias, 12, sum.data());
-  fisher_diagonal({SecondMoment::spatial_mean, FisherLabels::data, false}, parameters.bias, 12, mean.data());
+  diagonal_of({SecondMoment::spatial, Labels::data, false}, parameters, 12, sum);
+  diagonal_of({SecondMoment::spatial_mean, Labels::data, false}, parameters, 12, mean);
   for (size_t i = 0; i < 7; ++i) CHECK(9 * mean[i] == Approx(sum[i]));
 }
 
 TEST_CASE("a centred variance that rounding makes negative is zero; one sample has none") {
   Parameters parameters;
-  std::fill_n(parameters.bias.gradient_sum.f32(), 7, 2.0f);
-  std::fill_n(parameters.bias.second_moment.f32(), 7, 0.999f);
-  const FisherOptions options{SecondMoment::exact, FisherLabels::data, true};
+  std::fill_n(parameters.sums.gradient.at(parameters.bias), 7, 2.0f);
+  std::fill_n(parameters.sums.second_moment.at(parameters.bias), 7, 0.999f);
+  const FisherOptions options{SecondMoment::exact, Labels::data, true};
   std::vector<float> diagonal = nan_tensor(7);
-  fisher_diagonal(options, parameters.bias, 4, diagonal.data());
+  diagonal_of(options, parameters, 4, diagonal);
   CHECK(diagonal == std::vector<float>(7, 0.0f));
-  CHECK_THROWS_WITH(fisher_diagonal(options, parameters.bias, 1, diagonal.data()),
+  CHECK_THROWS_WITH(diagonal_of(options, parameters, 1, diagonal),
                     "the centred Fisher matrix of a single sample is not defined");
 }
 
@@ -82,7 +88,7 @@ TEST_CASE("a centred variance that rounding makes negative is zero; one sample h
 TEST_CASE("kappa times the centred diagonal is the variance of small-batch means") {
   const int64_t large = 7, small = GENERATE(1, 2, 3, 6);
   Parameters parameters;
-  const auto samples = samples_into(parameters.bias, large);
+  const auto samples = samples_into(parameters, large);
   std::vector<double> expected(7), full(7);
   for (const auto& g : samples)
     for (size_t i = 0; i < 7; ++i) full[i] += g[i] / static_cast<double>(large);
@@ -99,7 +105,7 @@ TEST_CASE("kappa times the centred diagonal is the variance of small-batch means
   }
   for (double& value : expected) value /= subsets;
   std::vector<float> variance = nan_tensor(7);
-  fisher_diagonal({SecondMoment::exact, FisherLabels::data, true}, parameters.bias, large, variance.data());
+  diagonal_of({SecondMoment::exact, Labels::data, true}, parameters, large, variance);
   for (float& value : variance) value *= static_cast<float>(noise_kappa(large, small));
   CHECK(compare(variance, expected, {.terms = 12, .condition = 4}) == "");
 }

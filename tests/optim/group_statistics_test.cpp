@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include "tests/catch.h"
+#include "tests/layers/collected.h"
 #include "tests/optim/covariance_formulas.h"
 #include "tests/optim/parameters.h"
+#include "tests/optim/tiny_steps.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -13,33 +15,33 @@ namespace {
 
 constexpr uint64_t seed = 5;
 
-// The batch in pieces of at most `micro` samples, cut where groups end.
-void accumulate(Model& model, const Batch& batch, GroupStatistics& groups, uint32_t step, int64_t micro,
-                const FisherOptions& fisher = {}) {
-  model.arena().zero_sums();
-  for (int64_t begin = 0, end = 0; begin < batch.size(); begin = end) {
-    end = groups.end_of_piece(begin, std::min(batch.size(), begin + micro));
-    AccumulateOptions options;
-    options.seed = seed;
-    options.step = step;
-    options.sample_offset = begin;
-    fisher.collect(options.statistics);
-    groups.begin_piece(begin, options);
-    model.accumulate(batch.rows(begin, end), options);
-    groups.end_piece(end);
+// A step that measures its groups, and what its log would say.
+struct Measured {
+  Measured(Context& context, Model& model, const Batch& batch, int64_t wanted, uint32_t number, int64_t micro,
+           const FisherOptions& fisher = {}, const std::string& noise_json = R"({"type": "none"})")
+      : noise(noise_from(noise_json)),
+        step(context, model, noise, sgd, nullptr,
+             {.fisher = fisher, .micro = micro, .log_layers = true, .log_groups = wanted, .seed = seed}) {
+    if (noise.active()) step.begin_noise();
+    const int64_t samples = batch.size();
+    const StepRecipe recipe = step.recipe(
+        {.values = {.step = number}, .samples = samples, .noise = noise.active(), .layers = true});
+    const BatchSource source = [&](const StepNumbers&, int64_t begin, int64_t count) {
+      return batch.rows(begin, begin + count);
+    };
+    step.accumulate(recipe, source, {.step = number});
+    const auto count = static_cast<int64_t>(layer_names(model.parameters()).size());
+    const Tensor sums(context, {count, 2}, DType::f64);
+    layer_fisher(context, {fisher, step.sums(), samples, {}}, model.parameters(), sums);
+    layers = read_layer_fisher(model.parameters(), sums.data<double>());
+    measure_groups(SampleGroups(model, fisher, samples, wanted), model.parameters(), step.group_products().f32(),
+                   layers);
   }
-}
-
-std::vector<LayerFisher> measured(Context& context, Model& model, const GroupStatistics& statistics,
-                                  const SampleGroups& groups, int64_t samples, const FisherOptions& fisher = {}) {
-  const auto layers = static_cast<int64_t>(layer_names(model.parameters()).size());
-  const Tensor sums(context, {layers, 2}, DType::f64), products(context, {layers, 2, groups.count, groups.count});
-  layer_fisher(context, fisher, model.parameters(), samples, sums);
-  statistics.multiply(products);
-  std::vector<LayerFisher> read = read_layer_fisher(model.parameters(), sums.data<double>());
-  measure_groups(groups, model.parameters(), products.f32(), read);
-  return read;
-}
+  Noise noise;
+  Sgd sgd;
+  Step step;
+  std::vector<LayerFisher> layers;
+};
 
 double dot(const Vector& a, const Vector& b, size_t layer) {
   double sum = 0;
@@ -77,9 +79,8 @@ TEST_CASE("variance ratio and effective rank of a layer are those of its samples
     const SampleGroups divided(net.model, {}, net.samples, groups);
     REQUIRE(divided.count == groups);
     REQUIRE(divided.size == size_of_group);
-    GroupStatistics statistics(net.context, net.model, divided);
-    accumulate(net.model, net.batch, statistics, step, micro);
-    const std::vector<LayerFisher> layers = measured(net.context, net.model, statistics, divided, net.samples);
+    const std::vector<LayerFisher> layers =
+        Measured(net.context, net.model, net.batch, groups, step, micro).layers;
     REQUIRE(layers.size() == 2);
     for (size_t l = 0; l < 2; ++l) {
       const std::vector<float> ones(static_cast<size_t>(net.samples), 1.0f), signs = signs_of(net, l, step);
@@ -164,8 +165,7 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
       {"type": "flatten"}, {"type": "linear"}]})",
                            image, classes, ghost),
               classes);
-  model.arena().require_second_moment();
-  model.arena().initialise(7);
+  model.parameter_set().initialise(7);
   const Batch batch = random_batch(context, image, samples, classes);
   const int64_t wanted = GENERATE(6, 2, 64), micro = GENERATE(int64_t{24}, int64_t{8}, int64_t{4});
   const FisherOptions fisher{
@@ -173,20 +173,19 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
       .ghost_size = ghost};
   const SampleGroups divided(model, fisher, samples, wanted);
   REQUIRE(divided.count == std::min<int64_t>(wanted, 6));
-  GroupStatistics statistics(context, model, divided);
-  accumulate(model, batch, statistics, 0, micro, fisher);
-  const std::vector<LayerFisher> layers = measured(context, model, statistics, divided, samples, fisher);
+  const std::vector<LayerFisher> layers = Measured(context, model, batch, wanted, 0, micro, fisher).layers;
+  const Sums group_sums = all_sums(context, model.parameter_set());
 
   const int64_t groups = divided.count, size = divided.size;
   std::map<std::string, std::vector<Vector>> sums;
   for (int64_t r = 0; r < groups; ++r) {
-    model.arena().zero_sums();
+    group_sums.zero(context);
     for (int64_t begin = r * size; begin < (r + 1) * size; begin += ghost)
-      model.accumulate(batch.rows(begin, begin + ghost), {});
+      accumulate(model, batch.rows(begin, begin + ghost), {}, group_sums);
     for (const Parameter* parameter : model.parameters()) {
       auto& groups_of_layer = sums[layer_name(*parameter)];
       groups_of_layer.resize(static_cast<size_t>(groups));
-      for (const float value : parameter->gradient_sum.span<float>())
+      for (const float value : group_sums.gradient.of(*parameter).span<float>())
         groups_of_layer[static_cast<size_t>(r)].push_back(value);
     }
   }
@@ -210,39 +209,28 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
 
 TEST_CASE("what measuring collects changes neither the gradient nor the noise of the step") {
   TinyNetwork net;
-  Sgd sgd(net.context, {}, {}, noise_from(R"({"type": "unit_fisher", "small_batch": 2})"));
-  sgd.require_sums(net.model.arena());
-  const auto sums = [&](bool measure) {
-    net.model.arena().zero_sums();
-    const NoisePasses passes = sgd.passes({net.samples, 0, seed, 3}, true);
-    GroupStatistics statistics(net.context, net.model, SampleGroups(net.model, {}, net.samples, 2));
-    for (int64_t begin = 0; begin < net.samples; begin += 4) {
-      Batch rows = net.batch.rows(begin, begin + 4);
-      AccumulateOptions options;
-      options.seed = seed;
-      options.step = 3;
-      passes.apply(begin, rows, options);
-      if (measure) statistics.begin_piece(begin, options);
-      net.model.accumulate(rows, options);
-      if (measure) statistics.end_piece(begin + 4);
-    }
-    return std::pair(gather(net.model.parameters(), &Parameter::gradient_sum),
-                     gather(net.model.parameters(), &Parameter::noise_sum));
-  };
-  const auto plain = sums(false);
-  CHECK(sums(true) == plain);
-  CHECK(std::abs(plain.second.back()) > 0);
+  const std::string json = R"({"type": "unit_fisher", "small_batch": 2})";
+  TinySteps plain(net, json);
+  plain.accumulate(3, 4);
+  const Measured measured(net.context, net.model, net.batch, 2, 3, 4, {}, json);
+  for (const auto block : {&Sums::gradient, &Sums::signed_sum}) {
+    const std::vector<float> values = gather(net.model.parameters(), measured.step.sums().*block);
+    CHECK(values == plain.values(block));
+    CHECK(std::abs(values.back()) > 0);
+  }
 }
 
 TEST_CASE("too few samples for two groups measure nothing") {
   TinyNetwork net;
-  const SampleGroups divided(net.model, {.batch_norm = GhostFisher::ghost_variance, .ghost_size = 5}, net.samples, 4);
+  const FisherOptions fisher{.batch_norm = GhostFisher::ghost_variance, .ghost_size = 4};
+  const SampleGroups divided(net.model, fisher, 4, 4);
   CHECK(divided.count == 0);
   GroupStatistics statistics(net.context, net.model, divided);
-  CHECK(statistics.end_of_piece(0, 8) == 8);
-  accumulate(net.model, net.batch, statistics, 0, 8);
-  for (const LayerFisher& layer : measured(net.context, net.model, statistics, divided, net.samples)) {
-    CHECK(layer.trace > 0);
+  CHECK(statistics.end_of_piece(0, 4) == 4);
+  CHECK_FALSE(statistics.begin_piece(0, Block(net.context, net.model.parameter_set())).defined());
+  std::vector<LayerFisher> layers{{"conv1", 1, 1}, {"linear1", 1, 1}};
+  measure_groups(divided, net.model.parameters(), nullptr, layers);
+  for (const LayerFisher& layer : layers) {
     CHECK_FALSE(layer.variance_ratio);
     CHECK_FALSE(layer.effective_rank);
   }

@@ -6,6 +6,7 @@
 #include "tests/error_of.h"
 #include "tests/optim/covariance_formulas.h"
 #include "tests/optim/parameters.h"
+#include "tests/optim/tiny_steps.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -15,11 +16,11 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
   const double wanted = formula(net, Structure::full).trace();
   const auto traced = [&](const std::string& json) {
     INFO(json);
-    Sgd sgd(net.context, {}, {}, noise_from(json));
+    TinySteps steps(net, json);
     double squares = 0;
     const int draws = 2000;
     for (int k = 0; k < draws; ++k)
-      for (const double value : net.draw(sgd, static_cast<uint32_t>(k))) squares += value * value / draws;
+      for (const double value : steps.draw(static_cast<uint32_t>(k))) squares += value * value / draws;
     CHECK(squares / wanted == Approx(1).margin(0.12));
   };
   traced(R"({"type": "isotropic", "sigma": 3, "match_trace": 2})");
@@ -31,10 +32,10 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
   traced(R"({"type": "unit_fisher", "small_batch": 4, "match_trace": 2})");
   // Where diag(F) is not of the contributions that signs act on, the trace of their noise is not known.
   const FisherOptions ghosts{.batch_norm = GhostFisher::ghost_variance, .ghost_size = 2};
-  const FisherOptions averaged{.ema = 0.5}, sampled{.labels = FisherLabels::sampled};
+  const FisherOptions averaged{.ema = 0.5}, sampled{.labels = Labels::sampled};
   const auto refused = [&](const std::string& more, const FisherOptions& fisher) {
-    Sgd of_samples(net.context, {}, fisher, noise_from(R"({"match_trace": 2, )" + more + "}"));
-    return error_of([&] { net.draw(of_samples, 0, net.samples, fisher); });
+    TinySteps of_samples(net, R"({"match_trace": 2, )" + more + "}", {.fisher = fisher, .keep_gradient = true});
+    return error_of([&] { of_samples.draw(0); });
   };
   for (const std::string type : {R"("type": "full_fisher")", R"("type": "block_fisher")"}) {
     CHECK(refused(type, ghosts) ==
@@ -47,8 +48,8 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
   CHECK(refused(R"("type": "full_fisher", "centered": true)", sampled) ==
         "noise.match_trace: this noise is centred, and the mean gradient at sampled labels is not kept; it needs "
         "fisher.kind of \"empirical\"");
-  Sgd sgd(net.context, {}, {}, noise_from(R"({"type": "label", "match_trace": 2})"));
-  CHECK_THROWS_WITH(net.draw(sgd, 0), "noise.match_trace: the trace of 'label' is not known before it is drawn");
+  TinySteps label(net, R"({"type": "label", "match_trace": 2})");
+  CHECK_THROWS_WITH(label.draw(0), "noise.match_trace: the trace of 'label' is not known before it is drawn");
 }
 
 // The factor that match_trace multiplies the noise by is seen in one draw; the trace of the covariance without it is
@@ -98,16 +99,16 @@ TEST_CASE("what is drawn under match_trace has the trace of the configured diag(
   };
   for (const auto& [noise, own, whole_gradients] : cases) {
     INFO(noise << " fisher.conv " << name_of(conv));
-    Sgd plain(net.context, {}, fisher, noise_from("{" + noise + "}")),
-        matched(net.context, {}, fisher, noise_from("{" + noise + R"(, "match_trace": 3})"));
+    const StepOptions options{.fisher = fisher, .keep_gradient = true};
+    TinySteps plain(net, "{" + noise + "}", options), matched(net, "{" + noise + R"(, "match_trace": 3})", options);
     if (whole_gradients && conv != SecondMoment::exact) {
-      CHECK(error_of([&] { net.draw(matched, 0, micro, fisher); }) ==
+      CHECK(error_of([&] { matched.draw(0, micro); }) ==
             fmt::format("noise.match_trace: this noise is made of whole gradients, whose trace needs fisher.conv of "
                         "\"exact\", not \"{}\"",
                         name_of(conv)));
       continue;
     }
-    const Vector before = net.draw(plain, 0, micro, fisher), after = net.draw(matched, 0, micro, fisher);
+    const Vector before = plain.draw(0, micro), after = matched.draw(0, micro);
     double squares_before = 0, squares_after = 0;
     for (const double value : before) squares_before += value * value;
     for (const double value : after) squares_after += value * value;
@@ -124,22 +125,22 @@ TEST_CASE("the variance over signs of single positions is that of what they add,
                 {"type": "flatten"}, {"type": "linear"}]})",
                            {4, 4, 1}, 3),
               3);
-  model.arena().initialise(2);
+  model.parameter_set().initialise(2);
   const Batch batch = random_batch(context, {4, 4, 1}, 6, 3);
-  Sgd sgd(context, {}, {}, noise_from(R"({"type": "position_fisher", "small_batch": 2, "match_trace": 2})"));
-  sgd.require_sums(model.arena());
+  Noise noise = noise_from(R"({"type": "position_fisher", "small_batch": 2, "match_trace": 2})");
+  Sgd sgd;
+  Step step(context, model, noise, sgd, nullptr, {.seed = 5, .keep_gradient = true});
+  step.begin_noise();
   std::vector<double> squares(model.parameters().size()), variance(squares.size());
   constexpr int draws = 4000;
-  for (uint32_t step = 0; step < draws; ++step) {
-    model.arena().zero_sums();
-    Batch rows = batch;
-    AccumulateOptions options;
-    sgd.passes({6, 0, 5, step}, true).apply(0, rows, options);
-    model.accumulate(rows, options);
+  for (uint32_t number = 0; number < draws; ++number) {
+    const StepRecipe recipe = step.recipe({.values = {.step = number}, .samples = 6, .noise = true});
+    step.accumulate(recipe, [&](const StepNumbers&, int64_t, int64_t) { return batch; }, {.step = number});
     for (size_t i = 0; i < squares.size(); ++i) {
       const Parameter& parameter = *model.parameters()[i];
-      for (const float value : parameter.noise_sum.span<float>()) squares[i] += double{value} * value / draws;
-      const auto variances = parameter.noise_variance.span<float>();  // the same in every step
+      const Tensor sums = step.sums().signed_sum.of(parameter), own = step.sums().signed_variance.of(parameter);
+      for (const float value : sums.span<float>()) squares[i] += double{value} * value / draws;
+      const auto variances = own.span<float>();  // the same in every step
       variance[i] = std::accumulate(variances.begin(), variances.end(), 0.0);
     }
   }

@@ -17,12 +17,10 @@ struct Sampled {
   std::vector<double> mean, mean_square;
 };
 
-Sampled sample(const Parameters& parameters, const FisherOptions& fisher, const Noise& noise) {
-  Context context;
-  Sgd sgd(context, {}, fisher, noise);
+Sampled sample(NoiseOfSums& noise) {
   Sampled sampled;
   for (uint32_t k = 0; k < draws; ++k) {
-    const std::vector<float> values = gather(sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, k, true}));
+    const std::vector<float> values = noise.draw(5, k);
     sampled.mean.resize(values.size());
     sampled.mean_square.resize(values.size());
     for (size_t i = 0; i < values.size(); ++i) {
@@ -64,44 +62,41 @@ TEST_CASE("diagonal Fisher noise has mean 0 and variance kappa D in every coordi
                                   {R"({"type": "diagonal_fisher", "small_batch": 4, "large_batch": 16, "scale": 0.5})",
                                    0.25 * (1.0 / 4 - 1.0 / 16)}}));
   const auto m = static_cast<double>(Parameters::batch);
-  const std::vector<float> sums = gather(parameters.all(), &Parameter::gradient_sum),
-                           squares = gather(parameters.all(), &Parameter::second_moment);
+  const std::vector<float> sums = gather(parameters.all(), parameters.sums.gradient),
+                           squares = gather(parameters.all(), parameters.sums.second_moment);
   std::vector<double> variance;
   for (size_t i = 0; i < sums.size(); ++i) {
     const double sum = sums[i], square = squares[i];
     variance.push_back(kappa * (centered ? (square - sum * sum / m) / (m - 1) : square / m));
   }
-  check_moments(sample(parameters, {SecondMoment::exact, FisherLabels::data, centered}, noise_from(json)), variance);
+  NoiseOfSums noise(parameters, json, {.centered = centered});
+  check_moments(sample(noise), variance);
 }
 
 TEST_CASE("isotropic noise has mean 0 and the given deviation everywhere") {
   Parameters parameters(false);  // it needs no second moment
-  const Noise noise = noise_from(R"({"type": "isotropic", "sigma": 0.3})");
-  CHECK_FALSE(noise.needs_second_moment());
-  check_moments(sample(parameters, {}, noise), std::vector<double>(42, 0.09));
+  NoiseOfSums isotropic(parameters, R"({"type": "isotropic", "sigma": 0.3})");
+  CHECK_FALSE(isotropic.noise.needs_second_moment());
+  check_moments(sample(isotropic), std::vector<double>(42, 0.09));
 }
 
 TEST_CASE("no noise where there is none to add") {
   Parameters parameters;
   const std::string json = GENERATE(R"({"type": "none"})", R"({"type": "diagonal_fisher", "small_batch": 32})",
                                     R"({"type": "isotropic", "sigma": 1, "scale": 0})");
-  const Noise noise = noise_from(json);
-  Sgd sgd(parameters.context, {}, {}, noise);
-  const std::vector<float> values = gather(sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true}));
-  CHECK(values == std::vector<float>(42, 0.0f));
+  CHECK(NoiseOfSums(parameters, json).draw(5, 0) == std::vector<float>(42, 0.0f));
 }
 
 TEST_CASE("globs choose the parameters that receive noise") {
   Parameters parameters;
-  const Noise noise = noise_from(R"({"type": "isotropic", "sigma": 1, "parameters": ["*.bias", "conv?.*"]})");
+  NoiseOfSums globbed(parameters, R"({"type": "isotropic", "sigma": 1, "parameters": ["*.bias", "conv?.*"]})");
+  const Noise& noise = globbed.noise;
   CHECK(noise.applies_to("layer.bias"));
   CHECK(noise.applies_to("conv1.weight"));
   CHECK_FALSE(noise.applies_to("layer.weight"));
   CHECK_FALSE(noise.applies_to("conv12.weight"));
-  Sgd sgd(parameters.context, {}, {}, noise);
-  const auto values = sgd.draw_noise(parameters.all(), {1.0, Parameters::batch, 5, 0, true});
-  for (const float value : values[0].span<float>()) CHECK(value == 0);
-  for (const float value : values[1].span<float>()) CHECK(value != 0);
+  const std::vector<float> values = globbed.draw(5, 0);
+  for (size_t i = 0; i < values.size(); ++i) CHECK((values[i] == 0) == (i < 35));  // 7 x 5 weights, then the biases
   CHECK_THROWS_WITH(noise.check_globs(parameters.all()),
                     "noise.parameters: \"conv?.*\" matches no parameter of this network");
 }

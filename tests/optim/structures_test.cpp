@@ -7,7 +7,10 @@
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/optim/covariance_formulas.h"
+#include "tests/layers/collected.h"
 #include "tests/optim/parameters.h"
+#include "tests/optim/state_of.h"
+#include "tests/optim/tiny_steps.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -15,10 +18,10 @@ using namespace noisysgd::test;
 namespace {
 
 // The u_n that a structure draws for a batch.
-std::vector<float> weights_of(const NoiseStructure& structure, const NoiseBatch& batch) {
+std::vector<float> weights_of(const NoiseStructure& structure, const NoiseBatch& batch, uint64_t seed, uint32_t step) {
   kernels::Queue queue({}, 1);
   std::vector<float> weights(static_cast<size_t>(batch.samples), NAN);
-  const RandomStream stream{batch.seed, batch.step, 0, RandomPurpose::sample_weights};
+  const RandomStream stream{seed, step, 0, RandomPurpose::sample_weights};
   kernels::sample_weights(queue, structure.sample_weights(batch).value(), stream, batch.samples, 0, 1, weights.data());
   return weights;
 }
@@ -26,9 +29,8 @@ std::vector<float> weights_of(const NoiseStructure& structure, const NoiseBatch&
 void check_covariance(TinyNetwork& net, const std::string& json, const Covariance& expected, int draws,
                       double kurtosis = 3, const FisherOptions& fisher = {}) {
   INFO(json);
-  Sgd sgd(net.context, {}, fisher, noise_from(json));
-  check_draws([&](int k) { return net.draw(sgd, static_cast<uint32_t>(k), TinyNetwork::samples, fisher); }, expected,
-              draws, kurtosis);
+  TinySteps steps(net, json, {.fisher = fisher, .keep_gradient = true});
+  check_draws([&](int k) { return steps.draw(static_cast<uint32_t>(k)); }, expected, draws, kurtosis);
 }
 
 std::string with_small_batch(const std::string& type, const std::string& more = "") {
@@ -39,8 +41,8 @@ std::string with_small_batch(const std::string& type, const std::string& more = 
 
 TEST_CASE("the reference gradients of the tiny network are those of the model") {
   TinyNetwork net;
-  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("diagonal_fisher")));
-  net.accumulate(sgd, 0, true);
+  TinySteps steps(net, with_small_batch("diagonal_fisher"));
+  steps.accumulate(0);
   Vector sums(size), squares(size);
   for (int64_t n = 0; n < net.samples; ++n) {
     const Vector g = net.gradient(n);
@@ -50,8 +52,8 @@ TEST_CASE("the reference gradients of the tiny network are those of the model") 
     }
   }
   const Tolerance tolerance{.terms = 64, .condition = 8};
-  CHECK(compare(gather(net.model.parameters(), &Parameter::gradient_sum), sums, tolerance) == "");
-  CHECK(compare(gather(net.model.parameters(), &Parameter::second_moment), squares, tolerance) == "");
+  CHECK(compare(steps.values(&Sums::gradient), sums, tolerance) == "");
+  CHECK(compare(steps.values(&Sums::second_moment), squares, tolerance) == "");
 }
 
 TEST_CASE("each structure has the covariance of its formula") {
@@ -102,7 +104,7 @@ TEST_CASE("full Fisher noise of kind \"true\" has the covariance of gradients at
   // Labels are drawn anew each step, so over steps the covariance is kappa times the true Fisher matrix.
   TinyNetwork net;
   check_covariance(net, with_small_batch("full_fisher"), formula(net, Structure::model_labels), 4000, 8,
-                   {.labels = FisherLabels::sampled});
+                   {.labels = Labels::sampled});
 }
 
 // With inputs of one length the length of a and that of delta are independent: tr A tr G = tr F exactly.
@@ -112,30 +114,29 @@ TEST_CASE("K-FAC is calibrated: where |a| is constant, tr A tr G is tr F of a li
                network_from(R"({"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]})", {3, 3, 1},
                             net.classes),
                net.classes);
-  linear.arena().initialise(3);
+  linear.parameter_set().initialise(3);
   for (int64_t n = 0; n < net.samples; ++n) {
     float* image = net.batch.images.f32() + 9 * n;
     float norm = 0;
     for (int i = 0; i < 9; ++i) norm += image[i] * image[i];
     for (int i = 0; i < 9; ++i) image[i] *= 2 / std::sqrt(norm);
   }
-  const Noise noise = noise_from(R"({"type": "kfac", "small_batch": 2, "jitter": 0})");
-  Sgd sgd(net.context, {}, {}, noise);
-  sgd.require_sums(linear.arena());
-  const NoisePasses passes = sgd.passes({net.samples, 0, 1, 0}, true);
-  AccumulateOptions options;
-  Batch batch = net.batch;
-  passes.apply(0, batch, options);
-  linear.accumulate(batch, options);
+  Noise noise = noise_from(R"({"type": "kfac", "small_batch": 2, "jitter": 0})");
+  Sgd sgd;
+  Step step(net.context, linear, noise, sgd, nullptr, {.keep_gradient = true});
+  step.begin_noise();
+  const StepRecipe recipe = step.recipe({.samples = net.samples, .noise = true});
+  step.accumulate(recipe, [&](const StepNumbers&, int64_t, int64_t) { return net.batch; }, {});
   double product = 1;
-  const KroneckerFactors& factors = *linear.parameters()[0]->kronecker;
-  for (const auto& [sum, order] :
-       {std::pair{factors.input_sum, factors.inputs}, {factors.output_sum, factors.outputs}}) {
+  const KroneckerShape& shape = *linear.parameters()[0]->kronecker;
+  const KroneckerSums& sums = *step.sums().kronecker_of(shape);
+  for (const auto& [sum, order] : {std::pair{sums.input, shape.inputs}, {sums.output, shape.outputs}}) {
     double trace = 0;
     for (int64_t i = 0; i < order; ++i) trace += sum.f32()[i * order + i] / m;
     product *= trace;
   }
-  const double fisher = fisher_trace(net.context, {}, linear.parameters(), net.samples).data<double>()[0];
+  const double fisher =
+      fisher_trace(net.context, {{}, step.sums(), net.samples, {}}, linear.parameters()).data<double>()[0];
   CHECK(fisher > 0.1);
   CHECK(product == Approx(fisher).epsilon(1e-5));
 }
@@ -157,18 +158,18 @@ TEST_CASE("multiplicative noise: sigma^2 g^2 per coordinate, sigma^2 F / M per s
 // Beside sampling: the mean over all 2^M signs, through the same backward pass, is exact.
 TEST_CASE("the mean of eps eps^T over all signs is F") {
   TinyNetwork net;
-  net.model.arena().require_noise_sum();
+  const Sums sums = all_sums(net.context, net.model.parameter_set());
   Covariance enumerated, fisher;
   for (int64_t n = 0; n < net.samples; ++n) fisher.add(net.gradient(n), 1 / m);
   const double patterns = 1 << net.samples;
-  AccumulateOptions options;
-  options.noise_weights = Tensor(net.context, {net.samples});
+  Passes passes;
+  passes.noise_weights = Tensor(net.context, {net.samples});
   for (unsigned signs = 0; signs < 1u << net.samples; ++signs) {
-    net.model.arena().zero_sums();
+    sums.zero(net.context);
     for (int64_t n = 0; n < net.samples; ++n)
-      options.noise_weights.f32()[n] = static_cast<float>((signs >> n & 1u ? -1 : 1) / std::sqrt(m));
-    net.model.accumulate(net.batch, options);
-    enumerated.add(to_double(gather(net.model.parameters(), &Parameter::noise_sum)), 1 / patterns);
+      passes.noise_weights.f32()[n] = static_cast<float>((signs >> n & 1u ? -1 : 1) / std::sqrt(m));
+    accumulate(net.model, net.batch, passes, sums);
+    enumerated.add(to_double(gather(net.model.parameters(), sums.signed_sum)), 1 / patterns);
   }
   const std::vector<float> rounded(enumerated.values.begin(), enumerated.values.end());
   CHECK(compare(rounded, fisher.values, {.terms = 64, .condition = 16}) == "");
@@ -182,7 +183,7 @@ TEST_CASE("the covariance over all signs is kappa F, of centred ones kappa S^2")
                 "test");
   const auto structure = NoiseRegistry::builtin().build("full_fisher", config.root());
   std::set<std::vector<float>> patterns;
-  for (uint32_t step = 0; step < 4000; ++step) patterns.insert(weights_of(*structure, {net.samples, 0, 9, step}));
+  for (uint32_t step = 0; step < 4000; ++step) patterns.insert(weights_of(*structure, {net.samples, 0}, 9, step));
   // Centred, the two patterns of equal signs are both zero.
   CHECK(patterns.size() == (centered ? 255 : 256));
   std::vector<Vector> gradients;
@@ -206,7 +207,7 @@ TEST_CASE("subset weights are those of a small batch, and their covariance over 
   const auto structure = NoiseRegistry::builtin().build("full_fisher", config.root());
   std::set<unsigned> drawn;
   for (uint32_t step = 0; step < 2000; ++step) {
-    const std::vector<float> weights = weights_of(*structure, {net.samples, 0, 9, step});
+    const std::vector<float> weights = weights_of(*structure, {net.samples, 0}, 9, step);
     unsigned chosen = 0;
     for (size_t n = 0; n < weights.size(); ++n) {
       CHECK((weights[n] == -1.0f || weights[n] == Approx(8.0 / 3 - 1)));
@@ -236,38 +237,34 @@ TEST_CASE("loss weights leave in the gradient what the second backward pass give
                                          with_small_batch("full_fisher", R"(, "signs": "subset")"),
                                          std::string(R"({"type": "multiplicative", "sigma": 0.5, "per": "sample"})"));
   TinyNetwork net;
-  Sgd sgd(net.context, {}, {}, noise_from(json));
-  const Vector noise = net.draw(sgd, 3);
-  CHECK_FALSE(net.in_gradient);
-  Vector expected = to_double(gather(net.model.parameters(), &Parameter::gradient_sum));
+  TinySteps apart(net, json), together(net, json, {});
+  const Vector noise = apart.draw(3);
+  CHECK_FALSE(apart.recipe(3).noise.weighs_losses);
+  Vector expected = to_double(apart.values(&Sums::gradient));
   for (size_t i = 0; i < size; ++i) expected[i] += m * noise[i];
-  net.accumulate(sgd, 3, false);
-  CHECK(net.in_gradient);
-  CHECK(compare(gather(net.model.parameters(), &Parameter::gradient_sum), expected, {.terms = 64, .condition = 16}) ==
-        "");
+  together.accumulate(3);
+  CHECK(together.recipe(3).noise.weighs_losses);
+  CHECK(compare(together.values(&Sums::gradient), expected, {.terms = 64, .condition = 16}) == "");
 }
 
 TEST_CASE("the gradient stays apart from the noise where only a part of it is wanted or it comes later") {
   TinyNetwork net;
   for (const std::string more :
-       {R"(, "position": "after_momentum")", R"(, "parameters": ["*.weight"])", R"(, "match_trace": 4)"}) {
-    Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("full_fisher", more)));
-    net.accumulate(sgd, 0, false);
-    CHECK_FALSE(net.in_gradient);
-  }
-  Sgd clipped(net.context, {.clip_norm = 1.0}, {}, noise_from(with_small_batch("full_fisher")));
-  net.accumulate(clipped, 0, false);
-  CHECK_FALSE(net.in_gradient);  // the gradient is clipped before noise is added
+       {R"(, "position": "after_momentum")", R"(, "parameters": ["*.weight"])", R"(, "match_trace": 4)"})
+    CHECK_FALSE(TinySteps(net, with_small_batch("full_fisher", more), {}).recipe(0).noise.weighs_losses);
+  // The gradient is clipped before noise is added.
+  CHECK_FALSE(TinySteps(net, with_small_batch("full_fisher"), {.clip_norm = 1.0}).recipe(0).noise.weighs_losses);
+  CHECK(TinySteps(net, with_small_batch("full_fisher"), {}).recipe(0).noise.weighs_losses);
 }
 
 TEST_CASE("matrix-free K-FAC keeps no factors of inputs") {
   TinyNetwork net;
-  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch("kfac", R"(, "matrix_free": true)")));
-  net.draw(sgd, 0);
-  const KroneckerFactors& factors = *net.model.parameters()[0]->kronecker;
-  CHECK_FALSE(factors.input_sum.defined());
-  CHECK_FALSE(factors.input_root.defined());
-  CHECK(factors.output_root.defined());
+  TinySteps steps(net, with_small_batch("kfac", R"(, "matrix_free": true)"));
+  steps.draw(0);
+  const Parameter& weight = *net.model.parameters()[0];
+  CHECK_FALSE(steps.step.sums().kronecker_of(*weight.kronecker)->input.defined());
+  CHECK_FALSE(state_of(steps.step, "kfac.input." + weight.name).defined());
+  CHECK(state_of(steps.step, "kfac.output." + weight.name).defined());
 }
 
 TEST_CASE("noise does not depend on micro-batches, and is another in another step") {
@@ -275,8 +272,8 @@ TEST_CASE("noise does not depend on micro-batches, and is another in another ste
   const std::string more = type == "kfac" ? R"(, "matrix_free": true)" : "";
   INFO(type);
   TinyNetwork net;
-  Sgd sgd(net.context, {}, {}, noise_from(with_small_batch(type, more)));
-  const Vector whole = net.draw(sgd, 4), other = net.draw(sgd, 5), cut = net.draw(sgd, 4, 3);
+  TinySteps steps(net, with_small_batch(type, more));
+  const Vector whole = steps.draw(4), other = steps.draw(5), cut = steps.draw(4, 3);
   CHECK(compare(std::vector<float>(cut.begin(), cut.end()), whole, {.terms = 64, .condition = 16}) == "");
   CHECK(other != whole);
 }
@@ -301,8 +298,8 @@ TEST_CASE("ghost variance is B times the variance of the ghost batches' mean gra
   TinyNetwork net;
   const int64_t ghost = GENERATE(1, 2, 4), micro = GENERATE(4, 8);
   const FisherOptions fisher{.batch_norm = GhostFisher::ghost_variance, .ghost_size = ghost};
-  Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
-  net.accumulate(sgd, 0, true, micro);
+  TinySteps steps(net, with_small_batch("diagonal_fisher"), {.fisher = fisher, .keep_gradient = true});
+  steps.accumulate(0, micro);
   const auto groups = static_cast<double>(net.samples / ghost);
   std::vector<Vector> means(static_cast<size_t>(groups), Vector(size));
   Vector mean(size), variance(size), sum(size);
@@ -320,49 +317,49 @@ TEST_CASE("ghost variance is B times the variance of the ghost batches' mean gra
   std::vector<float> diagonal = nan_tensor(size);
   size_t next = 0;
   for (const Parameter* parameter : net.model.parameters()) {
-    fisher_diagonal(fisher, *parameter, net.samples, diagonal.data() + next);
+    const Tensor sums = steps.step.sums().gradient.of(*parameter), squares = steps.step.sums().second_moment.of(*parameter);
+    fisher_diagonal(fisher, *parameter, net.samples, sums.span<float>(), squares.span<float>(), diagonal.data() + next);
     next += static_cast<size_t>(parameter->shape.elements());
   }
   CHECK(compare(diagonal, variance, {.terms = 64, .condition = 32}) == "");
-  CHECK(compare(gather(net.model.parameters(), &Parameter::gradient_sum), sum, {.terms = 64, .condition = 8}) == "");
-  CHECK_THROWS_AS(fisher_diagonal({.batch_norm = GhostFisher::ghost_variance, .ghost_size = 8},
-                                  *net.model.parameters()[0], 8, diagonal.data()),
+  CHECK(compare(steps.values(&Sums::gradient), sum, {.terms = 64, .condition = 8}) == "");
+  CHECK_THROWS_AS(fisher_diagonal_coefficients({.batch_norm = GhostFisher::ghost_variance, .ghost_size = 8},
+                                               *net.model.parameters()[0], 8),
                   Error);
 }
 
 TEST_CASE("diag(F) is collected at refreshes and averaged between them") {
   TinyNetwork net;
   const FisherOptions fisher{.refresh_every = 2, .ema = 0.75};
-  Sgd sgd(net.context, {}, fisher, noise_from(with_small_batch("diagonal_fisher")));
+  TinySteps steps(net, with_small_batch("diagonal_fisher"), {.fisher = fisher});
   Vector expected(size);
-  for (uint32_t step = 0; step < 4; ++step) {
-    net.accumulate(sgd, step, false);
-    const NoisePasses passes = sgd.passes({net.samples, 0, 5, step});
-    CHECK((passes.statistics.second_moment != SecondMoment::none) == (step % 2 == 0));
+  for (uint32_t number = 0; number < 4; ++number) {
+    CHECK((steps.recipe(number).collect.second_moment != SecondMoment::none) == (number % 2 == 0));
     // Between the refreshes the parameters move, and with them F.
-    if (step % 2 == 0)
+    if (number % 2 == 0)
       for (int64_t n = 0; n < net.samples; ++n) {
         const Vector g = net.gradient(n);
         for (size_t i = 0; i < size; ++i) {
-          if (n == 0) expected[i] *= step == 0 ? 0 : 0.75;
-          expected[i] += (step == 0 ? 1 : 0.25) * g[i] * g[i] / m;
+          if (n == 0) expected[i] *= number == 0 ? 0 : 0.75;
+          expected[i] += (number == 0 ? 1 : 0.25) * g[i] * g[i] / m;
         }
       }
-    sgd.step(net.model.parameters(), {0.5, net.samples, 5, step, true});
-    const std::vector<float> average = gather(net.model.parameters(), &Parameter::fisher_average);
+    steps.step.run(steps.request(number), steps.source());
+    std::vector<float> average;
+    for (const Parameter* parameter : net.model.parameters())
+      for (const float value : state_of(steps.step, "fisher." + parameter->name).span<float>()) average.push_back(value);
     CHECK(compare(average, expected, {.terms = 64, .condition = 16}) == "");
-    CHECK(fisher_trace(net.context, fisher, net.model.parameters(), net.samples).data<double>()[0] ==
-          Approx(std::accumulate(expected.begin(), expected.end(), 0.0)).epsilon(1e-4));
   }
 }
 
 TEST_CASE("a parameter whose layer gives no signed sums is named at the start, unless it gets no noise") {
   Parameters parameters;
-  CHECK_THROWS_WITH(noise_from(R"({"type": "unit_fisher"})").require_sums(parameters.arena),
+  const auto begin = [&](const std::string& json) { noise_from(json).begin(parameters.context, parameters.set, {}); };
+  CHECK_THROWS_WITH(begin(R"({"type": "unit_fisher"})"),
                     "noise 'unit_fisher': the layer of parameter 'layer.weight' gives no sums with signs; leave it out "
                     "by noise.parameters");
-  CHECK_NOTHROW(noise_from(R"({"type": "unit_fisher", "parameters": ["other.*"]})").require_sums(parameters.arena));
-  CHECK_NOTHROW(noise_from(R"({"type": "full_fisher"})").require_sums(parameters.arena));
+  CHECK_NOTHROW(begin(R"({"type": "unit_fisher", "parameters": ["other.*"]})"));
+  CHECK_NOTHROW(begin(R"({"type": "full_fisher"})"));
 }
 
 TEST_CASE("ghost signs are one for each ghost batch, and need one") {
@@ -373,7 +370,7 @@ TEST_CASE("ghost signs are one for each ghost batch, and need one") {
   const auto structure = build(R"({"signs": "ghost", "small_batch": 4})");
   bool both = false;
   for (uint32_t step = 0; step < 8; ++step) {
-    const std::vector<float> weights = weights_of(*structure, {16, 4, 3, step});
+    const std::vector<float> weights = weights_of(*structure, {16, 4}, 3, step);
     for (size_t n = 0; n < 16; ++n) {
       CHECK(std::abs(weights[n]) == Approx(std::sqrt(16.0 / 4 - 1)));
       CHECK(weights[n] == weights[n / 4 * 4]);
@@ -381,17 +378,17 @@ TEST_CASE("ghost signs are one for each ghost batch, and need one") {
     both = both || weights[0] != weights[15];
   }
   CHECK(both);
-  CHECK_THROWS_AS(weights_of(*structure, {16, 0, 3, 0}), Error);
+  CHECK_THROWS_AS(weights_of(*structure, {16, 0}, 3, 0), Error);
   const auto centered = build(R"({"signs": "ghost", "small_batch": 4, "centered": true})");
-  CHECK_THROWS_AS(weights_of(*centered, {16, 16, 3, 0}), Error);
+  CHECK_THROWS_AS(weights_of(*centered, {16, 16}, 3, 0), Error);
 }
 
 TEST_CASE("scale multiplies explicit vectors") {
   TinyNetwork net;
-  Sgd plain(net.context, {}, {}, noise_from(with_small_batch("block_fisher")));
-  Sgd scaled(net.context, {}, {}, noise_from(with_small_batch("block_fisher", R"(, "scale": 3)")));
-  Vector expected = net.draw(plain, 1);
+  TinySteps plain(net, with_small_batch("block_fisher")),
+      scaled(net, with_small_batch("block_fisher", R"(, "scale": 3)"));
+  Vector expected = plain.draw(1);
   for (double& value : expected) value *= 3;
-  const Vector noise = net.draw(scaled, 1);
+  const Vector noise = scaled.draw(1);
   CHECK(compare(std::vector<float>(noise.begin(), noise.end()), expected) == "");
 }

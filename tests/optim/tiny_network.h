@@ -5,8 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "optim/noise/noise.h"
-#include "optim/sgd.h"
 #include "tests/layers/network.h"
 #include "tests/random_tensor.h"
 #include "tests/reference/reference.h"
@@ -28,9 +26,8 @@ struct TinyNetwork {
                 {"type": "linear"}]})",
                            {3, 3, 1}, classes),
               classes),
-        batch{Tensor(context, {samples, 3, 3, 1}), Tensor(context, {samples}, DType::i32), {}} {
-    model.arena().require_second_moment();
-    model.arena().initialise(7);
+        batch{Tensor(context, {samples, 3, 3, 1}), Tensor(context, {samples}, DType::i32)} {
+    model.parameter_set().initialise(7);
     uint32_t stream = 100;
     for (const Parameter* parameter : model.parameters()) fill(parameter->value, ++stream, 0.8f);
     fill(batch.images, ++stream, 1.5f);
@@ -111,37 +108,10 @@ struct TinyNetwork {
     return i < 8 ? i / taps : i < 10 ? i - 8 : i < 34 ? 2 + (i - 10) / features : 2 + (i - 34);
   }
 
-  // Runs the passes of one batch, in micro-batches, with the gradient kept apart or not.
-  void accumulate(const Sgd& sgd, uint32_t step, bool keep_gradient, int64_t micro = samples,
-                  const FisherOptions& fisher = {}) {
-    sgd.require_sums(model.arena());
-    model.arena().zero_sums();
-    const NoisePasses passes = sgd.passes({samples, ghost_size, 5, step}, keep_gradient);
-    in_gradient = passes.in_gradient();
-    for (int64_t begin = 0; begin < samples; begin += micro) {
-      Batch rows = batch.rows(begin, std::min(samples, begin + micro));
-      AccumulateOptions options;
-      options.seed = 5;
-      options.step = step;
-      options.fisher_labels = fisher.labels;
-      passes.apply(begin, rows, options);
-      model.accumulate(rows, options);
-    }
-  }
-  // The noise of one step as a vector over all parameters.
-  Vector draw(Sgd& sgd, uint32_t step, int64_t micro = samples, const FisherOptions& fisher = {}) {
-    accumulate(sgd, step, true, micro, fisher);
-    Vector noise;
-    for (const Tensor& tensor : sgd.draw_noise(model.parameters(), {1.0, samples, 5, step, true}))
-      for (const float value : tensor.span<float>()) noise.push_back(value);
-    return noise;
-  }
-
   Context context{{}, 1};  // one thread: every op here is small
   Model model;
   Batch batch;
-  int64_t ghost_size = 0;    // that noise is told of; nothing here couples samples
-  bool in_gradient = false;  // of the latest accumulate
+  int64_t ghost_size = 0;  // that noise is told of; nothing here couples samples
 
  private:
   struct Forward {

@@ -2,11 +2,12 @@
 // covariance of diagonal_fisher under heavier tails: does the covariance matter, or the shape of the distribution?
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
-#include <vector>
+#include <span>
 
-#include "optim/noise/noise.h"
+#include "optim/noise/structure.h"
 
 class LaplaceFisher : public noisysgd::NoiseStructure {
  public:
@@ -17,24 +18,27 @@ class LaplaceFisher : public noisysgd::NoiseStructure {
     return std::make_unique<LaplaceFisher>(json.integer("small_batch", {.default_value = 128, .at_least = 1}));
   }
 
-  bool needs_second_moment() const override { return true; }
+  noisysgd::NoiseCapabilities capabilities() const override { return {.second_moment = true}; }
 
-  // One vector per parameter, added to its mean gradient as it stands; step.vectors
+  // One vector per parameter, added to its mean gradient as it stands; step.kept
   // keeps it until then. The numbers are a function of (seed, step, parameter, index),
   // so a resumed run continues with the same ones.
-  void prepare(const noisysgd::NoiseStep& step, std::span<noisysgd::kernels::SgdSegment> segments) override {
-    const double root_kappa = std::sqrt(noisysgd::noise_kappa(step.batch, small_batch_));
-    for (size_t p = 0; p < segments.size(); ++p) {
+  void prepare(const noisysgd::NoiseStep& step, std::span<noisysgd::kernels::NoiseField> fields) override {
+    const double kappa = noisysgd::noise_kappa(step.batch, small_batch_);
+    for (size_t p = 0; p < fields.size(); ++p) {
       const noisysgd::Parameter& parameter = *step.parameters[p];
-      const noisysgd::Tensor& noise = step.vectors.emplace_back(step.context, parameter.shape);
+      const noisysgd::Tensor& noise = step.kept.emplace_back(step.context, parameter.shape);
       const noisysgd::RandomStream stream{step.seed, step.step, parameter.index, noisysgd::RandomPurpose::noise};
-      noisysgd::fisher_diagonal(step.fisher, parameter, step.batch, noise.f32());
+      // diag(F): of this step's sums, or of an average over steps if fisher.refresh_every or fisher.ema ask for one.
+      const auto [fisher, squares] = fisher_source(step.fisher, parameter);
+      const float* const sums = step.sums.gradient.at(parameter);
       for (int64_t i = 0; i < noise.elements(); ++i) {
+        const double variance = fisher.second_moment * squares[i] + fisher.gradient_sum * sums[i] * sums[i];
         const double u = noisysgd::uniform_from_word(random_word(stream, static_cast<uint64_t>(i))) - 0.5;
         const double z = std::copysign(-std::log(1 - 2 * std::abs(u)), u) / std::sqrt(2.0);
-        noise.f32()[i] = static_cast<float>(root_kappa * std::sqrt(noise.f32()[i]) * z);
+        noise.f32()[i] = static_cast<float>(std::sqrt(kappa * std::max(variance, 0.0)) * z);
       }
-      segments[p].explicit_noise = noise.f32();
+      fields[p].vector = noise.f32();
     }
   }
 

@@ -44,7 +44,8 @@ class Swish : public noisysgd::Layer {
     noisysgd::Tensor grad_x(backward.context, grad_y.shape());
     const int64_t samples = grad_y.shape()[0], features = input_shape().elements();
     const float slope = slope_.value.span<float>()[0];
-    const bool squares = backward.statistics.second_moment != noisysgd::SecondMoment::none;
+    float* const sum = backward.gradient_sum(slope_);
+    float* const squares = backward.second_moment(slope_);
     for (int64_t n = 0; n < samples; ++n) {
       float slope_gradient = 0;  // g_n: of this sample alone
       for (int64_t i = n * features; i < (n + 1) * features; ++i) {
@@ -52,8 +53,8 @@ class Swish : public noisysgd::Layer {
         grad_x.f32()[i] = grad * (s + slope * value * s * (1 - s));
         slope_gradient += grad * value * value * s * (1 - s);
       }
-      *slope_.gradient_sum.f32() += slope_gradient;
-      if (squares) *slope_.second_moment.f32() += slope_gradient * slope_gradient;
+      if (sum) *sum += slope_gradient;
+      if (squares) *squares += slope_gradient * slope_gradient;
     }
     return grad_x;
   }

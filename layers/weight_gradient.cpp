@@ -1,0 +1,138 @@
+#include "layers/weight_gradient.h"
+
+#include <algorithm>
+
+#include "kernels/bias.h"
+#include "kernels/conv_second_moment.h"
+#include "kernels/gemm.h"
+#include "kernels/gram.h"
+#include "kernels/patches.h"
+#include "layers/centered_sums.h"
+#include "layers/random_signs.h"
+
+namespace noisysgd {
+
+using kernels::Transpose;
+
+namespace {
+
+// A linear layer, whose sums are matrix products over the samples.
+bool is_matrix(const kernels::ConvShape& shape) {
+  const bool single_pixels = shape.height == 1 && shape.width == 1 && shape.kernel_height == 1 && shape.kernel_width == 1;
+  return single_pixels && shape.padding_height == 0 && shape.padding_width == 0;
+}
+
+void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape, const float* x, const float* grad_y,
+                         float* gradient, float* second_moment) {
+  if (gradient)
+    kernels::gemm(queue, Transpose::yes, Transpose::no, shape.out_channels, shape.in_channels, shape.batch, 1.0f,
+                  grad_y, x, 1.0f, gradient);
+  if (second_moment)
+    kernels::linear_second_moment(queue, shape.batch, shape.out_channels, shape.in_channels, x, grad_y, second_moment);
+}
+
+// Gradient and second moment of the weight, and its sums with signs that a sample's positions share; each null: not
+// wanted.
+void collect_weight(const BackwardPass& pass, const WeightGradient& of, const kernels::SampleSums& sums) {
+  auto& queue = pass.context.queue;
+  float *const gradient = pass.gradient_sum(of.weight), *const squares = sums.second_moment;
+  const Normalisation* normalisation = pass.statistics.center_normalised ? pass.normalisation() : nullptr;
+  const SecondMoment kind = pass.statistics.second_moment;
+  if (squares && normalisation)
+    add_centered_sums(pass.context, of.shape, *normalisation, of.x, of.grad_y, sums, gradient);
+  else if (is_matrix(of.shape))
+    add_matrix_gradient(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
+  else if (squares && (kind == SecondMoment::spatial || kind == SecondMoment::spatial_mean))
+    // Divided by the number of positions where sums become F: optim/fisher.h.
+    kernels::conv_second_moment_spatial(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
+  else if (squares || sums.signed_sum)
+    kernels::conv_sample_sums(queue, of.shape, of.x.f32(), of.grad_y.f32(), sums, gradient);
+  else if (gradient)
+    kernels::conv_backward_weight(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient);
+}
+
+void collect_bias(const BackwardPass& pass, const WeightGradient& of) {
+  float* const gradient = pass.gradient_sum(*of.bias);
+  const bool centered = pass.statistics.center_normalised && pass.normalisation();  // a bias then has no second moment
+  float* const squares = centered ? nullptr : pass.second_moment(*of.bias);
+  if (gradient || squares)
+    kernels::bias_backward(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
+                           of.grad_y.f32(), gradient, squares);
+}
+
+// A second weight-gradient pass, for signs that collect_weight has no kernel for.
+void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
+  const kernels::ConvShape& shape = of.shape;
+  const Tensor with_signs =
+      signed_gradient(pass, of.weight.index, shape.batch, shape.positions(), shape.out_channels, of.grad_y);
+  if (!with_signs.defined()) return;
+  auto& queue = pass.context.queue;
+  const bool squares = pass.statistics.signs.squares;
+  float *const sum = pass.into.signed_sum.at(of.weight),
+               *const variance = squares ? pass.into.signed_variance.at(of.weight) : nullptr;
+  if (is_matrix(shape))
+    add_matrix_gradient(queue, shape, of.x.f32(), with_signs.f32(), sum, variance);
+  else if (squares)
+    kernels::conv_second_moment_spatial(queue, shape, of.x.f32(), with_signs.f32(), sum, variance);
+  else
+    kernels::conv_backward_weight(queue, shape, of.x.f32(), with_signs.f32(), sum);
+  if (!of.bias) return;
+  // Where squares are asked for each position counts for itself.
+  kernels::bias_backward(queue, squares ? shape.batch * shape.positions() : shape.batch,
+                         squares ? 1 : shape.positions(), shape.out_channels, with_signs.f32(),
+                         pass.into.signed_sum.at(*of.bias), squares ? pass.into.signed_variance.at(*of.bias) : nullptr);
+}
+
+void collect_signed_bias(const BackwardPass& pass, const WeightGradient& of) {
+  const Tensor gradients(pass.context, {of.shape.batch, of.shape.out_channels});
+  kernels::bias_sample_gradients(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
+                                 of.grad_y.f32(), gradients.f32());
+  add_signed_samples(pass, of.weight.index, gradients, pass.into.signed_sum.at(*of.bias));
+}
+
+// sum a a^T and sum delta delta^T, as far as they are asked for.
+void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
+  const KroneckerSums* sums = pass.into.kronecker_of(of.factors);
+  if (!sums) return;
+  auto& queue = pass.context.queue;
+  const kernels::ConvShape& shape = of.shape;
+  if (pass.statistics.kronecker_output)
+    kernels::gram(queue, shape.batch * shape.positions(), of.factors.outputs, of.grad_y.f32(), sums->output.f32());
+  if (!pass.statistics.kronecker_input) return;
+  // Patches of a few samples at a time: those of a whole batch would be R*S times its activations.
+  constexpr int64_t block_elements = int64_t{1} << 20;
+  const int64_t per_sample = shape.positions() * of.factors.inputs;
+  const int64_t block = std::clamp<int64_t>(block_elements / per_sample, 1, std::max<int64_t>(1, shape.batch));
+  const Tensor patches(pass.context, {block * shape.positions(), of.factors.inputs});
+  for (int64_t first = 0; first < shape.batch; first += block) {
+    kernels::ConvShape part = shape;
+    part.batch = std::min(block, shape.batch - first);
+    kernels::conv_patches(queue, part, of.bias != nullptr,
+                          of.x.f32() + first * shape.height * shape.width * shape.in_channels, patches.f32());
+    kernels::gram(queue, part.batch * part.positions(), of.factors.inputs, patches.f32(), sums->input.f32());
+  }
+}
+
+}  // namespace
+
+void collect(const BackwardPass& pass, const WeightGradient& of) {
+  const SecondMoment kind = pass.statistics.second_moment;
+  kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};
+  const bool spatial = sums.second_moment && kind != SecondMoment::exact;
+  const Tensor signs = spatial || is_matrix(of.shape)
+                           ? Tensor()
+                           : sample_signs(pass, of.weight.index, of.shape.batch, of.shape.out_channels);
+  if (signs.defined()) {
+    sums.signed_sum = pass.into.signed_sum.at(of.weight);
+    sums.signs = signs.f32();
+  }
+  collect_weight(pass, of, sums);
+  if (of.bias) collect_bias(pass, of);
+  if (!signs.defined())
+    collect_signed(pass, of);
+  else if (of.bias)
+    collect_signed_bias(pass, of);
+  collect_kronecker(pass, of);
+}
+
+}  // namespace noisysgd

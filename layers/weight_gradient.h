@@ -1,0 +1,22 @@
+// What the weight and bias of a linear layer or a convolution collect in backward: the gradient and every statistic that
+// the pass asks for, in as few passes over x and grad_y as there are kernels for. A layer states its problem; what a
+// step collects is known here alone.
+#pragma once
+
+#include "core/autograd.h"
+#include "kernels/conv.h"
+
+namespace noisysgd {
+
+struct WeightGradient {
+  kernels::ConvShape shape;  // with the batch; a linear layer is a convolution of 1x1 images
+  const Tensor& x;           // [M,H,W,C]
+  const Tensor& grad_y;      // [M,Ho,Wo,K]
+  const Parameter& weight;   // [K,R,S,C]
+  const Parameter* bias;     // [K], or null
+  const KroneckerShape& factors;
+};
+
+void collect(const BackwardPass& pass, const WeightGradient& gradient);
+
+}  // namespace noisysgd

@@ -1,0 +1,259 @@
+#include "optim/step.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+#include <string_view>
+
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
+#include "kernels/step_factors.h"
+#include "optim/group_statistics.h"
+
+namespace noisysgd {
+
+bool graphs_wanted() {
+  const char* value = std::getenv("NSGD_GRAPH");
+  return !value || std::string_view(value) != "0";
+}
+
+Step::Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, WeightAverage* average,
+           const StepOptions& options)
+    : context_(context),
+      model_(model),
+      noise_(noise),
+      optimizer_(optimizer),
+      average_(average),
+      options_(options),
+      values_(context),
+      training_sums_(context),
+      graphs_(context, options.graphs) {
+  const ParameterSet& parameters = model.parameter_set();
+  sums_.gradient = Block(context, parameters);
+  if (options.fisher.squared_passes() > 0) pass_gradient_ = Block(context, parameters);
+  optimizer_.begin(context, parameters);
+  if (!options.log_layers) return;
+  sums_.second_moment = Block(context, parameters);
+  const auto layers = static_cast<int64_t>(layer_names(parameters.list()).size());
+  layer_sums_ = Tensor(context, {layers, 2}, DType::f64);
+  if (options.log_groups)
+    group_products_ = Tensor(context, {layers, 2, *options.log_groups, *options.log_groups});
+}
+
+void Step::begin_noise() {
+  noise_.begin(context_, model_.parameter_set(), options_.fisher);
+  noise_.require_sums(context_, model_.parameter_set(), sums_);
+}
+
+StepNumbers Step::numbers(const StepRequest& request) const {
+  const kernels::StepValues *values = values_.place(), &own = request.values;
+  return {{own.step, &values->step},
+          {own.epoch, &values->epoch},
+          {own.first_sample, &values->first_sample},
+          {own.learning_rate, &values->learning_rate}};
+}
+
+StepRecipe Step::recipe(const StepRequest& request) const {
+  StepRecipe recipe;
+  recipe.samples = request.samples;
+  recipe.micro_batch = micro_batch(request.samples);
+  recipe.norms = request.norms;
+  recipe.layers = request.layers;
+  recipe.groups = request.layers && options_.log_groups;
+  const bool keep_gradient = request.layers || options_.keep_gradient || options_.clip_norm;
+  if (request.noise)
+    recipe.noise = noise_.plan(options_.fisher, {request.samples, model_.coupling().ghost_size()},
+                               request.values.step, keep_gradient);
+  recipe.collect = recipe.noise.statistics;
+  if (request.layers) options_.fisher.collect(recipe.collect);
+  if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_passes = options_.fisher.squared_passes();
+  return recipe;
+}
+
+void Step::run(const StepRequest& request, const BatchSource& source) {
+  kernels::set_step_values(context_.queue, request.values, values_.place());
+  const StepRecipe recipe = this->recipe(request);
+  graphs_.run(recipe, !recipe.noise.needs_host, [&] { issue(recipe, source, numbers(request)); });
+}
+
+void Step::issue(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers) {
+  accumulate_what_fits(recipe, source, numbers, !graphs_.known(recipe));
+
+  kernels::TrainingSums* const training = training_sums_.place();
+  kernels::close_step(context_.queue, numbers.step, training);
+  // The processor need not wait to know that the rest of the step would only meet what is not finite.
+  if (context_.queue.device().backend == Backend::cpu && training->halted) return;
+  if (recipe.layers) {
+    const FisherOptions fisher = options_.fisher.of_one_batch();
+    layer_fisher(context_, {fisher, sums_, recipe.samples, {}}, model_.parameters(), layer_sums_);
+  }
+  std::vector<Tensor> kept;
+  std::vector<kernels::NoiseField> noise;
+  if (recipe.noise.draws)
+    noise = noise_.prepare(context_, recipe.noise, options_.fisher, sums_, recipe.samples, options_.seed, numbers.step,
+                           kept);
+  optimizer_.step({.gradient = sums_.gradient,
+                   .noise = noise,
+                   .batch = recipe.samples,
+                   .learning_rate = numbers.learning_rate,
+                   .gradient_factor = clip_factor(recipe.samples, kept),
+                   .noise_after_momentum = noise_.options().after_momentum,
+                   .seed = options_.seed,
+                   .step = numbers.step,
+                   .halted = Number<uint32_t>::at(&training->halted),
+                   .norms = recipe.norms ? &training->norms : nullptr});
+  if (average_) average_->update();
+}
+
+// Of the gradient alone: the noise's variance is that of the raw sums.
+Number<double> Step::clip_factor(int64_t samples, std::vector<Tensor>& kept) const {
+  if (!options_.clip_norm) return 1.0;
+  std::vector<kernels::SummedTensor> gradients;
+  for (const Parameter* parameter : model_.parameters())
+    gradients.push_back({parameter->shape.elements(), sums_.gradient.at(*parameter)});
+  const Tensor& sums = kept.emplace_back(context_, Shape{1, 2}, DType::f64);
+  kernels::tensor_sums(context_.queue, gradients, 1, sums.data<double>());
+  const double* const squares = sums.data<double>() + 1;
+  const Tensor& factor = kept.emplace_back(context_, Shape{1}, DType::f64);
+  kernels::clip_factor(context_.queue, static_cast<double>(samples), *options_.clip_norm, squares,
+                       factor.data<double>());
+  return Number<double>::at(factor.data<double>());
+}
+
+// A batch that does not fit into the device's memory is cut into micro-batches: half as large until they fit. Only the
+// first step of a recipe can find that out; nothing of the step is done but its forward passes by then, which have
+// moved the running statistics.
+void Step::accumulate_what_fits(StepRecipe recipe, const BatchSource& source, const StepNumbers& numbers, bool first) {
+  if (context_.queue.device().backend == Backend::cpu || !first) return accumulate(recipe, source, numbers);
+  std::vector<Tensor> statistics;
+  for (const Buffer* buffer : model_.buffers())
+    copy(context_, buffer->value, statistics.emplace_back(context_, buffer->shape));
+  while (true) try {
+      return accumulate(recipe, source, numbers);
+    } catch (const OutOfMemory& error) {
+      const int64_t smaller = smaller_micro_batch(recipe.samples);
+      if (smaller == 0) throw;
+      NSGD_CHECK(!options_.micro, "{}; batch.micro of {} does not fit, try {}", error.what(), recipe.micro_batch,
+                 smaller);
+      chosen_micro_ = recipe.micro_batch = smaller;
+      context_.allocator.forget_temporaries();
+      for (size_t i = 0; i < statistics.size(); ++i) copy(context_, statistics[i], model_.buffers()[i]->value);
+      kernels::restart_sums(context_.queue, false, false, training_sums_.place());
+    }
+}
+
+int64_t Step::micro_batch(int64_t samples) const {
+  return std::min(samples, chosen_micro_.value_or(options_.micro.value_or(samples)));
+}
+
+// The next smaller size that holds whole ghost batches; 0: there is none.
+int64_t Step::smaller_micro_batch(int64_t samples) const {
+  if (model_.coupling().of_whole_batch()) return 0;
+  const int64_t group = std::lcm(std::max<int64_t>(1, model_.coupling().ghost_size()), options_.granularity);
+  const int64_t groups = micro_batch(samples) / group;
+  return (groups + 1) / 2 == groups ? 0 : (groups + 1) / 2 * group;
+}
+
+namespace {
+
+Tensor rows(const Tensor& tensor, int64_t begin, int64_t end) {
+  return tensor.defined() ? tensor.rows(begin, end) : Tensor();
+}
+
+}  // namespace
+
+void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers,
+                      const StepOutputs& outputs, std::optional<StepNumber> noise_step) {
+  sums_.zero(context_);
+  const int64_t samples = recipe.samples, squared = std::min(samples, recipe.squared_passes);
+  if (squared > 0) {
+    NSGD_CHECK(model_.coupling().allows_parts_of(squared), "ghost batches of {} samples are coupled by this network",
+               squared);
+    NSGD_CHECK(samples % squared == 0, "{} samples are not a multiple of the ghost size {}", samples, squared);
+  }
+  const StepNumber of_noise = noise_step.value_or(numbers.step);
+  const Tensor weights = noise_.sample_weights(context_, recipe.noise, samples, options_.seed, of_noise);
+  std::optional<GroupStatistics> groups;
+  if (recipe.groups)
+    groups.emplace(context_, model_, SampleGroups(model_, options_.fisher, samples, *options_.log_groups));
+
+  Sums of_pass = sums_;  // where a pass adds
+  if (squared > 0) of_pass.gradient = pass_gradient_;
+  Statistics collect = recipe.collect;
+  if (squared > 0) collect.second_moment = SecondMoment::none;  // single samples are not squared
+  const int64_t micro = squared > 0 ? squared : recipe.micro_batch;
+  for (int64_t begin = 0, end = 0; begin < samples; begin = end) {
+    end = std::min(samples, begin + micro);
+    if (groups) end = groups->end_of_piece(begin, end);
+    const Block draw = groups ? groups->begin_piece(begin, sums_.gradient) : Block();
+    if (squared > 0) fill(context_, pass_gradient_.all(), 0.0f);
+
+    std::vector<BackwardJob> jobs;
+    BackwardJob gradient{.loss = {Labels::data, {}},
+                         .collect = collect,
+                         .into = of_pass,
+                         .losses = &training_sums_.place()->step};
+    const Labels fisher_labels = options_.fisher.labels;
+    if (collect.any() && fisher_labels != Labels::data) {  // a pass of their own
+      BackwardJob& fisher = jobs.emplace_back(gradient);
+      fisher.loss.labels = fisher_labels;
+      fisher.into.gradient = {};
+      fisher.losses = nullptr;
+      gradient.collect = {};
+    }
+    if (draw.defined())
+      jobs.push_back({.loss = {fisher_labels, {}},
+                      .collect = {.signs = {kernels::SignGrain::sample}},
+                      .into = {.signed_sum = draw}});
+    if (weights.defined() && recipe.noise.weighs_losses) gradient.loss.weights = rows(weights, begin, end);
+    if (weights.defined() && !recipe.noise.weighs_losses)
+      jobs.push_back({.loss = {recipe.noise.labels, rows(weights, begin, end)},
+                      .into = {.gradient = sums_.signed_sum}});
+    jobs.push_back(gradient);
+    model_.accumulate(source(numbers, begin, end - begin),
+                      {.samples = {options_.seed, numbers.step, begin},
+                       .noise_step = of_noise,
+                       .logits = rows(outputs.logits, begin, end),
+                       .sampled_labels = rows(outputs.sampled_labels, begin, end)},
+                      jobs);
+
+    if (squared > 0) {
+      const int64_t n = model_.parameter_set().padded();
+      kernels::add_square(context_.queue, n, pass_gradient_.all().f32(), sums_.second_moment.all().f32());
+      kernels::add(context_.queue, n, pass_gradient_.all().f32(), sums_.gradient.all().f32());
+    }
+    if (groups) groups->end_piece(end, sums_.gradient);
+  }
+  if (groups) groups->multiply(group_products_);
+}
+
+std::vector<Tensor> Step::draw_noise(const StepRecipe& recipe, StepNumber step) {
+  std::vector<Tensor> draws, kept;
+  const std::vector<kernels::NoiseField> fields =
+      noise_.prepare(context_, recipe.noise, options_.fisher, sums_, recipe.samples, options_.seed, step, kept);
+  for (const Parameter* parameter : model_.parameters()) {
+    draws.emplace_back(context_, parameter->shape);
+    const kernels::NoiseDraw draw{parameter->shape.elements(), sums_.gradient.at(*parameter), fields[parameter->index],
+                                  options_.seed, step, parameter->index};
+    kernels::draw_noise(context_.queue, draw, draws.back().f32());
+  }
+  return draws;
+}
+
+std::string Step::first_nonfinite_layer(const StepRequest& request, const BatchSource& source,
+                                        const kernels::LossSums& halted) {
+  kernels::set_step_values(context_.queue, request.values, values_.place());
+  const StepNumbers numbers = this->numbers(request);
+  const int64_t begin = std::max<int64_t>(0, halted.nonfinite - 1);
+  const Batch batch = source(numbers, begin, std::min(micro_batch(request.samples), request.samples - begin));
+  return model_.first_nonfinite_layer(batch, {.samples = {options_.seed, numbers.step, begin}});
+}
+
+void Step::visit_state(StateVisitor& visitor) const {
+  model_.visit_state(visitor);
+  optimizer_.visit_state(visitor);
+  if (average_) average_->visit_state(visitor);
+  noise_.visit_state(visitor);
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,130 @@
+// One training step as work for its device: everything is issued, nothing is waited for. What a step does is decided
+// once, as a recipe; what changes between steps of one recipe is read from the device's memory, and what a run counts
+// stays there (kernels/training_sums.h). Trainer, inspect, pictures, benchmark and tests take this step.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/device_value.h"
+#include "core/step_graph.h"
+#include "kernels/training_sums.h"
+#include "layers/model.h"
+#include "optim/noise/noise.h"
+#include "optim/optimizer.h"
+#include "optim/weight_average.h"
+
+namespace noisysgd {
+
+// The step's numbers in device memory; their values on the host are hidden while a step is issued (kernels/number.h).
+struct StepNumbers {
+  StepNumber step = 0, epoch = 0;
+  Number<int64_t> first_sample = 0;
+  Number<float> learning_rate = 0;
+};
+
+// Samples [begin, begin + count) of the step's batch.
+using BatchSource = std::function<Batch(const StepNumbers& numbers, int64_t begin, int64_t count)>;
+
+struct StepOptions {
+  FisherOptions fisher = {};
+  std::optional<double> clip_norm = {};
+  std::optional<int64_t> micro = {};  // samples of a forward and backward pass; none: the whole batch, or what fits
+  int64_t granularity = 1;            // chosen micro-batches are multiples of it
+  bool log_layers = false;
+  std::optional<int64_t> log_groups = {};
+  uint64_t seed = 1;
+  bool keep_gradient = false;  // the gradient sums stay those of unweighted samples, as draw_noise needs them
+  bool graphs = true;          // false: every step is issued op by op
+};
+
+// What a step is to do, as its schedule sees it.
+struct StepRequest {
+  kernels::StepValues values = {};
+  int64_t samples = 0;
+  bool noise = false;
+  bool norms = false;   // of gradient and noise, into the sums
+  bool layers = false;  // the Fisher statistics of every layer, into layer_sums
+};
+
+// What a step does: all that decides which ops are issued. Equal recipes issue the same ops.
+struct StepRecipe {
+  auto operator<=>(const StepRecipe&) const = default;
+
+  int64_t samples = 0;
+  int64_t micro_batch = 0;     // samples of a forward and backward pass
+  int64_t squared_passes = 0;  // above 0: passes of so many samples, whose gradients are squared one by one
+  Statistics collect = {};     // at the labels of the Fisher matrix
+  NoisePlan noise = {};
+  bool norms = false, layers = false, groups = false;
+};
+
+// Where the values of a whole batch go; undefined: nowhere.
+struct StepOutputs {
+  Tensor logits = {};          // [M,K]
+  Tensor sampled_labels = {};  // [M] i32, where the Fisher matrix has such labels
+};
+
+// False under NSGD_GRAPH=0: a device runs every step op by op.
+bool graphs_wanted();
+
+class Step {
+ public:
+  // All must outlive the step; average may be null. Begins the optimizer, whose state it is from now on.
+  Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, WeightAverage* average,
+       const StepOptions& options);
+
+  // Of a run whose steps may have noise: begins it, and allocates what they collect.
+  void begin_noise();
+
+  StepRecipe recipe(const StepRequest& request) const;
+  // Issues the step, or replays the graph of its recipe.
+  void run(const StepRequest& request, const BatchSource& source);
+
+  // The parts of a step, for whoever looks at one. Adds the passes over the batch to cleared sums.
+  void accumulate(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers,
+                  const StepOutputs& outputs = {}, std::optional<StepNumber> noise_step = {});
+  // draws[i] of parameters()[i]: what the optimizer would add to the mean gradient. Nothing is updated.
+  std::vector<Tensor> draw_noise(const StepRecipe& recipe, StepNumber step);
+
+  const Sums& sums() const { return sums_; }
+  Sums& sums() { return sums_; }
+  const StepCounts& counts() const { return graphs_.counts(); }
+  // Samples of a forward and backward pass, if a whole batch did not fit into the device's memory.
+  std::optional<int64_t> chosen_micro_batch() const { return chosen_micro_; }
+
+  DeviceValue<kernels::TrainingSums>& training_sums() { return training_sums_; }
+  const Tensor& layer_sums() const { return layer_sums_; }          // [layers,2] f64: see layer_fisher
+  const Tensor& group_products() const { return group_products_; }  // [layers,2,R,R]: see GroupStatistics::multiply
+  // The first layer whose output is not finite for the part of the step at which `halted` was set; empty if none.
+  std::string first_nonfinite_layer(const StepRequest& request, const BatchSource& source,
+                                    const kernels::LossSums& halted);
+
+  // Model, optimizer, noise and average.
+  void visit_state(StateVisitor& visitor) const;
+
+ private:
+  StepNumbers numbers(const StepRequest& request) const;
+  int64_t micro_batch(int64_t samples) const;
+  int64_t smaller_micro_batch(int64_t samples) const;
+  void issue(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers);
+  void accumulate_what_fits(StepRecipe recipe, const BatchSource& source, const StepNumbers& numbers, bool first);
+  Number<double> clip_factor(int64_t samples, std::vector<Tensor>& kept) const;
+
+  Context& context_;
+  Model& model_;
+  Noise& noise_;
+  Optimizer& optimizer_;
+  WeightAverage* average_;
+  StepOptions options_;
+  Sums sums_;
+  Block pass_gradient_;  // of passes whose gradients are squared one by one
+  DeviceValue<kernels::StepValues> values_;
+  DeviceValue<kernels::TrainingSums> training_sums_;
+  Tensor layer_sums_, group_products_;
+  StepGraphs<StepRecipe> graphs_;
+  std::optional<int64_t> chosen_micro_;
+};
+
+}  // namespace noisysgd
