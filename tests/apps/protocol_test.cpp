@@ -269,9 +269,8 @@ TEST_CASE("batches that lack no noise take no part in it, but for what later ste
   const std::vector<Json> weighing = norms(R"("type": "full_fisher")", R"({"refresh_every": 9})");
   for (size_t i = 0; i < 10; ++i) CHECK(weighing[i] == (i < 8 ? Json(0.0) : Json()));
   // diag(F) and K-FAC's factors, collected in steps 0 and 9.
-  for (const std::vector<Json>& remembering :
-       {norms(R"("type": "diagonal_fisher")", R"({"refresh_every": 9})"),
-        norms(R"("type": "kfac", "refresh_every": 9)", "{}")})
+  for (const std::vector<Json>& remembering : {norms(R"("type": "diagonal_fisher")", R"({"refresh_every": 9})"),
+                                               norms(R"("type": "kfac", "refresh_every": 9)", "{}")})
     for (size_t i = 0; i < 10; ++i) CHECK((remembering[i] > 0.0) == (i >= 8));
 }
 

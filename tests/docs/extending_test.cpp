@@ -34,9 +34,9 @@ TEST_CASE("the example's swish has the gradients of its formula, per sample") {
     Tape tape;
     const Variable input = tape.leaf(x);
     const Variable y = layer.forward({context, &tape, true}, input);
-    tape.backward(context, y, grad_y,
-                  {.statistics = {SecondMoment::exact},
-                   .into = {.gradient = gradients, .second_moment = second_moments}});
+    tape.backward(
+        context, y, grad_y,
+        {.statistics = {SecondMoment::exact}, .into = {.gradient = gradients, .second_moment = second_moments}});
 
     double gradient = 0, squares = 0;
     for (int64_t n = 0; n < samples; ++n) {

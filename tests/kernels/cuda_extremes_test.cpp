@@ -60,11 +60,11 @@ TEST_CASE("the noise of a second moment that is NaN is NaN on the CUDA device") 
   BothQueues both;
   Floats value(random_tensor(n, 1)), gradient(random_tensor(n, 2)), moment(with_nan(3, 7));
   both.run([&](Queue& q) {
-    const std::vector<SgdSegment> segments{{.n = n,
-                                            .value = value.on(q),
-                                            .gradient_sum = gradient.on(q),
-                                            .noise = {.variance = {.second_moment = 0.5f, .gradient_sum = -0.1f},
-                                                      .second_moment = moment.on(q)}}};
+    const std::vector<SgdSegment> segments{
+        {.n = n,
+         .value = value.on(q),
+         .gradient_sum = gradient.on(q),
+         .noise = {.variance = {.second_moment = 0.5f, .gradient_sum = -0.1f}, .second_moment = moment.on(q)}}};
     sgd_step(q, segments, SgdHyperparameters{.learning_rate = 0.5f, .inverse_batch = 1, .seed = 3}, nullptr);
   });
   CHECK(value.difference({.terms = 16}) == "");

@@ -86,9 +86,10 @@ TEST_CASE("gradient, second moment and signed sum of a convolution, each alone")
                    grad_y = from_host(context, {output_size(shape)}, random_tensor(output_size(shape), 2)),
                    signs = from_host(context, {shape.batch, shape.out_channels},
                                      random_tensor(shape.batch * shape.out_channels, 3));
-      conv_sample_sums(context.queue, shape, x.f32(), grad_y.f32(),
-                       SampleSums{.second_moment = sums[1], .signed_sum = sums[2], .signs = sums[2] ? signs.f32() : nullptr},
-                       sums[0]);
+      conv_sample_sums(
+          context.queue, shape, x.f32(), grad_y.f32(),
+          SampleSums{.second_moment = sums[1], .signed_sum = sums[2], .signs = sums[2] ? signs.f32() : nullptr},
+          sums[0]);
     });
   }
 }
