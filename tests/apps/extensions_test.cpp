@@ -1,0 +1,166 @@
+// What a program adds by its Extensions takes part in runs as what is built in does.
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <thread>
+
+#include "apps/trainer.h"
+#include "tests/apps/short_training.h"
+#include "tests/compare.h"
+#include "tests/error_of.h"
+#include "tests/random_tensor.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+// v = mu v + g + eps, theta -= alpha v, in loops over the processor's memory.
+class HeavyBall : public Optimizer {
+ public:
+  HeavyBall(double momentum, std::function<void()> after_step)
+      : momentum_(static_cast<float>(momentum)), after_step_(std::move(after_step)) {}
+
+  void begin(Context& context, const ParameterSet& parameters) override {
+    context_ = &context;
+    parameters_ = &parameters;
+    velocity_ = Block(context, parameters);
+  }
+  void step(const OptimizerStep& step) override {
+    if (step.halted.read() != 0) return;
+    for (const Parameter* parameter : parameters_->list()) {
+      const int64_t n = parameter->shape.elements();
+      std::vector<float> noise(static_cast<size_t>(n));
+      if (!step.noise.empty()) {
+        const kernels::NoiseDraw draw{
+            n, step.gradient.at(*parameter), step.noise[parameter->index], step.seed, step.step, parameter->index};
+        kernels::draw_noise(context_->queue, draw, noise.data());
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        float& v = velocity_.at(*parameter)[i];
+        const float gradient = step.gradient.at(*parameter)[i] / static_cast<float>(step.batch);
+        v = momentum_ * v + gradient * static_cast<float>(step.gradient_factor.read()) + noise[i];
+        parameter->value.f32()[i] -= step.learning_rate.read() * v;
+      }
+    }
+    after_step_();
+  }
+  void visit_state(StateVisitor& visitor) const override { visit_block(visitor, "ball.", *parameters_, velocity_); }
+
+ private:
+  float momentum_;
+  std::function<void()> after_step_;
+  Context* context_ = nullptr;
+  const ParameterSet* parameters_ = nullptr;
+  Block velocity_;
+};
+
+Extensions with_heavy_ball(const std::function<void()>& after_step = [] {}) {
+  Extensions extensions;
+  const auto read = [=](const ConfigReader& json) {
+    return std::make_unique<HeavyBall>(json.number("friction", {.default_value = 0.5}), after_step);
+  };
+  extensions.optimizers.add("heavy_ball", read, 0.02);
+  return extensions;
+}
+
+// Noise of a variance that grows with the steps, whose number it asks for on the host.
+class CountingNoise : public NoiseStructure {
+ public:
+  explicit CountingNoise(bool says_so) : says_so_(says_so) {}
+  NoiseCapabilities capabilities() const override { return {.needs_host = says_so_}; }
+  void prepare(const NoiseStep& step, std::span<kernels::NoiseField> fields) override {
+    for (kernels::NoiseField& field : fields) field.variance.constant = static_cast<float>(step.step.value() + 1);
+  }
+
+ private:
+  bool says_so_;
+};
+
+}  // namespace
+
+TEST_CASE("an optimizer of one's own trains as its formula says, under noise, clipping and micro-batches") {
+  const TemporaryFolder folder;
+  const Extensions extensions = with_heavy_ball();
+  const auto train_by = [&](const char* optimizer) {
+    const std::string settings = fmt::format(
+        R"({{"optimizer": {}, "batch": {{"size": 64, "ghost_size": 32, "micro": 32}},
+             "noise": {{"type": "diagonal_fisher", "small_batch": 16}}}})",
+        optimizer);
+    const Regime regime = regime_of(small_residual, settings, extensions);
+    return train_on({}, regime, folder.path() / std::to_string(regime.optimizer.type.size()), extensions).tensors;
+  };
+  const auto own = train_by(R"({"type": "heavy_ball", "clip_norm": 0.5})");
+  const auto built_in = train_by(R"({"type": "sgd", "momentum": 0.5, "learning_rate": 0.02, "clip_norm": 0.5})");
+  REQUIRE(own.size() == built_in.size());
+  for (const auto& [name, values] : built_in) {
+    INFO(name);
+    const std::string own_name = name.starts_with("momentum.") ? "ball" + name.substr(8) : name;
+    CHECK(compare(own.at(own_name), to_double(values), {.terms = 64, .condition = 10}) == "");
+  }
+}
+
+TEST_CASE("what an optimizer of one's own keeps is in the checkpoint, and an interrupted run gives the same bits") {
+  const TemporaryFolder folder;
+  const Regime regime =
+      regime_of(small_mlp, R"({"optimizer": {"type": "heavy_ball", "friction": 0.9}})", with_heavy_ball());
+  const Trained whole = train_on({}, regime, folder.path() / "whole", with_heavy_ball());
+  {
+    Interrupts interrupts;
+    int steps = 0;
+    const Extensions interrupting = with_heavy_ball([&] {
+      if (++steps != 4) return;
+      ::kill(::getpid(), SIGTERM);
+      while (interrupts.received() == 0) std::this_thread::yield();
+    });
+    Context context({}, 1);
+    DataCache data;
+    REQUIRE(train(context, *data.get(regime),
+                  {regime, interrupting, 7, folder / "broken", Progress::Mode::quiet, &interrupts}) ==
+            RunOutcome::interrupted);
+    CHECK(steps == 4);
+  }
+  const Trained resumed = train_on({}, regime, folder.path() / "broken", with_heavy_ball());
+  CHECK(resumed.tensors == whole.tensors);
+  CHECK(resumed.metrics == whole.metrics);
+  CHECK(whole.tensors.contains("ball.linear1.weight"));
+}
+
+TEST_CASE("an optimizer of one's own has its own keys and its own learning rate") {
+  const auto read = [](const char* optimizer) {
+    return read_experiment(parse_config(fmt::format(R"({{"optimizer": {}}})", optimizer), "test"), "test",
+                           with_heavy_ball())
+        .regimes.at(0);
+  };
+  const Regime regime = read(R"({"type": "heavy_ball"})");
+  CHECK(regime.optimizer.learning_rate == 0.02);
+  CHECK(regime.effective.at("optimizer").at("friction") == 0.5);
+  CHECK(contains(error_of([&] { read(R"({"type": "heavy_ball", "nesterov": true})"); }), "$.optimizer.nesterov"));
+  CHECK(contains(error_of([&] { read(R"({"type": "heavy_bal"})"); }), "heavy_ball"));
+  CHECK(read("{}").optimizer.learning_rate == 0.1);
+}
+
+TEST_CASE("noise that asks for the step's number on the host has to say so, on the processor too") {
+  Extensions extensions;
+  for (const bool says_so : {false, true})
+    extensions.noises.add(says_so ? "open" : "silent",
+                          [=](const ConfigReader&) { return std::make_unique<CountingNoise>(says_so); });
+  const TemporaryFolder folder;
+  const auto run_with = [&](const std::string& type) {
+    const Json settings{{"noise", {{"type", type}, {"stop_fraction", 1}}}, {"logging", {{"every_steps", 1}}}};
+    const Regime regime = regime_of(small_lenet, settings.dump(), extensions);
+    Context context({}, 1);
+    DataCache data;
+    train(context, *data.get(regime), {regime, extensions, 7, folder / type, Progress::Mode::quiet});
+  };
+  CHECK(contains(error_of([&] { run_with("silent"); }), "set NoiseCapabilities::needs_host"));
+  run_with("open");
+  std::vector<double> norms;  // of noise whose variance is the number of the step
+  for (const Json& line : metrics_of(folder / "open"))
+    if (line.contains("noise_norm")) norms.push_back(line.at("noise_norm"));
+  REQUIRE(norms.size() == 9);
+  for (size_t i = 0; i < norms.size(); ++i)
+    CHECK(norms[i] == Approx(norms[0] * std::sqrt(static_cast<double>(i + 1))).epsilon(0.15));
+}
