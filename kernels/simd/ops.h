@@ -23,6 +23,9 @@ void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape&
 
 void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
               const SgdHyperparameters& hyperparameters, StepNorms* norms);
+// Elements [first, first + most) of the noise, or as many as there are: with a noise_out, SimdKernels::sgd_piece writes
+// them there. first: a multiple of 32.
+SgdPiece noise_piece(const NoiseDraw& draw, int64_t first, int64_t most);
 void draw_noise(Queue& queue, const SimdKernels& kernels, const NoiseDraw& draw, float* noise);
 
 void random_normal(Queue& queue, const SimdKernels& kernels, int64_t n, float mean, float standard_deviation,
