@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <set>
 
 #include "core/safetensors.h"
 
@@ -52,14 +51,12 @@ class Saver : public StateVisitor {
   template <class T>
   void store(const std::string& name, const Shape& shape, const std::vector<T>& values) {
     if (!all_finite<T>(values)) throw NonfiniteTensor(fmt::format("tensor '{}'", name));
-    NSGD_CHECK(names_.insert(name).second, "two tensors of the run's state are named '{}'", name);
     const auto bytes = std::as_bytes(std::span(values));
     const auto& owned = owned_.emplace_back(bytes.begin(), bytes.end());
     tensors_.push_back({name, stored_type_of<T>(), shape.extents(), owned});
   }
 
   Context& context_;
-  std::set<std::string> names_;
   std::deque<std::vector<std::byte>> owned_;  // a deque: what it holds does not move
   std::vector<StoredTensor> tensors_;
 };

@@ -439,16 +439,13 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
   NSGD_CHECK(sizes.largest_noisy == 0 || sizes.acted_on,
              "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
              match && *match >= sizes.largest_noisy ? "match_trace" : "small_batch", sizes.largest_noisy);
-  if (sizes.largest_noisy > 0) {
-    Noise noise = regime.build_noise(extensions);
-    Sums sums{.gradient = Block(context, model.parameter_set())};
-    noise.begin(context, model.parameter_set(), regime.fisher);
-    noise.require_sums(context, model.parameter_set(), sums);
-    for (const int64_t samples : sizes.noisy) {
-      const NoiseBatch batch{samples, model.coupling().ghost_size()};
-      noise.plan(regime.fisher, batch, 0, false);
-      noise.check_trace(context, regime.fisher, batch, sums);
-    }
+  Noise noise = regime.build_noise(extensions);
+  const auto optimizer = regime.build_optimizer(extensions);
+  Step step(context, model, noise, *optimizer, nullptr, step_options(regime, 1));
+  if (sizes.largest_noisy > 0) step.begin_noise();
+  for (const int64_t samples : sizes.noisy) {
+    step.recipe({.samples = samples, .noise = true});
+    noise.check_trace(context, regime.fisher, {samples, model.coupling().ghost_size()}, step.sums());
   }
   const bool ghosts = regime.fisher.batch_norm == GhostFisher::ghost_variance;
   NSGD_CHECK(sizes.measured.empty() || !ghosts || model.coupling().allows_parts_of(regime.fisher.ghost_size),

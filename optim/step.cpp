@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <set>
 #include <string_view>
 
 #include "kernels/elementwise.h"
@@ -32,6 +33,7 @@ Step::Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, W
   sums_.gradient = Block(context, parameters);
   if (options.fisher.squared_passes() > 0) pass_gradient_ = Block(context, parameters);
   optimizer_.begin(context, parameters);
+  check_names();
   if (!options.log_layers) return;
   sums_.second_moment = Block(context, parameters);
   const auto layers = static_cast<int64_t>(layer_names(parameters.list()).size());
@@ -40,9 +42,32 @@ Step::Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, W
     group_products_ = Tensor(context, {layers, 2, *options.log_groups, *options.log_groups});
 }
 
+namespace {
+
+// Throws Error for a name that two owners of state have given.
+class UniqueNames : public StateVisitor {
+ public:
+  void visit(const std::string& name, const Parameter&, const Tensor&) override { add(name); }
+  void visit(const std::string& name, const Tensor&) override { add(name); }
+
+ private:
+  void add(const std::string& name) {
+    NSGD_CHECK(names_.insert(name).second, "two tensors of the run's state are named '{}'", name);
+  }
+  std::set<std::string> names_;
+};
+
+}  // namespace
+
+void Step::check_names() const {
+  UniqueNames names;
+  visit_state(names);
+}
+
 void Step::begin_noise() {
   noise_.begin(context_, model_.parameter_set(), options_.fisher);
   noise_.require_sums(context_, model_.parameter_set(), sums_);
+  check_names();
 }
 
 StepNumbers Step::numbers(const StepRequest& request) const {

@@ -71,7 +71,8 @@ bool graphs_wanted();
 
 class Step {
  public:
-  // All must outlive the step; average may be null. Begins the optimizer, whose state it is from now on.
+  // All must outlive the step; average may be null. Begins the optimizer. Throws Error if two of them give one name to
+  // tensors of their state.
   Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, WeightAverage* average,
        const StepOptions& options);
 
@@ -105,6 +106,7 @@ class Step {
   void visit_state(StateVisitor& visitor) const;
 
  private:
+  void check_names() const;
   StepNumbers numbers(const StepRequest& request) const;
   int64_t micro_batch(int64_t samples) const;
   int64_t smaller_micro_batch(int64_t samples) const;
