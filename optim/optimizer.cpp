@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include "optim/adamw.h"
 #include "optim/sgd.h"
 
 namespace noisysgd {
@@ -7,6 +8,7 @@ namespace noisysgd {
 OptimizerRegistry OptimizerRegistry::builtin() {
   OptimizerRegistry registry;
   registry.add("sgd", Sgd::read, 0.1);
+  registry.add("adamw", AdamW::read, 0.001);
   return registry;
 }
 

@@ -45,6 +45,8 @@ const Setting settings[] = {
     {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 1}, "fisher": {"kind": "true"}})"},
     {R"({"optimizer": {"learning_rate": 0.02, "clip_norm": 0.1, "weight_average": 0.9},
         "noise": {"type": "full_fisher", "small_batch": 16, "stop_fraction": 1}})"},
+    {R"({"optimizer": {"type": "adamw", "learning_rate": 0.01}, "noise": {"type": "diagonal_fisher",
+        "small_batch": 16, "stop_fraction": 1}})"},
 };
 
 // Of ghost batches alone.

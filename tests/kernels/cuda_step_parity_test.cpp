@@ -2,6 +2,7 @@
 // counts, and the numbers that scale its update.
 #include <cmath>
 
+#include "kernels/adamw_step.h"
 #include "kernels/memory.h"
 #include "kernels/pick_samples.h"
 #include "kernels/sample_weights.h"
@@ -139,4 +140,54 @@ TEST_CASE("a closed step counts towards epoch and window, and the first loss tha
   }
   CHECK(values.on_cuda()[0].first_sample == 16);
   CHECK(values.on_cuda()[0].learning_rate == 0.5f);
+}
+
+TEST_CASE("AdamW agrees on both devices, with numbers in memory and halted too") {
+  BothQueues both;
+  const std::vector<int64_t> sizes = {1025, 0, 5000};
+  const bool after = GENERATE(false, true);
+  constexpr int64_t n = 7000;
+  Floats value(random_tensor(n, 1)), first(random_tensor(n, 2)), second(random_tensor(n, 3, 2)),
+      gradient(random_tensor(n, 4)), moment(random_tensor(n, 5, 1)), given(random_tensor(n, 6));
+  Mirrored<StepNorms> all_norms({StepNorms{}});
+  Mirrored<double> clip({0.25});
+  Mirrored<float> rate({0.2f});
+  Mirrored<uint32_t> steps({12, 0, 1});
+  both.run([&](Queue& q) {
+    AdamWHyperparameters h{.learning_rate = {0, rate.on(q)},
+                           .beta2 = 0.99f,
+                           .epsilon = 1e-3f,
+                           .weight_decay = 0.01f,
+                           .inverse_batch = 0.25f,
+                           .gradient_factor = {0, clip.on(q)},
+                           .halted = {1, steps.on(q) + 1},
+                           .noise_after_momentum = after,
+                           .seed = 99,
+                           .step = {0, steps.on(q)}};
+    std::vector<AdamWSegment> segments;
+    int64_t begin = 0;  // one element between tensors: addresses that no float4 can take
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      segments.push_back({.n = sizes[i],
+                          .value = value.on(q) + begin,
+                          .first = first.on(q) + begin,
+                          .second = second.on(q) + begin,
+                          .gradient_sum = gradient.on(q) + begin,
+                          .noise = {.variance = {0.1f, 0.2f, 0.3f},
+                                    .second_moment = moment.on(q) + begin,
+                                    .vector = i == 0 ? given.on(q) : nullptr},
+                          .tensor = static_cast<uint32_t>(i)});
+      begin += sizes[i] + 1;
+    }
+    adamw_step(q, segments, h, all_norms.on(q));
+    adamw_step(q, segments, h, nullptr);
+    h.halted = {0, steps.on(q) + 2};
+    adamw_step(q, segments, h, all_norms.on(q));
+  });
+  const StepNorms norms[] = {all_norms.on_cpu()[0], all_norms.on_cuda()[0]};
+  CHECK(value.difference({.terms = 16}) == "");
+  CHECK(first.difference({.terms = 16}) == "");
+  CHECK(second.difference({.terms = 16}) == "");
+  CHECK(norms[0].noise_squared > 0);
+  CHECK(std::abs(norms[1].gradient_squared - norms[0].gradient_squared) <= 1e-6 * norms[0].gradient_squared);
+  CHECK(std::abs(norms[1].noise_squared - norms[0].noise_squared) <= 1e-6 * norms[0].noise_squared);
 }
