@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "apps/trainer.h"
+#include "docs/examples/extending/temporal_noise.h"
 #include "tests/apps/short_training.h"
 #include "tests/compare.h"
 #include "tests/error_of.h"
@@ -140,6 +141,42 @@ TEST_CASE("an optimizer of one's own has its own keys and its own learning rate"
   CHECK(contains(error_of([&] { read(R"({"type": "heavy_ball", "nesterov": true})"); }), "$.optimizer.nesterov"));
   CHECK(contains(error_of([&] { read(R"({"type": "heavy_bal"})"); }), "heavy_ball"));
   CHECK(read("{}").optimizer.learning_rate == 0.1);
+}
+
+TEST_CASE("noise that keeps state has its own in every run, and the same bits after an interrupt") {
+  const TemporaryFolder folder;
+  const auto with_state = [](const std::function<void()>& after_step = [] {}) {
+    Extensions extensions = with_heavy_ball(after_step);
+    extensions.noises.add("temporal", TemporalNoise::read);
+    return extensions;
+  };
+  const Regime regime = regime_of(small_mlp, R"({"optimizer": {"type": "heavy_ball", "friction": 0.9},
+    "noise": {"type": "temporal", "small_batch": 16, "stop_fraction": 1}})", with_state());
+  Context context({}, 1);
+  DataCache data;
+  const auto run = [&](uint64_t seed, const std::string& name, const Extensions& extensions, Interrupts* interrupts) {
+    return train(context, *data.get(regime), {regime, extensions, seed, folder / name, Progress::Mode::quiet, interrupts});
+  };
+  // One after the other from the same regime, as a suite makes them.
+  const Extensions extensions = with_state();
+  for (const uint64_t seed : {1, 2}) run(seed, fmt::format("suite{}", seed), extensions, nullptr);
+  run(2, "alone", with_state(), nullptr);
+  const auto alone = tensors_of(folder / "alone");
+  CHECK(tensors_of(folder / "suite2") == alone);
+  CHECK(alone.at("temporal.variance.linear1.weight") != std::vector<float>(alone.at("linear1.weight").size()));
+  {
+    Interrupts interrupts;
+    int steps = 0;
+    const Extensions interrupting = with_state([&] {
+      if (++steps != 4) return;
+      ::kill(::getpid(), SIGTERM);
+      while (interrupts.received() == 0) std::this_thread::yield();
+    });
+    REQUIRE(run(2, "broken", interrupting, &interrupts) == RunOutcome::interrupted);
+  }
+  run(2, "broken", with_state(), nullptr);
+  CHECK(tensors_of(folder / "broken") == alone);
+  CHECK(metrics_of(folder / "broken") == metrics_of(folder / "alone"));
 }
 
 TEST_CASE("noise that asks for the step's number on the host has to say so, on the processor too") {

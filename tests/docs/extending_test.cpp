@@ -4,6 +4,7 @@
 
 #include "docs/examples/extending/laplace_fisher.h"
 #include "docs/examples/extending/swish.h"
+#include "docs/examples/extending/temporal_noise.h"
 #include "tests/catch.h"
 
 using namespace noisysgd;
@@ -121,4 +122,35 @@ TEST_CASE("the example's noise has mean 0, the variance of the diagonal Fisher n
     CHECK(second == Approx(1).margin(5 * 0.0071));
     CHECK(fourth == Approx(6).margin(5 * 0.158));
   }
+}
+
+TEST_CASE("the example's temporal noise has the variance of the mean gradients over steps") {
+  Context context;
+  constexpr int64_t size = 3, batch = 64, small_batch = 16;
+  constexpr double decay = 0.75, kappa = 1.0 / small_batch - 1.0 / batch;
+  Parameter parameter{"w", {size}};
+  const ParameterSet parameters(context, {&parameter});
+  const Sums sums{.gradient = Block(context, parameters)};
+  TemporalNoise structure({.small_batch = small_batch}, static_cast<float>(decay));
+  structure.begin(context, parameters);
+  double mean[size], variance[size] = {};
+  for (uint32_t step = 0; step < 4; ++step) {
+    for (int64_t i = 0; i < size; ++i) {
+      const double gradient = std::sin(1.0 + 3 * step + static_cast<double>(i));
+      sums.gradient.at(parameter)[i] = static_cast<float>(gradient * batch);
+      if (step == 0) mean[i] = gradient;
+      variance[i] = decay * variance[i] + (1 - decay) * (gradient - mean[i]) * (gradient - mean[i]);
+      mean[i] = decay * mean[i] + (1 - decay) * gradient;
+    }
+    const FisherOptions fisher;
+    const FisherStep of_batch{fisher, sums, batch, {}};
+    kernels::NoiseField field;
+    const NoiseCollects collected = structure.collects({batch}, step);
+    std::vector<Tensor> kept;
+    structure.prepare({context, parameters.list(), sums, of_batch, batch, 11, step, collected, kept}, {&field, 1});
+    for (int64_t i = 0; i < size; ++i)
+      CHECK(field.variance.second_moment * field.second_moment[i] ==
+            Approx(kappa * batch * variance[i]).epsilon(1e-5).margin(1e-9));
+  }
+  CHECK_FALSE(structure.acts_on(small_batch));
 }

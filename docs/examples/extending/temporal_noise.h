@@ -1,0 +1,68 @@
+// A noise structure that keeps state: the noise of a small batch, estimated from how the mean gradient of the large one
+// moves from step to step, so that no sample's own gradient is needed:
+//   m <- b m + (1-b) g,  v <- b v + (1-b) (g - m)^2,  eps ~ N(0, kappa M diag(v))
+// since Var(g) = S^2/M over batches, and kappa S^2 is what a small batch would have more.
+#pragma once
+
+#include <memory>
+
+#include "kernels/elementwise.h"
+#include "kernels/moving_average.h"
+#include "optim/noise/structure.h"
+
+class TemporalNoise : public noisysgd::NoiseStructure {
+ public:
+  TemporalNoise(const noisysgd::NoiseBatchSizes& sizes, float decay) : sizes_(sizes), decay_(decay) {}
+
+  static std::unique_ptr<NoiseStructure> read(const noisysgd::ConfigReader& json) {
+    const auto decay = static_cast<float>(json.number("decay", {.default_value = 0.9, .at_least = 0, .below = 1}));
+    return std::make_unique<TemporalNoise>(noisysgd::NoiseBatchSizes::read(json), decay);
+  }
+
+  // Steps whose batch is too small for noise take part all the same: the averages go on.
+  noisysgd::NoiseCapabilities capabilities() const override { return {.remembers = true}; }
+  bool acts_on(int64_t samples) const override { return sizes_.act_on(samples); }
+  // The first step has no mean to compare with.
+  noisysgd::NoiseCollects collects(const noisysgd::NoiseBatch&, int64_t step) const override {
+    return {.variant = step == 0};
+  }
+
+  // What it keeps: one number per parameter element, twice. A run has a structure of
+  // its own, and what visit_state names is saved, restored and so resumed.
+  void begin(noisysgd::Context& context, const noisysgd::ParameterSet& parameters) override {
+    parameters_ = &parameters;
+    mean_ = noisysgd::Block(context, parameters);
+    variance_ = noisysgd::Block(context, parameters);
+  }
+  void visit_state(noisysgd::StateVisitor& visitor) const override {
+    visit_block(visitor, "temporal.mean.", *parameters_, mean_);
+    visit_block(visitor, "temporal.variance.", *parameters_, variance_);
+  }
+
+  void prepare(const noisysgd::NoiseStep& step, std::span<noisysgd::kernels::NoiseField> fields) override {
+    namespace kernels = noisysgd::kernels;
+    auto& queue = step.context.queue;
+    const int64_t n = parameters_->padded();
+    const auto batch = static_cast<float>(step.batch);
+    float *const mean = mean_.all().f32(), *const variance = variance_.all().f32();
+    const noisysgd::Tensor gradient(step.context, {n}), deviation(step.context, {n});
+    kernels::scale(queue, n, 1 / batch, step.sums.gradient.all().f32(), gradient.f32());
+    if (step.collected.variant) copy(step.context, gradient, mean_.all());
+    kernels::scale(queue, n, -1.0f, mean, deviation.f32());
+    kernels::add(queue, n, gradient.f32(), deviation.f32());
+    kernels::scale(queue, n, std::sqrt(1 - decay_), deviation.f32(), deviation.f32());
+    kernels::scale(queue, n, decay_, variance, variance);
+    kernels::add_square(queue, n, deviation.f32(), variance);
+    kernels::moving_average(queue, n, decay_, gradient.f32(), mean);
+    for (size_t i = 0; i < fields.size(); ++i) {
+      fields[i].variance.second_moment = static_cast<float>(sizes_.kappa(step.batch) * static_cast<double>(batch));
+      fields[i].second_moment = variance_.at(*step.parameters[i]);
+    }
+  }
+
+ private:
+  noisysgd::NoiseBatchSizes sizes_;
+  float decay_;
+  const noisysgd::ParameterSet* parameters_ = nullptr;
+  noisysgd::Block mean_, variance_;
+};
