@@ -57,6 +57,7 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"schedule": {"type": "step", "milestones": [1]}},
     {"schedule": {"type": "cosine"}},
     {"optimizer": {"scaling": {"type": "linear"}}},
+    {"optimizer": {"type": "adamw", "learning_rate": 0.001, "weight_decay": 0.01}},
     {"noise": {"type": "isotropic", "sigma": 1}},
     {"noise": {"type": "diagonal_fisher"}},
     {"noise": {"type": "full_fisher"}},

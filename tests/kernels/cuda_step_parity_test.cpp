@@ -147,7 +147,7 @@ TEST_CASE("AdamW agrees on both devices, with numbers in memory and halted too")
   const std::vector<int64_t> sizes = {1025, 0, 5000};
   const bool after = GENERATE(false, true);
   constexpr int64_t n = 7000;
-  Floats value(random_tensor(n, 1)), first(random_tensor(n, 2)), second(random_tensor(n, 3, 2)),
+  Mirrored<float> value(random_tensor(n, 1)), first(random_tensor(n, 2)), second(random_tensor(n, 3, 2)),
       gradient(random_tensor(n, 4)), moment(random_tensor(n, 5, 1)), given(random_tensor(n, 6));
   Mirrored<StepNorms> all_norms({StepNorms{}});
   Mirrored<double> clip({0.25});
