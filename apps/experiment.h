@@ -72,6 +72,7 @@ struct Regime {
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
+  bool logs(int64_t step) const { return (step + 1) % log_every_steps == 0; }
   bool log_layers = false;            // with tr F_l and the norm of diag F_l of every layer
   std::optional<int64_t> log_groups;  // and with r_l and the effective rank, from so many groups of samples
   int64_t checkpoint_every_epochs = 1;

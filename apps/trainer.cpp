@@ -1,14 +1,12 @@
 #include "apps/trainer.h"
 
 #include <cmath>
-#include <set>
 
 #include "apps/checkpoint.h"
 #include "apps/run_folder.h"
+#include "apps/training_log.h"
 #include "apps/training_state.h"
 #include "core/file.h"
-#include "core/metrics_log.h"
-#include "core/tensorboard.h"
 #include "kernels/cuda/device.h"
 #include "kernels/memory.h"
 #include "optim/group_statistics.h"
@@ -21,8 +19,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-bool is_logged(const Regime& regime, int64_t step) { return (step + 1) % regime.log_every_steps == 0; }
 
 class Run {
  public:
@@ -47,8 +43,9 @@ class Run {
         total_steps_(schedule_.total_steps()),
         noisy_steps_(regime_.noisy_steps(schedule_)),
         evaluated_set_(regime_.data.evaluated_set()),
-        progress_(request.progress, regime_.name.empty() ? fmt::format("seed {}", request.seed)
-                                                         : fmt::format("{} seed {}", regime_.name, request.seed)) {
+        log_(request.folder, request.progress,
+             regime_.name.empty() ? fmt::format("seed {}", request.seed)
+                                  : fmt::format("{} seed {}", regime_.name, request.seed)) {
     if (noisy_steps_ > 0) step_.begin_noise();
     if (regime_.log_layers)
       layers_read_.emplace(context.queue, static_cast<size_t>(step_.layer_sums().elements()) * sizeof(double));
@@ -66,7 +63,7 @@ class Run {
     first_step_ = state_.step;
     window_started_ = started_;
     for (const std::string& line : schedule_.left_out())
-      progress_.line(fmt::format("{}: {}", request_.folder.string(), line));
+      log_.line(fmt::format("{}: {}", request_.folder.string(), line));
     while (state_.step < total_steps_) {
       train_step();
       const BatchPosition next = schedule_.position(state_.step);
@@ -78,7 +75,7 @@ class Run {
       const bool interrupted = request_.interrupts && request_.interrupts->received() != 0;
       if (due || interrupted) save();
       if (interrupted) {
-        progress_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
+        log_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
                                    state_.step, total_steps_));
         return RunOutcome::interrupted;
       }
@@ -107,15 +104,9 @@ class Run {
   void begin() {
     model_.parameter_set().initialise(request_.seed);
     if (average_) average_->restart();
-    const std::filesystem::path& folder = request_.folder;
-    if (!run_in(folder))
-      write_file_atomically(folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
-    metrics_.emplace(folder / metrics_file);
-    // Of a run that was killed before its first checkpoint.
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (is_events_name(entry.path().filename().string())) std::filesystem::remove(entry.path());
-    state_.events_file = new_events_path(folder).filename().string();
-    events_.emplace(folder / state_.events_file);
+    if (!run_in(request_.folder))
+      write_file_atomically(request_.folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
+    log_.begin();
   }
 
   void resume() {
@@ -129,8 +120,7 @@ class Run {
     sums.epoch = state_.epoch.sums();
     sums.window = state_.window.sums();
     step_.training_sums().write(sums);
-    metrics_.emplace(request_.folder / metrics_file, state_.metrics_bytes);
-    events_.emplace(request_.folder / state_.events_file, state_.events_bytes);
+    log_.resume(state_);
   }
 
   StateLimits limits() const {
@@ -157,7 +147,7 @@ class Run {
 
   StepRequest request_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
-    const bool log = is_logged(regime_, step);
+    const bool log = regime_.logs(step);
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
                        static_cast<float>(learning_rate_of(step))},
             .samples = at.samples,
@@ -173,13 +163,13 @@ class Run {
     ++state_.step;
     if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // there is nothing to wait for
     if (plan.norms) begin_log(plan);
-    if (log_ && sums_read_.ready()) finish_log();
-    progress_.step(progress_state(plan.values.epoch));
+    if (logged_ && sums_read_.ready()) finish_log();
+    log_.progress(progress_state(plan.values.epoch));
   }
 
   void tell_micro_batch(const StepRequest& plan) {
     told_micro_batch_ = step_.chosen_micro_batch();
-    progress_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
+    log_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
                                context_.queue.device().name(), *told_micro_batch_));
   }
 
@@ -221,63 +211,42 @@ class Run {
     if (layers_read_) layers_read_->issue(step_.layer_sums().data<double>());
     if (groups_read_) groups_read_->issue(step_.group_products().f32());
     kernels::restart_sums(context_.queue, true, false, step_.training_sums().place());
-    log_ = plan;
+    logged_ = plan;
   }
 
   void finish_log() {
-    if (!log_) return;
-    const StepRequest plan = *log_;
-    log_.reset();
+    if (!logged_) return;
+    const StepRequest plan = *logged_;
+    logged_.reset();
     const auto& sums = *static_cast<const kernels::TrainingSums*>(sums_read_.wait());
     take(sums);
-    write_log(plan, sums.norms);
+    log_.write(record_of(plan, sums.norms));
     state_.window = {};
     window_started_ = Clock::now();
   }
 
-  void write_log(const StepRequest& plan, const kernels::StepNorms& norms) {
-    const double rate = static_cast<double>(state_.window.samples) / std::max(1e-9, seconds_since(window_started_));
-    const double gradient_norm = std::sqrt(norms.gradient_squared), noise_norm = std::sqrt(norms.noise_squared);
-    // Otherwise the gradient's norm is that of both together, and the noise's own is not known.
-    const bool noise_apart = !step_.recipe(plan).noise.weighs_losses;
-    const int64_t step = int64_t{plan.values.step} + 1;
-    const double learning_rate = learning_rate_of(plan.values.step);
-    Json record{{"step", step},
-                {"epoch", plan.values.epoch + 1},
-                {"split", "train"},
-                {"loss", state_.window.mean_loss()},
-                {"accuracy", state_.window.accuracy()},
-                {"learning_rate", learning_rate},
-                {"gradient_norm", gradient_norm},
-                {"noise_norm", noise_apart ? Json(noise_norm) : Json()},
-                {"samples_per_second", rate}};
-    if (layers_read_) record["layers"] = layers_record(plan);
-    metrics_->write(record);
-    std::vector<Scalar> scalars{{"train/loss", state_.window.mean_loss()},
-                                {"train/accuracy", state_.window.accuracy()},
-                                {"train/learning_rate", learning_rate},
-                                {"train/gradient_norm", gradient_norm}};
-    if (noise_apart) scalars.push_back({"train/noise_norm", noise_norm});
-    events_->write(step, scalars);
+  StepRecord record_of(const StepRequest& plan, const kernels::StepNorms& norms) {
+    StepRecord record{.step = int64_t{plan.values.step} + 1,
+                      .epoch = int64_t{plan.values.epoch} + 1,
+                      .window = state_.window,
+                      .learning_rate = learning_rate_of(plan.values.step),
+                      .gradient_norm = std::sqrt(norms.gradient_squared),
+                      .samples_per_second = static_cast<double>(state_.window.samples) /
+                                            std::max(1e-9, seconds_since(window_started_)),
+                      .groups = groups_read_.has_value()};
+    if (!step_.recipe(plan).noise.weighs_losses) record.noise_norm = std::sqrt(norms.noise_squared);
+    if (layers_read_) record.layers = layers_of(plan);
+    return record;
   }
 
-  Json layers_record(const StepRequest& plan) {
+  std::vector<LayerFisher> layers_of(const StepRequest& plan) {
     std::vector<LayerFisher> layers =
         read_layer_fisher(model_.parameters(), static_cast<const double*>(layers_read_->wait()));
     if (groups_read_) {
       const SampleGroups groups(model_, regime_.fisher, plan.samples, *regime_.log_groups);
       measure_groups(groups, model_.parameters(), static_cast<const float*>(groups_read_->wait()), layers);
     }
-    const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
-    Json record;
-    for (const LayerFisher& layer : layers) {
-      Json& entry = record[layer.layer];
-      entry = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
-      if (!groups_read_) continue;
-      entry["variance_ratio"] = or_null(layer.variance_ratio);
-      entry["effective_rank"] = or_null(layer.effective_rank);
-    }
-    return record;
+    return layers;
   }
 
   Meter evaluate() {
@@ -309,16 +278,7 @@ class Run {
       state_.best_accuracy = test.accuracy();
       state_.best_epoch = epoch + 1;
     }
-    metrics_->write({{"step", state_.step},
-                     {"epoch", epoch + 1},
-                     {"split", evaluated_set_},
-                     {"loss", test.mean_loss()},
-                     {"accuracy", test.accuracy()},
-                     {"train_loss", state_.epoch.mean_loss()},
-                     {"train_accuracy", state_.epoch.accuracy()}});
-    events_->write(state_.step, std::vector<Scalar>{{evaluated_set_ + "/loss", test.mean_loss()},
-                                                    {evaluated_set_ + "/accuracy", test.accuracy()}});
-    progress_.epoch(progress_state(epoch), evaluated_set_, test.mean_loss(), test.accuracy());
+    log_.write({state_.step, epoch + 1, evaluated_set_, test, state_.epoch}, progress_state(epoch));
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
     kernels::restart_sums(context_.queue, false, true, step_.training_sums().place());
@@ -342,10 +302,7 @@ class Run {
   void save() {
     catch_up();
     state_.seconds = seconds_before_ + seconds_since(started_);
-    metrics_->sync();
-    events_->sync();
-    state_.metrics_bytes = metrics_->size();
-    state_.events_bytes = events_->size();
+    log_.save(state_);
     const Json state = state_.json();
     TrainingState::from(state, limits());  // what is written can be read
     try {
@@ -394,97 +351,18 @@ class Run {
   kernels::PendingRead sums_read_;
   std::optional<kernels::PendingRead> layers_read_, groups_read_;  // of a run that logs every layer
   std::optional<int64_t> told_micro_batch_;
-  std::optional<StepRequest> log_;  // the step whose log line is being read
+  std::optional<StepRequest> logged_;  // the step whose log line is being read
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
   const std::string evaluated_set_;  // "test" or "holdout"
-  Progress progress_;
+  TrainingLog log_;
   TrainingState state_;
-  std::optional<MetricsLog> metrics_;
-  std::optional<TensorBoardLog> events_;
   double seconds_before_ = 0;
   int64_t first_step_ = 0;  // of this sitting
   Clock::time_point started_, window_started_;
 };
 
-// The sizes of batches that a run meets, as far as its noise and its log have to do with them.
-struct BatchSizes {
-  BatchSizes(const Regime& regime, const BatchSchedule& schedule) {
-    const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
-    for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
-      const int64_t samples = schedule.position(step).samples;
-      if (step < noisy_steps) {
-        largest_noisy = std::max(largest_noisy, samples);
-        acted_on |= regime.noise.acts_on(samples);
-        const bool takes_part = regime.noise.takes_part(samples, regime.fisher);
-        if (takes_part) noisy.insert(samples);
-        if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(step))
-          measured.insert(samples);
-      }
-      if (regime.log_layers && is_logged(regime, step)) measured.insert(samples);
-    }
-  }
-
-  std::set<int64_t> noisy, measured;  // of steps that take part in the noise, and of those that collect diag(F)
-  int64_t largest_noisy = 0;          // of the steps in which noise is due
-  bool acted_on = false;              // one of them gets it
-};
-
-// Refuses noise that would be zero in every step. Every size of batch is tried here: one that the noise or the log
-// cannot take would end the run later.
-void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model,
-                 const Extensions& extensions) {
-  const BatchSizes sizes(regime, schedule);
-  const std::optional<int64_t> match = regime.noise.options().match_trace;
-  NSGD_CHECK(sizes.largest_noisy == 0 || sizes.acted_on,
-             "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
-             match && *match >= sizes.largest_noisy ? "match_trace" : "small_batch", sizes.largest_noisy);
-  Noise noise = regime.build_noise(extensions);
-  const auto optimizer = regime.build_optimizer(extensions);
-  Step step(context, model, noise, *optimizer, nullptr, step_options(regime, 1));
-  if (sizes.largest_noisy > 0) step.begin_noise();
-  for (const int64_t samples : sizes.noisy) {
-    step.recipe({.samples = samples, .noise = true});
-    noise.check_trace(context, regime.fisher, {samples, model.coupling().ghost_size()}, step.sums());
-  }
-  const bool ghosts = regime.fisher.batch_norm == GhostFisher::ghost_variance;
-  NSGD_CHECK(sizes.measured.empty() || !ghosts || model.coupling().allows_parts_of(regime.fisher.ghost_size),
-             "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of {}, batch.ghost_size; a "
-             "batch_norm of this network couples more samples",
-             regime.fisher.ghost_size);
-  for (const int64_t samples : sizes.measured)
-    for (const Parameter* parameter : model.parameters())
-      fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
-}
-
 }  // namespace
-
-StepOptions step_options(const Regime& regime, uint64_t seed) {
-  return {.fisher = regime.fisher,
-          .clip_norm = regime.clip_norm,
-          .micro = regime.batch.micro,
-          .granularity = regime.batch.ghost_size.value_or(1),
-          .log_layers = regime.log_layers,
-          .log_groups = regime.log_groups,
-          .seed = seed,
-          .graphs = graphs_wanted()};
-}
-
-Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
-  auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
-  const SampleCoupling coupling = network->coupling();
-  if (regime.batch.micro)
-    NSGD_CHECK(coupling.allows_parts_of(*regime.batch.micro),
-               "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
-               *regime.batch.micro,
-               coupling.of_whole_batch() ? "would change what it normalises over"
-                                         : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
-  Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
-  if (regime.noise.active()) regime.noise.check_globs(model.parameters());
-  check_network(regime.fisher, model.graph());
-  apply_initialisation_rules(regime.initialisation, model.parameters());
-  return model;
-}
 
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request) {
   make_folder(request.folder);
@@ -493,22 +371,6 @@ RunOutcome train(Context& context, const TrainingData& data, const RunRequest& r
   check_identity(request.folder, request.regime, request.seed, request.extensions);
   if (is_finished(request.folder)) return RunOutcome::finished;
   return Run(context, data, request).run();
-}
-
-Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
-                         const Extensions& extensions) {
-  try {
-    Model model = make_model(context, regime, data, extensions);
-    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
-    check_steps(context, regime, schedule, model, extensions);
-    if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
-    return model;
-  } catch (const ConfigError&) {  // of the model: it names the regime itself
-    throw;
-  } catch (const Error& error) {
-    if (regime.name.empty()) throw;
-    throw Error(fmt::format("regime \"{}\": {}", regime.name, error.what()));
-  }
 }
 
 }  // namespace noisysgd

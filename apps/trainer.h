@@ -7,11 +7,9 @@
 
 #include <filesystem>
 
-#include "apps/experiment.h"
+#include "apps/make_model.h"
 #include "apps/interrupt.h"
 #include "apps/progress.h"
-#include "apps/training_data.h"
-#include "optim/step.h"
 
 namespace noisysgd {
 
@@ -44,16 +42,5 @@ class UnusableRun : public Error {
 // and seed. Throws Divergence: the last good checkpoint stays, and diverged.json says what happened until the run is
 // tried again. Throws FolderInUse, UnusableRun, and Error for a folder that is not a run's.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
-
-// What a regime says of its steps.
-StepOptions step_options(const Regime& regime, uint64_t seed);
-
-// Network, loss and checks of a regime against its data: what train, describe and inspect have in common.
-Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
-
-// The same, once the schedule, the noise and the logged groups of a run have been put together too, and every size of
-// batch that it will meet is one that its noise and its log can take. Throws Error that names the regime.
-Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
-                         const Extensions& extensions);
 
 }  // namespace noisysgd

@@ -1,0 +1,106 @@
+#include "apps/make_model.h"
+
+#include <set>
+
+#include "optim/group_statistics.h"
+
+namespace noisysgd {
+
+namespace {
+
+// The sizes of batches that a run meets, as far as its noise and its log have to do with them.
+struct BatchSizes {
+  BatchSizes(const Regime& regime, const BatchSchedule& schedule) {
+    const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
+    for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
+      const int64_t samples = schedule.position(step).samples;
+      if (step < noisy_steps) {
+        largest_noisy = std::max(largest_noisy, samples);
+        acted_on |= regime.noise.acts_on(samples);
+        const bool takes_part = regime.noise.takes_part(samples, regime.fisher);
+        if (takes_part) noisy.insert(samples);
+        if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(step))
+          measured.insert(samples);
+      }
+      if (regime.log_layers && regime.logs(step)) measured.insert(samples);
+    }
+  }
+
+  std::set<int64_t> noisy, measured;  // of steps that take part in the noise, and of those that collect diag(F)
+  int64_t largest_noisy = 0;          // of the steps in which noise is due
+  bool acted_on = false;              // one of them gets it
+};
+
+// Refuses noise that would be zero in every step. Every size of batch is tried here: one that the noise or the log
+// cannot take would end the run later.
+void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model,
+                 const Extensions& extensions) {
+  const BatchSizes sizes(regime, schedule);
+  const std::optional<int64_t> match = regime.noise.options().match_trace;
+  NSGD_CHECK(sizes.largest_noisy == 0 || sizes.acted_on,
+             "noise.{}: must be below the batch's {} images: otherwise there is no noise to add",
+             match && *match >= sizes.largest_noisy ? "match_trace" : "small_batch", sizes.largest_noisy);
+  Noise noise = regime.build_noise(extensions);
+  const auto optimizer = regime.build_optimizer(extensions);
+  Step step(context, model, noise, *optimizer, nullptr, step_options(regime, 1));
+  if (sizes.largest_noisy > 0) step.begin_noise();
+  for (const int64_t samples : sizes.noisy) {
+    step.recipe({.samples = samples, .noise = true});
+    noise.check_trace(context, regime.fisher, {samples, model.coupling().ghost_size()}, step.sums());
+  }
+  const bool ghosts = regime.fisher.batch_norm == GhostFisher::ghost_variance;
+  NSGD_CHECK(sizes.measured.empty() || !ghosts || model.coupling().allows_parts_of(regime.fisher.ghost_size),
+             "fisher.batch_norm: \"ghost_variance\" needs independent ghost batches of {}, batch.ghost_size; a "
+             "batch_norm of this network couples more samples",
+             regime.fisher.ghost_size);
+  for (const int64_t samples : sizes.measured)
+    for (const Parameter* parameter : model.parameters())
+      fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
+}
+
+}  // namespace
+
+StepOptions step_options(const Regime& regime, uint64_t seed) {
+  return {.fisher = regime.fisher,
+          .clip_norm = regime.clip_norm,
+          .micro = regime.batch.micro,
+          .granularity = regime.batch.ghost_size.value_or(1),
+          .log_layers = regime.log_layers,
+          .log_groups = regime.log_groups,
+          .seed = seed,
+          .graphs = graphs_wanted()};
+}
+
+Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
+  auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
+  const SampleCoupling coupling = network->coupling();
+  if (regime.batch.micro)
+    NSGD_CHECK(coupling.allows_parts_of(*regime.batch.micro),
+               "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
+               *regime.batch.micro,
+               coupling.of_whole_batch() ? "would change what it normalises over"
+                                         : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
+  Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
+  if (regime.noise.active()) regime.noise.check_globs(model.parameters());
+  check_network(regime.fisher, model.graph());
+  apply_initialisation_rules(regime.initialisation, model.parameters());
+  return model;
+}
+
+Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
+                         const Extensions& extensions) {
+  try {
+    Model model = make_model(context, regime, data, extensions);
+    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
+    check_steps(context, regime, schedule, model, extensions);
+    if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
+    return model;
+  } catch (const ConfigError&) {  // of the model: it names the regime itself
+    throw;
+  } catch (const Error& error) {
+    if (regime.name.empty()) throw;
+    throw Error(fmt::format("regime \"{}\": {}", regime.name, error.what()));
+  }
+}
+
+}  // namespace noisysgd
