@@ -14,11 +14,8 @@ if(NSGD_CUDA STREQUAL "EMULATE")
   # Shared symbols of this library are the kernels' CUDA: it is not instrumented, as it would be 2.5 times slower.
   add_library(nsgd_emulation STATIC)
   add_subdirectory(tests/emulation)
-  target_compile_definitions(noisysgd PUBLIC NSGD_CUDA_EMULATED)
-  target_link_libraries(noisysgd PUBLIC nsgd_emulation)
 elseif(NSGD_WITH_NVCC)
   set(NSGD_WITH_CUDA ON)
-  target_link_libraries(noisysgd PUBLIC CUDA::cudart CUDA::cublas)
   add_library(nsgd_cuda_flags INTERFACE)
   # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
   target_compile_options(nsgd_cuda_flags INTERFACE
@@ -26,9 +23,6 @@ elseif(NSGD_WITH_NVCC)
     # The device pass's warnings, and those of the host compiler that nvcc calls.
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
-endif()
-if(NSGD_WITH_CUDA)
-  target_compile_definitions(noisysgd PUBLIC NSGD_WITH_CUDA)
 endif()
 
 # Compiles a .cu of the current directory into `target` by the host compiler, through a .cpp that includes it.
@@ -50,12 +44,5 @@ function(nsgd_cuda_sources target)
   else()
     target_sources(${target} PRIVATE ${ARGN})
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:nsgd_cuda_flags>)
-  endif()
-endfunction()
-
-# nsgd_cuda_kernels(a.cu …): kernels of the library, left out of builds without CUDA.
-function(nsgd_cuda_kernels)
-  if(NSGD_WITH_CUDA)
-    nsgd_cuda_sources(noisysgd ${ARGN})
   endif()
 endfunction()
