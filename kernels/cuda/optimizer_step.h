@@ -9,6 +9,7 @@
 
 #include <span>
 
+#include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/noise_field.h"
 #include "kernels/cuda/pieces.h"
