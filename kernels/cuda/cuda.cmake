@@ -1,4 +1,4 @@
-# How the .cu files are compiled: by nvcc, by the host compiler against tests/emulation, or not at all.
+# How the .cu files are compiled: by nvcc, by the host compiler against kernels/emulation, or not at all.
 if(NOT NSGD_CUDA MATCHES "^(AUTO|ON|OFF|EMULATE)$")
   message(FATAL_ERROR "NSGD_CUDA is \"${NSGD_CUDA}\", expected AUTO, ON, OFF or EMULATE")
 endif()
@@ -11,9 +11,6 @@ set(NSGD_CUDA_EMULATED OFF)
 if(NSGD_CUDA STREQUAL "EMULATE")
   set(NSGD_WITH_CUDA ON)
   set(NSGD_CUDA_EMULATED ON)
-  # Shared symbols of this library are the kernels' CUDA: it is not instrumented, as it would be 2.5 times slower.
-  add_library(nsgd_emulation STATIC)
-  add_subdirectory(tests/emulation)
 elseif(NSGD_WITH_NVCC)
   set(NSGD_WITH_CUDA ON)
   add_library(nsgd_cuda_flags INTERFACE)

@@ -1,5 +1,5 @@
 # By the include path of one room, INCLUDES: all of its headers compile, and a header of each room of ROOMS and of the tests
-# is found if and only if that room is one of ALLOWED. The headers of the CUDA backend are for its .cu files.
+# is found if and only if that room is one of ALLOWED. Those of the CUDA backend are for its .cu files.
 cmake_minimum_required(VERSION 3.22)
 set(path)
 foreach(folder ${INCLUDES})
@@ -29,7 +29,7 @@ foreach(room ${ROOMS} tests)
 endforeach()
 
 file(GLOB_RECURSE headers RELATIVE ${SOURCE} ${SOURCE}/${ROOM}/*.h)
-list(FILTER headers EXCLUDE REGEX "^kernels/cuda/")
+list(FILTER headers EXCLUDE REGEX "^kernels/(cuda|emulation)/")
 list(TRANSFORM headers REPLACE "(.+)" "#include \"\\1\"\n")
 list(JOIN headers "" headers)
 compile(-fsyntax-only all "${headers}")
