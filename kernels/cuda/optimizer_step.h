@@ -14,6 +14,7 @@
 #include "kernels/cuda/noise_field.h"
 #include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 
@@ -93,7 +94,8 @@ void step_segments(Queue& queue, std::span<const typename Rule::Segment> segment
     total += divide_up(segment.n, step_piece_size);
   }
   if (total == 0) return;
-  double* const piece_norms = norms ? static_cast<double*>(queue.workspace(sizeof(double) * 2 * total)) : nullptr;
+  Scratch scratch(queue);
+  double* const piece_norms = norms ? scratch.take<double>(2 * total) : nullptr;
 
   SegmentTable<Rule> table;
   int64_t done = 0;
