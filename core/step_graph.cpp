@@ -6,12 +6,13 @@ namespace noisysgd {
 
 bool StepGraph::current(Context& context) const {
   return graph_ && arena_ == context.allocator.arena_generation() &&
-         workspace_ == context.queue.workspace_generation();
+         workspace_ == context.queue.workspace().generation();
 }
 
 void StepGraph::issue_ops(Context& context, const std::function<void()>& issue, StepCounts& counts) {
+  context.queue.workspace().measure();
   needed_ = context.allocator.with_temporaries(issue);
-  workspace_bytes_ = context.queue.workspace_bytes();
+  workspace_needed_ = context.queue.workspace().needed();
   known_ = true;
   ++counts.issued;
 }
@@ -24,7 +25,7 @@ void StepGraph::run(Context& context, bool recordable, bool enabled, const std::
   // The first step of a kind makes the arena and the workspace as large as the later ones need. Either may have become
   // smaller since, when a larger one was asked for and there was no room.
   if (!possible || !known_ || !fits_ || needed_ > allocator.arena_bytes() ||
-      workspace_bytes_ > context.queue.workspace_bytes())
+      workspace_needed_ > context.queue.workspace_bytes())
     return issue_ops(context, issue, counts);
   const bool recording = !current(context);
   if (recording) {
@@ -33,7 +34,7 @@ void StepGraph::run(Context& context, bool recordable, bool enabled, const std::
         allocator.with_temporaries([&] { graph_ = std::make_unique<kernels::OpGraph>(context.queue, issue); });
     NSGD_CHECK(needed <= needed_, "step graph: a step needs {} bytes and one of its kind needed {}", needed, needed_);
     arena_ = allocator.arena_generation();
-    workspace_ = context.queue.workspace_generation();
+    workspace_ = context.queue.workspace().generation();
   }
   try {
     graph_->launch();

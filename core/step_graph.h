@@ -30,7 +30,7 @@ class StepGraph {
   std::unique_ptr<kernels::OpGraph> graph_;
   bool known_ = false;
   size_t needed_ = 0;                   // of the arena
-  size_t workspace_bytes_ = 0;          // that sufficed: an op that asks for more while it is recorded is refused
+  size_t workspace_needed_ = 0;         // an op that takes more while it is recorded is refused
   uint64_t arena_ = 0, workspace_ = 0;  // generations of the memory that it uses
   bool fits_ = true;                    // false: the device had no room for the graph
 };

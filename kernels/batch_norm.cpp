@@ -174,21 +174,20 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   const Blocks blocks(rows, channels);
   const int64_t count = groups * blocks.per_group, work = shape.samples * shape.positions * channels;
 
-  ScratchLayout layout;
-  const auto block_mean = layout.add<double>(count * channels);  // [groups,blocks,C]
-  const auto block_m2 = layout.add<double>(count * channels);    // [groups,blocks,C]
-  const auto variances = layout.add<float>(groups * channels);   // [groups,C], unbiased
-  const auto wide = layout.add<float>(groups * 3 * width);       // [groups,3,W]: mean, scale, shift
-  const auto thread_wide = layout.add<float>(queue.threads() * (3 * width + channels));
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  double* const block_mean = scratch.take<double>(count * channels);  // [groups,blocks,C]
+  double* const block_m2 = scratch.take<double>(count * channels);    // [groups,blocks,C]
+  float* const variances = scratch.take<float>(groups * channels);   // [groups,C], unbiased
+  float* const wide = scratch.take<float>(groups * 3 * width);       // [groups,3,W]: mean, scale, shift
+  float* const thread_wide = scratch.take<float>(queue.threads() * (3 * width + channels));
 
   parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
     const float* x_block = x + blocks.first(block) * channels;
     const int64_t block_rows = blocks.last(block) - blocks.first(block), n = block_rows * channels;
-    float* wide_mean = thread_wide.in(scratch) + thread * (3 * width + channels);
+    float* wide_mean = thread_wide + thread * (3 * width + channels);
     float *sums = wide_mean + width, *squares = sums + width, *narrow = squares + width;
-    double* mean_out = block_mean.in(scratch) + block * channels;
-    double* m2_out = block_m2.in(scratch) + block * channels;
+    double* mean_out = block_mean + block * channels;
+    double* m2_out = block_m2 + block * channels;
 
     std::fill_n(sums, width, 0.0f);
     sum_wide_rows(x_block, n, width, sums);
@@ -213,8 +212,8 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   });
 
   parallel_blocks(queue, groups, count * channels * 8, [&](int64_t group, int64_t) {
-    double* group_mean = block_mean.in(scratch) + group * blocks.per_group * channels;  // merged into the first block
-    double* group_m2 = block_m2.in(scratch) + group * blocks.per_group * channels;
+    double* group_mean = block_mean + group * blocks.per_group * channels;  // merged into the first block
+    double* group_m2 = block_m2 + group * blocks.per_group * channels;
     double merged_rows = static_cast<double>(blocks.last(0));
     for (int64_t b = 1; b < blocks.per_group; ++b) {
       const auto block_rows = static_cast<double>(blocks.last(b) - blocks.first(b));
@@ -226,13 +225,13 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
       }
       merged_rows += block_rows;
     }
-    float* group_wide = wide.in(scratch) + group * 3 * width;
+    float* group_wide = wide + group * 3 * width;
     for (int64_t c = 0; c < channels; ++c) {
       const auto center = static_cast<float>(group_mean[c]);
       const auto inverse = static_cast<float>(1.0 / std::sqrt(group_m2[c] / static_cast<double>(rows) + epsilon));
       mean[group * channels + c] = center;
       inverse_std[group * channels + c] = inverse;
-      variances.in(scratch)[group * channels + c] = static_cast<float>(group_m2[c] / static_cast<double>(rows - 1));
+      variances[group * channels + c] = static_cast<float>(group_m2[c] / static_cast<double>(rows - 1));
       for (int64_t j = c; j < width; j += channels) {
         group_wide[j] = center;
         group_wide[width + j] = gamma[c] * inverse;
@@ -244,12 +243,12 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
     for (int64_t c = 0; c < channels; ++c) {
       running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean[group * channels + c];
       running_variance[c] =
-          (1 - momentum) * running_variance[c] + momentum * variances.in(scratch)[group * channels + c];
+          (1 - momentum) * running_variance[c] + momentum * variances[group * channels + c];
     }
 
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
-    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 3 * width;
+    const float* group_wide = wide + block / blocks.per_group * 3 * width;
     normalise(x + first, at(tail.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(tail),
               y + first);
   });
@@ -260,7 +259,8 @@ void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float ep
                           const float* running_variance, const BatchNormTail& tail, float* y) {
   if (rows == 0 || channels == 0) return;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
-  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * 3 * width));  // mean, scale, shift
+  Scratch scratch(queue);
+  float* const wide = scratch.take<float>(3 * width);  // mean, scale, shift
   for (int64_t j = 0; j < width; ++j) {
     const int64_t c = j % channels;
     wide[j] = running_mean[c];
@@ -288,16 +288,15 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
 
   // Sums over one sample are formed in float, sums over samples of them and of their squares in double.
   enum { sum_grad, sum_product, squared_grad, squared_product, sums_per_channel };
-  ScratchLayout layout;
-  const auto block_sums = layout.add<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
-  const auto wide = layout.add<float>(groups * 5 * width);                          // mean, scale, shift, offset, slope
-  const auto thread_wide = layout.add<float>(queue.threads() * 2 * (width + channels));
+  Scratch scratch(queue);
+  double* const block_sums = scratch.take<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
+  float* const wide = scratch.take<float>(groups * 5 * width);                          // mean, scale, shift, offset, slope
+  float* const thread_wide = scratch.take<float>(queue.threads() * 2 * (width + channels));
   const int64_t piece = std::min(sample_size, wide_rows_at_once * width);
-  const auto thread_masked = layout.add<float>(relu_beta ? queue.threads() * piece : 0);
-  void* scratch = queue.workspace(layout.bytes());
+  float* const thread_masked = scratch.take<float>(relu_beta ? queue.threads() * piece : 0);
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t j = 0; j < width; ++j) {
-      float* group_wide = wide.in(scratch) + group * 5 * width;
+      float* group_wide = wide + group * 5 * width;
       const int64_t c = j % channels, i = group * channels + c;
       group_wide[j] = mean[i];
       group_wide[width + j] = gamma[c] * inverse_std[i];
@@ -305,10 +304,10 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     }
 
   parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
-    const WideAffine affine(wide.in(scratch) + block / blocks.per_group * 5 * width, width);
-    float* masked = thread_masked.in(scratch) + thread * piece;
-    double* sums = block_sums.in(scratch) + block * sums_per_channel * channels;
-    float* wide_sums = thread_wide.in(scratch) + thread * 2 * (width + channels);
+    const WideAffine affine(wide + block / blocks.per_group * 5 * width, width);
+    float* masked = thread_masked + thread * piece;
+    double* sums = block_sums + block * sums_per_channel * channels;
+    float* wide_sums = thread_wide + thread * 2 * (width + channels);
     float *wide_products = wide_sums + width, *grad = wide_products + width, *product = grad + channels;
     std::fill_n(sums, sums_per_channel * channels, 0.0);
     for (int64_t n = blocks.first(block); n < blocks.last(block); ++n) {
@@ -335,10 +334,10 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   // Blocks into groups (in place, into the group's first block) and groups into the parameters' gradients.
   const double inverse_rows = 1.0 / static_cast<double>(shape.group * shape.positions);
   parallel_blocks(queue, groups, count * channels * 8, [&](int64_t group, int64_t) {
-    double* sums = block_sums.in(scratch) + group * blocks.per_group * sums_per_channel * channels;
+    double* sums = block_sums + group * blocks.per_group * sums_per_channel * channels;
     for (int64_t b = 1; b < blocks.per_group; ++b)
       for (int64_t i = 0; i < sums_per_channel * channels; ++i) sums[i] += sums[b * sums_per_channel * channels + i];
-    float* group_wide = wide.in(scratch) + group * 5 * width;
+    float* group_wide = wide + group * 5 * width;
     for (int64_t c = 0; c < channels; ++c) {
       const double inverse = inverse_std[group * channels + c];
       sums[sum_product * channels + c] *= inverse;  // sum of grad_y xhat
@@ -356,7 +355,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     for (int64_t c = 0; c < channels; ++c) {
       double total = 0;
       for (int64_t group = 0; group < groups; ++group)
-        total += block_sums.in(scratch)[group * group_stride + sum * channels + c];
+        total += block_sums[group * group_stride + sum * channels + c];
       target[c] += static_cast<float>(total);
     }
   };
@@ -367,7 +366,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
 
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * sample_size, last = blocks.last(block) * sample_size;
-    const float* group_wide = wide.in(scratch) + block / blocks.per_group * 5 * width;
+    const float* group_wide = wide + block / blocks.per_group * 5 * width;
     const WideAffine affine(group_wide, width);
     over_wide_rows(last - first, width, [&](int64_t row, int64_t wide_rows, int64_t row_width) {
       const int64_t begin = first + row, n = wide_rows * row_width;
@@ -389,7 +388,8 @@ void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const floa
   const int64_t channels = shape.channels, group_size = shape.group * shape.positions * channels;
   const int64_t width = std::min(wide_row(channels), shape.positions * channels);
   const Blocks blocks(shape.group, shape.positions * channels);
-  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * shape.groups() * 3 * width));
+  Scratch scratch(queue);
+  float* const wide = scratch.take<float>(shape.groups() * 3 * width);
   for (int64_t group = 0; group < shape.groups(); ++group) {
     float* group_wide = wide + group * 3 * width;
     for (int64_t j = 0; j < width; ++j) {
@@ -413,19 +413,18 @@ void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, cons
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, sample_size = shape.positions * channels;
   const int64_t width = std::min(wide_row(channels), sample_size);
-  ScratchLayout layout;
-  const auto wide_means = layout.add<float>(shape.groups() * width);
-  const auto thread_wide = layout.add<float>(queue.threads() * 2 * width);
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  float* const wide_means = scratch.take<float>(shape.groups() * width);
+  float* const thread_wide = scratch.take<float>(queue.threads() * 2 * width);
   for (int64_t group = 0; group < shape.groups(); ++group)
-    repeat_channels(mean + group * channels, channels, width, wide_means.in(scratch) + group * width);
+    repeat_channels(mean + group * channels, channels, width, wide_means + group * width);
   parallel_blocks(queue, shape.samples, 2 * shape.samples * sample_size, [&](int64_t n, int64_t thread) {
     const int64_t group = n / shape.group;
-    float* wide_sums = thread_wide.in(scratch) + thread * 2 * width;
+    float* wide_sums = thread_wide + thread * 2 * width;
     std::fill_n(wide_sums, 2 * width, 0.0f);
     over_wide_rows(sample_size, width, [&](int64_t first, int64_t rows, int64_t row_width) {
       gradient_sums(x + n * sample_size + first, grad_y + n * sample_size + first, rows, row_width,
-                    wide_means.in(scratch) + group * width, wide_sums, wide_sums + width);
+                    wide_means + group * width, wide_sums, wide_sums + width);
     });
     std::fill_n(sums + n * channels, channels, 0.0f);
     std::fill_n(products + n * channels, channels, 0.0f);

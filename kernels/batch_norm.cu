@@ -189,19 +189,17 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   const GroupGrid grid(shape, vector), merging(shape, 1);
   const int64_t rows_per_block = int64_t{block_threads / grid.width} * (values_per_thread / vector);
   const int64_t blocks = divide_up(rows, rows_per_block);
-  ScratchLayout layout;
-  const auto block_mean = layout.add<double>(groups * blocks * channels);
-  const auto block_m2 = layout.add<double>(groups * blocks * channels);
-  const auto variance = layout.add<float>(groups * channels);
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  const auto [block_mean, block_m2, variance] =
+      scratch.take<double, double, float>(groups * blocks * channels, groups * blocks * channels, groups * channels);
   with_vector(vector, [&](auto v) {
     launch(queue, group_statistics_kernel<v>, grid.of(blocks), block_threads, 0, rows, channels, grid.width, x,
-           block_mean.in(scratch), block_m2.in(scratch));
+           block_mean, block_m2);
   });
   launch(queue, merge_statistics_kernel, merging.merging(), merging_threads, 0, blocks, rows_per_block, rows, channels,
-         merging.width, epsilon, block_mean.in(scratch), block_m2.in(scratch), mean, inverse_std, variance.in(scratch));
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, tail,
-            {momentum, variance.in(scratch), running_mean, running_variance}, y);
+         merging.width, epsilon, block_mean, block_m2, mean, inverse_std, variance);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, tail, {momentum, variance, running_mean, running_variance},
+            y);
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,

@@ -193,26 +193,23 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
   const int64_t blocks =
       std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1, divide_up(shape.group * team, warps_per_block));
-  ScratchLayout layout;
-  const auto block_sums = layout.add<double>(groups * blocks * sums_per_channel * channels);
-  const auto group_sums = layout.add<double>(groups * sums_per_channel * channels);
-  const auto offset = layout.add<float>(groups * channels);
-  const auto slope = layout.add<float>(groups * channels);
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  const auto [block_sums, group_sums, offset, slope] = scratch.take<double, double, float, float>(
+      groups * blocks * sums_per_channel * channels, groups * sums_per_channel * channels, groups * channels,
+      groups * channels);
   with_vector(vector, [&](auto v) {
     launch(queue, gradient_sums_kernel<v>, grid.of(blocks), block_threads, 0, shape.group, shape.positions, channels,
-           grid.width, team, x, gamma, relu_beta, mean, inverse_std, grad_y, block_sums.in(scratch));
+           grid.width, team, x, gamma, relu_beta, mean, inverse_std, grad_y, block_sums);
   });
   const ParameterGradients parameters{grad_gamma, grad_beta, gamma_second_moment, beta_second_moment};
   launch(queue, merge_gradient_sums_kernel, merging.merging(), merging_threads, 0, blocks, rows, channels,
-         merging.width, inverse_std, block_sums.in(scratch), group_sums.in(scratch), parameters, offset.in(scratch),
-         slope.in(scratch));
+         merging.width, inverse_std, block_sums, group_sums, parameters, offset, slope);
   if (groups > 1)
     launch(queue, accumulate_gradients_kernel, dim3(static_cast<unsigned>(merging.tiles)), merging_threads, 0, groups,
-           channels, merging.width, group_sums.in(scratch), parameters);
+           channels, merging.width, group_sums, parameters);
   with_vector(vector, [&](auto v) {
     launch(queue, input_gradient_kernel<v>, group_channel_grid(shape, v), block_threads, 0, groups, rows, channels, x,
-           gamma, relu_beta, mean, inverse_std, offset.in(scratch), slope.in(scratch), grad_y, grad_x);
+           gamma, relu_beta, mean, inverse_std, offset, slope, grad_y, grad_x);
   });
 }
 

@@ -21,7 +21,8 @@ NSGD_TARGET_CLONES void add_repeated(const float* wide_bias, int64_t width, int6
 void bias_add(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y) {
   if (rows == 0 || channels == 0) return;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
-  auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * width));
+  Scratch scratch(queue);
+  float* const wide = scratch.take<float>(width);
   repeat_channels(bias, channels, width, wide);
   const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
   parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
@@ -34,13 +35,12 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
   if (samples == 0 || positions == 0 || channels == 0) return;
   const int64_t width = std::min(wide_row(channels), positions * channels);
   const int64_t blocks = std::min<int64_t>(samples, 64), moments = second_moment ? 2 : 1;
-  ScratchLayout layout;
-  const auto block_sums = layout.add<double>(blocks * moments * channels);  // [blocks,moments,C]
-  const auto thread_sums = layout.add<float>(queue.threads() * (width + channels));
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  double* const block_sums = scratch.take<double>(blocks * moments * channels);  // [blocks,moments,C]
+  float* const thread_sums = scratch.take<float>(queue.threads() * (width + channels));
   parallel_blocks(queue, blocks, samples * positions * channels, [&](int64_t block, int64_t thread) {
-    double* sums = block_sums.in(scratch) + block * moments * channels;
-    float* wide = thread_sums.in(scratch) + thread * (width + channels);
+    double* sums = block_sums + block * moments * channels;
+    float* wide = thread_sums + thread * (width + channels);
     float* sample_sum = wide + width;
     std::fill_n(sums, moments * channels, 0.0);
     for (int64_t n = samples * block / blocks; n < samples * (block + 1) / blocks; ++n) {
@@ -55,7 +55,7 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
   for (int64_t c = 0; c < channels; ++c) {
     double sum = 0, squares = 0;
     for (int64_t block = 0; block < blocks; ++block) {
-      const double* sums = block_sums.in(scratch) + block * moments * channels;
+      const double* sums = block_sums + block * moments * channels;
       sum += sums[c];
       if (second_moment) squares += sums[channels + c];
     }
@@ -67,7 +67,8 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
 void bias_sample_gradients(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
                            float* sums) {
   const int64_t width = std::min(wide_row(channels), positions * channels);
-  auto* thread_sums = static_cast<float*>(queue.workspace(sizeof(float) * queue.threads() * width));
+  Scratch scratch(queue);
+  float* const thread_sums = scratch.take<float>(queue.threads() * width);
   parallel_blocks(queue, samples, samples * positions * channels, [&](int64_t n, int64_t thread) {
     float* wide = thread_sums + thread * width;
     std::fill_n(wide, width, 0.0f);

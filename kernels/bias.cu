@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/sample_sums.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -62,7 +63,8 @@ void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t cha
   const int width = channel_width(channels);
   const int64_t tiles = divide_up(channels, width);
   const int64_t chunks = std::min<int64_t>(divide_up(samples, warps_per_block), std::max<int64_t>(1, 512 / tiles));
-  auto* partial = static_cast<double*>(queue.workspace(sizeof(double) * 2 * chunks * channels));
+  Scratch scratch(queue);
+  double* const partial = scratch.take<double>(2 * chunks * channels);
   launch(queue, bias_samples_kernel, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)), block_threads,
          0, samples, positions, channels, width, grad_y, partial);
   launch(queue, bias_total_kernel, grid_size(channels), block_threads, 0, chunks, channels, partial, grad_bias,

@@ -145,11 +145,10 @@ void cholesky(Queue& queue, int64_t n, float scale, double jitter, const float* 
   if (n == 0) return;
   const std::vector<double> jitters = cholesky_jitters(jitter);
   const auto attempts = static_cast<int>(jitters.size()), panels = static_cast<int>(divide_up(n, tile));
-  ScratchLayout layout;
-  const auto factor = layout.add<double>(n * n), diagonal = layout.add<double>(n * tile), trace = layout.add<double>(1);
-  const auto states = layout.add<int>(int64_t{attempts} * (panels + 1));
-  void* const base = queue.workspace(layout.bytes());
-  const Problem problem{n, panels, factor.in(base), diagonal.in(base), trace.in(base), states.in(base)};
+  Scratch scratch(queue);
+  const auto [factor, diagonal, trace, states] =
+      scratch.take<double, double, double, int>(n * n, n * tile, 1, int64_t{attempts} * (panels + 1));
+  const Problem problem{n, panels, factor, diagonal, trace, states};
 
   launch(queue, cholesky_trace_kernel, 1, block_threads, 0, problem, scale, a);
   for (int attempt = 0; attempt < attempts; ++attempt) {

@@ -5,6 +5,7 @@
 
 #include "kernels/onednn.h"
 #include "kernels/parallel.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels {
 
@@ -28,7 +29,7 @@ using dnnl::memory;
 
 enum class ConvKind : int64_t { forward = 1, forward_bias, backward_data, backward_weight };
 
-constexpr size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+int64_t size_of(const memory::desc& desc) { return static_cast<int64_t>(desc.get_size()); }
 
 // Layouts: activations are fixed to ours (nhwc), the filter's is the library's choice.
 struct Descriptors {
@@ -88,8 +89,8 @@ dnnl::convolution_backward_weights::primitive_desc describe_backward_weight(cons
 }
 
 // A convolution and the reorder of its filter between our layout and the library's, with memory objects whose pointers
-// are set anew in each call. Scratch is one piece of the queue's workspace: the filter in the library's layout, then
-// the scratchpads of both primitives.
+// are set anew in each call. Scratch memory holds the filter in the library's layout and the scratchpads of both
+// primitives.
 class PreparedConv : public OnednnState::Prepared {
  public:
   PreparedConv(const dnnl::engine& engine, ConvKind kind, const ConvShape& shape) {
@@ -130,20 +131,23 @@ class PreparedConv : public OnednnState::Prepared {
   }
 
   void run_forward(Queue& queue, const float* x, const float* weight, const float* bias, float* y) {
-    bind(queue, x, weight, y);
+    Scratch scratch(queue);
+    bind(scratch, x, weight, y);
     if (bias) bias_.set_data_handle(const_cast<float*>(bias));
     execute_reorder(queue, our_filter_, filter_);
     execute(queue);
   }
 
   void run_backward_data(Queue& queue, const float* weight, const float* grad_y, float* grad_x) {
-    bind(queue, grad_x, weight, grad_y);
+    Scratch scratch(queue);
+    bind(scratch, grad_x, weight, grad_y);
     execute_reorder(queue, our_filter_, filter_);
     execute(queue);
   }
 
   void run_backward_weight(Queue& queue, const float* x, const float* grad_y, float* grad_weight) {
-    bind(queue, x, grad_weight, grad_y);
+    Scratch scratch(queue);
+    bind(scratch, x, grad_weight, grad_y);
     execute(queue);
     execute_reorder(queue, filter_, our_filter_);
   }
@@ -156,25 +160,25 @@ class PreparedConv : public OnednnState::Prepared {
     our_filter_ = memory(d.our_weight, engine, DNNL_MEMORY_NONE);
     filter_ = memory(filter, engine, DNNL_MEMORY_NONE);
     scratchpad_ = memory(scratchpad, engine, DNNL_MEMORY_NONE);
-    workspace_bytes_ = aligned(scratchpad.get_size());
+    scratchpad_bytes_ = size_of(scratchpad);
   }
 
   void prepare_reorder(const dnnl::reorder::primitive_desc& desc, const dnnl::engine& engine) {
     reorder_ = dnnl::reorder(desc);
     reorder_scratchpad_ = memory(desc.scratchpad_desc(), engine, DNNL_MEMORY_NONE);
-    reorder_scratchpad_offset_ = workspace_bytes_;
-    filter_offset_ = reorder_scratchpad_offset_ + aligned(desc.scratchpad_desc().get_size());
-    workspace_bytes_ = filter_offset_ + aligned(filter_.get_desc().get_size());
+    reorder_scratchpad_bytes_ = size_of(desc.scratchpad_desc());
+    filter_bytes_ = size_of(filter_.get_desc());
   }
 
-  void bind(Queue& queue, const float* x, const float* filter, const float* y) {
-    auto* scratch = static_cast<std::byte*>(queue.workspace(workspace_bytes_));
+  void bind(Scratch& scratch, const float* x, const float* filter, const float* y) {
+    const auto [scratchpad, reorder_scratchpad, our_copy] =
+        scratch.take<std::byte, std::byte, std::byte>(scratchpad_bytes_, reorder_scratchpad_bytes_, filter_bytes_);
     x_.set_data_handle(const_cast<float*>(x));
     y_.set_data_handle(const_cast<float*>(y));
     our_filter_.set_data_handle(const_cast<float*>(filter));
-    filter_.set_data_handle(reorder_ ? static_cast<void*>(scratch + filter_offset_) : const_cast<float*>(filter));
-    scratchpad_.set_data_handle(scratch);
-    if (reorder_) reorder_scratchpad_.set_data_handle(scratch + reorder_scratchpad_offset_);
+    filter_.set_data_handle(reorder_ ? static_cast<void*>(our_copy) : const_cast<float*>(filter));
+    scratchpad_.set_data_handle(scratchpad);
+    if (reorder_) reorder_scratchpad_.set_data_handle(reorder_scratchpad);
   }
 
   void execute(Queue& queue) {
@@ -192,7 +196,7 @@ class PreparedConv : public OnednnState::Prepared {
   dnnl::primitive convolution_, reorder_;
   memory x_, y_, bias_, our_filter_, filter_, scratchpad_, reorder_scratchpad_;
   std::unordered_map<int, memory> arguments_;  // shares its memory objects with the members above
-  size_t reorder_scratchpad_offset_ = 0, filter_offset_ = 0, workspace_bytes_ = 0;
+  int64_t scratchpad_bytes_ = 0, reorder_scratchpad_bytes_ = 0, filter_bytes_ = 0;
 };
 
 PreparedConv& prepared(Queue& queue, ConvKind kind, const ConvShape& s) {

@@ -97,19 +97,16 @@ void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, 
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
-  ScratchLayout layout;
-  const auto partials = layout.add<float>(shares * (request.beside ? 2 : 1) * weights);
-  const auto copy = layout.add<float>(signed_copy ? outputs : 0);
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  const auto [partial, copy] =
+      scratch.take<float, float>(shares * (request.beside ? 2 : 1) * weights, signed_copy ? outputs : 0);
   const float* grad_y = request.grad_y;
   if (signed_copy) {
     launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
-           shape.out_channels, request.signs, grad_y, copy.in(scratch));
-    grad_y = copy.in(scratch);
+           shape.out_channels, request.signs, grad_y, copy);
+    grad_y = copy;
   }
-  if (products)  // with signs there is no second moment, whose product would take the workspace
-    return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.beside);
-  float* const partial = partials.in(scratch);
+  if (products) return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.beside);
   if (centered)
     conv_tiles_centered(queue, shape, request.centering, request.x, grad_y, partial);
   else if (statistic == Statistic::signs)

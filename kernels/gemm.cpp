@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/parallel.h"
+#include "kernels/scratch.h"
 #include "kernels/target_clones.h"
 
 namespace noisysgd::kernels::cpu {
@@ -54,8 +55,9 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
   // A block must be long enough for its product to outweigh reading and writing second_moment, and no longer.
   const int64_t fitting = (int64_t{1} << 20) / (inputs + outputs);
   const int64_t block = std::min(samples, std::max<int64_t>(256, fitting));
-  auto* x_squared = static_cast<float*>(queue.workspace(sizeof(float) * block * (inputs + outputs)));
-  float* grad_squared = x_squared + block * inputs;
+  Scratch scratch(queue);
+  float* const x_squared = scratch.take<float>(block * inputs);
+  float* const grad_squared = scratch.take<float>(block * outputs);
   for (int64_t first = 0; first < samples; first += block) {
     const int64_t count = std::min(block, samples - first);
     parallel_ranges(queue, count * inputs, 32768, [&](int64_t begin, int64_t end) {

@@ -5,6 +5,7 @@
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/state.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -53,8 +54,8 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
   if (samples == 0 || outputs == 0 || inputs == 0) return;
   constexpr int64_t block_floats = int64_t{1} << 24;  // of squares at a time: a large batch in one product
   const int64_t block = std::clamp<int64_t>(block_floats / (inputs + outputs), 1, samples);
-  auto* x_squared = static_cast<float*>(queue.workspace(sizeof(float) * block * (inputs + outputs)));
-  float* grad_squared = x_squared + block * inputs;
+  Scratch scratch(queue);
+  const auto [x_squared, grad_squared] = scratch.take<float, float>(block * inputs, block * outputs);
   // Squares keep tf32's fraction under bf16: they are sums' terms, not operands that the policy speaks of.
   const Precision precision = queue.precision() == Precision::fp32 ? Precision::fp32 : Precision::tf32;
   for (int64_t first = 0; first < samples; first += block) {

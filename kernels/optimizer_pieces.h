@@ -5,7 +5,7 @@
 #include <span>
 
 #include "kernels/noise_field.h"
-#include "kernels/queue.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels {
 
@@ -25,8 +25,8 @@ void step_pieces(Queue& queue, std::span<const Segment> segments, const Hyperpar
     check(segment, hyperparameters);
     total += pieces(segment);
   }
-  double* const partial =
-      norms ? static_cast<double*>(queue.workspace(static_cast<size_t>(2 * total) * sizeof(double))) : nullptr;
+  Scratch scratch(queue);
+  double* const partial = norms ? scratch.take<double>(2 * total) : nullptr;
 
   const int64_t threads = std::min<int64_t>(queue.threads(), std::max<int64_t>(total, 1));
 #pragma omp parallel for schedule(static) num_threads(static_cast <int>(threads)) if (threads > 1)

@@ -231,11 +231,10 @@ void global_average_pool_forward(Queue& queue, int64_t batch, int64_t positions,
   if (batch == 0 || channels == 0) return;
   NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
   const int64_t size = positions * channels, width = std::min(wide_row(channels), size);
-  ScratchLayout layout;
-  const auto thread_wide = layout.add<float>(queue.threads() * width);
-  void* scratch = queue.workspace(layout.bytes());
+  Scratch scratch(queue);
+  float* const thread_wide = scratch.take<float>(queue.threads() * width);
   parallel_blocks(queue, batch, batch * size, [&](int64_t n, int64_t thread) {
-    float *wide = thread_wide.in(scratch) + thread * width, *mean = y + n * channels;
+    float *wide = thread_wide + thread * width, *mean = y + n * channels;
     std::fill_n(wide, width, 0.0f);
     sum_wide_rows(x + n * size, size, width, wide);
     std::fill_n(mean, channels, 0.0f);

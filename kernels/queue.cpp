@@ -31,19 +31,7 @@ bool Queue::give_back_reserve() {
   return reserve_ != nullptr;
 }
 
-void* Queue::workspace(size_t bytes) {
-  if (bytes > workspace_bytes_) {
-    const size_t rounded = (bytes + 63) / 64 * 64;
-    workspace_.reset();  // before the new one is asked for: the two need not fit together
-    workspace_bytes_ = 0;
-    ++workspace_generation_;
-    workspace_ = allocate(rounded);
-    if (!workspace_)
-      throw OutOfMemory(fmt::format("queue on {}: out of memory for a workspace of {} bytes", device_.name(), rounded));
-    workspace_bytes_ = rounded;
-  }
-  return workspace_.get();
-}
+bool Queue::recording() const { return cuda_ && cuda::recording(*cuda_); }
 
 void Queue::synchronize() {
   if (cuda_) cuda::synchronize(*cuda_);

@@ -1,4 +1,4 @@
-// The explicit execution context every op takes first: device, thread count, library handles and reusable workspace.
+// The explicit execution context every op takes first: device, thread count, library handles and scratch memory.
 // Ops on one queue run in the order they are issued. A queue is not shared between threads.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/workspace.h"
 
 namespace noisysgd::kernels {
 
@@ -52,12 +53,10 @@ class Queue {
     return status == no_memory && give_back_reserve() ? call() : status;
   }
 
-  // Scratch memory on the device of at least `bytes` bytes, 64-byte aligned, valid until the next call on this queue.
-  // It grows to the largest request and stays; its content is undefined.
-  void* workspace(size_t bytes);
-  size_t workspace_bytes() const { return workspace_bytes_; }
-  // Changes when the workspace moves.
-  uint64_t workspace_generation() const { return workspace_generation_; }
+  Workspace& workspace() { return workspace_; }  // that ops take scratch memory from (kernels/scratch.h)
+  size_t workspace_bytes() const { return workspace_.bytes(); }
+  // Whether ops are being recorded into a graph (kernels/op_graph.h).
+  bool recording() const;
 
   OnednnState& onednn();
   CudaState& cuda() { return *cuda_; }  // of a queue on a CUDA device
@@ -72,10 +71,8 @@ class Queue {
   Precision precision_ = Precision::fp32;
   std::unique_ptr<OnednnState> onednn_;
   std::shared_ptr<CudaState> cuda_;
-  size_t workspace_bytes_ = 0;
-  uint64_t workspace_generation_ = 0;
-  std::shared_ptr<void> workspace_;
   std::function<void()> reserve_;
+  Workspace workspace_{*this};
 };
 
 }  // namespace noisysgd::kernels

@@ -4,6 +4,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -77,7 +78,8 @@ void tensor_sums(Queue& queue, std::span<const SummedTensor> tensors, int32_t ta
   if (targets == 0) return;
   int64_t pieces = 0;
   for (const SummedTensor& tensor : tensors) pieces += divide_up(tensor.n, piece_size);
-  auto* const shares = static_cast<Share*>(queue.workspace(sizeof(Share) * static_cast<size_t>(pieces + 1)));
+  Scratch scratch(queue);
+  Share* const shares = scratch.take<Share>(pieces + 1);
 
   TensorTable table;
   int64_t done = 0;

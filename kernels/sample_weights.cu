@@ -6,6 +6,7 @@
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -65,10 +66,11 @@ void sample_weights(Queue& queue, const SampleWeights& options, const RandomStre
                     float shift, float factor, float* weights) {
   const int64_t groups = count_groups(options, samples);
   if (samples == 0) return;
+  Scratch scratch(queue);
   if (options.draw == SampleDraw::subset) {
     const int64_t chosen = std::min(samples, options.chosen);
     const auto u = static_cast<float>(static_cast<double>(samples) / static_cast<double>(chosen) - 1);
-    auto* const words = static_cast<uint32_t*>(queue.workspace(sizeof(uint32_t) * static_cast<size_t>(samples)));
+    auto* const words = scratch.take<uint32_t>(samples);
     launch(queue, words_kernel, grid_size(samples), block_threads, 0, samples, stream, words);
     launch(queue, subset_weights_kernel, grid_size(samples), block_threads, 0, samples, chosen, shift + factor * u,
            shift - factor, words, weights);
@@ -76,7 +78,7 @@ void sample_weights(Queue& queue, const SampleWeights& options, const RandomStre
   }
   double* mean = nullptr;
   if (options.centered) {
-    mean = static_cast<double*>(queue.workspace(sizeof(double)));
+    mean = scratch.take<double>(1);
     launch(queue, draws_mean_kernel, 1u, block_threads, 0, groups, options.draw, stream, mean);
   }
   launch(queue, sample_weights_kernel, grid_size(samples), block_threads, 0, samples, options, groups, mean, stream,

@@ -1,31 +1,49 @@
-// Several arrays in one piece of a queue's workspace, each 64-byte aligned:
-//   ScratchLayout layout;  const auto sums = layout.add<double>(n);  void* base = queue.workspace(layout.bytes());
-//   double* s = sums.in(base);
+// Scratch memory of an op: pieces of the queue's workspace, with undefined content, until the end of the scope.
+//
+//   Scratch scratch(queue);
+//   float* const wide = scratch.take<float>(width);
+//   const auto [mean, m2] = scratch.take<double, float>(channels, channels);  // the device is asked once for both
+//
+// An op that is called meanwhile gets what lies after them. Pieces are 64-byte aligned, on a CUDA device 256-byte.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
+#include <utility>
+
+#include "kernels/queue.h"
 
 namespace noisysgd::kernels {
 
-template <class T>
-struct ScratchArray {
-  size_t offset;
-  T* in(void* base) const { return reinterpret_cast<T*>(static_cast<std::byte*>(base) + offset); }
-};
-
-class ScratchLayout {
+class Scratch {
  public:
+  explicit Scratch(Queue& queue) : workspace_(queue.workspace()), begin_(workspace_.open()) {}
+  ~Scratch() { workspace_.close(begin_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  static void* operator new(size_t) = delete;  // scopes end in the reverse order
+
+  // OutOfMemory if there is no room. Error if a later Scratch of the queue is still there, or if the workspace would
+  // have to grow while a graph is recorded. Pieces taken before stay as they are.
   template <class T>
-  ScratchArray<T> add(int64_t count) {
-    const size_t offset = bytes_;
-    bytes_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return {offset};
+  T* take(int64_t count) {
+    return reinterpret_cast<T*>(workspace_.take(begin_, bytes<T>(count)));
   }
-  size_t bytes() const { return bytes_; }
+  template <class... T, class... Count>
+  requires(sizeof...(T) > 1 && sizeof...(T) == sizeof...(Count)) std::tuple<T*...> take(Count... counts) {
+    std::byte* next = workspace_.take(begin_, (bytes<T>(counts) + ...));
+    return {reinterpret_cast<T*>(std::exchange(next, next + bytes<T>(counts)))...};  // braces are evaluated in order
+  }
 
  private:
-  size_t bytes_ = 0;
+  template <class T>
+  static size_t bytes(int64_t count) {
+    return Workspace::rounded(static_cast<size_t>(count) * sizeof(T));
+  }
+
+  Workspace& workspace_;
+  Workspace::Place begin_;
 };
 
 }  // namespace noisysgd::kernels

@@ -56,9 +56,8 @@ void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const
   for (int64_t n = 0; n < samples; ++n)
     NSGD_CHECK(labels[n] >= 0 && labels[n] < classes, "softmax cross-entropy: sample {} has label {}, expected 0..{}",
                n, labels[n], classes - 1);
-  ScratchLayout layout;
-  const auto row_losses = layout.add<RowLoss>(samples);
-  RowLoss* rows = row_losses.in(queue.workspace(layout.bytes()));
+  Scratch scratch(queue);
+  RowLoss* const rows = scratch.take<RowLoss>(samples);
   parallel_ranges(queue, samples, std::max<int64_t>(1, 4096 / classes), [&](int64_t first, int64_t last) {
     for (int64_t n = first; n < last; ++n) {
       rows[n] = row_loss(logits + n * classes, classes, labels[n], sample_weights ? sample_weights[n] : 1.0f,

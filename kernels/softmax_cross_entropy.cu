@@ -3,6 +3,7 @@
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -142,7 +143,8 @@ void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const
   if (samples == 0) return;
   NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
   const int64_t blocks = divide_up(samples, rows_per_block);
-  auto* const row_sums = static_cast<RowSums*>(queue.workspace(sizeof(RowSums) * static_cast<size_t>(blocks)));
+  Scratch scratch(queue);
+  RowSums* const row_sums = scratch.take<RowSums>(blocks);
   launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits, labels,
          sample_weights, label_smoothing, grad_logits, sample_losses, row_sums);
   if (sums) launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums, samples, sums);

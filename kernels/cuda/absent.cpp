@@ -17,6 +17,7 @@ std::shared_ptr<CudaState> make_state(int device_index) {
 std::string convolutions(const CudaState&) { return {}; }
 void synchronize(CudaState&) {}
 int64_t waits(const CudaState&) { return 0; }
+bool recording(const CudaState&) { return false; }
 void* allocate(int device_index, size_t) { throw Error(fmt::format("device cuda:{}: {}", device_index, reason)); }
 void release(int, void*) noexcept {}
 

@@ -1,4 +1,4 @@
-# How the .cu files are compiled: by nvcc, by the host compiler against tests/emulation, or not at all.
+# How the .cu files are compiled: by nvcc, by the host compiler against kernels/emulation, or not at all.
 if(NOT NSGD_CUDA MATCHES "^(AUTO|ON|OFF|EMULATE)$")
   message(FATAL_ERROR "NSGD_CUDA is \"${NSGD_CUDA}\", expected AUTO, ON, OFF or EMULATE")
 endif()
@@ -11,14 +11,8 @@ set(NSGD_CUDA_EMULATED OFF)
 if(NSGD_CUDA STREQUAL "EMULATE")
   set(NSGD_WITH_CUDA ON)
   set(NSGD_CUDA_EMULATED ON)
-  # Shared symbols of this library are the kernels' CUDA: it is not instrumented, as it would be 2.5 times slower.
-  add_library(nsgd_emulation STATIC)
-  add_subdirectory(tests/emulation)
-  target_compile_definitions(noisysgd PUBLIC NSGD_CUDA_EMULATED)
-  target_link_libraries(noisysgd PUBLIC nsgd_emulation)
 elseif(NSGD_WITH_NVCC)
   set(NSGD_WITH_CUDA ON)
-  target_link_libraries(noisysgd PUBLIC CUDA::cudart CUDA::cublas)
   add_library(nsgd_cuda_flags INTERFACE)
   # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
   target_compile_options(nsgd_cuda_flags INTERFACE
@@ -26,9 +20,6 @@ elseif(NSGD_WITH_NVCC)
     # The device pass's warnings, and those of the host compiler that nvcc calls.
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
-endif()
-if(NSGD_WITH_CUDA)
-  target_compile_definitions(noisysgd PUBLIC NSGD_WITH_CUDA)
 endif()
 
 # Compiles a .cu of the current directory into `target` by the host compiler, through a .cpp that includes it.
@@ -50,12 +41,5 @@ function(nsgd_cuda_sources target)
   else()
     target_sources(${target} PRIVATE ${ARGN})
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:nsgd_cuda_flags>)
-  endif()
-endfunction()
-
-# nsgd_cuda_kernels(a.cu …): kernels of the library, left out of builds without CUDA.
-function(nsgd_cuda_kernels)
-  if(NSGD_WITH_CUDA)
-    nsgd_cuda_sources(noisysgd ${ARGN})
   endif()
 endfunction()

@@ -23,12 +23,6 @@ std::string problem_name(Operation operation, const ConvShape& s, Precision prec
          (precision == Precision::fp32 ? "-probed" : "");
 }
 
-bool is_capturing(cudaStream_t stream) {
-  cudaStreamCaptureStatus status;
-  NSGD_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
-  return status != cudaStreamCaptureStatusNone;
-}
-
 }  // namespace
 
 struct Convolutions::Route {
@@ -44,8 +38,7 @@ std::string version_text(const Api& api) {
   return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
-Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream)
-    : api_(api), stream_(stream) {
+Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream) : api_(api) {
   cudaDeviceProp properties;
   NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
   most_workspace_ = std::min(largest_workspace, properties.totalGlobalMem / 16);
@@ -94,7 +87,7 @@ std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, Operation op
 }
 
 Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands) const {
-  const bool fp32 = queue.precision() == Precision::fp32, capturing = is_capturing(stream_);
+  const bool fp32 = queue.precision() == Precision::fp32, capturing = queue.recording();
   std::vector<Route> candidates = routes(queue, operands.operation, operands.shape);
   const std::string name = problem_name(operands.operation, operands.shape, queue.precision());
   const std::optional<cuda::PlanChoice> known = cache_->read(name);
@@ -129,26 +122,24 @@ void Convolutions::run(Queue& queue, const Route& route, const Operands& operand
   const size_t result = result_of(operands.operation);
   const auto elements = tensor_sizes(operands.shape);
   const bool bf16 = route.type == DataType::bf16, accumulates = operands.operation == Operation::backward_filter;
-  ScratchLayout layout;
-  const auto workspace = layout.add<std::byte>(static_cast<int64_t>(route.plan.workspace_bytes));
-  std::array<std::optional<ScratchArray<uint16_t>>, 3> converted;
-  if (bf16)
-    for (size_t i = 0; i < 3; ++i) converted[i] = layout.add<uint16_t>(elements[i]);
-  std::optional<ScratchArray<float>> sum;
-  if (accumulates) sum = layout.add<float>(elements[result]);
-  void* const base = queue.workspace(layout.bytes());
+  const auto converted_size = [&](size_t i) { return bf16 ? elements[i] : 0; };
+  Scratch scratch(queue);
+  const auto [workspace, x, w, y, sum] = scratch.take<std::byte, uint16_t, uint16_t, uint16_t, float>(
+      route.plan.workspace_bytes, converted_size(0), converted_size(1), converted_size(2),
+      accumulates ? elements[result] : 0);
+  const std::array<uint16_t*, 3> converted{x, w, y};
 
   std::array<const void*, 3> given{operands.xwy[0], operands.xwy[1], operands.xwy[2]};
-  if (sum) given[result] = sum->in(base);
+  if (accumulates) given[result] = sum;
   if (bf16)
     for (size_t i = 0; i < 3; ++i) {
-      given[i] = converted[i]->in(base);
-      if (i != result) cuda::fp32_to_bf16(queue, elements[i], operands.xwy[i], converted[i]->in(base));
+      given[i] = converted[i];
+      if (i != result) cuda::fp32_to_bf16(queue, elements[i], operands.xwy[i], converted[i]);
     }
-  route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace.in(base));
+  route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace);
   auto* const target = const_cast<float*>(operands.xwy[result]);
-  if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result]->in(base), target);
-  if (accumulates && add) kernels::add(queue, elements[result], sum->in(base), target);
+  if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result], target);
+  if (accumulates && add) kernels::add(queue, elements[result], sum, target);
 }
 
 }  // namespace noisysgd::kernels::cudnn

@@ -46,12 +46,11 @@ class Convolutions {
   };
   Choice choose(Queue& queue, const Operands& operands) const;
   double seconds(Queue& queue, const Route& route, const Operands& operands) const;
-  // add: to the weight gradient; without it the sum stays in the workspace.
+  // add: to the weight gradient; without it the sum is thrown away.
   void run(Queue& queue, const Route& route, const Operands& operands, bool add) const;
 
   const Api& api_;
   Handle handle_ = nullptr;
-  cudaStream_t stream_;
   size_t most_workspace_;
   std::optional<cuda::PlanCache> cache_;
   std::map<Key, std::unique_ptr<Route>> chosen_;  // null: none

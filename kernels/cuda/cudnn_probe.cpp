@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/memory.h"
+#include "kernels/scratch.h"
 #include "kernels/signs.h"
 
 namespace noisysgd::kernels::cudnn {
@@ -31,7 +32,9 @@ std::vector<float> Probe::result(const Convolution& convolution, const Plan& pla
       multiply_signs(queue_, 1, 1, sizes_[i], SignGrain::element, scale,
                      RandomStream{.tensor = static_cast<uint32_t>(i)}, 0, nullptr, xwy[i]);
   }
-  convolution.execute(queue_, handle_, plan, xwy[0], xwy[1], xwy[2], queue_.workspace(plan.workspace_bytes));
+  Scratch scratch(queue_);
+  convolution.execute(queue_, handle_, plan, xwy[0], xwy[1], xwy[2],
+                      scratch.take<std::byte>(static_cast<int64_t>(plan.workspace_bytes)));
   std::vector<float> values(static_cast<size_t>(std::min(sizes_[result_], most_compared)));
   copy_to_host(queue_, values.size() * sizeof(float), xwy[result_], values.data());
   return values;

@@ -59,6 +59,12 @@ std::string convolutions(const CudaState& state) { return state.convolutions(); 
 void synchronize(CudaState& state) { state.wait(); }
 int64_t waits(const CudaState& state) { return state.waits(); }
 
+bool recording(const CudaState& state) {
+  cudaStreamCaptureStatus status;
+  NSGD_CUDA_CHECK(cudaStreamIsCapturing(state.stream(), &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
 void* allocate(int device_index, size_t bytes) {
   NSGD_CUDA_CHECK(cudaSetDevice(device_index));
   void* pointer = nullptr;

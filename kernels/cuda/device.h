@@ -45,6 +45,7 @@ std::string convolutions(const CudaState& state);
 std::vector<std::pair<std::string, std::string>> describe_device(int device_index);
 void synchronize(CudaState& state);
 int64_t waits(const CudaState& state);
+bool recording(const CudaState& state);  // its stream is being captured
 
 // 256-byte aligned device memory; null if it does not suffice.
 void* allocate(int device_index, size_t bytes);

@@ -9,10 +9,12 @@
 
 #include <span>
 
+#include "kernels/cuda/grid.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/noise_field.h"
 #include "kernels/cuda/pieces.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/scratch.h"
 
 namespace noisysgd::kernels::cuda {
 
@@ -92,7 +94,8 @@ void step_segments(Queue& queue, std::span<const typename Rule::Segment> segment
     total += divide_up(segment.n, step_piece_size);
   }
   if (total == 0) return;
-  double* const piece_norms = norms ? static_cast<double*>(queue.workspace(sizeof(double) * 2 * total)) : nullptr;
+  Scratch scratch(queue);
+  double* const piece_norms = norms ? scratch.take<double>(2 * total) : nullptr;
 
   SegmentTable<Rule> table;
   int64_t done = 0;

@@ -1,22 +1,13 @@
 // The CUDA runtime and cuBLAS as host code sees them, or their emulation (docs/cuda.md), and the checks of their calls.
 #pragma once
 
-#ifdef NSGD_CUDA_EMULATED
-#include "tests/emulation/cublas_api.h"
-#include "tests/emulation/runtime_api.h"
-#else
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
-#endif
+#include <nsgd_cuda.h>  // cuda_emulated
 
 #include "kernels/check.h"
 
 namespace noisysgd::kernels {
-#ifdef NSGD_CUDA_EMULATED
-inline constexpr bool cuda_emulated = true;
-#else
-inline constexpr bool cuda_emulated = false;
-#endif
 
 // The error, which is then no longer CUDA's last one: a library that asks for that after a call of its own would take
 // it for its own.

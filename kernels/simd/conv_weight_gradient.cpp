@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/scratch.h"
 #include "kernels/simd/ops.h"
 
 namespace noisysgd::kernels::simd {
@@ -180,11 +181,11 @@ void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& 
   float* const targets[] = {grad_weight, sums.second_moment, sums.signed_sum};
   const auto outputs = static_cast<int64_t>(std::size(targets));
 
-  // Workspace: the samples of a block, then each target's private copies of every group.
-  const int64_t floats = plan.block * plan.sample_floats + plan.groups * outputs * private_floats;
-  float* const samples = static_cast<float*>(queue.workspace(static_cast<size_t>(floats) * sizeof(float)));
+  Scratch scratch(queue);
+  float* const samples = scratch.take<float>(plan.block * plan.sample_floats);        // of a block
+  float* const copies = scratch.take<float>(outputs * plan.groups * private_floats);  // private ones of each target
   const auto copy_of = [&](int64_t output, int64_t group) {
-    return samples + plan.block * plan.sample_floats + (output * plan.groups + group) * private_floats;
+    return copies + (output * plan.groups + group) * private_floats;
   };
   const auto target = [&](int64_t output, int64_t group) {
     return private_floats && targets[output] ? copy_of(output, group) : targets[output];

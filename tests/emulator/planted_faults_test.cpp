@@ -5,8 +5,8 @@
 
 #include "core/tensor.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/emulation/scheduler.h"
 #include "tests/catch.h"
-#include "tests/emulation/scheduler.h"
 #include "tests/random_tensor.h"
 
 using namespace noisysgd;

@@ -2,8 +2,9 @@
 #include "kernels/conv.h"
 #include "kernels/cuda/cudnn_conv.h"
 #include "kernels/cuda/state.h"
+#include "kernels/emulation/cudnn.h"
+#include "kernels/scratch.h"
 #include "tests/catch.h"
-#include "tests/emulation/cudnn.h"
 #include "tests/environment.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/temporary_folder.h"
@@ -36,7 +37,7 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   CHECK(emulation::cudnn_use().last_engine == chosen);
 
   // Problems met in a capture first: cuDNN's first choice where operands may be rounded, else nothing, now.
-  (void)second.workspace(size_t{1} << 16);
+  Scratch(second).take<std::byte>(int64_t{1} << 16);
   const auto executions_in_capture = [&](Precision precision) {
     second.set_precision(precision);
     cudaGraph_t graph = nullptr;

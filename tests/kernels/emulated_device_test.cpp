@@ -1,15 +1,16 @@
 // What a machine's driver, GPU and memory can be wrong about, each one clear error: shown by the emulated device.
-#include "tests/emulation/emulated_device.h"
+#include "kernels/emulation/emulated_device.h"
 
 #include "core/step_graph.h"
 #include "kernels/conv_second_moment.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/emulation/cudnn.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/scheduler.h"
 #include "kernels/gemm.h"
+#include "kernels/scratch.h"
 #include "tests/catch.h"
-#include "tests/emulation/cudnn.h"
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/scheduler.h"
 #include "tests/environment.h"
 #include "tests/random_tensor.h"
 #include "tests/temporary_folder.h"
@@ -22,6 +23,12 @@ namespace {
 std::string why_unusable(const EmulatedDevice& device, int index = 0) {
   const DifferentDevice different(device);
   return kernels::cuda::why_unusable(index);
+}
+
+// As an op of so many bytes of scratch memory does.
+void take(Context& context, size_t bytes) {
+  kernels::Scratch scratch(context.queue);
+  scratch.take<std::byte>(static_cast<int64_t>(bytes));
 }
 }  // namespace
 
@@ -47,8 +54,8 @@ TEST_CASE("a full device says what was asked for and what is held") {
   const Tensor held(context, {1 << 20});
   CHECK_THROWS_WITH(Tensor(context, {2 << 20}),
                     Catch::Matchers::Contains("cuda:0: out of memory: 8 MiB asked for, 4 MiB held by live tensors"));
-  CHECK_THROWS_WITH(context.queue.workspace(size_t{16} << 20),
-                    Catch::Matchers::Contains("out of memory for a workspace of 16777216 bytes"));
+  CHECK_THROWS_WITH(take(context, size_t{16} << 20),
+                    Catch::Matchers::Contains("out of memory for 16777216 bytes of scratch memory"));
 }
 
 TEST_CASE("what was copied from the host may be changed at once") {
@@ -62,12 +69,12 @@ TEST_CASE("what was copied from the host may be changed at once") {
   emulation::options().deferred = before;
 }
 
-TEST_CASE("a workspace gets the memory that freed tensors hold in reserve") {
+TEST_CASE("scratch gets the memory that freed tensors hold in reserve") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
   { const Tensor freed(context, {1 << 20}); }
   CHECK(context.allocator.use().reserved == size_t{4} << 20);
-  CHECK_NOTHROW(context.queue.workspace(size_t{6} << 20));
+  CHECK_NOTHROW(take(context, size_t{6} << 20));
   CHECK(context.allocator.use().reserved == 0);
 }
 
@@ -124,10 +131,10 @@ TEST_CASE("a recorded step whose workspace was lost to a failure is issued befor
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
   StepGraphs<int> graphs(context, true);
-  const auto step = [&] { graphs.run(1, true, [&] { context.queue.workspace(size_t{4} << 20); }); };
+  const auto step = [&] { graphs.run(1, true, [&] { take(context, size_t{4} << 20); }); };
   step();
   step();
-  CHECK_THROWS_AS(context.queue.workspace(size_t{16} << 20), OutOfMemory);
+  CHECK_THROWS_AS(take(context, size_t{16} << 20), OutOfMemory);
   CHECK_NOTHROW(step());
   CHECK_NOTHROW(step());
   CHECK(graphs.counts().issued == 2);

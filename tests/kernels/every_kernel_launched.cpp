@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "tests/emulation/scheduler.h"
-#include "tests/emulation/symbols.h"
+#include "kernels/emulation/scheduler.h"
+#include "kernels/emulation/symbols.h"
 
 namespace {
 

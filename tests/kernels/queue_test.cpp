@@ -2,8 +2,6 @@
 
 #include <omp.h>
 
-#include <cstring>
-
 #include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "tests/catch.h"
@@ -11,22 +9,6 @@
 
 using namespace noisysgd;
 using namespace noisysgd::kernels;
-
-TEST_CASE("workspace is aligned, grows to the largest request and stays") {
-  Queue queue({}, 1);
-  CHECK(queue.workspace_bytes() == 0);
-  void* first = queue.workspace(1000);
-  REQUIRE(first != nullptr);
-  std::memset(first, 1, 1000);
-  CHECK(reinterpret_cast<uintptr_t>(first) % 64 == 0);
-  CHECK(queue.workspace(10) == first);
-  CHECK(queue.workspace_bytes() >= 1000);
-  void* larger = queue.workspace(100001);
-  std::memset(larger, 1, 100001);
-  CHECK(reinterpret_cast<uintptr_t>(larger) % 64 == 0);
-  CHECK(queue.workspace(100001) == larger);
-  CHECK(queue.workspace_bytes() >= 100001);
-}
 
 TEST_CASE("threads: as many as asked for, all cores for 0, an error below") {
   CHECK(Queue({}, 3).threads() == 3);

@@ -1,4 +1,4 @@
-#include "tests/emulation/race_checker.h"
+#include "kernels/emulation/race_checker.h"
 
 #include <algorithm>
 #include <array>
@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/symbols.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/symbols.h"
 
 namespace noisysgd::emulation::race {
 

@@ -5,18 +5,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tests/emulation/scheduler.h"
+#include "kernels/emulation/scheduler.h"
 
 // ---- memory ----
 // One OS thread runs everything: only the compiler must keep the order.
 inline void __threadfence() { asm volatile("" ::: "memory"); }
-
-inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes, size_t zero_fill = 0,
-                                    NSGD_EMULATION_HERE) {
-  noisysgd::emulation::async_copy(to, from, bytes, zero_fill, file, line);
-}
-inline void __pipeline_commit() { noisysgd::emulation::async_commit(); }
-inline void __pipeline_wait_prior(size_t groups_left) { noisysgd::emulation::async_wait(groups_left); }
 
 // ---- atomics ----
 namespace noisysgd::emulation {

@@ -2,7 +2,7 @@
 // column-major, scalars are read from the host.
 #pragma once
 
-#include "tests/emulation/types.h"
+#include "kernels/emulation/types.h"
 
 enum cublasStatus_t {
   CUBLAS_STATUS_SUCCESS = 0,

@@ -1,4 +1,4 @@
-#include "tests/emulation/context_switch.h"
+#include "kernels/emulation/context_switch.h"
 
 #if defined(__x86_64__)
 

@@ -1,4 +1,4 @@
-#include "tests/emulation/runtime_api.h"
+#include <cuda_runtime_api.h>
 
 #include <chrono>
 #include <cstring>
@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "kernels/check.h"
-#include "tests/emulation/calls.h"
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/emulated_device.h"
-#include "tests/emulation/scheduler.h"
-#include "tests/emulation/stream.h"
+#include "kernels/emulation/calls.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/emulated_device.h"
+#include "kernels/emulation/scheduler.h"
+#include "kernels/emulation/stream.h"
 
 using noisysgd::emulation::DeviceMode;
 using noisysgd::emulation::submit;

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tests/emulation/collectives.h"
-#include "tests/emulation/intrinsics.h"
-#include "tests/emulation/rounding.h"
+#include "kernels/emulation/collectives.h"
+#include "kernels/emulation/intrinsics.h"
+#include "kernels/emulation/rounding.h"
 
 namespace noisysgd::emulation {
 

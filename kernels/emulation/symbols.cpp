@@ -1,6 +1,7 @@
 // Names of this executable's own functions: kernels have internal linkage, so only the full symbol table knows them.
-#include "tests/emulation/symbols.h"
+#include "kernels/emulation/symbols.h"
 
+#include <cuda_runtime_api.h>
 #include <cxxabi.h>
 #include <elf.h>
 #include <fmt/format.h>
@@ -13,8 +14,6 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-
-#include "tests/emulation/runtime_api.h"
 
 namespace noisysgd::emulation {
 

@@ -1,4 +1,4 @@
-#include "tests/emulation/fiber_stack.h"
+#include "kernels/emulation/fiber_stack.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "tests/emulation/sanitizer.h"
+#include "kernels/emulation/sanitizer.h"
 
 namespace noisysgd::emulation {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "tests/emulation/types.h"
+#include "kernels/emulation/types.h"
 
 namespace noisysgd::emulation {
 

@@ -1,11 +1,12 @@
+#include <cublas_v2.h>
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <vector>
 
-#include "tests/emulation/cublas_api.h"
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/rounding.h"
-#include "tests/emulation/runtime_api.h"
-#include "tests/emulation/stream.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/rounding.h"
+#include "kernels/emulation/stream.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;

@@ -1,4 +1,4 @@
-#include "tests/emulation/cudnn.h"
+#include "kernels/emulation/cudnn.h"
 
 #include <algorithm>
 #include <array>
@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "kernels/cuda/cudnn_api.h"
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/rounding.h"
-#include "tests/emulation/stream.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/rounding.h"
+#include "kernels/emulation/stream.h"
 
 struct noisysgd::kernels::cudnn::Context {
   cudaStream_t stream = nullptr;

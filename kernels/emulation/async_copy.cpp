@@ -1,11 +1,11 @@
-#include "tests/emulation/async_copy.h"
+#include "kernels/emulation/async_copy.h"
 
 #include <cstdint>
 #include <cstring>
 
-#include "tests/emulation/race_checker.h"
-#include "tests/emulation/sanitizer.h"
-#include "tests/emulation/scheduler.h"
+#include "kernels/emulation/race_checker.h"
+#include "kernels/emulation/sanitizer.h"
+#include "kernels/emulation/scheduler.h"
 
 namespace noisysgd::emulation {
 

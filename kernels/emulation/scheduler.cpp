@@ -1,4 +1,6 @@
-#include "tests/emulation/scheduler.h"
+#include "kernels/emulation/scheduler.h"
+
+#include <cuda_runtime_api.h>
 
 #include <array>
 #include <cstdarg>
@@ -9,12 +11,11 @@
 #include <string_view>
 
 #include "kernels/check.h"
-#include "tests/emulation/async_copy.h"
-#include "tests/emulation/device_memory.h"
-#include "tests/emulation/emulated_device.h"
-#include "tests/emulation/fiber_stack.h"
-#include "tests/emulation/race_checker.h"
-#include "tests/emulation/runtime_api.h"
+#include "kernels/emulation/async_copy.h"
+#include "kernels/emulation/device_memory.h"
+#include "kernels/emulation/emulated_device.h"
+#include "kernels/emulation/fiber_stack.h"
+#include "kernels/emulation/race_checker.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;

@@ -1,4 +1,4 @@
-#include "tests/emulation/matrix_multiply.h"
+#include "kernels/emulation/matrix_multiply.h"
 
 #include <algorithm>
 #include <bit>

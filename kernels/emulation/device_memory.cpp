@@ -1,12 +1,12 @@
-#include "tests/emulation/device_memory.h"
+#include "kernels/emulation/device_memory.h"
 
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
 #include "kernels/check.h"
-#include "tests/emulation/emulated_device.h"
-#include "tests/emulation/sanitizer.h"
+#include "kernels/emulation/emulated_device.h"
+#include "kernels/emulation/sanitizer.h"
 
 namespace noisysgd::emulation {
 

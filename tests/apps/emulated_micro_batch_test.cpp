@@ -1,6 +1,6 @@
 // What a run does on a device whose memory a batch does not fit into.
+#include "kernels/emulation/emulated_device.h"
 #include "tests/apps/short_training.h"
-#include "tests/emulation/emulated_device.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;

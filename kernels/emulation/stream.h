@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "tests/emulation/types.h"
+#include "kernels/emulation/types.h"
 
 namespace noisysgd::emulation {
 

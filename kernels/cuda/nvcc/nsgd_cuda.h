@@ -1,0 +1,6 @@
+// Which CUDA this is: kernels/cuda/runtime.h.
+#pragma once
+
+namespace noisysgd::kernels {
+inline constexpr bool cuda_emulated = false;
+}

@@ -1,0 +1,7 @@
+// What device code finds in CUDA's header of this name.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/emulation/collectives.h"
+#include "kernels/emulation/intrinsics.h"

@@ -1,0 +1,35 @@
+// What the instructions of kernels/cuda/ptx.h compute.
+#pragma once
+
+#include "kernels/emulation/matrix_multiply.h"
+
+namespace noisysgd::kernels::cuda::ptx {
+
+__device__ __forceinline__ float sqrt_approximate(float x) { return sqrtf(x); }
+
+__device__ __forceinline__ uint32_t round_to_tf32(float x) { return emulation::round_to_tf32(x); }
+
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emulation::mma_m16n8k8_tf32(d, a, b);
+}
+
+__device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
+  return emulation::round_to_bf16(low) | emulation::round_to_bf16(high) << 16;
+}
+
+__device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
+  const float low = emulation::bf16_value(pair & 0xffffu), high = emulation::bf16_value(pair >> 16);
+  return round_to_bf16x2(low * low, high * high);
+}
+
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emulation::mma_m16n8k16_bf16(d, a, b);
+}
+
+template <int matrices>
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices], const uint16_t* row) {
+  static_assert(matrices == 2 || matrices == 4);
+  emulation::load_matrices_transposed(to, matrices, row);
+}
+
+}  // namespace noisysgd::kernels::cuda::ptx

@@ -1,0 +1,38 @@
+# By the include path of one room, INCLUDES: all of its headers compile, and a header of each room of ROOMS and of the tests
+# is found if and only if that room is one of ALLOWED. Those of the CUDA backend are for its .cu files.
+cmake_minimum_required(VERSION 3.22)
+set(path)
+foreach(folder ${INCLUDES})
+  list(APPEND path -I ${folder})
+endforeach()
+file(MAKE_DIRECTORY ${FOLDER})
+
+function(compile mode name text)
+  file(WRITE ${FOLDER}/${name}.cpp "${text}")
+  execute_process(COMMAND ${COMPILER} -std=c++20 ${mode} ${path} ${FOLDER}/${name}.cpp
+    RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE error)
+  set(status "${status}" PARENT_SCOPE)
+  set(error "${error}" PARENT_SCOPE)
+endfunction()
+
+foreach(room ${ROOMS} tests)
+  file(GLOB headers RELATIVE ${SOURCE} ${SOURCE}/${room}/*.h)
+  list(GET headers 0 header)
+  compile(-E ${room} "#include \"${header}\"\n")
+  if(room IN_LIST ALLOWED)
+    if(NOT status EQUAL 0)
+      message(FATAL_ERROR "${ROOM} may include ${header}:\n${error}")
+    endif()
+  elseif(status EQUAL 0 OR NOT error MATCHES "${header}(: No such file|' file not found)")
+    message(FATAL_ERROR "${ROOM} may not include ${header}, exit status ${status}:\n${error}")
+  endif()
+endforeach()
+
+file(GLOB_RECURSE headers RELATIVE ${SOURCE} ${SOURCE}/${ROOM}/*.h)
+list(FILTER headers EXCLUDE REGEX "^kernels/(cuda|emulation)/")
+list(TRANSFORM headers REPLACE "(.+)" "#include \"\\1\"\n")
+list(JOIN headers "" headers)
+compile(-fsyntax-only all "${headers}")
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "the headers of ${ROOM}:\n${error}")
+endif()
