@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", NSGD_VERSION);
   Arguments arguments;
   const auto network = CLI::IsMember(network_names());
-  const auto count = CLI::Range(1, 1 << 30);
+  const auto count = whole_number(1, 1 << 30);
   app.add_flag("--ceilings", arguments.ceilings,
                "What the machine can do: arithmetic, copy bandwidth and matrix products");
   app.add_flag("--bandwidth", arguments.bandwidth, "The noise step and ghost batch norm against copy bandwidth");
@@ -131,23 +131,23 @@ int main(int argc, char** argv) {
   app.add_option("--variants", arguments.step_options.variants, "Of --steps, beside the plain step [all]")
       ->check(CLI::IsMember(step_variants()));
   app.add_option("--only-steps", arguments.only_steps, "Of --steps: run so many of each variant and measure nothing")
-      ->check(count);
+      ->transform(count);
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--precision", arguments.precision, "Of a CUDA device: fp32, tf32 or bf16 [tf32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   add_path(app, "--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step")
       ->capture_default_str()
-      ->check(count);
+      ->transform(count);
   app.add_option("--micro", arguments.step_options.micro, "Samples per forward and backward pass [the whole batch]")
-      ->check(count);
+      ->transform(count);
   app.add_option("--layer-batch", arguments.layer_options.batch, "Samples for --layers")
       ->capture_default_str()
-      ->check(count);
+      ->transform(count);
   app.add_option("--rounds", arguments.rounds, "Alternating rounds that medians are taken over")
       ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", arguments.threads, "Threads [all cores]")->check(count);
+      ->transform(whole_number(1, 100000));
+  app.add_option("--threads", arguments.threads, "Threads [all cores]")->transform(whole_number(1, most_threads));
   add_path(app, "--json", arguments.json, "Also write every figure to this file");
   app.add_flag("--markdown", arguments.markdown, "Print Markdown tables");
   return run_program(app, argc, argv, [&] { return run(arguments); });

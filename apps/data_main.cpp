@@ -136,14 +136,16 @@ void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vec
 
 void add_reading_options(CLI::App& command, Arguments& arguments) {
   auto& dataset = arguments.dataset;
-  command.add_option("--height", dataset.height, "image_folder: resize to this height")->check(CLI::Range(0, 4096));
-  command.add_option("--width", dataset.width, "image_folder: resize to this width")->check(CLI::Range(0, 4096));
-  command.add_option("--channels", dataset.channels, "image_folder: 1 grey, 3 colour");
+  command.add_option("--height", dataset.height, "image_folder: resize to this height")->transform(whole_number(0, 4096));
+  command.add_option("--width", dataset.width, "image_folder: resize to this width")->transform(whole_number(0, 4096));
+  command.add_option("--channels", dataset.channels, "image_folder: 1 grey, 3 colour")->transform(whole_number(0, 3));
   command.add_flag("--colour", dataset.synthetic.colour, "synthetic: 32×32 colour instead of 28×28 grey");
   command.add_option("--difficulty", dataset.synthetic.difficulty, "synthetic: 0 (clean) to 1 (scrawl)")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
   command.add_option("--seed", dataset.synthetic.seed, "synthetic: another seed draws other images")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->transform(whole_number(0, largest_seed));
 }
 
 }  // namespace
@@ -173,11 +175,11 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"train", "test"}));
   preview_command.add_option("--columns", arguments.columns, "Images per row")
       ->capture_default_str()
-      ->check(CLI::Range(1, 100));
-  preview_command.add_option("--rows", arguments.rows, "Rows")->capture_default_str()->check(CLI::Range(1, 100));
+      ->transform(whole_number(1, 100));
+  preview_command.add_option("--rows", arguments.rows, "Rows")->capture_default_str()->transform(whole_number(1, 100));
   preview_command.add_option("--scale", arguments.scale, "Enlargement")
       ->capture_default_str()
-      ->check(CLI::Range(1, 16));
+      ->transform(whole_number(1, 16));
 
   return run_program(app, argc, argv, [&] {
     if (fetch_command.parsed()) run_fetch(arguments);

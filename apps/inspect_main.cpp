@@ -17,11 +17,13 @@ int main(int argc, char** argv) {
   add_path(app, "CONFIG", config, "Configuration (JSON)")->required();
   add_repeated(app, "--set", assignments, "path=value: change the configuration");
   app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
-  app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given");
+  app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given")
+      ->transform(whole_number(0, largest_seed));
   add_path(app, "--checkpoint", options.checkpoint, "Parameters to start from; initial ones if not given");
-  app.add_option("--batch", options.batch, "Samples; batch.size if not given")->check(CLI::Range(1, 1 << 30));
+  app.add_option("--batch", options.batch, "Samples; batch.size if not given")
+      ->transform(whole_number(1, 1 << 30));
   add_path(app, "--output", options.output, "File to write")->capture_default_str();
-  app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->check(CLI::Range(0, 1 << 30));
+  app.add_option("--noise", options.noise_draws, "Draws of the noise to write")->transform(whole_number(0, 1 << 30));
   return run_program(app, argc, argv, [&] {
     const Extensions extensions;
     const Experiment experiment = read_experiment_file(config, assignments, extensions);

@@ -155,7 +155,8 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   add_repeated(app, "--only", arguments.only,
                "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
-  app.add_option("--threads", arguments.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
+  app.add_option("--threads", arguments.threads, "processor threads; 0: all")
+      ->transform(whole_number(0, most_threads));
   add_path(app, "--output", arguments.output, "folder of the run (default: runs/NAME)");
   app.add_flag("--resume", arguments.resume, "continue an interrupted run, bit for bit");
   app.add_flag("--describe{text}", arguments.describe, "print the table of layers and stop; --describe=json: the graph")

@@ -61,6 +61,7 @@ std::filesystem::path resolve_target(const std::filesystem::path& path) {
     if (links == 40) fail_to("write", path, ELOOP);
     target = folder_of(target) / std::filesystem::read_symlink(target, error);
   }
+  NSGD_CHECK(target.has_filename(), "cannot write \"{}\": expected the name of a file", path.string());
   const auto status = std::filesystem::status(target, error);
   NSGD_CHECK(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
              "cannot write {}: it exists and is not a regular file", path.string());
@@ -71,12 +72,13 @@ std::filesystem::path resolve_target(const std::filesystem::path& path) {
 constexpr std::string_view temporary_mark = ".noisysgd-", temporary_end = ".tmp";
 constexpr std::size_t random_characters = 6;
 
-// NAME of such a file name; empty for another.
-std::string_view name_of_temporary(std::string_view name) {
+// NAME of such a file name, which is never empty; nothing for another.
+std::optional<std::string_view> name_of_temporary(std::string_view name) {
   constexpr std::size_t added = temporary_mark.size() + random_characters + temporary_end.size();
   if (name.size() <= added || !name.ends_with(temporary_end)) return {};
   const std::size_t end = name.size() - added;
-  return name.substr(end).starts_with(temporary_mark) ? name.substr(0, end) : std::string_view();
+  if (!name.substr(end).starts_with(temporary_mark)) return {};
+  return name.substr(0, end);
 }
 
 std::string random_word() {
@@ -124,7 +126,7 @@ std::string read_all(int file, const std::filesystem::path& path) {
 
 }  // namespace
 
-bool is_temporary(const std::filesystem::path& path) { return !name_of_temporary(path.filename().string()).empty(); }
+bool is_temporary(const std::filesystem::path& path) { return name_of_temporary(path.filename().string()).has_value(); }
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
 

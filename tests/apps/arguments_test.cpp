@@ -70,6 +70,54 @@ TEST_CASE("a tilde that the shell leaves at the beginning of a path is the home 
   CHECK(contains(run("HOME= exec " + train).error, "~/c.json: the home folder is unknown, as HOME is not set"));
 }
 
+TEST_CASE("an argument that is empty is refused, with the one before it, and nothing is touched") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "c.json", configuration);
+  const std::vector<std::pair<const char*, std::vector<std::string>>> calls{
+      {NSGD_TRAIN_PROGRAM, {"c.json", "--output", ""}},
+      {NSGD_DATA_PROGRAM, {"preview", "synthetic", "--output", ""}},
+      {NSGD_INSPECT_PROGRAM, {"c.json", "--batch", "4", "--output", ""}}};
+  for (const auto& [program, arguments] : calls) {
+    const CommandResult result = Command(program, arguments, folder.path()).wait();
+    INFO(program << ": " << result.error);
+    CHECK(result.status >= 100);
+    CHECK(contains(result.error, fmt::format("argument {}, after --output: is empty", arguments.size())));
+    CHECK_FALSE(std::filesystem::exists(folder / "runs"));
+    CHECK(read_file(folder / "c.json") == configuration);
+  }
+}
+
+TEST_CASE("whole numbers are decimal, and refused where the configuration refuses them") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "c.json", configuration);
+  const auto run = [&](const char* program, const std::vector<std::string>& arguments) {
+    return Command(program, arguments, folder.path()).wait();
+  };
+  const auto inspect = [&](const char* option, const char* value) {
+    return run(NSGD_INSPECT_PROGRAM, {"c.json", "--set", "batch.size=20", "--output", "i.safetensors", option, value});
+  };
+  const CommandResult ten = inspect("--seed", "010");
+  INFO(ten.error);
+  CHECK(contains(ten.output, "seed 10: 20 samples"));
+  CHECK(contains(inspect("--batch", "010").output, "seed 1: 10 samples"));
+  CHECK(contains(inspect("--seed", "9223372036854775807").output, "seed 9223372036854775807: "));
+  for (const char* seed : {"-1", "9223372036854775808", "99999999999999999999", "0x10", "1e3", "1.0", "+1", " 1", "a"})
+    for (const CommandResult& result :
+         {inspect("--seed", seed), run(NSGD_DATA_PROGRAM, {"preview", "synthetic", "--output", "p.png", "--seed", seed})}) {
+      INFO(seed << ": " << result.error);
+      CHECK(result.status >= 100);
+      CHECK(contains(result.error, fmt::format("{} is no whole number from 0 to 9223372036854775807", seed)));
+    }
+  CHECK_FALSE(std::filesystem::exists(folder / "p.png"));
+  for (const char* program : {NSGD_TRAIN_PROGRAM, NSGD_BENCH_PROGRAM}) {
+    const CommandResult result =
+        run(program, {program == std::string(NSGD_TRAIN_PROGRAM) ? "c.json" : "--ceilings", "--threads", "4097"});
+    CHECK(result.status >= 100);
+    CHECK(contains(result.error, "4097 is no whole number from "));
+  }
+  CHECK(contains(run(NSGD_TRAIN_PROGRAM, {"c.json", "--threads", "010", "--set", "epochs=1"}).output, "10 threads"));
+}
+
 TEST_CASE("an argument is quoted as a shell reads it back") {
   CHECK(shell_quoted("regimes[LB+Diag].epochs=3") == "\"regimes[LB+Diag].epochs=3\"");
   CHECK(shell_quoted("name=\"a\"") == "'name=\"a\"'");

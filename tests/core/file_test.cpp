@@ -69,6 +69,24 @@ TEST_CASE("what killed writers of a file left is removed by the next, and nothin
   CHECK_FALSE(is_temporary(".noisysgd-a1b2c3.tmp"));
 }
 
+TEST_CASE("a name that is empty, or that of a folder, is refused before anything is touched") {
+  const TemporaryFolder folder;
+  const char* const others[]{"precious", "f.tmp", ".noisysgd-a1b2c3.tmp", "f.noisysgd-a1b2c3.tmp"};
+  for (const char* name : others) std::ofstream(folder / name) << "z";
+  const fs::path here = fs::current_path();
+  fs::current_path(folder.path());
+  const std::string empty = error_of([] { write_file_atomically("", "x"); });
+  const std::string below = error_of([] { write_file_atomically("absent/", "x"); });
+  fs::current_path(here);
+  CHECK(empty == "cannot write \"\": expected the name of a file");
+  CHECK(below == "cannot write \"absent/\": expected the name of a file");
+  CHECK(contains(error_of([&] { write_file_atomically(folder.path() / "", "x"); }), "expected the name of a file"));
+  CHECK(contains(error_of([&] { write_file_atomically(folder / ".", "x"); }), "not a regular file"));
+  CHECK(entries(folder.path()) == std::size(others));
+  fs::create_symlink("absent/", folder / "link");
+  CHECK(contains(error_of([&] { write_file_atomically(folder / "link", "x"); }), "link\": expected the name of a file"));
+}
+
 TEST_CASE("any number of writers of one file succeed, each whole") {
   const TemporaryFolder folder;
   std::vector<std::string> errors(8);
