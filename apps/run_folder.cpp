@@ -41,9 +41,17 @@ std::optional<Json> read_if_there(const fs::path& path) {
   return text ? std::optional<Json>(parse_json(*text, path.string())) : std::nullopt;
 }
 
+// Of an identity as it is stored.
+RunName name_in(const Json& identity) {
+  const Record record(identity);
+  NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
+  NSGD_CHECK(record.at("config").is_object(), "\"config\" is no object");
+  return {record.text("regime"), record.at("seed").get<uint64_t>()};
+}
+
 }  // namespace
 
-void check_ours(const fs::path& folder) {
+void check_ours(const fs::path& folder, FolderOf kind) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   NSGD_CHECK(error != std::errc::not_a_directory && (!fs::exists(status) || fs::is_directory(status)),
@@ -59,7 +67,7 @@ void check_ours(const fs::path& folder) {
     const bool holds_suite = fs::exists(folder / experiment_file);
     NSGD_CHECK(fs::exists(folder / config_file) || (holds_suite && !is_of_run(name)),
                "{}: holds {}, but no {} says that it is of this program; use another --output", folder.string(), name,
-               holds_suite ? config_file : experiment_file);
+               holds_suite || kind == FolderOf::run ? config_file : experiment_file);
   }
   NSGD_CHECK(!error, "{}: cannot be read: {}", folder.string(), error.message());
 }
@@ -72,31 +80,42 @@ std::optional<RunName> run_in(const fs::path& folder) {
   const std::optional<Json> identity = read_if_there(folder / config_file);
   if (!identity) return {};
   try {
-    const Record record(*identity);
-    NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
-    NSGD_CHECK(record.at("config").is_object(), "\"config\" is no object");
-    return RunName{record.text("regime"), record.at("seed").get<uint64_t>()};
+    return name_in(*identity);
   } catch (const Error& error) {
     throw Error(
         fmt::format("{}: is not as noisysgd-train writes it: {}", (folder / config_file).string(), error.what()));
   }
 }
 
-void check_identity(const fs::path& folder, const Regime& regime, uint64_t seed, const Extensions& extensions,
-                    const fs::path& suite) {
-  const std::optional<RunName> there = run_in(folder);
-  if (!there) return;
-  const fs::path path = folder / config_file;
-  const Json stored = read_if_there(path).value();
+std::vector<std::string> identity_differences(const Json& stored, const Regime& regime, uint64_t seed,
+                                              const Extensions& extensions) {
+  const RunName there = name_in(stored);
   auto differences = config_differences(with_newer_keys(stored.at("config"), extensions), regime.effective);
-  if (there->regime != regime.name)
+  if (there.regime != regime.name)
     differences.push_back(
-        fmt::format("regime: {} there, {} here", Json(there->regime).dump(), Json(regime.name).dump()));
-  if (there->seed != seed) differences.push_back(fmt::format("seed: {} there, {} here", there->seed, seed));
-  NSGD_CHECK(
-      differences.empty(), "{}: was written by another configuration ({}); {}use another --output", path.string(),
-      fmt::join(differences, "; "),
-      suite.empty() ? "" : fmt::format("continue it as it is by noisysgd-train {} --resume, or ", suite.string()));
+        fmt::format("regime: {} there, {} here", Json(there.regime).dump(), Json(regime.name).dump()));
+  if (there.seed != seed) differences.push_back(fmt::format("seed: {} there, {} here", there.seed, seed));
+  return differences;
+}
+
+void check_identity(const fs::path& folder, const Regime& regime, uint64_t seed, const Extensions& extensions,
+                    const std::string& advice) {
+  if (!run_in(folder)) return;
+  const fs::path path = folder / config_file;
+  const auto differences = identity_differences(read_if_there(path).value(), regime, seed, extensions);
+  NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); {}", path.string(),
+             fmt::join(differences, "; "), advice);
+}
+
+PathLock claim_run(const fs::path& folder, const Regime& regime, uint64_t seed, const Extensions& extensions) {
+  make_folder(folder);
+  const PathLock claim = PathLock::wait(folder);
+  check_ours(folder, FolderOf::run);
+  check_identity(folder, regime, seed, extensions);
+  if (!run_in(folder)) write_file_atomically(folder / config_file, run_identity(regime, seed).dump(2) + "\n");
+  auto lock = PathLock::attempt(folder / config_file);
+  if (!lock) throw FolderInUse(fmt::format("{}: another program is at work in this folder", folder.string()));
+  return std::move(*lock);
 }
 
 std::optional<Json> run_summary(const fs::path& folder) { return read_if_there(folder / summary_file); }

@@ -26,45 +26,111 @@ std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesy
 
 namespace {
 
+std::filesystem::path experiment_path(const SuiteRequest& request) { return request.folder / experiment_file; }
+
+std::string document_of(const SuiteRequest& request) { return request.experiment.document.dump(2) + "\n"; }
+
+// The experiment that the folder has been made from, if there is one.
+std::optional<Experiment> experiment_there(const SuiteRequest& request) {
+  const std::string path = experiment_path(request).string();
+  const std::optional<std::string> text = read_plain_file(path);
+  if (!text) return {};
+  return read_experiment(parse_json(*text, path), path, request.extensions);
+}
+
+// What makes the runs of an experiment what they are, in the order of its table.
+std::vector<Json> identities(const Experiment& experiment) {
+  std::vector<Json> all;
+  for (const Regime& regime : experiment.regimes)
+    for (const uint64_t seed : experiment.seeds) all.push_back(run_identity(regime, seed));
+  return all;
+}
+
 // The experiment.json and the table of a folder are of all runs that it holds.
 void check_kept(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
-  const std::filesystem::path path = request.folder / experiment_file;
-  const std::optional<std::string> text = read_plain_file(path);
-  if (!text) return;
+  const std::optional<Experiment> there = experiment_there(request);
+  if (!there) return;
   std::set<std::filesystem::path> here;
   for (const SuiteRun& run : runs) here.insert(run.folder);
-  const Experiment there = read_experiment(parse_json(*text, path.string()), path.string(), request.extensions);
-  for (const SuiteRun& run : suite_runs(there, request.folder))
+  for (const SuiteRun& run : suite_runs(*there, request.folder))
     NSGD_CHECK(!run_in(run.folder) || here.contains(run.folder),
                "{}: {} and the table would no longer tell of this run; keep its regime and seed, or use another "
                "--output",
                run.folder.string(), experiment_file);
 }
 
-void check_suite(Context& context, const SuiteRequest& request, const std::vector<SuiteRun>& runs, DataCache& data) {
-  check_ours(request.folder);
+void check_identities(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
+  const bool as_it_is = read_plain_file(experiment_path(request)) == document_of(request);
+  const std::string advice =
+      as_it_is ? fmt::format("undo what was changed in {}, or use another --output", experiment_path(request).string())
+               : fmt::format("continue it as it is by noisysgd-train {} --resume, or use another --output",
+                             request.folder.string());
+  for (const SuiteRun& run : runs) check_identity(run.folder, run.regime, run.seed, request.extensions, advice);
+}
+
+// What the table is made of: nothing of another configuration.
+std::vector<RegimeResults> results_of(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
+  check_identities(request, runs);
+  return read_results(request.experiment, runs);
+}
+
+// The runs, where the folder can take them.
+std::vector<SuiteRun> checked_runs(const SuiteRequest& request) {
+  check_ours(request.folder, FolderOf::suite);
+  std::vector<SuiteRun> runs = suite_runs(request.experiment, request.folder);
   check_kept(request, runs);
+  for (const SuiteRun& run : runs)
+    if (run.folder != request.folder) check_ours(run.folder, FolderOf::run);
+  results_of(request, runs);  // throws now, not after the last run
+  return runs;
+}
+
+bool is_to_be_made(const SuiteRequest& request, const SuiteRun& run) {
+  return request.only.includes(run.regime, run.seed) && !is_finished(run.folder);
+}
+
+void check_models(Context& context, const SuiteRequest& request, const std::vector<SuiteRun>& runs, DataCache& data) {
   std::set<const Regime*> to_be_made;
-  for (const SuiteRun& run : runs) {
-    check_ours(run.folder);
-    check_identity(run.folder, run.regime, run.seed, request.extensions, request.folder);
-    if (request.only.includes(run.regime, run.seed) && !is_finished(run.folder)) to_be_made.insert(&run.regime);
-  }
-  read_results(request.experiment, runs);  // throws now, not after the last run
+  for (const SuiteRun& run : runs)
+    if (is_to_be_made(request, run)) to_be_made.insert(&run.regime);
   for (const Regime& regime : request.experiment.regimes)
     if (to_be_made.contains(&regime)) make_checked_model(context, regime, *data.get(regime), request.extensions);
+}
+
+// While it lives, experiment.json stays as it is: programs that are at work on a suite all make it by one configuration.
+struct Claim {
+  std::vector<SuiteRun> runs;
+  PathLock lock;
+};
+
+// Checks the folder once more, as another program may have come first, and writes experiment.json, while no other can.
+Claim claim_suite(const SuiteRequest& request) {
+  make_folder(request.folder);
+  const PathLock folder = PathLock::wait(request.folder);
+  std::vector<SuiteRun> runs = checked_runs(request);
+  const std::filesystem::path path = experiment_path(request);
+  const std::optional<Experiment> there = experiment_there(request);
+  if (!there || there->document != request.experiment.document) {
+    const bool at_work = there && !PathLock::attempt(path);
+    NSGD_CHECK(!at_work || identities(*there) == identities(request.experiment),
+               "{}: another program is at work on it by another configuration ({}); wait for it, use its configuration, "
+               "or another --output",
+               request.folder.string(),
+               fmt::join(config_differences(there->document, request.experiment.document), "; "));
+    if (!at_work) write_file_atomically(path, document_of(request));
+  }
+  auto lock = PathLock::attempt_shared(path);
+  NSGD_CHECK(lock, "{}: is locked, but not by noisysgd-train", path.string());
+  return {std::move(runs), std::move(*lock)};
 }
 
 }  // namespace
 
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
   DataCache data;
-  const std::vector<SuiteRun> runs = suite_runs(request.experiment, request.folder);
-  check_suite(context, request, runs, data);
-  make_folder(request.folder);
-  const std::string document = request.experiment.document.dump(2) + "\n";
-  if (read_plain_file(request.folder / experiment_file) != document)
-    write_file_atomically(request.folder / experiment_file, document);
+  check_models(context, request, checked_runs(request), data);
+  const Claim claim = claim_suite(request);
+  const std::vector<SuiteRun>& runs = claim.runs;
 
   std::vector<std::string> failed, in_use;
   bool made_one = false;
@@ -72,7 +138,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
     Progress(request.progress, "").line(fmt::format("{}: {}", run.folder.string(), what));
   };
   for (const SuiteRun& run : runs) {
-    if (!request.only.includes(run.regime, run.seed) || is_finished(run.folder)) continue;
+    if (!is_to_be_made(request, run)) continue;
     if (request.interrupts && request.interrupts->received()) return RunOutcome::interrupted;
     const auto loaded = data.get(run.regime);
     try {
@@ -90,8 +156,8 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       tell(run, "cannot be continued");
     }
   }
-  const std::string text = write_result_table(
-      request.experiment, [&] { return read_results(request.experiment, runs); }, request.folder);
+  const std::string text =
+      write_result_table(request.experiment, [&] { return results_of(request, runs); }, request.folder);
   if (request.progress != Progress::Mode::quiet) print_out("\n{}\nwritten to {}\n", text, request.folder.string());
   if (!made_one) failed.insert(failed.end(), in_use.begin(), in_use.end());
   if (!failed.empty()) throw Error(fmt::format("{}", fmt::join(failed, "\n")));

@@ -26,7 +26,8 @@ std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesy
 // regime, the folder of a run that was made by another configuration or that this experiment does not have, a folder of
 // somebody else, or a file that the table could not be made from.
 //
-// Then writes experiment.json, makes the selected runs that are not finished yet, and writes and prints the table
+// Then writes experiment.json, which stays as it is while this program or others are at work on the suite: one that
+// comes with other runs is refused. Makes the selected runs that are not finished yet, and writes and prints the table
 // (apps/result_table.h). Returns `interrupted` as soon as a run was. Runs that other programs are at work on are left
 // to them. Throws Error after the table if a run diverged or could not be continued, the others being made all the
 // same, or if all that is left to make is in the hands of other programs.

@@ -104,8 +104,6 @@ class Run {
   void begin() {
     model_.parameter_set().initialise(request_.seed);
     if (average_) average_->restart();
-    if (!run_in(request_.folder))
-      write_file_atomically(request_.folder / config_file, run_identity(regime_, request_.seed).dump(2) + "\n");
     log_.begin();
   }
 
@@ -365,10 +363,7 @@ class Run {
 }  // namespace
 
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request) {
-  make_folder(request.folder);
-  const FolderLock lock(request.folder);
-  check_ours(request.folder);
-  check_identity(request.folder, request.regime, request.seed, request.extensions);
+  const PathLock lock = claim_run(request.folder, request.regime, request.seed, request.extensions);
   if (is_finished(request.folder)) return RunOutcome::finished;
   return Run(context, data, request).run();
 }

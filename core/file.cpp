@@ -217,10 +217,27 @@ void make_folder(const std::filesystem::path& folder) {
   NSGD_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
 }
 
-FolderLock::FolderLock(const std::filesystem::path& folder) : file_(open_retrying(folder, O_RDONLY | O_DIRECTORY)) {
-  if (!file_.is_open()) fail_to("open", folder, errno);
-  if (!locked(file_.get()) && errno == EWOULDBLOCK)
-    throw FolderInUse(fmt::format("{}: another program is at work in this folder", folder.string()));
+std::optional<PathLock> PathLock::take(const std::filesystem::path& path, int flags, int operation) {
+  FileDescriptor file(open_retrying(path, flags));
+  if (!file.is_open()) fail_to("open", path, errno);
+  int status;
+  do {
+    status = ::flock(file.get(), operation);
+  } while (status != 0 && errno == EINTR);
+  return status != 0 && errno == EWOULDBLOCK ? std::nullopt : std::optional(PathLock(std::move(file)));
+}
+
+PathLock PathLock::wait(const std::filesystem::path& folder) {
+  return take(folder, O_RDONLY | O_DIRECTORY, LOCK_EX).value();
+}
+
+// Open for writing, as network file systems want it.
+std::optional<PathLock> PathLock::attempt(const std::filesystem::path& file) {
+  return take(file, O_RDWR | O_NOFOLLOW, LOCK_EX | LOCK_NB);
+}
+
+std::optional<PathLock> PathLock::attempt_shared(const std::filesystem::path& file) {
+  return take(file, O_RDONLY | O_NOFOLLOW, LOCK_SH | LOCK_NB);
 }
 
 AppendFile::AppendFile(const std::filesystem::path& path, std::uint64_t keep)

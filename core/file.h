@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kernels/check.h"
 
@@ -66,18 +67,18 @@ std::optional<std::string> read_plain_file(const std::filesystem::path& path);
 // With those above it. Throws Error that names the folder.
 void make_folder(const std::filesystem::path& folder);
 
-class FolderInUse : public Error {
+// Keeps other processes that ask for it away from a folder or a file until it, or its process, ends. Writes nothing; a
+// file system that cannot lock lets everybody in. A file that is locked must not be replaced.
+class PathLock {
  public:
-  using Error::Error;
-};
-
-// Keeps other processes that ask for it out of a folder until it, or its process, ends: they get FolderInUse. Writes
-// nothing; a file system that cannot lock lets everybody in.
-class FolderLock {
- public:
-  explicit FolderLock(const std::filesystem::path& folder);
+  static PathLock wait(const std::filesystem::path& folder);                              // until no other has it
+  static std::optional<PathLock> attempt(const std::filesystem::path& file);              // nothing if another has it
+  static std::optional<PathLock> attempt_shared(const std::filesystem::path& file);       // with others that share it
 
  private:
+  explicit PathLock(FileDescriptor file) : file_(std::move(file)) {}
+  static std::optional<PathLock> take(const std::filesystem::path& path, int flags, int operation);
+
   FileDescriptor file_;
 };
 

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <deque>
 #include <fstream>
+#include <set>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -21,14 +22,15 @@ constexpr const char* configuration = R"({
   "model": {"type": "mlp", "hidden": [8]}, "batch": {"size": 20}})";
 
 // Starts them together, each in a folder of its own for what it prints; the suite is in `folder`.
-std::vector<CommandResult> run_together(const TemporaryFolder& folder, const std::vector<std::string>& programs) {
+std::vector<CommandResult> run_together(const TemporaryFolder& folder,
+                                        const std::vector<std::vector<std::string>>& programs) {
   std::ofstream(folder / "suite.json") << configuration;
   std::deque<Command> commands;
   for (size_t i = 0; i < programs.size(); ++i) {
     const fs::path own = folder / fmt::format("program-{}", i);
     fs::create_directories(own);
     std::vector<std::string> arguments{"../suite.json", "--resume", "--quiet", "--output", "../out"};
-    if (!programs[i].empty()) arguments.insert(arguments.end(), {"--only", programs[i]});
+    arguments.insert(arguments.end(), programs[i].begin(), programs[i].end());
     commands.emplace_back(NSGD_TRAIN_PROGRAM, arguments, own);
   }
   std::vector<CommandResult> results;
@@ -41,7 +43,10 @@ std::vector<CommandResult> run_together(const TemporaryFolder& folder, const std
 TEST_CASE("programs that make different runs of a suite do not disturb each other, and the table has all runs") {
   for (int round = 0; round < 4; ++round) {
     const TemporaryFolder folder;
-    for (const CommandResult& result : run_together(folder, {"seed=1", "seed=2", "seed=3", "seed=4"})) {
+    for (const CommandResult& result : run_together(folder, {{"--only", "seed=1"},
+                                                             {"--only", "seed=2"},
+                                                             {"--only", "seed=3"},
+                                                             {"--only", "seed=4"}})) {
       CHECK(result.error.empty());
       CHECK(result.status == 0);
     }
@@ -56,8 +61,36 @@ TEST_CASE("programs that make different runs of a suite do not disturb each othe
 TEST_CASE("programs that are all asked for a whole suite share its runs") {
   const TemporaryFolder folder;
   // One that finds every run in other hands says so and leaves.
-  for (const CommandResult& result : run_together(folder, {"", "", ""}))
+  for (const CommandResult& result : run_together(folder, {{}, {}, {}}))
     if (result.status != 0) CHECK(contains(result.error, "another program is at work in this folder"));
   const Json table = parse_json(read_file(folder / "out/table.json"), "table");
   CHECK(table.at("rows").at(0).at("runs").size() == 4);
+}
+
+TEST_CASE("of programs with different configurations one gets the folder, and what it holds is of one configuration") {
+  const std::vector<std::vector<std::string>> programs =
+      GENERATE(std::vector<std::vector<std::string>>{{"--set", "optimizer.learning_rate=0.01"},
+                                                     {"--set", "optimizer.learning_rate=0.001"},
+                                                     {"--set", "optimizer.learning_rate=0.0001"}},
+               std::vector<std::vector<std::string>>{{"--set", "seed=1"}, {"--set", "seed=2"}, {"--set", "seed=3"}});
+  for (int round = 0; round < 4; ++round) {
+    const TemporaryFolder folder;
+    const std::vector<CommandResult> results = run_together(folder, programs);
+    int made = 0;
+    for (const CommandResult& result : results) {
+      INFO(result.error);
+      CHECK(result.status == (result.error.empty() ? 0 : 1));
+      made += result.status == 0;
+    }
+    CHECK(made == 1);
+    std::set<std::string> documents;
+    for (const auto& entry : fs::recursive_directory_iterator(folder / "out"))
+      if (entry.path().filename() == "config.json")
+        documents.insert(parse_json(read_file(entry.path()), "config").at("config").dump());
+    CHECK(documents.size() == 1);
+    const Json table = parse_json(read_file(folder / "out/table.json"), "table");
+    CHECK(table.at("rows").at(0).at("runs").size() == table.at("seeds").size());
+    const Json document = parse_json(read_file(folder / "out/experiment.json"), "experiment");
+    CHECK(table.at("seeds") == (document.contains("seeds") ? document.at("seeds") : Json{document.at("seed")}));
+  }
 }

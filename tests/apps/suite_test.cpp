@@ -268,9 +268,8 @@ TEST_CASE("a run of a suite that cannot be continued is named, and the others ar
 TEST_CASE("a run that another program is at work on is left to it; only if there is nothing else is that an error") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
-  std::filesystem::create_directories(folder / "LB/seed-1");
   write_file_atomically(folder / "experiment.json", experiment.document.dump());
-  std::optional<FolderLock> other(folder / "LB/seed-1");
+  std::optional<PathLock> other = claim_run(folder / "LB/seed-1", experiment.regimes[1], 1, {});
   CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
   CHECK(contains(read_file(folder / "table.txt"), "2 of 3 runs finished"));
   for (const std::vector<std::string>& only : {std::vector<std::string>{}, std::vector<std::string>{"regime=LB"}})
@@ -279,6 +278,64 @@ TEST_CASE("a run that another program is at work on is left to it; only if there
   other.reset();
   CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
   CHECK_FALSE(contains(read_file(folder / "table.txt"), "runs finished"));
+}
+
+TEST_CASE("who joins programs that are at work on a suite makes the same runs as they do") {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder / "experiment.json";
+  const auto with = [](const std::vector<std::string>& more) {
+    std::vector<std::string> assignments{"budget=0.5", "seeds=[1]"};
+    assignments.insert(assignments.end(), more.begin(), more.end());
+    return experiment_with(assignments);
+  };
+  const Experiment experiment = with({});
+  const std::string document = experiment.document.dump();
+  write_file_atomically(path, document);
+  std::optional<PathLock> other = PathLock::attempt_shared(path);  // it has begun no run yet
+  for (const char* change : {"regimes[1].batch={\"size\": 24}", "seeds=[2]", "seeds=[1, 2]"}) {
+    const std::string error = error_of([&] { train_selected(with({change}), folder.path(), {"regime=free"}); });
+    INFO(error);
+    CHECK(error.starts_with(folder.path().string() + ": another program is at work on it by another configuration ($."));
+    CHECK_FALSE(std::filesystem::exists(folder / "free"));
+  }
+  CHECK(train_selected(with({"threads=1"}), folder.path(), {"regime=free"}) == RunOutcome::finished);
+  CHECK(read_file(path) == document);
+  other.reset();
+  CHECK(train_selected(with({"seeds=[1, 2]"}), folder.path(), {"regime=free"}) == RunOutcome::finished);
+  CHECK(is_finished(folder / "free/seed-2"));
+}
+
+TEST_CASE("a suite holds its configuration from its first run on to its table") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"}),
+                   other = experiment_with({"budget=0.5", "seeds=[1]", "optimizer.learning_rate=0.01"});
+  // While the second regime is put together for its run, another program comes, and one that takes no notice of locks
+  // makes the third.
+  int built = 0;
+  std::string refused;
+  Extensions extensions;
+  extensions.layers.add("spy", [&](const ConfigReader&, const LayerContext& at) {
+    if (++built == 2) {
+      refused = error_of([&] { train_selected(other, folder.path(), {"regime=free"}); });
+      std::filesystem::create_directories(folder / "free/seed-1");
+      write_file_atomically(folder / "free/seed-1/config.json", run_identity(other.regimes[2], 1).dump());
+      Json summary = run_summary(folder / "SB/seed-1").value();
+      summary["regime"] = "free";
+      write_file_atomically(folder / "free/seed-1/summary.json", summary.dump());
+    }
+    return at.registry.build(Config(Json{{"type", "flatten"}}).root(), at);
+  });
+  Json document = experiment.document;
+  document["regimes"][1]["model"] = {{"type", "sequential"},
+                                     {"layers", {{{"type", "spy"}}, {{"type", "flatten"}}, {{"type", "linear"}}}}};
+  const Experiment spied = read_experiment(document, "test", extensions);
+  Context context({}, 1);
+  const std::string error =
+      error_of([&] { train_all(context, {spied, extensions, folder.path(), Progress::Mode::quiet}); });
+  CHECK(built == 2);
+  CHECK(contains(refused, "another configuration ("));
+  CHECK(contains(error, "free/seed-1/config.json: was written by another configuration ($.optimizer.learning_rate: "));
+  CHECK(is_finished(folder / "LB/seed-1"));
 }
 
 TEST_CASE("an evaluation whose loss is not finite is a divergence, and can be tried again") {

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <fstream>
 #include <thread>
 
@@ -260,15 +261,44 @@ TEST_CASE("random access reads what is there and refuses what is not") {
   CHECK(contains(error_of([&] { RandomAccessFile(folder.path()); }), "not a regular file"));
 }
 
-TEST_CASE("a folder is locked for one at a time, and nothing is left in it") {
+TEST_CASE("a file is locked for one, or for all that share it, and nothing is left behind") {
   const TemporaryFolder folder;
+  write_file_atomically(folder / "f", "x");
   {
-    const FolderLock lock(folder.path());
-    CHECK_THROWS_AS(FolderLock(folder.path()), FolderInUse);
-    CHECK(error_of([&] { FolderLock second(folder.path()); }) ==
-          folder.path().string() + ": another program is at work in this folder");
+    const auto lock = PathLock::attempt(folder / "f");
+    REQUIRE(lock);
+    CHECK_FALSE(PathLock::attempt(folder / "f"));
+    CHECK_FALSE(PathLock::attempt_shared(folder / "f"));
   }
-  const FolderLock again(folder.path());
+  {
+    const auto first = PathLock::attempt_shared(folder / "f"), second = PathLock::attempt_shared(folder / "f");
+    CHECK((first && second));
+    CHECK_FALSE(PathLock::attempt(folder / "f"));
+  }
+  CHECK(PathLock::attempt(folder / "f"));
+  CHECK(entries(folder.path()) == 1);
+  CHECK(read_file(folder / "f") == "x");
+  CHECK(contains(error_of([&] { PathLock::attempt(folder / "absent"); }), "absent: No such file"));
+  fs::create_symlink("f", folder / "link");
+  CHECK(contains(error_of([&] { PathLock::attempt_shared(folder / "link"); }), "cannot open "));
+}
+
+TEST_CASE("who waits for a folder gets it when it is free, one after the other") {
+  const TemporaryFolder folder;
+  std::atomic<int> inside = 0, met = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i)
+      threads.emplace_back([&] {
+        for (int round = 0; round < 50; ++round) {
+          const PathLock lock = PathLock::wait(folder.path());
+          met += ++inside > 1;
+          std::this_thread::yield();
+          --inside;
+        }
+      });
+  }
+  CHECK(met == 0);
   CHECK(entries(folder.path()) == 0);
-  CHECK(contains(error_of([&] { FolderLock(folder / "absent"); }), "No such file"));
+  CHECK(contains(error_of([&] { PathLock::wait(folder / "absent"); }), "No such file"));
 }
