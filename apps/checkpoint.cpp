@@ -4,8 +4,6 @@
 #include <cmath>
 #include <deque>
 
-#include "core/safetensors.h"
-
 namespace noisysgd {
 
 namespace {
@@ -75,10 +73,12 @@ class Loader : public StateVisitor {
   void visit(const std::string& name, const Tensor& tensor) override {
     visit_type(tensor, [&]<class T>(T) { copy_from_host<T>(context_, read<T>(name, tensor.shape()), tensor); });
   }
+  bool has_read(const std::string& name) const { return names_.contains(name); }
 
  private:
   template <class T>
-  std::vector<T> read(const std::string& name, const Shape& shape) const {
+  std::vector<T> read(const std::string& name, const Shape& shape) {
+    names_.insert(name);
     std::vector<T> values(static_cast<size_t>(shape.elements()));
     file_.read(name, stored_type_of<T>(), shape.extents(), std::as_writable_bytes(std::span(values)));
     NSGD_CHECK(all_finite<T>(values), "{}: tensor \"{}\" holds values that are not finite", file_.path().string(), name);
@@ -87,23 +87,39 @@ class Loader : public StateVisitor {
 
   Context& context_;
   const SafetensorsFile& file_;
+  std::set<std::string> names_;
 };
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step, const Json& state) {
+void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step, const Json& identity,
+                     const Json& state) {
   Saver saver(context);
   step.visit_state(saver);
-  write_safetensors(path, saver.tensors(), {{"format", "pt"}, {"state", state.dump()}, {"version", NSGD_VERSION}});
+  write_safetensors(
+      path, saver.tensors(),
+      {{"format", "pt"}, {"identity", identity.dump()}, {"state", state.dump()}, {"version", NSGD_VERSION}});
 }
 
-Json load_checkpoint(const std::filesystem::path& path, Context& context, Step& step) {
-  const SafetensorsFile file(path);
-  const auto state = file.metadata().find("state");
-  NSGD_CHECK(state != file.metadata().end(), "{}: holds no training state", path.string());
-  Loader loader(context, file);
+std::optional<Json> Checkpoint::metadata(const std::string& key) const {
+  const auto found = file_.metadata().find(key);
+  if (found == file_.metadata().end()) return {};
+  return parse_json(found->second, fmt::format("{}: {}", file_.path().string(), key));
+}
+
+std::optional<Json> Checkpoint::identity() const { return metadata("identity"); }
+
+Json Checkpoint::state() const {
+  std::optional<Json> state = metadata("state");
+  NSGD_CHECK(state, "{}: holds no training state", file_.path().string());
+  return std::move(*state);
+}
+
+void Checkpoint::load(Context& context, Step& step) const {
+  Loader loader(context, file_);
   step.visit_state(loader);
-  return parse_json(state->second, path.string());
+  for (const auto& entry : file_.entries())
+    NSGD_CHECK(loader.has_read(entry.name), "{}: tensor \"{}\" is none of this run", file_.path().string(), entry.name);
 }
 
 void load_weights(const std::filesystem::path& path, Model& model) {

@@ -48,6 +48,10 @@ class Record {
     return at(key).get<std::string>();
   }
 
+  void has_only_keys_of(const Json& known) const {
+    for (const auto& [key, value] : json_.items()) NSGD_CHECK(known.contains(key), "\"{}\" is no key of it", key);
+  }
+
   // It must be this one.
   void equals(const std::string& key, const Json& expected) const {
     if (at(key) != expected) fail(key, expected.dump());

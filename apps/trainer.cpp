@@ -1,5 +1,7 @@
 #include "apps/trainer.h"
 
+#include <fmt/ranges.h>
+
 #include <cmath>
 
 #include "apps/checkpoint.h"
@@ -108,17 +110,26 @@ class Run {
   }
 
   void resume() {
-    const Json state = load_checkpoint(checkpoint_path(), context_, step_);
+    const Checkpoint checkpoint(checkpoint_path());
+    const std::optional<Json> identity = checkpoint.identity();
+    const Json state = checkpoint.state();
     try {
+      if (identity) check_same_run(*identity);
       state_ = TrainingState::from(state, limits());
     } catch (const Error& error) {
       throw Error(fmt::format("{}: {}", checkpoint_path().string(), error.what()));
     }
+    checkpoint.load(context_, step_);
     kernels::TrainingSums sums;
     sums.epoch = state_.epoch.sums();
     sums.window = state_.window.sums();
     step_.training_sums().write(sums);
     log_.resume(state_);
+  }
+
+  void check_same_run(const Json& identity) const {
+    const auto differences = identity_differences(identity, regime_, request_.seed, request_.extensions);
+    NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::join(differences, "; "));
   }
 
   StateLimits limits() const {
@@ -304,7 +315,7 @@ class Run {
     const Json state = state_.json();
     TrainingState::from(state, limits());  // what is written can be read
     try {
-      save_checkpoint(checkpoint_path(), context_, step_, state);
+      save_checkpoint(checkpoint_path(), context_, step_, run_identity(regime_, request_.seed), state);
     } catch (const NonfiniteTensor& error) {
       stop_after_step(error.what());
     }

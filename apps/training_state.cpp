@@ -16,8 +16,9 @@ Json json_of(const Meter& meter) {
 Meter meter_from(const Record& state, const std::string& key, int64_t samples) {
   try {
     const Record record(state.at(key));
+    record.has_only_keys_of(json_of({}));
     record.equals("samples", samples);
-    return {record.number("loss"), record.whole("correct", 0, samples), samples};
+    return {record.number("loss", 0), record.whole("correct", 0, samples), samples};
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", key, error.what()));
   }
@@ -43,12 +44,13 @@ Json TrainingState::json() const {
 TrainingState TrainingState::from(const Json& json, const StateLimits& limits) {
   const Record record(json);
   TrainingState state;
+  record.has_only_keys_of(state.json());
   state.step = record.whole("step", 0, limits.steps);
   const Counts counts = limits.counts(state.step);
   state.epoch = meter_from(record, "epoch_sums", counts.epoch);
   state.window = meter_from(record, "window_sums", counts.window);
   state.last_epoch = meter_from(record, "last_epoch_sums", counts.last_epoch);
-  state.test_loss = record.number("test_loss");
+  state.test_loss = record.number("test_loss", 0);
   state.test_accuracy = record.number("test_accuracy", 0, counts.epochs > 0 ? 1 : 0);
   state.best_accuracy = record.number("best_accuracy", state.test_accuracy, counts.epochs > 0 ? 1 : 0);
   state.best_epoch = record.whole("best_epoch", 0, counts.epochs);

@@ -46,7 +46,7 @@ struct TrainingState {
 
   Json json() const;
   // Throws Error naming the key whose value is missing, of another type, out of range, not finite, or not what the run
-  // would have at this step.
+  // would have at this step, or that is unknown.
   static TrainingState from(const Json& json, const StateLimits& limits);
 };
 

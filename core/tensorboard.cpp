@@ -76,6 +76,28 @@ std::string record_of(std::string_view event) {
   return record;
 }
 
+// Called before the log is opened, so that a wrong place changes nothing.
+const std::filesystem::path& checked_to_end_a_record(const std::filesystem::path& path, std::uint64_t keep) {
+  if (keep == 0) return path;
+  const RandomAccessFile log(path);
+  NSGD_CHECK(log.size() >= keep, "cannot continue {}: it has {} bytes, fewer than the {} to keep", path.string(),
+             log.size(), keep);
+  struct {
+    std::uint64_t length;
+    std::uint32_t crc;
+  } frame;
+  constexpr std::uint64_t frame_bytes = sizeof frame.length + sizeof frame.crc, around = frame_bytes + sizeof frame.crc;
+  for (std::uint64_t begin = 0; begin < keep; begin += around + frame.length) {
+    NSGD_CHECK(keep - begin >= around, "cannot continue {}: byte {} is inside a record", path.string(), keep);
+    log.read(begin, std::as_writable_bytes(std::span(&frame, 1)).first(frame_bytes));
+    NSGD_CHECK(frame.crc == masked_crc({reinterpret_cast<const char*>(&frame.length), sizeof frame.length}),
+               "cannot continue {}: the record at byte {} is damaged", path.string(), begin);
+    NSGD_CHECK(frame.length <= keep - begin - around, "cannot continue {}: byte {} is inside a record", path.string(),
+               keep);
+  }
+  return path;
+}
+
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
@@ -91,7 +113,8 @@ bool is_events_name(std::string_view name) {
   return name.starts_with(events_beginning) && name.find_first_of(std::string_view("/\0", 2)) == name.npos;
 }
 
-TensorBoardLog::TensorBoardLog(const std::filesystem::path& path, std::uint64_t keep) : file_(path, keep) {
+TensorBoardLog::TensorBoardLog(const std::filesystem::path& path, std::uint64_t keep) 
+    : file_(checked_to_end_a_record(path, keep), keep) {
   if (keep > 0) return;
   std::string event = event_at(now(), 0);
   put_bytes(event, event_file_version, "brain.Event:2");

@@ -25,7 +25,7 @@ bool is_events_name(std::string_view name);
 class TensorBoardLog {
  public:
   // A new file with its version event, or with keep > 0 an existing one cut to its first `keep` bytes (an earlier
-  // size()).
+  // size(); one inside a record is refused).
   explicit TensorBoardLog(const std::filesystem::path& path, std::uint64_t keep = 0);
 
   void write(std::int64_t step, std::span<const Scalar> scalars);                    // stamped with the present time

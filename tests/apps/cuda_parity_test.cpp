@@ -182,7 +182,7 @@ TEST_CASE("a checkpoint of a device is read back to the bit, by the device and b
     return batch.rows(begin, begin + count);
   };
   saved.step.run({.values = {.learning_rate = 0.1f}, .samples = 8}, source);  // moves all that is saved
-  save_checkpoint(path, cuda, saved.step, Json::object());
+  save_checkpoint(path, cuda, saved.step, Json::object(), Json::object());
   for (Context* context : {&cuda, &cpu}) {
     Trainee loaded(*context, image, 2);
     const StateReader before(*context, loaded.step), expected(cuda, saved.step);
@@ -190,7 +190,7 @@ TEST_CASE("a checkpoint of a device is read back to the bit, by the device and b
       INFO(name);
       CHECK(before.values.at(name) != values);
     }
-    load_checkpoint(path, *context, loaded.step);
+    Checkpoint(path).load(*context, loaded.step);
     CHECK(StateReader(*context, loaded.step).values == expected.values);
   }
 }

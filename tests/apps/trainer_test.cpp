@@ -269,6 +269,8 @@ TEST_CASE("a checkpoint from somebody else is checked before anything is written
       metadata["state"] = state.dump();
       for (const auto& entry : file.entries())
         tensors.push_back(stored_tensor<float>(entry.name, entry.shape, values.at(entry.name)));
+      for (const auto& [name, held] : values)
+        if (!file.contains(name)) tensors.push_back(stored_tensor<float>(name, {int64_t{1}}, held));
     }
     write_safetensors(path, tensors, metadata);
     CHECK_THROWS_AS(run(regime, folder.path()), UnusableRun);
@@ -283,11 +285,16 @@ TEST_CASE("a checkpoint from somebody else is checked before anything is written
               .starts_with(
                   fmt::format("{}: \"step\" is {}, expected a whole number from 0 to 14", path.string(), step.dump())));
   CHECK(state_with("step", 3).find("epoch_sums: \"samples\" is 0, expected 288") != std::string::npos);
-  CHECK(state_with("test_loss", nullptr).find("\"test_loss\" is null, expected a finite number") != std::string::npos);
+  CHECK(state_with("test_loss", nullptr).find("\"test_loss\" is null, expected a number from 0 on") != std::string::npos);
   for (const std::string& name :
        {"../" + outside.path().filename().string() + "/victim", (outside / "victim").string()})
     CHECK(state_with("events_file", name).find("\"events_file\" is no name") != std::string::npos);
   CHECK(state_with("metrics_bytes", 1 << 30).find("metrics.jsonl: it has ") != std::string::npos);
+  for (const uint64_t bytes : {1, 12, 41})
+    CHECK(state_with("events_bytes", bytes).find(fmt::format("byte {} is inside a record", bytes)) != std::string::npos);
+  CHECK(state_with("steps", 3).find(path.string() + ": \"steps\" is no key of it") != std::string::npos);
+  CHECK(message_with([&](Json&, auto& values) { values["linear2.weight"] = {1}; })
+            .starts_with(path.string() + ": tensor \"linear2.weight\" is none of this run"));
   const char* absent = "events.out.tfevents.1.absent.1";
   CHECK(state_with("events_file", absent).find("absent.1: No such file") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder / absent));
@@ -304,6 +311,52 @@ TEST_CASE("a checkpoint from somebody else is checked before anything is written
   CHECK(read_file(outside / "victim") == "precious");
   write_file_atomically(path, whole);
   CHECK(run(regime, folder.path()) == RunOutcome::finished);
+}
+
+TEST_CASE("a checkpoint of another run is refused, whatever lies beside it, and one that does not say is taken") {
+  const TemporaryFolder folder;
+  const auto config = [&](const char* which) { return folder / which / "config.json"; };
+  const auto checkpoint = [&](const char* which) { return folder / which / "checkpoint.safetensors"; };
+  const Regime regime = regime_with({"epochs=1"}), other = regime_with({"epochs=1", "optimizer.momentum=0.5"});
+  REQUIRE(run(regime, folder / "a") == RunOutcome::finished);
+  REQUIRE(run(regime, folder / "seed", 8) == RunOutcome::finished);
+  REQUIRE(run(other, folder / "regime") == RunOutcome::finished);
+  const auto whole = tensors_of(folder / "a");
+  // All of the run in `which`, but for what says so.
+  const auto with_files_of = [&](const char* which) {
+    const std::string own = read_file(config("a"));
+    std::filesystem::remove_all(folder / "mixed");
+    std::filesystem::copy(folder / which, folder / "mixed");
+    std::filesystem::remove(folder / "mixed/summary.json");
+    write_file_atomically(config("mixed"), own);
+    const auto before = tensors_of(folder / "mixed");
+    const std::string error = error_of(regime, folder / "mixed");
+    if (error != "no error was thrown") CHECK(tensors_of(folder / "mixed") == before);
+    return error;
+  };
+  const std::string file = checkpoint("mixed").string(), advice = "; without " + file + " the run begins anew";
+  CHECK(with_files_of("seed") == file + ": is of another run (seed: 8 there, 7 here)" + advice);
+  CHECK(with_files_of("regime") == file + ": is of another run ($.optimizer.momentum: 0.5 there, 0.9 here)" + advice);
+  CHECK_THROWS_AS(run(regime, folder / "mixed"), UnusableRun);
+  CHECK(with_files_of("a") == "no error was thrown");
+
+  const auto with_identity = [&](const std::optional<Json>& identity) {
+    std::vector<StoredTensor> tensors;
+    const SafetensorsFile before(checkpoint("a"));
+    StoredMetadata metadata = before.metadata();
+    metadata.erase("identity");
+    if (identity) metadata["identity"] = identity->dump();
+    for (const auto& entry : before.entries())
+      tensors.push_back(stored_tensor<float>(entry.name, entry.shape, whole.at(entry.name)));
+    std::filesystem::remove(folder / "a/summary.json");
+    write_safetensors(checkpoint("a"), tensors, metadata);
+    return error_of(regime, folder / "a");
+  };
+  Json older = run_identity(regime, 7);
+  REQUIRE(older.at("config").at("optimizer").erase("clip_norm") == 1);
+  CHECK(with_identity(older) == "no error was thrown");  // a key that it did not know has its default
+  CHECK(with_identity({}) == "no error was thrown");
+  CHECK(with_identity(Json{{"seed", 7}}).find("checkpoint.safetensors: \"config\" is missing") != std::string::npos);
 }
 
 TEST_CASE("noise that cannot be made of what is not finite does not hide the loss that is not") {

@@ -77,7 +77,8 @@ TEST_CASE("every member of a training state has a type and a range") {
     CHECK(contains(with("test_accuracy", accuracy), "expected a number from 0 to 1"));
   CHECK(contains(with("best_accuracy", 0.2), "expected a number from 0.25 to 1"));  // below that of this epoch
   CHECK(contains(with("best_epoch", 2), "expected a whole number from 0 to 1"));
-  CHECK(contains(with("seconds", -1), "expected a number from 0 on"));
+  for (const char* key : {"seconds", "test_loss"}) CHECK(contains(with(key, -1), "expected a number from 0 on"));
+  CHECK(with("steps", 5) == "\"steps\" is no key of it");
   for (const char* key : {"metrics_bytes", "events_bytes"})
     for (const Json& value : {Json(-1), Json(0.5), Json(nullptr), Json(~uint64_t{0})})
       CHECK(contains(with(key, value), fmt::format("\"{}\" is {}, expected a whole number from ", key, value.dump())));
@@ -98,7 +99,10 @@ TEST_CASE("the sums of a training state are those of its step") {
   for (const char* sums : {"epoch_sums", "window_sums", "last_epoch_sums"}) {
     INFO(sums);
     CHECK(with(sums, "loss", 1) == "no error was thrown");
-    CHECK(contains(with(sums, "loss", nullptr), fmt::format("{}: \"loss\" is null, expected a finite number", sums)));
+    for (const Json& loss : {Json(nullptr), Json(-1e-300), Json(-3)})
+      CHECK(contains(with(sums, "loss", loss),
+                     fmt::format("{}: \"loss\" is {}, expected a number from 0 on", sums, loss.dump())));
+    CHECK(with(sums, "weight", 1) == fmt::format("{}: \"weight\" is no key of it", sums));
     CHECK(contains(with(sums, "samples", 11), fmt::format("{}: \"samples\" is 11, expected", sums)));
     CHECK(contains(with(sums, "correct", 26), fmt::format("{}: \"correct\" is 26, expected", sums)));
     CHECK(contains(with(sums, "correct", -1), fmt::format("{}: \"correct\" is -1, expected", sums)));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "core/crc32c.h"
 #include "kernels/check.h"
@@ -210,4 +211,36 @@ TEST_CASE("an event that does not fit is an error and leaves whole records only"
   CHECK(message == "cannot write " + (folder / "e").string() + ": File too large");
   CHECK(decode_file(folder / "e").size() == 1);
   CHECK_THROWS_AS(TensorBoardLog(folder / "no/e"), Error);
+}
+
+TEST_CASE("an events file is continued behind a whole record alone, and otherwise left as it is") {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder / "events.out.tfevents.1";
+  std::set<std::uint64_t> ends;
+  {
+    TensorBoardLog log(path);
+    for (int step = 1; step < 3; ++step) {
+      ends.insert(log.size());
+      log.write(step, Scalars{{"x", 1}});
+    }
+    ends.insert(log.size());
+  }
+  const std::string whole = read_file(path);
+  for (std::uint64_t keep = 1; keep <= whole.size(); ++keep) {
+    INFO(keep);
+    const std::string error = error_of([&] { TensorBoardLog(path, keep); });
+    if (ends.contains(keep)) {
+      CHECK(error == "no error was thrown");
+      CHECK(read_file(path) == whole.substr(0, keep));
+      write_file_atomically(path, whole);
+    } else {
+      CHECK(contains(error, fmt::format("byte {} is inside a record", keep)));
+      CHECK(read_file(path) == whole);
+    }
+  }
+  CHECK(contains(error_of([&] { TensorBoardLog(path, whole.size() + 1); }), "fewer than the"));
+  std::string damaged = whole;
+  damaged[7] = 1;  // a length of more than any file's
+  write_file_atomically(path, damaged);
+  CHECK(contains(error_of([&] { TensorBoardLog(path, whole.size()); }), "the record at byte 0 is damaged"));
 }
