@@ -60,6 +60,15 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
 
 }  // namespace
 
+std::vector<std::string> run_notes(const Regime& regime, const BatchSchedule& schedule) {
+  std::vector<std::string> notes = schedule.left_out();
+  if (regime.noise.epochs_with_noise(regime.epochs) > 0 && regime.noisy_steps(schedule) == 0)
+    notes.push_back(fmt::format("noise.stop_fraction: {} of {} step{} rounds to 0, so no noise is drawn",
+                                regime.noise.options().stop_fraction, schedule.total_steps(),
+                                schedule.total_steps() == 1 ? "" : "s"));
+  return notes;
+}
+
 StepOptions step_options(const Regime& regime, uint64_t seed) {
   return {.fisher = regime.fisher,
           .clip_norm = regime.clip_norm,

@@ -18,4 +18,7 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions);
 
+// What a run says of its steps when it begins: images that are left out, noise that no step draws.
+std::vector<std::string> run_notes(const Regime& regime, const BatchSchedule& schedule);
+
 }  // namespace noisysgd

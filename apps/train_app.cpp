@@ -88,7 +88,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
               counted(model.parameter_set().elements(), "parameter"), counted(regime.epochs, "epoch"),
               counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
-    for (const std::string& line : schedule.left_out()) print_out("  {}\n", line);
+    for (const std::string& note : run_notes(regime, schedule)) print_out("  {}\n", note);
   }
 }
 

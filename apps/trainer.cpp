@@ -64,7 +64,7 @@ class Run {
     seconds_before_ = state_.seconds;
     first_step_ = state_.step;
     window_started_ = started_;
-    for (const std::string& line : schedule_.left_out())
+    for (const std::string& line : run_notes(regime_, schedule_))
       log_.line(fmt::format("{}: {}", request_.folder.string(), line));
     while (state_.step < total_steps_) {
       train_step();

@@ -141,6 +141,23 @@ TEST_CASE("a dry run and a description are of the regimes that are selected") {
                  "--set model={\"type\": \"mlp\"}: not for"));
 }
 
+TEST_CASE("noise that no step of a run draws is told, where its first part is less than half a step") {
+  const char* const note = "noise.stop_fraction: 0.25 of 1 step rounds to 0, so no noise is drawn\n";
+  const Workplace place(R"({"data": {"train_size": 64, "test_size": 8}, "epochs": 1, "batch": {"size": 64},
+    "model": {"type": "mlp", "hidden": [3]}, "regimes": [{"name": "LB"},
+    {"name": "LB+Diag", "noise": {"type": "diagonal_fisher", "small_batch": 8}}]})");
+  const CommandResult plan = place.run({"--dry-run"});
+  CHECK(contains(plan.output, std::string("0 steps with diagonal_fisher noise\n  ") + note));
+  const CommandResult result = place.run({"--output", "out"});
+  CHECK(result.status == 0);
+  CHECK(contains(result.output, std::string("out/LB+Diag/seed-1: ") + note));
+  CHECK_FALSE(contains(result.output, "out/LB/seed-1: noise"));
+  for (const char* fraction : {"0", "0.5"})  // none is wanted, or one step has it
+    CHECK_FALSE(contains(place.run({"--dry-run", "--set", std::string("regimes[LB+Diag].noise.stop_fraction=") + fraction})
+                             .output,
+                         "rounds to 0"));
+}
+
 TEST_CASE("two programs cannot train in one folder") {
   const Workplace place;
   Command first = place.start({"--quiet", "--output", "out", "--set", "epochs=100000"});
