@@ -16,6 +16,12 @@ void check(const BatchNormShape& s) {
              s.positions, s.channels, s.group);
 }
 
+void check(const BatchNormBackward& arrays) {
+  const bool at_most_one = !arrays.relu_beta || !arrays.relu_output;
+  NSGD_CHECK(at_most_one && (arrays.grad_addend || !(arrays.other_grad_y || arrays.relu_output)),
+             "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
+}
+
 // A ghost group is cut into blocks that fit the L1 cache. Each block gives its mean and its sum of squared deviations
 // from that mean (two passes, the second from cache), and blocks are merged in double precision, in a fixed order, by
 //   mean = mean_a + d n_b/(n_a+n_b),  m2 = m2_a + m2_b + d^2 n_a n_b/(n_a+n_b),  d = mean_b - mean_a
@@ -81,10 +87,27 @@ NSGD_TARGET_CLONES void normalise(const float* x, const float* addend, int64_t n
   }
 }
 
-float floor_of(const BatchNormTail& tail) { return tail.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
+float floor_of(const BatchNormEpilogue& epilogue) { return epilogue.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
 const float* at(const float* array, int64_t offset) { return array ? array + offset : nullptr; }
 
-// grad_x = grad_y where y > 0, else 0
+// grad = grad_y + other where output > 0, else 0. other null: 0. output null: all are positive.
+NSGD_TARGET_CLONES void addend_gradient(const float* grad_y, const float* other, const float* output, int64_t n,
+                                        float* grad) {
+  if (other && output) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) grad[i] = output[i] > 0 ? grad_y[i] + other[i] : 0.0f;
+  } else if (other) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) grad[i] = grad_y[i] + other[i];
+  } else if (output) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) grad[i] = output[i] > 0 ? grad_y[i] : 0.0f;
+  } else if (grad != grad_y) {
+    std::copy_n(grad_y, n, grad);
+  }
+}
+
+// grad = grad_y where y > 0, else 0
 NSGD_TARGET_CLONES void mask_gradient(const float* x, const float* grad_y, int64_t n, int64_t width,
                                       const WideAffine& affine, float* grad) {
   const float *const mean = affine.mean, *const scale = affine.scale, *const shift = affine.shift;
@@ -164,7 +187,7 @@ struct Blocks {
 }  // namespace
 
 void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, const BatchNormTail& tail, float* running_mean,
+                        const float* gamma, const float* beta, const BatchNormEpilogue& epilogue, float* running_mean,
                         float* running_variance, float* mean, float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
@@ -250,14 +273,14 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
     const float* group_wide = wide.in(scratch) + block / blocks.per_group * 3 * width;
-    normalise(x + first, at(tail.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(tail),
+    normalise(x + first, at(epilogue.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(epilogue),
               y + first);
   });
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                           const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, const BatchNormTail& tail, float* y) {
+                          const float* running_variance, const BatchNormEpilogue& epilogue, float* y) {
   if (rows == 0 || channels == 0) return;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
   auto* wide = static_cast<float*>(queue.workspace(sizeof(float) * 3 * width));  // mean, scale, shift
@@ -270,17 +293,17 @@ void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float ep
   const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
   parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * width;
-    normalise(x + first, at(tail.addend, first), std::min(end * width, rows * channels) - first, width,
-              WideAffine(wide, width), floor_of(tail), y + first);
+    normalise(x + first, at(epilogue.addend, first), std::min(end * width, rows * channels) - first, width,
+              WideAffine(wide, width), floor_of(epilogue), y + first);
   });
 }
 
-void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
-                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
-                         float* grad_x) {
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays) {
   check(shape);
+  check(arrays);
   if (shape.samples == 0) return;
+  const auto& [x, gamma, mean, inverse_std, grad_y, other_grad_y, relu_beta, relu_output, grad_gamma, grad_beta,
+               gamma_second_moment, beta_second_moment, grad_addend, grad_x] = arrays;
   const int64_t channels = shape.channels, groups = shape.groups(), sample_size = shape.positions * channels;
   const int64_t width = std::min(wide_row(channels), sample_size);
   const Blocks blocks(shape.group, sample_size);
@@ -293,7 +316,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   const auto wide = layout.add<float>(groups * 5 * width);                          // mean, scale, shift, offset, slope
   const auto thread_wide = layout.add<float>(queue.threads() * 2 * (width + channels));
   const int64_t piece = std::min(sample_size, wide_rows_at_once * width);
-  const auto thread_masked = layout.add<float>(relu_beta ? queue.threads() * piece : 0);
+  const auto thread_masked = layout.add<float>(relu_beta && !grad_addend ? queue.threads() * piece : 0);
   void* scratch = queue.workspace(layout.bytes());
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t j = 0; j < width; ++j) {
@@ -314,10 +337,16 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     for (int64_t n = blocks.first(block); n < blocks.last(block); ++n) {
       std::fill_n(wide_sums, 2 * (width + channels), 0.0f);
       over_wide_rows(sample_size, width, [&](int64_t first, int64_t wide_rows, int64_t row_width) {
-        const float *x_piece = x + n * sample_size + first, *grad_piece = grad_y + n * sample_size + first;
+        const int64_t begin = n * sample_size + first, piece_size = wide_rows * row_width;
+        const float *x_piece = x + begin, *grad_piece = grad_y + begin;
+        float* const to = grad_addend ? grad_addend + begin : masked;
+        if (grad_addend) {
+          addend_gradient(grad_piece, at(other_grad_y, begin), at(relu_output, begin), piece_size, to);
+          grad_piece = to;
+        }
         if (relu_beta) {
-          mask_gradient(x_piece, grad_piece, wide_rows * row_width, width, affine, masked);
-          grad_piece = masked;
+          mask_gradient(x_piece, grad_piece, piece_size, width, affine, to);
+          grad_piece = to;
         }
         gradient_sums(x_piece, grad_piece, wide_rows, row_width, affine.mean, wide_sums, wide_products);
       });
@@ -371,8 +400,8 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     const WideAffine affine(group_wide, width);
     over_wide_rows(last - first, width, [&](int64_t row, int64_t wide_rows, int64_t row_width) {
       const int64_t begin = first + row, n = wide_rows * row_width;
-      const float* grad = grad_y + begin;
-      if (relu_beta) {
+      const float* grad = (grad_addend ? grad_addend : grad_y) + begin;
+      if (relu_beta && !grad_addend) {
         mask_gradient(x + begin, grad, n, width, affine, grad_x + begin);
         grad = grad_x + begin;
       }
