@@ -4,11 +4,24 @@
 
 namespace noisysgd {
 
-Variable Tape::leaf(Tensor value) { return record(std::move(value), nullptr); }
+Variable Tape::leaf(Tensor value) {
+  nodes_.push_back({nullptr, false, value.shape()});
+  return {std::move(value), static_cast<int>(nodes_.size()) - 1};
+}
 
 Variable Tape::record(Tensor value, Backward backward) {
-  nodes_.push_back({std::move(backward), {}, value.shape()});
-  return {std::move(value), static_cast<int>(nodes_.size()) - 1};
+  Variable variable = leaf(std::move(value));
+  nodes_.back().backward = [backward = std::move(backward)](BackwardPass& pass, Tensor grad_output, const Tensor&) {
+    backward(pass, std::move(grad_output));
+  };
+  return variable;
+}
+
+Variable Tape::record(Tensor value, BackwardOfTwo backward) {
+  Variable variable = leaf(std::move(value));
+  nodes_.back().backward = std::move(backward);
+  nodes_.back().adds_two = true;
+  return variable;
 }
 
 void Tape::backward(Context& context, const Variable& output, Tensor seed, const BackwardOptions& options) {
@@ -16,7 +29,7 @@ void Tape::backward(Context& context, const Variable& output, Tensor seed, const
              "backward from a value that is not on this tape");
   BackwardPass pass(context, *this, options);
   for (Node& node : nodes_) {
-    node.gradient = {};
+    node.gradient = node.other = {};
     node.normalisation = nullptr;
   }
   pass.add_gradient(output.id, std::move(seed));
@@ -24,8 +37,8 @@ void Tape::backward(Context& context, const Variable& output, Tensor seed, const
     Node& node = nodes_[static_cast<size_t>(id)];
     if (!node.backward) continue;  // a leaf keeps its gradient
     pass.normalisation_ = std::move(node.normalisation);
-    if (node.gradient.defined()) node.backward(pass, std::move(node.gradient));
-    node.gradient = {};
+    if (node.gradient.defined()) node.backward(pass, std::move(node.gradient), std::move(node.other));
+    node.gradient = node.other = {};
     if (!options.retain) node.backward = nullptr;
   }
 }
@@ -44,18 +57,23 @@ void BackwardPass::add_gradient(int id, Tensor gradient, std::shared_ptr<const N
   node.normalisation = node.gradient.defined() ? nullptr : std::move(from);
   if (!node.gradient.defined()) {
     node.gradient = std::move(gradient);
-  } else if (node.gradient.sole_owner()) {
-    kernels::add(context.queue, gradient.elements(), gradient.f32(), node.gradient.f32());
-  } else if (gradient.sole_owner()) {  // the other is shared with another branch (a residual sum hands one gradient to
-                                       // both)
-    kernels::add(context.queue, gradient.elements(), node.gradient.f32(), gradient.f32());
-    node.gradient = std::move(gradient);
+  } else if (node.adds_two) {
+    if (node.other.defined()) node.gradient = sum(std::move(node.gradient), std::move(node.other));
+    node.other = std::move(gradient);
   } else {
-    Tensor sum = zeros(context, node.shape);
-    kernels::add(context.queue, sum.elements(), node.gradient.f32(), sum.f32());
-    kernels::add(context.queue, sum.elements(), gradient.f32(), sum.f32());
-    node.gradient = std::move(sum);
+    node.gradient = sum(std::move(node.gradient), std::move(gradient));
   }
+}
+
+Tensor BackwardPass::sum(Tensor a, Tensor b) {
+  if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum hands one gradient to both
+  if (a.sole_owner()) {
+    kernels::add(context.queue, a.elements(), b.f32(), a.f32());
+    return a;
+  }
+  Tensor sum = zeros(context, a.shape());
+  for (const Tensor* part : {&b, &a}) kernels::add(context.queue, sum.elements(), part->f32(), sum.f32());
+  return sum;
 }
 
 }  // namespace noisysgd

@@ -35,11 +35,15 @@ class Tape {
   // Called once with the gradient of the node's output (which it may overwrite); gives gradients to the node's inputs
   // by BackwardPass::add_gradient and to parameters by += on the sums that the pass has for them.
   using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
+  // As Backward, for an op whose sweep adds two gradients of its output itself. other: undefined if one came. Of three
+  // or more the tape adds all but the last.
+  using BackwardOfTwo = std::function<void(BackwardPass& pass, Tensor grad_output, Tensor other)>;
 
   // An input whose gradient is wanted: gradient(variable) after backward.
   Variable leaf(Tensor value);
   // The result of an op. Every op that has parameters, or an input that needs a gradient, is recorded.
   Variable record(Tensor value, Backward backward);
+  Variable record(Tensor value, BackwardOfTwo backward);
 
   struct BackwardOptions {
     Statistics statistics = {};
@@ -56,9 +60,10 @@ class Tape {
  private:
   friend class BackwardPass;
   struct Node {
-    Backward backward;  // empty for a leaf
-    Tensor gradient;
+    BackwardOfTwo backward;  // empty for a leaf
+    bool adds_two;           // the op does, not the tape
     Shape shape;
+    Tensor gradient = {}, other = {};
     std::shared_ptr<const Normalisation> normalisation = nullptr;  // what gave the gradient, and alone
   };
   std::vector<Node> nodes_;
@@ -90,6 +95,7 @@ class BackwardPass {
 
  private:
   friend class Tape;
+  Tensor sum(Tensor a, Tensor b);  // over one of them where nothing else holds it
   Tape& tape_;
   std::shared_ptr<const Normalisation> normalisation_;
 };

@@ -16,6 +16,12 @@ void check(const BatchNormShape& s) {
              s.positions, s.channels, s.group);
 }
 
+void check(const BatchNormBackward& arrays) {
+  const bool at_most_one = !arrays.relu_beta || !arrays.relu_output;
+  NSGD_CHECK(at_most_one && (arrays.grad_addend || !(arrays.other_grad_y || arrays.relu_output)),
+             "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
+}
+
 // A ghost group is cut into blocks that fit the L1 cache. Each block gives its mean and its sum of squared deviations
 // from that mean (two passes, the second from cache), and blocks are merged in double precision, in a fixed order, by
 //   mean = mean_a + d n_b/(n_a+n_b),  m2 = m2_a + m2_b + d^2 n_a n_b/(n_a+n_b),  d = mean_b - mean_a
@@ -81,57 +87,113 @@ NSGD_TARGET_CLONES void normalise(const float* x, const float* addend, int64_t n
   }
 }
 
-float floor_of(const BatchNormTail& tail) { return tail.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
+float floor_of(const BatchNormEpilogue& epilogue) { return epilogue.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
 const float* at(const float* array, int64_t offset) { return array ? array + offset : nullptr; }
 
-// grad_x = grad_y where y > 0, else 0
-NSGD_TARGET_CLONES void mask_gradient(const float* x, const float* grad_y, int64_t n, int64_t width,
-                                      const WideAffine& affine, float* grad) {
+#define NSGD_INLINE inline __attribute__((always_inline))  // into every clone of the calling function
+
+// Where the sweeps of backward find the gradient of what the epilogue reads: grad_y + other where the ReLU's output is
+// positive, else 0.
+struct GradientSource {
+  const float *grad_y, *other, *output;  // the latter two may be null: 0, and positive
+  bool by_affine;                        // instead of output: x normalised by WideAffine tells the sign
+  float* to;                             // null, or where the gradient is written
+
+  GradientSource from(int64_t offset) const {
+    return {grad_y + offset, at(other, offset), at(output, offset), by_affine, to ? to + offset : nullptr};
+  }
+};
+
+// sum_grad[j] += g,  sum_product[j] += g (x - mean[j]) for the gradient g
+template <bool adds, bool by_output, bool by_affine, bool writes>
+NSGD_INLINE void add_gradients(const float* x, const GradientSource& source, int64_t rows, int64_t width,
+                               const WideAffine& affine, float* sum_grad, float* sum_product) {
+  const float *const grad_y = source.grad_y, *const other = source.other, *const output = source.output;
+  float* const to = source.to;
+  const auto gradient = [&](int64_t i, float deviation, float scale, float shift) __attribute__((always_inline)) {
+    float grad = grad_y[i];
+    if constexpr (adds) grad += other[i];
+    if constexpr (by_output) grad = output[i] > 0 ? grad : 0.0f;
+    if constexpr (by_affine) grad = deviation * scale + shift > 0 ? grad : 0.0f;
+    if constexpr (writes) to[i] = grad;
+    return grad;
+  };
+  const auto add_tile = [&](auto tile, int64_t first) __attribute__((always_inline)) {
+    constexpr int64_t columns = tile;
+    float sums[columns] = {}, products[columns] = {};
+    float mean[columns], scale[columns], shift[columns];  // which `to` cannot overlap
+    for (int64_t j = 0; j < columns; ++j) {
+      mean[j] = affine.mean[first + j];
+      scale[j] = by_affine ? affine.scale[first + j] : 0;
+      shift[j] = by_affine ? affine.shift[first + j] : 0;
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) {
+        const int64_t i = row * width + first + j;
+        const float deviation = x[i] - mean[j], grad = gradient(i, deviation, scale[j], shift[j]);
+        sums[j] += grad;
+        products[j] += grad * deviation;
+      }
+    }
+    for (int64_t j = 0; j < columns; ++j) {
+      sum_grad[first + j] += sums[j];
+      sum_product[first + j] += products[j];
+    }
+  };
+  int64_t first = 0;  // a wide row has 64 columns where it can: read without a gap, memory gives a fifth more
+  for (; width - first >= 2 * tile_columns; first += 2 * tile_columns)
+    add_tile(std::integral_constant<int64_t, 2 * tile_columns>{}, first);
+  for (; width - first >= tile_columns; first += tile_columns)
+    add_tile(std::integral_constant<int64_t, tile_columns>{}, first);
+  for (int64_t row = 0; first < width && row < rows; ++row)
+    for (int64_t j = first; j < width; ++j) {
+      const float deviation = x[row * width + j] - affine.mean[j],
+                  grad = gradient(row * width + j, deviation, affine.scale[j], affine.shift[j]);
+      sum_grad[j] += grad;
+      sum_product[j] += grad * deviation;
+    }
+}
+
+NSGD_TARGET_CLONES void gradient_sums(const float* x, const GradientSource& g, int64_t rows, int64_t width,
+                                      const WideAffine& affine, float* sum_grad, float* sum_product) {
+  if (!g.to && !g.by_affine)
+    add_gradients<false, false, false, false>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (!g.to)
+    add_gradients<false, false, true, false>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (g.output && g.other)
+    add_gradients<true, true, false, true>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (g.output)
+    add_gradients<false, true, false, true>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (g.by_affine && g.other)
+    add_gradients<true, false, true, true>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (g.by_affine)
+    add_gradients<false, false, true, true>(x, g, rows, width, affine, sum_grad, sum_product);
+  else if (g.other)
+    add_gradients<true, false, false, true>(x, g, rows, width, affine, sum_grad, sum_product);
+  else
+    add_gradients<false, false, false, true>(x, g, rows, width, affine, sum_grad, sum_product);
+}
+
+// grad_x = scale (grad - offset - (x - mean) slope), where grad is grad_y or, if masked, only where the ReLU let x pass
+NSGD_TARGET_CLONES void input_gradient(const float* x, const float* grad_y, bool masked, int64_t n, int64_t width,
+                                       const WideAffine& affine, const float* offset, const float* slope,
+                                       float* grad_x) {
   const float *const mean = affine.mean, *const scale = affine.scale, *const shift = affine.shift;
   for (int64_t i = 0; i < n; i += width) {
     const int64_t count = std::min(width, n - i);
+    if (masked) {
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j)
-      grad[i + j] = (x[i + j] - mean[j]) * scale[j] + shift[j] > 0 ? grad_y[i + j] : 0.0f;
-  }
-}
-
-// sum_grad[j] += grad_y,  sum_product[j] += grad_y (x - mean[j])
-NSGD_TARGET_CLONES void gradient_sums(const float* x, const float* grad_y, int64_t rows, int64_t width,
-                                      const float* mean, float* sum_grad, float* sum_product) {
-  for (int64_t first = 0; first < width; first += tile_columns) {
-    if (width - first >= tile_columns) {
-      float sums[tile_columns] = {}, products[tile_columns] = {};
-      for (int64_t row = 0; row < rows; ++row) {
-#pragma omp simd
-        for (int64_t j = 0; j < tile_columns; ++j) {
-          const int64_t i = row * width + first + j;
-          sums[j] += grad_y[i];
-          products[j] += grad_y[i] * (x[i] - mean[first + j]);
-        }
-      }
-      for (int64_t j = 0; j < tile_columns; ++j) {
-        sum_grad[first + j] += sums[j];
-        sum_product[first + j] += products[j];
+      for (int64_t j = 0; j < count; ++j) {
+        const float deviation = x[i + j] - mean[j];
+        const float grad = deviation * scale[j] + shift[j] > 0 ? grad_y[i + j] : 0.0f;
+        grad_x[i + j] = scale[j] * (grad - offset[j] - deviation * slope[j]);
       }
     } else {
-      for (int64_t row = 0; row < rows; ++row)
-        for (int64_t j = first; j < width; ++j) {
-          sum_grad[j] += grad_y[row * width + j];
-          sum_product[j] += grad_y[row * width + j] * (x[row * width + j] - mean[j]);
-        }
-    }
-  }
-}
-
-// grad_x = scale (grad_y - offset - (x - mean) slope)
-NSGD_TARGET_CLONES void input_gradient(const float* x, const float* grad_y, int64_t n, int64_t width, const float* mean,
-                                       const float* scale, const float* offset, const float* slope, float* grad_x) {
-  for (int64_t i = 0; i < n; i += width) {
-    const int64_t count = std::min(width, n - i);
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j)
-      grad_x[i + j] = scale[j] * (grad_y[i + j] - offset[j] - (x[i + j] - mean[j]) * slope[j]);
+      for (int64_t j = 0; j < count; ++j)
+        grad_x[i + j] = scale[j] * (grad_y[i + j] - offset[j] - (x[i + j] - mean[j]) * slope[j]);
+    }
   }
 }
 
@@ -164,7 +226,7 @@ struct Blocks {
 }  // namespace
 
 void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, const BatchNormTail& tail, float* running_mean,
+                        const float* gamma, const float* beta, const BatchNormEpilogue& epilogue, float* running_mean,
                         float* running_variance, float* mean, float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
@@ -249,14 +311,14 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
     const float* group_wide = wide + block / blocks.per_group * 3 * width;
-    normalise(x + first, at(tail.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(tail),
+    normalise(x + first, at(epilogue.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(epilogue),
               y + first);
   });
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                           const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, const BatchNormTail& tail, float* y) {
+                          const float* running_variance, const BatchNormEpilogue& epilogue, float* y) {
   if (rows == 0 || channels == 0) return;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
   Scratch scratch(queue);
@@ -270,17 +332,17 @@ void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float ep
   const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
   parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * width;
-    normalise(x + first, at(tail.addend, first), std::min(end * width, rows * channels) - first, width,
-              WideAffine(wide, width), floor_of(tail), y + first);
+    normalise(x + first, at(epilogue.addend, first), std::min(end * width, rows * channels) - first, width,
+              WideAffine(wide, width), floor_of(epilogue), y + first);
   });
 }
 
-void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
-                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
-                         float* grad_x) {
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays) {
   check(shape);
+  check(arrays);
   if (shape.samples == 0) return;
+  const auto& [x, gamma, mean, inverse_std, grad_y, other_grad_y, relu_beta, relu_output, grad_gamma, grad_beta,
+               gamma_second_moment, beta_second_moment, grad_addend, grad_x] = arrays;
   const int64_t channels = shape.channels, groups = shape.groups(), sample_size = shape.positions * channels;
   const int64_t width = std::min(wide_row(channels), sample_size);
   const Blocks blocks(shape.group, sample_size);
@@ -292,8 +354,6 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
   double* const block_sums = scratch.take<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
   float* const wide = scratch.take<float>(groups * 5 * width);                          // mean, scale, shift, offset, slope
   float* const thread_wide = scratch.take<float>(queue.threads() * 2 * (width + channels));
-  const int64_t piece = std::min(sample_size, wide_rows_at_once * width);
-  float* const thread_masked = scratch.take<float>(relu_beta ? queue.threads() * piece : 0);
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t j = 0; j < width; ++j) {
       float* group_wide = wide + group * 5 * width;
@@ -303,9 +363,9 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
       group_wide[2 * width + j] = relu_beta ? relu_beta[c] : 0.0f;
     }
 
+  const GradientSource source{grad_y, other_grad_y, relu_output, relu_beta != nullptr, grad_addend};
   parallel_blocks(queue, count, 2 * work, [&](int64_t block, int64_t thread) {
     const WideAffine affine(wide + block / blocks.per_group * 5 * width, width);
-    float* masked = thread_masked + thread * piece;
     double* sums = block_sums + block * sums_per_channel * channels;
     float* wide_sums = thread_wide + thread * 2 * (width + channels);
     float *wide_products = wide_sums + width, *grad = wide_products + width, *product = grad + channels;
@@ -313,12 +373,8 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     for (int64_t n = blocks.first(block); n < blocks.last(block); ++n) {
       std::fill_n(wide_sums, 2 * (width + channels), 0.0f);
       over_wide_rows(sample_size, width, [&](int64_t first, int64_t wide_rows, int64_t row_width) {
-        const float *x_piece = x + n * sample_size + first, *grad_piece = grad_y + n * sample_size + first;
-        if (relu_beta) {
-          mask_gradient(x_piece, grad_piece, wide_rows * row_width, width, affine, masked);
-          grad_piece = masked;
-        }
-        gradient_sums(x_piece, grad_piece, wide_rows, row_width, affine.mean, wide_sums, wide_products);
+        const int64_t begin = n * sample_size + first;
+        gradient_sums(x + begin, source.from(begin), wide_rows, row_width, affine, wide_sums, wide_products);
       });
       fold_channels(wide_sums, channels, width, grad);
       fold_channels(wide_products, channels, width, product);
@@ -368,16 +424,8 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
     const int64_t first = blocks.first(block) * sample_size, last = blocks.last(block) * sample_size;
     const float* group_wide = wide + block / blocks.per_group * 5 * width;
     const WideAffine affine(group_wide, width);
-    over_wide_rows(last - first, width, [&](int64_t row, int64_t wide_rows, int64_t row_width) {
-      const int64_t begin = first + row, n = wide_rows * row_width;
-      const float* grad = grad_y + begin;
-      if (relu_beta) {
-        mask_gradient(x + begin, grad, n, width, affine, grad_x + begin);
-        grad = grad_x + begin;
-      }
-      input_gradient(x + begin, grad, n, width, affine.mean, affine.scale, group_wide + 3 * width,
-                     group_wide + 4 * width, grad_x + begin);
-    });
+    input_gradient(x + first, (grad_addend ? grad_addend : grad_y) + first, relu_beta && !grad_addend, last - first,
+                   width, affine, group_wide + 3 * width, group_wide + 4 * width, grad_x + first);
   });
 }
 
@@ -418,13 +466,15 @@ void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, cons
   float* const thread_wide = scratch.take<float>(queue.threads() * 2 * width);
   for (int64_t group = 0; group < shape.groups(); ++group)
     repeat_channels(mean + group * channels, channels, width, wide_means + group * width);
+  const GradientSource source{grad_y, nullptr, nullptr, false, nullptr};
   parallel_blocks(queue, shape.samples, 2 * shape.samples * sample_size, [&](int64_t n, int64_t thread) {
     const int64_t group = n / shape.group;
     float* wide_sums = thread_wide + thread * 2 * width;
+    const WideAffine affine(wide_means + group * width, width);  // its mean alone is read
     std::fill_n(wide_sums, 2 * width, 0.0f);
     over_wide_rows(sample_size, width, [&](int64_t first, int64_t rows, int64_t row_width) {
-      gradient_sums(x + n * sample_size + first, grad_y + n * sample_size + first, rows, row_width,
-                    wide_means + group * width, wide_sums, wide_sums + width);
+      const int64_t begin = n * sample_size + first;
+      gradient_sums(x + begin, source.from(begin), rows, row_width, affine, wide_sums, wide_sums + width);
     });
     std::fill_n(sums + n * channels, channels, 0.0f);
     std::fill_n(products + n * channels, channels, 0.0f);

@@ -111,14 +111,14 @@ __device__ void move_running(const RunningStatistics& running, int64_t groups, i
 
 // y at `vector` elements from i on. NaN stays NaN.
 template <int vector>
-__device__ void write_normalised(const Affines<vector>& affines, const BatchNormTail& tail, const float* x, float* y,
+__device__ void write_normalised(const Affines<vector>& affines, const BatchNormEpilogue& epilogue, const float* x, float* y,
                                  int64_t i) {
   FloatVector<vector> values = load_vector<vector>(x + i), addend{};
-  if (tail.addend) addend = load_vector<vector>(tail.addend + i);
+  if (epilogue.addend) addend = load_vector<vector>(epilogue.addend + i);
   for (int v = 0; v < vector; ++v) {
     float value = affines.channel[v](values[v]);
-    if (tail.addend) value += addend[v];
-    values[v] = tail.relu && value < 0 ? 0.0f : value;
+    if (epilogue.addend) value += addend[v];
+    values[v] = epilogue.relu && value < 0 ? 0.0f : value;
   }
   store_vector(y + i, values);
 }
@@ -128,7 +128,7 @@ __device__ void write_normalised(const Affines<vector>& affines, const BatchNorm
 template <int vector>
 __global__ void __launch_bounds__(block_threads)
     normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                     const float* beta, const float* mean, const float* inverse_std, BatchNormTail tail,
+                     const float* beta, const float* mean, const float* inverse_std, BatchNormEpilogue epilogue,
                      RunningStatistics running, float* y) {
   if (running.mean && blockIdx.y == 0) move_running(running, groups, channels, mean);
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(block_threads)
           }
           return affines;
         },
-        [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, tail, x, y, origin + i * vector); });
+        [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, epilogue, x, y, origin + i * vector); });
   }
 }
 
@@ -151,7 +151,7 @@ template <int vector>
 __global__ void __launch_bounds__(block_threads)
     normalise_running_kernel(int64_t rows, int64_t channels, float epsilon, const float* x, const float* gamma,
                              const float* beta, const float* running_mean, const float* running_variance,
-                             BatchNormTail tail, float* y) {
+                             BatchNormEpilogue epilogue, float* y) {
   channel_stride(
       rows, channels / vector,
       [&](int64_t column) {
@@ -163,23 +163,23 @@ __global__ void __launch_bounds__(block_threads)
         }
         return affines;
       },
-      [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, tail, x, y, i * vector); });
+      [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, epilogue, x, y, i * vector); });
 }
 
 void normalise(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
-               const float* mean, const float* inverse_std, const BatchNormTail& tail, const RunningStatistics& running,
+               const float* mean, const float* inverse_std, const BatchNormEpilogue& epilogue, const RunningStatistics& running,
                float* y) {
-  const int vector = vector_of(shape.channels, {x, tail.addend, y});
+  const int vector = vector_of(shape.channels, {x, epilogue.addend, y});
   with_vector(vector, [&](auto v) {
     launch(queue, normalise_kernel<v>, group_channel_grid(shape, v), block_threads, 0, shape.groups(),
-           shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, tail, running, y);
+           shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, epilogue, running, y);
   });
 }
 
 }  // namespace
 
 void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, const BatchNormTail& tail, float* running_mean,
+                        const float* gamma, const float* beta, const BatchNormEpilogue& epilogue, float* running_mean,
                         float* running_variance, float* mean, float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
@@ -198,17 +198,17 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   });
   launch(queue, merge_statistics_kernel, merging.merging(), merging_threads, 0, blocks, rows_per_block, rows, channels,
          merging.width, epsilon, block_mean, block_m2, mean, inverse_std, variance);
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, tail, {momentum, variance, running_mean, running_variance},
-            y);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, epilogue,
+            {momentum, variance, running_mean, running_variance}, y);
 }
 
 void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                           const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, const BatchNormTail& tail, float* y) {
+                          const float* running_variance, const BatchNormEpilogue& epilogue, float* y) {
   if (rows == 0 || channels == 0) return;
-  with_vector(vector_of(channels, {x, tail.addend, y}), [&](auto v) {
+  with_vector(vector_of(channels, {x, epilogue.addend, y}), [&](auto v) {
     launch(queue, normalise_running_kernel<v>, channel_grid(rows, channels / v), block_threads, 0, rows, channels,
-           epsilon, x, gamma, beta, running_mean, running_variance, tail, y);
+           epsilon, x, gamma, beta, running_mean, running_variance, epilogue, y);
   });
 }
 
@@ -216,7 +216,7 @@ void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const floa
                            const float* beta, const float* mean, const float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, BatchNormTail{}, RunningStatistics{}, y);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, BatchNormEpilogue{}, RunningStatistics{}, y);
 }
 
 }  // namespace noisysgd::kernels::cuda

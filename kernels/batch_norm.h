@@ -18,7 +18,7 @@ struct BatchNormShape {
 void check(const BatchNormShape& shape);  // throws Error for samples that do not divide into groups
 
 // What the sweep that writes y does with it on the way: max(0, gamma xhat + beta + addend).
-struct BatchNormTail {
+struct BatchNormEpilogue {
   const float* addend = nullptr;  // [M,T,C] or null; may be y
   bool relu = false;
 };
@@ -26,22 +26,32 @@ struct BatchNormTail {
 // Running statistics are updated group by group: running = (1-momentum) running + momentum * statistic, with the
 // unbiased variance.
 NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum,
-                                 const float* x, const float* gamma, const float* beta, const BatchNormTail& tail,
+                                 const float* x, const float* gamma, const float* beta, const BatchNormEpilogue& epilogue,
                                  float* running_mean, float* running_variance,
                                  float* mean,         // [groups,C] saved for backward
                                  float* inverse_std,  // [groups,C] saved for backward
                                  float* y));          // not x: backward needs x
 NSGD_OP(batch_norm_inference, void(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
                                    const float* gamma, const float* beta, const float* running_mean,
-                                   const float* running_variance, const BatchNormTail& tail, float* y));  // y may be x
-// grad_gamma, grad_beta += ; second moments += sum_n (sum_t grad_y xhat)^2 and += sum_n (sum_t grad_y)^2. Each of the four
-// may be null: not wanted. relu_beta, beta or null: y went through a ReLU, so grad_y counts where gamma xhat + beta > 0, which is
-// computed again and not kept.
-NSGD_OP(batch_norm_backward,
-        void(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* relu_beta,
-             const float* mean, const float* inverse_std, const float* grad_y, float* grad_gamma, float* grad_beta,
-             float* gamma_second_moment, float* beta_second_moment,
-             float* grad_x));  // overwritten; may be grad_y
+                                   const float* running_variance, const BatchNormEpilogue& epilogue, float* y));  // y may be x
+// The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
+struct BatchNormBackward {
+  const float *x, *gamma, *mean, *inverse_std;  // as forward read and saved them
+  const float* grad_y;
+  const float* other_grad_y = nullptr;  // added to grad_y; null: nothing
+  // How the sign of what the ReLU reads is known, at most one of them. Both null: there is no ReLU.
+  const float* relu_beta = nullptr;    // beta: gamma xhat + beta is computed again, where there was no addend
+  const float* relu_output = nullptr;  // y
+  // += . Second moments: sum_n (sum_t grad xhat)^2 and sum_n (sum_t grad)^2. Each null: not wanted.
+  float *grad_gamma = nullptr, *grad_beta = nullptr, *gamma_second_moment = nullptr, *beta_second_moment = nullptr;
+  // The gradient of what the ReLU reads, which is that of the addend. Overwritten; may be grad_y or other_grad_y. Null:
+  // not wanted, which other_grad_y and relu_output rule out.
+  float* grad_addend = nullptr;
+  float* grad_x;  // overwritten; may be any of the other gradients
+};
+NSGD_OP(batch_norm_backward, void(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays));
+void check(const BatchNormBackward& arrays);
+
 // y = gamma xhat + beta once more from the saved statistics; null: 1 and 0.
 NSGD_OP(batch_norm_normalised, void(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
                                     const float* beta, const float* mean, const float* inverse_std, float* y));

@@ -14,13 +14,33 @@ __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return 
 // Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
 enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
 
+// What the first sweep reads at `vector` neighbouring elements. writes: there is a grad_addend, without which there is
+// neither a second gradient nor a saved output.
+template <int vector, bool writes>
+struct Loaded {
+  FloatVector<vector> inputs, grads, others, outputs;
+
+  __device__ void load(const BatchNormBackward& arrays, int64_t i) {
+    inputs = load_vector<vector>(arrays.x + i);
+    grads = load_vector<vector>(arrays.grad_y + i);
+    if (writes && arrays.other_grad_y) others = load_vector<vector>(arrays.other_grad_y + i);
+    if (writes && arrays.relu_output) outputs = load_vector<vector>(arrays.relu_output + i);
+  }
+  // The gradient of what the ReLU reads.
+  __device__ float grad(const BatchNormBackward& arrays, const Affine& affine, int v) const {
+    if (arrays.relu_beta && !(affine(inputs[v]) > 0)) return 0;
+    if (writes && arrays.relu_output && !(outputs[v] > 0)) return 0;
+    return writes && arrays.other_grad_y ? grads[v] + others[v] : grads[v];
+  }
+};
+
 // Grid: blocks of a group, channel tiles, groups. block_sums [groups,blocks,4,C]. A sample is summed by `team` warps, 1
 // or all of the block.
-template <int vector>
+template <int vector, bool writes>
 __global__ void __launch_bounds__(block_threads)
     gradient_sums_kernel(int64_t group_samples, int64_t positions, int64_t channels, int width, int team,
-                         const float* x, const float* gamma, const float* relu_beta, const float* mean,
-                         const float* inverse_std, const float* grad_y, double* block_sums) {
+                         BatchNormBackward arrays, double* block_sums) {
+  constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, since no load may move to before it
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   const Tile<vector> tile(channels, width, blockIdx.y);
   const int64_t blocks = gridDim.x, group = blockIdx.z;
@@ -30,7 +50,7 @@ __global__ void __launch_bounds__(block_threads)
   if (tile.in_range)
     for (int v = 0; v < vector; ++v) {
       const int64_t c = tile.column + v;
-      affines.channel[v] = affine_of(gamma, relu_beta, mean, inverse_std, c, group * channels + c);
+      affines.channel[v] = affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, group * channels + c);
     }
   const int64_t last = part_begin(blockIdx.x + 1, blocks, group_samples);
   const bool owner = threadIdx.x < static_cast<unsigned>(width * vector);  // of one channel of the tile
@@ -39,15 +59,22 @@ __global__ void __launch_bounds__(block_threads)
     const int64_t n = sample + warp / team, origin = (group * group_samples + n) * positions * channels + tile.column;
     float sums[2][vector] = {};
     if (tile.in_range && n < last)
-#pragma unroll 4
-      for (int64_t t = row; t < positions; t += team_rows) {
-        const auto inputs = load_vector<vector>(x + origin + t * channels),
-                   grads = load_vector<vector>(grad_y + origin + t * channels);
-        for (int v = 0; v < vector; ++v) {
-          const Affine& affine = affines.channel[v];
-          const float grad = relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
-          sums[0][v] += grad;
-          sums[1][v] += grad * (inputs[v] - affine.mean);
+      for (int64_t t = row; t < positions; t += rows_at_once * team_rows) {
+        Loaded<vector, writes> loaded[rows_at_once];
+#pragma unroll
+        for (int r = 0; r < rows_at_once; ++r)
+          if (t + r * team_rows < positions) loaded[r].load(arrays, origin + (t + r * team_rows) * channels);
+#pragma unroll
+        for (int r = 0; r < rows_at_once; ++r) {
+          if (t + r * team_rows >= positions) break;
+          FloatVector<vector> grads;
+          for (int v = 0; v < vector; ++v) {
+            const Affine& affine = affines.channel[v];
+            grads[v] = loaded[r].grad(arrays, affine, v);
+            sums[0][v] += grads[v];
+            sums[1][v] += grads[v] * (loaded[r].inputs[v] - affine.mean);
+          }
+          if (writes) store_vector(arrays.grad_addend + origin + (t + r * team_rows) * channels, grads);
         }
       }
     share_warp_sums(sums, width, warp_sums);
@@ -129,12 +156,11 @@ struct InputGradients {
   float offset[vector], slope[vector];
 };
 
-// Second grid dimension: groups.
+// Second grid dimension: groups. arrays: those of the second sweep.
 template <int vector>
 __global__ void __launch_bounds__(block_threads)
-    input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                          const float* relu_beta, const float* mean, const float* inverse_std, const float* offset,
-                          const float* slope, const float* grad_y, float* grad_x) {
+    input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, BatchNormBackward arrays, const float* offset,
+                          const float* slope) {
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
     channel_stride(
@@ -143,21 +169,22 @@ __global__ void __launch_bounds__(block_threads)
           InputGradients<vector> gradients;
           for (int v = 0; v < vector; ++v) {
             const int64_t c = column * vector + v, i = group * channels + c;
-            gradients.affines.channel[v] = affine_of(gamma, relu_beta, mean, inverse_std, c, i);
+            gradients.affines.channel[v] =
+                affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, i);
             gradients.offset[v] = offset[i];
             gradients.slope[v] = slope[i];
           }
           return gradients;
         },
         [&](int64_t i, const InputGradients<vector>& gradients) {
-          const auto inputs = load_vector<vector>(x + origin + i * vector);
-          auto grads = load_vector<vector>(grad_y + origin + i * vector);
+          const auto inputs = load_vector<vector>(arrays.x + origin + i * vector);
+          auto grads = load_vector<vector>(arrays.grad_y + origin + i * vector);
           for (int v = 0; v < vector; ++v) {
             const Affine& affine = gradients.affines.channel[v];
-            const float grad = relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
+            const float grad = arrays.relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
             grads[v] = affine.scale * (grad - gradients.offset[v] - (inputs[v] - affine.mean) * gradients.slope[v]);
           }
-          store_vector(grad_x + origin + i * vector, grads);
+          store_vector(arrays.grad_x + origin + i * vector, grads);
         });
   }
 }
@@ -181,14 +208,13 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* relu_beta, const float* mean, const float* inverse_std, const float* grad_y,
-                         float* grad_gamma, float* grad_beta, float* gamma_second_moment, float* beta_second_moment,
-                         float* grad_x) {
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays) {
   check(shape);
+  check(arrays);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
-  const int vector = vector_of(channels, {x, grad_y, grad_x});
+  const int vector = vector_of(channels, {arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output,
+                                          arrays.grad_addend, arrays.grad_x});
   const GroupGrid grid(shape, vector), merging(shape, 1);
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
   const int64_t blocks =
@@ -198,18 +224,25 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const float*
       groups * blocks * sums_per_channel * channels, groups * sums_per_channel * channels, groups * channels,
       groups * channels);
   with_vector(vector, [&](auto v) {
-    launch(queue, gradient_sums_kernel<v>, grid.of(blocks), block_threads, 0, shape.group, shape.positions, channels,
-           grid.width, team, x, gamma, relu_beta, mean, inverse_std, grad_y, block_sums);
+    launch(queue, arrays.grad_addend ? gradient_sums_kernel<v, true> : gradient_sums_kernel<v, false>, grid.of(blocks),
+           block_threads, 0, shape.group, shape.positions, channels, grid.width, team, arrays, block_sums);
   });
-  const ParameterGradients parameters{grad_gamma, grad_beta, gamma_second_moment, beta_second_moment};
+  const ParameterGradients parameters{arrays.grad_gamma, arrays.grad_beta, arrays.gamma_second_moment,
+                                      arrays.beta_second_moment};
   launch(queue, merge_gradient_sums_kernel, merging.merging(), merging_threads, 0, blocks, rows, channels,
-         merging.width, inverse_std, block_sums, group_sums, parameters, offset, slope);
+         merging.width, arrays.inverse_std, block_sums, group_sums, parameters,
+         offset, slope);
   if (groups > 1)
     launch(queue, accumulate_gradients_kernel, dim3(static_cast<unsigned>(merging.tiles)), merging_threads, 0, groups,
            channels, merging.width, group_sums, parameters);
+  BatchNormBackward second = arrays;
+  if (arrays.grad_addend) {  // the first sweep has applied the ReLU
+    second.grad_y = arrays.grad_addend;
+    second.relu_beta = nullptr;
+  }
   with_vector(vector, [&](auto v) {
-    launch(queue, input_gradient_kernel<v>, group_channel_grid(shape, v), block_threads, 0, groups, rows, channels, x,
-           gamma, relu_beta, mean, inverse_std, offset, slope, grad_y, grad_x);
+    launch(queue, input_gradient_kernel<v>, group_channel_grid(shape, v), block_threads, 0, groups, rows, channels,
+           second, offset, slope);
   });
 }
 

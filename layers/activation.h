@@ -9,6 +9,7 @@ namespace noisysgd {
 class Relu : public Layer {
  public:
   Relu(std::string name, const Shape& input) : Layer(std::move(name), input, input) {}
+  bool is_relu() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

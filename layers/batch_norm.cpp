@@ -1,7 +1,6 @@
 #include "layers/batch_norm.h"
 
 #include "kernels/bias.h"
-#include "kernels/elementwise.h"
 #include "layers/random_signs.h"
 
 namespace noisysgd {
@@ -23,17 +22,31 @@ SampleCoupling BatchNorm::coupling() const {
   return options_.ghost_size ? SampleCoupling::ghosts(*options_.ghost_size, least) : SampleCoupling::whole_batch(least);
 }
 
+namespace {
+
+// K-FAC's signs, of elements, are not of gradients: this layer has the noise of its diagonal.
+bool wants_signed_sums(const SignedSums& signs) {
+  return signs.grain != kernels::SignGrain::none && signs.grain != kernels::SignGrain::element;
+}
+
+kernels::BatchNormEpilogue arrays_of(const Epilogue& epilogue) {
+  return {epilogue.addend.value.defined() ? epilogue.addend.value.f32() : nullptr, epilogue.relu};
+}
+
+}  // namespace
+
 // What backward needs of a forward pass.
 struct BatchNorm::Saved {
   kernels::BatchNormShape shape;
   Variable x;
   Tensor mean, inverse_std;
-  int addend_id = -1;
-  Tensor sum = {};  // the output, of a sum through a ReLU: x alone does not tell its sign; otherwise undefined
+  bool relu;
+  int addend_id;
+  Tensor output = {};  // of a sum through a ReLU: x alone does not tell its sign; otherwise undefined
 };
 
-Variable BatchNorm::forward_sum(const Forward& pass, Variable x, Variable addend) {
-  if (!pass.training) return normalise_by_running_statistics(pass, std::move(x), std::move(addend));
+Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
+  if (!pass.training) return normalise_by_running_statistics(pass, std::move(x), epilogue);
 
   const int64_t samples = x.value.shape()[0];
   const int64_t group = std::min(samples, options_.ghost_size.value_or(samples));
@@ -44,47 +57,57 @@ Variable BatchNorm::forward_sum(const Forward& pass, Variable x, Variable addend
   const kernels::BatchNormShape shape{samples, positions_, channels_, group};
 
   Tensor mean(pass.context, {shape.groups(), channels_}), inverse_std(pass.context, {shape.groups(), channels_});
-  Tensor y = output_over(pass.context, addend.value, x.value.shape());
+  Tensor y = output_over(pass.context, epilogue.addend.value, x.value.shape());
   kernels::batch_norm_forward(pass.context.queue, shape, options_.epsilon, options_.momentum, x.value.f32(),
-                              gamma_.value.f32(), beta_.value.f32(), tail(addend), running_mean_.value.f32(),
+                              gamma_.value.f32(), beta_.value.f32(), arrays_of(epilogue), running_mean_.value.f32(),
                               running_variance_.value.f32(), mean.f32(), inverse_std.f32(), y.f32());
 
-  Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), addend.id};
-  if (relu_ && addend.value.defined()) saved.sum = y;
-  return pass.record(std::move(y), [this, saved = std::move(saved)](BackwardPass& backward_pass, Tensor grad_y) {
-    backward(backward_pass, saved, std::move(grad_y));
+  Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), epilogue.relu, epilogue.addend.id};
+  if (epilogue.relu && epilogue.addend.value.defined()) saved.output = y;
+  return pass.record(std::move(y), [this, saved = std::move(saved)](BackwardPass& backward_pass, Tensor grad_y,
+                                                                    Tensor other) {
+    backward(backward_pass, saved, std::move(grad_y), std::move(other));
   });
 }
 
-kernels::BatchNormTail BatchNorm::tail(const Variable& addend) const {
-  return {addend.value.defined() ? addend.value.f32() : nullptr, relu_};
-}
-
-void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y) {
-  auto& queue = pass.context.queue;
-  const auto& [shape, x, mean, inverse_std, addend_id, sum] = saved;
-  bool before_relu = !relu_;  // whether grad_y is the gradient of what the ReLU reads
-  const auto mask_by = [&](const Tensor& y) {
-    Tensor masked = output_over(pass.context, grad_y, grad_y.shape());
-    kernels::relu_backward(queue, y.elements(), y.f32(), grad_y.f32(), masked.f32());
-    grad_y = std::move(masked);
-    before_relu = true;
+void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other) {
+  const auto& [shape, x, mean, inverse_std, relu, addend_id, output] = saved;
+  const bool gives_signed_sums = wants_signed_sums(pass.statistics.signs);
+  // The gradient of what the epilogue reads: whether it is needed after the sweeps, and whether they write it. They need
+  // not where it is grad_y itself, or where beta tells each of them the sign.
+  const bool kept = gives_signed_sums || addend_id >= 0;
+  const bool written = other.defined() || output.defined() || (relu && kept);
+  kernels::BatchNormBackward arrays{.x = x.value.f32(),
+                                    .gamma = gamma_.value.f32(),
+                                    .mean = mean.f32(),
+                                    .inverse_std = inverse_std.f32(),
+                                    .grad_y = grad_y.f32(),
+                                    .other_grad_y = other.defined() ? other.f32() : nullptr,
+                                    .relu_beta = relu && !output.defined() ? beta_.value.f32() : nullptr,
+                                    .relu_output = output.defined() ? output.f32() : nullptr,
+                                    .grad_gamma = pass.gradient_sum(gamma_),
+                                    .grad_beta = pass.gradient_sum(beta_),
+                                    .gamma_second_moment = pass.second_moment(gamma_),
+                                    .beta_second_moment = pass.second_moment(beta_),
+                                    .grad_x = nullptr};
+  std::vector<Tensor> reusable;  // nothing else holds them
+  if (written || !kept)
+    for (Tensor* gradient : {&other, &grad_y})
+      if (gradient->sole_owner()) reusable.push_back(std::move(*gradient));
+  const auto place = [&] {
+    if (reusable.empty()) return Tensor(pass.context, x.value.shape());
+    Tensor tensor = std::move(reusable.back());
+    reusable.pop_back();
+    return tensor;
   };
-  if (sum.defined()) mask_by(sum);
-  if (!before_relu && pass.statistics.signs.grain != kernels::SignGrain::none) {
-    const Tensor y(pass.context, grad_y.shape());
-    kernels::batch_norm_normalised(queue, shape, x.value.f32(), gamma_.value.f32(), beta_.value.f32(), mean.f32(),
-                                   inverse_std.f32(), y.f32());
-    mask_by(y);
-  }
-  if (addend_id >= 0) pass.add_gradient(addend_id, grad_y);
-  add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_y);
+  Tensor grad_addend = written ? place() : std::move(grad_y);
+  Tensor grad_x = written && !kept ? grad_addend : place();
+  if (written) arrays.grad_addend = grad_addend.f32();
+  arrays.grad_x = grad_x.f32();
+  kernels::batch_norm_backward(pass.context.queue, shape, arrays);
 
-  Tensor grad_x = output_over(pass.context, grad_y, grad_y.shape());
-  kernels::batch_norm_backward(
-      queue, shape, x.value.f32(), gamma_.value.f32(), before_relu ? nullptr : beta_.value.f32(), mean.f32(),
-      inverse_std.f32(), grad_y.f32(), pass.gradient_sum(gamma_), pass.gradient_sum(beta_), pass.second_moment(gamma_),
-      pass.second_moment(beta_), grad_x.f32());
+  if (gives_signed_sums) add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_addend);
+  pass.add_gradient(addend_id, std::move(grad_addend));
   std::shared_ptr<const Normalisation> normalisation;
   if (pass.statistics.center_normalised)
     normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
@@ -94,8 +117,6 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y) 
 void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x,
                                 const Tensor& mean, const Tensor& inverse_std, const Tensor& grad_y) {
   const SignedSums& signs = pass.statistics.signs;
-  if (signs.grain == kernels::SignGrain::none || signs.grain == kernels::SignGrain::element)
-    return;  // K-FAC's are not of gradients: this layer has the noise of its diagonal
   const Block &sum = pass.into.signed_sum, &variance = pass.into.signed_variance;
   const Tensor gradient =
       signs.of_samples() ? grad_y
@@ -119,13 +140,13 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
   add_signed_samples(pass, gamma_.index, of_gamma, sum.at(gamma_));
 }
 
-Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, Variable addend) {
+Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, const Epilogue& epilogue) {
   NSGD_CHECK(!pass.tape, "batch_norm '{}': gradients through running statistics are not defined; use training mode",
              name());
-  Tensor y = x.value.sole_owner() ? x.value : output_over(pass.context, addend.value, x.value.shape());
+  Tensor y = x.value.sole_owner() ? x.value : output_over(pass.context, epilogue.addend.value, x.value.shape());
   kernels::batch_norm_inference(pass.context.queue, x.value.elements() / channels_, channels_, options_.epsilon,
                                 x.value.f32(), gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
-                                running_variance_.value.f32(), tail(addend), y.f32());
+                                running_variance_.value.f32(), arrays_of(epilogue), y.f32());
   return {std::move(y)};
 }
 

@@ -1,9 +1,10 @@
 // (Ghost) batch normalisation over [N,H,W,C] or [N,C]. In training each group of `ghost_size` consecutive samples is
 // normalised by its own statistics; without a ghost size the whole (micro-)batch is one group. A batch smaller than the
 // ghost size is one group. Saves x and the group statistics. diag(F): activation x backprop, squares of sum_t dy xhat
-// and of sum_t dy per sample. Tells the layer before it how it normalised (core/autograd.h). A ReLU behind it, and the
-// sum of a residual block that it ends, are done in its own sweep. Backward computes the sign of the output again; only
-// of a sum behind which a ReLU stands, whose other addend is not at hand then, the output is saved.
+// and of sum_t dy per sample. Tells the layer before it how it normalised (core/autograd.h). Its epilogue is fused in both
+// directions: the sweeps of backward add two gradients of the output, apply the ReLU and write the addend's gradient.
+// They compute the sign of the output again; that of a sum, whose addend is gone by then, they read from the output,
+// which is saved.
 #pragma once
 
 #include <optional>
@@ -26,24 +27,20 @@ class BatchNorm : public Layer {
   std::vector<Parameter*> parameters() override { return {&gamma_, &beta_}; }
   std::vector<Buffer*> buffers() override { return {&running_mean_, &running_variance_}; }
   SampleCoupling coupling() const override;
-  bool absorb_relu() override { return relu_ = true; }
-  // The layer's output plus addend, through the ReLU if it took one over: as forward, of which this is the general
-  // form.
-  Variable forward_sum(const Forward& pass, Variable x, Variable addend);
+  FusibleEpilogue fuses() const override { return {.addend = true, .relu = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
-  Variable forward_impl(const Forward& pass, Variable x) override { return forward_sum(pass, std::move(x), {}); }
+  Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
+  Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
   struct Saved;
-  kernels::BatchNormTail tail(const Variable& addend) const;
-  void backward(BackwardPass& pass, const Saved& saved, Tensor grad_y);
+  void backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other);
   void add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x, const Tensor& mean,
                        const Tensor& inverse_std, const Tensor& grad_y);
-  Variable normalise_by_running_statistics(const Forward& pass, Variable x, Variable addend);
+  Variable normalise_by_running_statistics(const Forward& pass, Variable x, const Epilogue& epilogue);
 
   BatchNormOptions options_;
   int64_t channels_, positions_;
-  bool relu_ = false;
   Parameter gamma_, beta_;  // "weight" and "bias", as in PyTorch
   Buffer running_mean_, running_variance_;
 };

@@ -1,7 +1,6 @@
 #include "layers/composite.h"
 
 #include "kernels/elementwise.h"
-#include "layers/activation.h"
 
 namespace noisysgd {
 
@@ -26,9 +25,11 @@ Sequential::Sequential(std::string name, const Shape& input, LayerList layers)
                layer->name(), layer->input_shape().text(), shape.text());
     shape = layer->output_shape();
   }
-  absorbed_.resize(layers_.size());
-  for (size_t i = 1; i < layers_.size(); ++i)
-    absorbed_[i] = dynamic_cast<Relu*>(layers_[i].get()) && layers_[i - 1]->absorb_relu();
+  for (const auto& layer : layers_)
+    if (layer->is_relu() && Sequential::fuses().relu)
+      stages_.back().relu = true;
+    else
+      stages_.push_back({layer.get(), false});
 }
 
 std::vector<Parameter*> Sequential::parameters() {
@@ -49,22 +50,19 @@ SampleCoupling Sequential::coupling() const {
   return all;
 }
 
-Variable Sequential::forward_first(size_t count, const Forward& pass, Variable x) {
-  for (size_t i = 0; i < count; ++i)
-    if (!absorbed_[i]) x = layers_[i]->forward(pass, std::move(x));
+FusibleEpilogue Sequential::fuses() const {
+  if (stages_.empty() || stages_.back().relu) return {};
+  return stages_.back().layer->fuses();
+}
+
+Variable Sequential::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
+  for (const Stage& stage : stages_) {
+    const bool last = &stage == &stages_.back();
+    Epilogue own = last ? std::move(epilogue) : Epilogue{};
+    own.relu |= stage.relu;
+    x = stage.layer->forward(pass, std::move(x), std::move(own));
+  }
   return x;
-}
-
-Variable Sequential::forward_impl(const Forward& pass, Variable x) {
-  return forward_first(layers_.size(), pass, std::move(x));
-}
-
-BatchNorm* Sequential::last_batch_norm() {
-  return layers_.empty() ? nullptr : dynamic_cast<BatchNorm*>(layers_.back().get());
-}
-
-Variable Sequential::forward_sum(const Forward& pass, Variable x, Variable addend) {
-  return last_batch_norm()->forward_sum(pass, forward_first(layers_.size() - 1, pass, std::move(x)), std::move(addend));
 }
 
 std::string Sequential::describe(Graph& graph, const std::string& input) const {
@@ -95,15 +93,15 @@ std::vector<Buffer*> Residual::buffers() {
 
 SampleCoupling Residual::coupling() const { return body_->coupling() += shortcut_->coupling(); }
 
-bool Residual::absorb_relu() {
-  BatchNorm* const last = body_->last_batch_norm();
-  return last && last->absorb_relu();
+FusibleEpilogue Residual::fuses() const {
+  const FusibleEpilogue of_body = body_->fuses();
+  return {.relu = of_body.addend && of_body.relu};
 }
 
-Variable Residual::forward_impl(const Forward& pass, Variable x) {
-  if (body_->last_batch_norm()) {
-    Variable shortcut = shortcut_->forward(pass, x);
-    return body_->forward_sum(pass, std::move(x), std::move(shortcut));
+Variable Residual::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
+  if (body_->fuses().addend) {
+    epilogue.addend = shortcut_->forward(pass, x);
+    return body_->forward(pass, std::move(x), std::move(epilogue));
   }
   Variable sum = body_->forward(pass, x);
   Variable shortcut = shortcut_->forward(pass, std::move(x));

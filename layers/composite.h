@@ -1,7 +1,8 @@
-// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x).
+// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x). Both are matched once, when they are
+// built, for what a layer can do as its epilogue.
 #pragma once
 
-#include "layers/batch_norm.h"
+#include "layers/layer.h"
 
 namespace noisysgd {
 
@@ -17,20 +18,22 @@ class Sequential : public Layer {
   SampleCoupling coupling() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
-  // The batch normalisation that ends the list, or null.
-  BatchNorm* last_batch_norm();
-  // forward, with `addend` added to the output in the sweep of last_batch_norm, which must be there.
-  Variable forward_sum(const Forward& pass, Variable x, Variable addend);
+  FusibleEpilogue fuses() const override;  // what the last layer can do
 
  private:
-  Variable forward_impl(const Forward& pass, Variable x) override;
-  Variable forward_first(size_t count, const Forward& pass, Variable x);
+  // A layer, and whether the ReLU after it in the list is its epilogue.
+  struct Stage {
+    Layer* layer;
+    bool relu;
+  };
+
+  Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
+  Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
   LayerList layers_;
-  std::vector<bool> absorbed_;  // ReLUs that the layer before them took over
+  std::vector<Stage> stages_;
 };
 
-// Where the body ends with a batch normalisation, that one adds the shortcut in its own sweep, and takes over a ReLU
-// behind the sum.
+// Where the body's last layer can add an addend, the shortcut is its epilogue, and so is a ReLU after the sum.
 class Residual : public Layer {
  public:
   Residual(std::string name, std::unique_ptr<Sequential> body, std::unique_ptr<Sequential> shortcut);
@@ -38,11 +41,12 @@ class Residual : public Layer {
   std::vector<Parameter*> parameters() override;
   std::vector<Buffer*> buffers() override;
   SampleCoupling coupling() const override;
-  bool absorb_relu() override;
+  FusibleEpilogue fuses() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
-  Variable forward_impl(const Forward& pass, Variable x) override;
+  Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
+  Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
   std::unique_ptr<Sequential> body_, shortcut_;
 };
 

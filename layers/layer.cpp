@@ -10,16 +10,22 @@ Layer::Layer(std::string name, Shape input, Shape output)
              output_.text(), most_elements);
 }
 
-Variable Layer::forward(const Forward& pass, Variable x) {
+Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
   const Shape& shape = x.value.shape();
   NSGD_CHECK(shape.rank() > 0 && shape.sample() == input_, "layer '{}': input {} where [N] x {} is expected", name_,
              shape.text(), input_.text());
   const int64_t samples = shape[0];
-  Variable y = forward_impl(pass, std::move(x));
+  const bool part_of_sum = epilogue.addend.value.defined();
+  Variable y = epilogue.empty() ? forward_impl(pass, std::move(x))
+                                : forward_fused(pass, std::move(x), std::move(epilogue));
   NSGD_CHECK(y.value.shape() == output_.batched(samples), "layer '{}': output {} where [{}] x {} was promised", name_,
              y.value.shape().text(), samples, output_.text());
-  if (pass.observe) pass.observe(name_, y.value);
+  if (pass.observe && !part_of_sum) pass.observe(name_, y.value);
   return y;
+}
+
+Variable Layer::forward_fused(const Forward&, Variable, Epilogue) {
+  throw Error(fmt::format("layer '{}' has no epilogue", name_));
 }
 
 }  // namespace noisysgd

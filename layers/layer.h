@@ -22,14 +22,28 @@ struct Forward {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
-  // Called, when set, with the name and output of every layer that no other has taken over, as batch norm does a ReLU
-  // and a residual block the batch norm that ends its body; used to name the first layer that shows a NaN.
+  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output of
+  // the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
   // Records `backward` if there is a tape; otherwise the value stands alone.
-  Variable record(Tensor value, Tape::Backward backward) const {
+  template <class Backward>
+  Variable record(Tensor value, Backward backward) const {
     return tape ? tape->record(std::move(value), std::move(backward)) : Variable{std::move(value)};
   }
+};
+
+// What is done with the output y of a layer in the sweep that writes it, and undone in a sweep of its backward:
+// max(0, y + addend).
+struct Epilogue {
+  Variable addend = {};  // without a value: none
+  bool relu = false;
+  bool empty() const { return !addend.value.defined() && !relu; }
+};
+
+// The epilogues that a layer can do, alone or together.
+struct FusibleEpilogue {
+  bool addend = false, relu = false;
 };
 
 // The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
@@ -48,22 +62,23 @@ class Layer {
   const Shape& output_shape() const { return output_; }
 
   // Checks the input's shape, then computes. Pass x by move where it is not needed again: an op may then reuse its
-  // memory.
-  Variable forward(const Forward& pass, Variable x);
+  // memory. The epilogue must be one of fuses().
+  Variable forward(const Forward& pass, Variable x, Epilogue epilogue = {});
+  virtual FusibleEpilogue fuses() const { return {}; }
+  // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
+  virtual bool is_relu() const { return false; }
 
   virtual std::vector<Parameter*> parameters() { return {}; }
   virtual std::vector<Buffer*> buffers() { return {}; }
   // How the samples of a training batch influence each other.
   virtual SampleCoupling coupling() const { return {}; }
 
-  // Makes the layer's output max(0, output) from now on, at no sweep of its own. False: it cannot, and nothing changed.
-  virtual bool absorb_relu() { return false; }
-
   // Appends this layer's nodes to the graph; `input` names the node that feeds it. Returns the name of its output node.
   virtual std::string describe(Graph& graph, const std::string& input) const = 0;
 
  private:
   virtual Variable forward_impl(const Forward& pass, Variable x) = 0;
+  virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);  // one that is not empty
 
   std::string name_;
   Shape input_, output_;

@@ -44,12 +44,19 @@ std::vector<Mover> ghost_batch_norm(Context& context, int64_t batch) {
   const Tensor grad_gamma = zeros(context, {shape.channels}), grad_beta = zeros(context, {shape.channels});
   const Tensor mean(context, {statistics}), inverse_std(context, {statistics});
   const auto forward = [=, &queue = context.queue] {
-    kernels::batch_norm_forward(queue, shape, 1e-5f, 0.1f, x.f32(), gamma.f32(), beta.f32(), kernels::BatchNormTail{},
+    kernels::batch_norm_forward(queue, shape, 1e-5f, 0.1f, x.f32(), gamma.f32(), beta.f32(), kernels::BatchNormEpilogue{},
                                 running_mean.f32(), running_variance.f32(), mean.f32(), inverse_std.f32(), y.f32());
   };
   const auto backward = [=, &queue = context.queue] {
-    kernels::batch_norm_backward(queue, shape, x.f32(), gamma.f32(), nullptr, mean.f32(), inverse_std.f32(), grad.f32(),
-                                 grad_gamma.f32(), grad_beta.f32(), nullptr, nullptr, y.f32());
+    kernels::batch_norm_backward(queue, shape,
+                                 kernels::BatchNormBackward{.x = x.f32(),
+                                                            .gamma = gamma.f32(),
+                                                            .mean = mean.f32(),
+                                                            .inverse_std = inverse_std.f32(),
+                                                            .grad_y = grad.f32(),
+                                                            .grad_gamma = grad_gamma.f32(),
+                                                            .grad_beta = grad_beta.f32(),
+                                                            .grad_x = y.f32()});
   };
   const double size = sizeof(float) * static_cast<double>(elements);
   return {{{"ghost batch norm forward", forward}, 2 * size}, {{"ghost batch norm backward", backward}, 3 * size}};

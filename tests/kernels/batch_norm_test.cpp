@@ -26,7 +26,7 @@ struct Forward {
 };
 
 Forward run_forward(Queue& queue, const BatchNormShape& s, const std::vector<float>& x, const std::vector<float>& gamma,
-                    const std::vector<float>& beta, const BatchNormTail& tail = {}) {
+                    const std::vector<float>& beta, const BatchNormEpilogue& tail = {}) {
   Forward f{random_tensor(s.channels, 4, 2.0f), random_tensor(s.channels, 5, 2.0f), nan_tensor(s.groups() * s.channels),
             nan_tensor(s.groups() * s.channels), nan_tensor(size(s))};
   batch_norm_forward(queue, s, epsilon, momentum, x.data(), gamma.data(), beta.data(), tail, f.running_mean.data(),
@@ -77,9 +77,17 @@ std::string check_backward(Queue& queue, const BatchNormShape& s, float offset, 
   };
   std::vector<float> grad_gamma = part(0), grad_beta = part(1), gamma_moment = part(2), beta_moment = part(3);
   std::vector<float> grad_x = in_place ? cotangent : nan_tensor(size(s));
-  batch_norm_backward(queue, s, x.data(), gamma.data(), nullptr, forward.mean.data(), forward.inverse_std.data(),
-                      in_place ? grad_x.data() : cotangent.data(), grad_gamma.data(), grad_beta.data(),
-                      gamma_moment.data(), beta_moment.data(), grad_x.data());
+  batch_norm_backward(queue, s,
+                      BatchNormBackward{.x = x.data(),
+                                        .gamma = gamma.data(),
+                                        .mean = forward.mean.data(),
+                                        .inverse_std = forward.inverse_std.data(),
+                                        .grad_y = in_place ? grad_x.data() : cotangent.data(),
+                                        .grad_gamma = grad_gamma.data(),
+                                        .grad_beta = grad_beta.data(),
+                                        .gamma_second_moment = gamma_moment.data(),
+                                        .beta_second_moment = beta_moment.data(),
+                                        .grad_x = grad_x.data()});
 
   using Vector = std::vector<double>;
   const Vector c = to_double(cotangent);
@@ -200,9 +208,17 @@ TEST_CASE("batch norm does not depend on the thread count, nor a ghost group on 
   Queue* queues[] = {&one, &three};
   for (int i = 0; i < 2; ++i) {
     std::vector<float> parameters(4 * 16), grad_x = nan_tensor(size(s));
-    batch_norm_backward(*queues[i], s, x.data(), gamma.data(), nullptr, a.mean.data(), a.inverse_std.data(), a.y.data(),
-                        parameters.data(), parameters.data() + 16, parameters.data() + 32, parameters.data() + 48,
-                        grad_x.data());
+    batch_norm_backward(*queues[i], s,
+                        BatchNormBackward{.x = x.data(),
+                                          .gamma = gamma.data(),
+                                          .mean = a.mean.data(),
+                                          .inverse_std = a.inverse_std.data(),
+                                          .grad_y = a.y.data(),
+                                          .grad_gamma = parameters.data(),
+                                          .grad_beta = parameters.data() + 16,
+                                          .gamma_second_moment = parameters.data() + 32,
+                                          .beta_second_moment = parameters.data() + 48,
+                                          .grad_x = grad_x.data()});
     gradients[i] = parameters;
     gradients[i].insert(gradients[i].end(), grad_x.begin(), grad_x.end());
   }
@@ -224,10 +240,10 @@ TEST_CASE("batch norm inference uses the running statistics") {
       }
       std::vector<float> y = nan_tensor(rows * channels), in_place = x;
       batch_norm_inference(queue, rows, channels, epsilon, x.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), BatchNormTail{}, y.data());
+                           variance.data(), BatchNormEpilogue{}, y.data());
       CHECK(compare(y, expected, {.terms = 4}) == "");
       batch_norm_inference(queue, rows, channels, epsilon, in_place.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), BatchNormTail{}, in_place.data());
+                           variance.data(), BatchNormEpilogue{}, in_place.data());
       CHECK(in_place == y);
     }
 }
@@ -236,7 +252,7 @@ TEST_CASE("an empty batch computes nothing, an incomplete or single-row group is
   Queue queue({}, 1);
   std::vector<float> one(1, 1.0f), out(1, 5.0f);
   const auto forward = [&](const BatchNormShape& s) {
-    batch_norm_forward(queue, s, epsilon, momentum, one.data(), one.data(), one.data(), BatchNormTail{}, out.data(),
+    batch_norm_forward(queue, s, epsilon, momentum, one.data(), one.data(), one.data(), BatchNormEpilogue{}, out.data(),
                        out.data(), out.data(), out.data(), out.data());
   };
   forward({0, 1, 1, 4});
@@ -289,7 +305,7 @@ TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of th
       const std::vector<float> x = random_tensor(size(s), 1), gamma = random_tensor(s.channels, 2),
                                beta = random_tensor(s.channels, 3), cotangent = random_tensor(size(s), 6);
       std::vector<float> addend = random_tensor(size(s), 8);
-      const BatchNormTail tail{add ? addend.data() : nullptr, true};
+      const BatchNormEpilogue tail{add ? addend.data() : nullptr, true};
       const Forward plain = run_forward(one, s, x, gamma, beta), fused = run_forward(three, s, x, gamma, beta, tail);
       std::vector<float> expected = plain.y;
       int64_t positive = 0;
@@ -304,7 +320,7 @@ TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of th
       CHECK(fused.running_variance == plain.running_variance);
 
       std::vector<float> inferred = nan_tensor(size(s)), unfused = inferred;
-      for (auto [to, how] : {std::pair{&inferred, tail}, {&unfused, BatchNormTail{}}})
+      for (auto [to, how] : {std::pair{&inferred, tail}, {&unfused, BatchNormEpilogue{}}})
         batch_norm_inference(three, s.samples * s.positions, s.channels, epsilon, x.data(), gamma.data(), beta.data(),
                              plain.running_mean.data(), plain.running_variance.data(), how, to->data());
       for (size_t i = 0; i < unfused.size(); ++i)
@@ -316,30 +332,76 @@ TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of th
         CHECK(addend == expected);
         continue;
       }
-
-      // Backward: the cotangent where the output is positive, and the plain gradient of it.
       std::vector<float> again = nan_tensor(size(s));
       batch_norm_normalised(three, s, x.data(), gamma.data(), beta.data(), plain.mean.data(), plain.inverse_std.data(),
                             again.data());
       CHECK(again == plain.y);
-      std::vector<float> masked = cotangent;
-      for (size_t i = 0; i < masked.size(); ++i)
-        if (!(plain.y[i] > 0)) masked[i] = 0;
-      const auto gradients = [&](Queue& queue, const std::vector<float>& grad_y, const float* relu_beta,
-                                 bool in_place) {
-        std::vector<float> parameters = random_tensor(4 * s.channels, 7),
-                           grad_x = in_place ? grad_y : nan_tensor(size(s));
-        float* p = parameters.data();
-        batch_norm_backward(queue, s, x.data(), gamma.data(), relu_beta, plain.mean.data(), plain.inverse_std.data(),
-                            in_place ? grad_x.data() : grad_y.data(), p, p + s.channels, p + 2 * s.channels,
-                            p + 3 * s.channels, grad_x.data());
-        parameters.insert(parameters.end(), grad_x.begin(), grad_x.end());
-        return parameters;
-      };
-      const std::vector<float> separate = gradients(one, masked, nullptr, false);
-      CHECK(gradients(three, cotangent, beta.data(), false) == separate);
-      CHECK(gradients(one, cotangent, beta.data(), true) == separate);
     }
+}
+
+TEST_CASE("the backward sweeps of batch norm give the bits of a sum and a ReLU before them, whatever they overwrite") {
+  const bool beyond_piece = GENERATE(false, true);  // a sample that is more than one piece of a sweep
+  const auto known_by = GENERATE("no ReLU", "beta", "output");
+  const bool two = GENERATE(false, true);
+  const BatchNormShape s = beyond_piece ? BatchNormShape{4, 1025, 16, 2} : BatchNormShape{8, 31, 33, 4};
+  CAPTURE(beyond_piece, known_by, two);
+  Queue one({}, 1), three({}, 3);
+  const std::vector<float> x = random_tensor(size(s), 1), gamma = random_tensor(s.channels, 2),
+                           beta = random_tensor(s.channels, 3), first = random_tensor(size(s), 6),
+                           second = random_tensor(size(s), 9), addend = random_tensor(size(s), 8);
+  const bool by_beta = known_by == std::string("beta"), by_output = known_by == std::string("output");
+  const Forward forward = run_forward(one, s, x, gamma, beta, {by_output ? addend.data() : nullptr, true});
+  std::vector<float> expected_addend(first);
+  for (size_t i = 0; i < first.size(); ++i) {
+    if (two) expected_addend[i] += second[i];
+    if ((by_beta || by_output) && !(forward.y[i] > 0)) expected_addend[i] = 0;
+  }
+
+  // Where the gradients of the addend and of x are written.
+  enum class To { nowhere, new_array, first, second, addend };
+  const auto gradients = [&](Queue& queue, bool ops_before, To to_addend, To to_x) {
+    std::vector<float> grad_y = ops_before ? expected_addend : first, other = second, parameters = random_tensor(4 * s.channels, 7),
+                       new_addend = nan_tensor(size(s)), new_x = nan_tensor(size(s));
+    float *const p = parameters.data(),
+                 *const grad_addend = to_addend == To::nowhere  ? nullptr
+                                      : to_addend == To::first  ? grad_y.data()
+                                      : to_addend == To::second ? other.data()
+                                                                : new_addend.data(),
+                 *const grad_x = to_x == To::new_array ? new_x.data()
+                                 : to_x == To::first   ? grad_y.data()
+                                 : to_x == To::second  ? other.data()
+                                                       : grad_addend;
+    batch_norm_backward(queue, s,
+                        BatchNormBackward{.x = x.data(),
+                                          .gamma = gamma.data(),
+                                          .mean = forward.mean.data(),
+                                          .inverse_std = forward.inverse_std.data(),
+                                          .grad_y = grad_y.data(),
+                                          .other_grad_y = two && !ops_before ? other.data() : nullptr,
+                                          .relu_beta = by_beta && !ops_before ? beta.data() : nullptr,
+                                          .relu_output = by_output && !ops_before ? forward.y.data() : nullptr,
+                                          .grad_gamma = p,
+                                          .grad_beta = p + s.channels,
+                                          .gamma_second_moment = p + 2 * s.channels,
+                                          .beta_second_moment = p + 3 * s.channels,
+                                          .grad_addend = grad_addend,
+                                          .grad_x = grad_x});
+    if (grad_addend && grad_addend != grad_x)
+      CHECK(std::equal(expected_addend.begin(), expected_addend.end(), grad_addend));
+    parameters.insert(parameters.end(), grad_x, grad_x + size(s));
+    return parameters;
+  };
+  const std::vector<float> separate = gradients(one, true, To::nowhere, To::new_array);
+  for (const To to_addend : {To::nowhere, To::new_array, To::first, To::second})
+    for (const To to_x : {To::new_array, To::first, To::second, To::addend}) {
+      const bool needs_addend = two || by_output || to_x == To::addend;
+      if (to_addend == To::nowhere && needs_addend) continue;
+      INFO("addend's gradient " << static_cast<int>(to_addend) << ", x's " << static_cast<int>(to_x));
+      CHECK(gradients(three, false, to_addend, to_x) == separate);
+    }
+  if (!two && !by_output) return;
+  CHECK_THROWS_WITH(gradients(one, false, To::nowhere, To::new_array),
+                    "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
 }
 
 TEST_CASE("a NaN goes through the ReLU in the sweep of batch norm") {

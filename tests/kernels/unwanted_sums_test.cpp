@@ -72,8 +72,17 @@ TEST_CASE("gradients and second moments of a batch normalisation, each alone") {
                  grad_y = from_host(context, of_x, random_tensor(of_x.elements(), 2)),
                  gamma = from_host(context, {20}, random_tensor(20, 3, 1)), mean = zeros(context, {2, 20}),
                  inverse_std = from_host(context, {2, 20}, std::vector<float>(40, 1.0f)), grad_x(context, of_x);
-    batch_norm_backward(context.queue, shape, x.f32(), gamma.f32(), nullptr, mean.f32(), inverse_std.f32(),
-                        grad_y.f32(), sums[0], sums[1], sums[2], sums[3], grad_x.f32());
+    batch_norm_backward(context.queue, shape,
+                        BatchNormBackward{.x = x.f32(),
+                                          .gamma = gamma.f32(),
+                                          .mean = mean.f32(),
+                                          .inverse_std = inverse_std.f32(),
+                                          .grad_y = grad_y.f32(),
+                                          .grad_gamma = sums[0],
+                                          .grad_beta = sums[1],
+                                          .gamma_second_moment = sums[2],
+                                          .beta_second_moment = sums[3],
+                                          .grad_x = grad_x.f32()});
   });
 }
 
