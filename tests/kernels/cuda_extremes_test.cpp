@@ -44,7 +44,7 @@ TEST_CASE("NaN goes through ReLU, batch norm's own, the Fisher's average and max
     fisher_average(q, n, 0.3f, -0.2f, 0.6f, x.on(q), gradient.on(q), average.on(q));
     max_pool_forward(q, windows, x.on(q), pooled.on(q), index.on(q));
     const float* const c = channels.on(q);
-    batch_norm_inference(q, 1, n, 1e-3f, x.on(q), c, c + n, c + 2 * n, c + 3 * n, BatchNormTail{nullptr, true},
+    batch_norm_inference(q, 1, n, 1e-3f, x.on(q), c, c + n, c + 2 * n, c + 3 * n, BatchNormEpilogue{.relu = true},
                          normalised.on(q));
   });
   // difference() wants NaN in the same places.
