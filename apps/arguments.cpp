@@ -1,12 +1,12 @@
-#include "apps/arguments.h"
+#include <noisysgd/apps/arguments.h>
 
 #include <fmt/format.h>
 
 #include <charconv>
 
-#include "core/printable.h"
-#include "core/utf8.h"
-#include "data/file.h"
+#include <noisysgd/core/printable.h>
+#include <noisysgd/core/utf8.h>
+#include <noisysgd/data/file.h>
 
 namespace noisysgd {
 

@@ -3,20 +3,20 @@
 #include <string>
 #include <vector>
 
-#include "apps/arguments.h"
-#include "apps/bench/bandwidth.h"
-#include "apps/bench/bars.h"
-#include "apps/bench/ceilings.h"
-#include "apps/bench/layers.h"
-#include "apps/bench/machine.h"
-#include "apps/bench/networks.h"
-#include "apps/bench/steps.h"
-#include "apps/console.h"
-#include "apps/program.h"
-#include "apps/train_app.h"
-#include "core/file.h"
-#include "kernels/cuda/device.h"
-#include "kernels/queue.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/bench/bandwidth.h>
+#include <noisysgd/apps/bench/bars.h>
+#include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/apps/bench/layers.h>
+#include <noisysgd/apps/bench/machine.h>
+#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/apps/bench/steps.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/apps/train_app.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace {
 

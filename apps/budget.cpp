@@ -1,4 +1,4 @@
-#include "apps/budget.h"
+#include <noisysgd/apps/budget.h>
 
 #include <algorithm>
 #include <cmath>

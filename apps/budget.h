@@ -1,7 +1,7 @@
 // A trial run: the whole training protocol squeezed into a fraction of its epochs.
 #pragma once
 
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 namespace noisysgd {
 

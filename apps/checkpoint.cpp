@@ -1,4 +1,4 @@
-#include "apps/checkpoint.h"
+#include <noisysgd/apps/checkpoint.h>
 
 #include <algorithm>
 #include <cmath>

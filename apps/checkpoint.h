@@ -7,9 +7,9 @@
 #include <optional>
 #include <string>
 
-#include "core/json.h"
-#include "core/safetensors.h"
-#include "optim/step.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/safetensors.h>
+#include <noisysgd/optim/step.h>
 
 namespace noisysgd {
 

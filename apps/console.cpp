@@ -1,4 +1,4 @@
-#include "apps/console.h"
+#include <noisysgd/apps/console.h>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/printable.h"
+#include <noisysgd/core/printable.h>
 
 namespace noisysgd {
 namespace {

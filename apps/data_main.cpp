@@ -6,15 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "apps/arguments.h"
-#include "apps/console.h"
-#include "apps/program.h"
-#include "data/contact_sheet.h"
-#include "data/download.h"
-#include "data/normalize.h"
-#include "data/registry.h"
-#include "data/sources.h"
-#include "kernels/check.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/data/contact_sheet.h>
+#include <noisysgd/data/download.h>
+#include <noisysgd/data/normalize.h>
+#include <noisysgd/data/registry.h>
+#include <noisysgd/data/sources.h>
+#include <noisysgd/kernels/check.h>
 
 namespace {
 

@@ -1,12 +1,12 @@
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 #include <algorithm>
 #include <limits>
 #include <set>
 
-#include "apps/budget.h"
-#include "apps/names.h"
-#include "core/suggest.h"
+#include <noisysgd/apps/budget.h>
+#include <noisysgd/apps/names.h>
+#include <noisysgd/core/suggest.h>
 
 namespace noisysgd {
 

@@ -7,17 +7,17 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
-#include "core/initialisation.h"
-#include "data/registry.h"
-#include "kernels/augment.h"
-#include "layers/model.h"
-#include "layers/registry.h"
-#include "optim/batch_schedule.h"
-#include "optim/learning_rate_scaling.h"
-#include "optim/noise/noise.h"
-#include "optim/schedule.h"
-#include "optim/optimizer.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/core/initialisation.h>
+#include <noisysgd/data/registry.h>
+#include <noisysgd/kernels/augment.h>
+#include <noisysgd/layers/model.h>
+#include <noisysgd/layers/registry.h>
+#include <noisysgd/optim/batch_schedule.h>
+#include <noisysgd/optim/learning_rate_scaling.h>
+#include <noisysgd/optim/noise/noise.h>
+#include <noisysgd/optim/schedule.h>
+#include <noisysgd/optim/optimizer.h>
 
 namespace noisysgd {
 

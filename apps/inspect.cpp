@@ -1,17 +1,17 @@
-#include "apps/inspect.h"
+#include <noisysgd/apps/inspect.h>
 
 #include <algorithm>
 #include <cmath>
 #include <deque>
 
-#include "apps/checkpoint.h"
-#include "apps/train_app.h"
-#include "apps/trainer.h"
-#include "core/safetensors.h"
-#include "core/suggest.h"
-#include "core/text_table.h"
-#include "data/loader.h"
-#include "kernels/elementwise.h"
+#include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/train_app.h>
+#include <noisysgd/apps/trainer.h>
+#include <noisysgd/core/safetensors.h>
+#include <noisysgd/core/suggest.h>
+#include <noisysgd/core/text_table.h>
+#include <noisysgd/data/loader.h>
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 namespace noisysgd {
 

@@ -2,10 +2,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/arguments.h"
-#include "apps/console.h"
-#include "apps/inspect.h"
-#include "apps/program.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/inspect.h>
+#include <noisysgd/apps/program.h>
 
 int main(int argc, char** argv) {
   using namespace noisysgd;

@@ -1,4 +1,4 @@
-#include "apps/interrupt.h"
+#include <noisysgd/apps/interrupt.h>
 
 #include <pthread.h>
 #include <unistd.h>

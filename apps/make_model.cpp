@@ -1,8 +1,8 @@
-#include "apps/make_model.h"
+#include <noisysgd/apps/make_model.h>
 
 #include <set>
 
-#include "optim/group_statistics.h"
+#include <noisysgd/optim/group_statistics.h>
 
 namespace noisysgd {
 

@@ -1,9 +1,9 @@
 // From a regime and its data to a model and the options of its steps, with the checks that a run makes before it begins.
 #pragma once
 
-#include "apps/experiment.h"
-#include "apps/training_data.h"
-#include "optim/step.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/apps/training_data.h>
+#include <noisysgd/optim/step.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "apps/memory_refused.h"
+#include <noisysgd/apps/memory_refused.h>
 
 #include <unistd.h>
 

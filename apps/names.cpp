@@ -1,10 +1,10 @@
-#include "apps/names.h"
+#include <noisysgd/apps/names.h>
 
 #include <string_view>
 
-#include "apps/run_folder.h"
-#include "apps/suite.h"
-#include "core/utf8.h"
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/suite.h>
+#include <noisysgd/core/utf8.h>
 
 namespace noisysgd {
 

@@ -10,14 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "apps/arguments.h"
-#include "apps/console.h"
-#include "apps/program.h"
-#include "core/file.h"
-#include "kernels/random.h"
-#include "layers/registry.h"
-#include "optim/sgd.h"
-#include "optim/step.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/random.h>
+#include <noisysgd/layers/registry.h>
+#include <noisysgd/optim/sgd.h>
+#include <noisysgd/optim/step.h>
 
 namespace {
 

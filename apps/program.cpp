@@ -1,4 +1,4 @@
-#include "apps/program.h"
+#include <noisysgd/apps/program.h>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,9 +9,9 @@
 #include <new>
 #include <sstream>
 
-#include "apps/arguments.h"
-#include "apps/console.h"
-#include "apps/memory_refused.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/memory_refused.h>
 
 namespace noisysgd {
 namespace {

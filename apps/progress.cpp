@@ -1,11 +1,11 @@
-#include "apps/progress.h"
+#include <noisysgd/apps/progress.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string_view>
 
-#include "apps/console.h"
+#include <noisysgd/apps/console.h>
 
 namespace noisysgd {
 

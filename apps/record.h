@@ -6,8 +6,8 @@
 #include <limits>
 #include <string>
 
-#include "core/json.h"
-#include "kernels/check.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -1,15 +1,15 @@
-#include "apps/result_table.h"
+#include <noisysgd/apps/result_table.h>
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "apps/progress.h"
-#include "apps/record.h"
-#include "apps/run_folder.h"
-#include "core/file.h"
-#include "core/text_table.h"
+#include <noisysgd/apps/progress.h>
+#include <noisysgd/apps/record.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/text_table.h>
 
 namespace noisysgd {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 namespace noisysgd {
 

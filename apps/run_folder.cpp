@@ -1,13 +1,13 @@
-#include "apps/run_folder.h"
+#include <noisysgd/apps/run_folder.h>
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 
-#include "apps/record.h"
-#include "core/file.h"
-#include "core/tensorboard.h"
+#include <noisysgd/apps/record.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/tensorboard.h>
 
 namespace noisysgd {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/experiment.h"
-#include "core/file.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/core/file.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "apps/selection.h"
+#include <noisysgd/apps/selection.h>
 
 #include <fmt/ranges.h>
 

@@ -1,12 +1,12 @@
-#include "apps/suite.h"
+#include <noisysgd/apps/suite.h>
 
 #include <fmt/ranges.h>
 
 #include <set>
 
-#include "apps/console.h"
-#include "apps/run_folder.h"
-#include "core/file.h"
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/core/file.h>
 
 namespace noisysgd {
 

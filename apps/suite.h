@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "apps/result_table.h"
-#include "apps/selection.h"
-#include "apps/trainer.h"
+#include <noisysgd/apps/result_table.h>
+#include <noisysgd/apps/selection.h>
+#include <noisysgd/apps/trainer.h>
 
 namespace noisysgd {
 

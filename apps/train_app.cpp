@@ -1,17 +1,17 @@
-#include "apps/train_app.h"
+#include <noisysgd/apps/train_app.h>
 
 #include <algorithm>
 #include <charconv>
 #include <string_view>
 
-#include "apps/arguments.h"
-#include "apps/console.h"
-#include "apps/program.h"
-#include "apps/run_folder.h"
-#include "apps/suite.h"
-#include "core/file.h"
-#include "kernels/cuda/device.h"
-#include "kernels/dispatch.h"
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/suite.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd {
 

@@ -7,7 +7,7 @@
 //   }
 #pragma once
 
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 namespace noisysgd {
 

@@ -1,18 +1,18 @@
-#include "apps/trainer.h"
+#include <noisysgd/apps/trainer.h>
 
 #include <fmt/ranges.h>
 
 #include <cmath>
 
-#include "apps/checkpoint.h"
-#include "apps/run_folder.h"
-#include "apps/training_log.h"
-#include "apps/training_state.h"
-#include "core/file.h"
-#include "kernels/cuda/device.h"
-#include "kernels/memory.h"
-#include "optim/group_statistics.h"
-#include "optim/step.h"
+#include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/training_log.h>
+#include <noisysgd/apps/training_state.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/optim/group_statistics.h>
+#include <noisysgd/optim/step.h>
 
 namespace noisysgd {
 

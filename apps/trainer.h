@@ -7,9 +7,9 @@
 
 #include <filesystem>
 
-#include "apps/make_model.h"
-#include "apps/interrupt.h"
-#include "apps/progress.h"
+#include <noisysgd/apps/make_model.h>
+#include <noisysgd/apps/interrupt.h>
+#include <noisysgd/apps/progress.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "apps/training_data.h"
+#include <noisysgd/apps/training_data.h>
 
 namespace noisysgd {
 

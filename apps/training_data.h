@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "apps/experiment.h"
-#include "data/loader.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/data/loader.h>
 
 namespace noisysgd {
 

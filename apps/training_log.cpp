@@ -1,6 +1,6 @@
-#include "apps/training_log.h"
+#include <noisysgd/apps/training_log.h>
 
-#include "apps/run_folder.h"
+#include <noisysgd/apps/run_folder.h>
 
 namespace noisysgd {
 

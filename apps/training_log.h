@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "apps/progress.h"
-#include "apps/training_state.h"
-#include "core/metrics_log.h"
-#include "core/tensorboard.h"
-#include "optim/fisher.h"
+#include <noisysgd/apps/progress.h>
+#include <noisysgd/apps/training_state.h>
+#include <noisysgd/core/metrics_log.h>
+#include <noisysgd/core/tensorboard.h>
+#include <noisysgd/optim/fisher.h>
 
 namespace noisysgd {
 

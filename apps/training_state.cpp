@@ -1,9 +1,9 @@
-#include "apps/training_state.h"
+#include <noisysgd/apps/training_state.h>
 
 #include <algorithm>
 
-#include "apps/record.h"
-#include "core/tensorboard.h"
+#include <noisysgd/apps/record.h>
+#include <noisysgd/core/tensorboard.h>
 
 namespace noisysgd {
 

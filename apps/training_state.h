@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "core/json.h"
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 
 namespace noisysgd {
 

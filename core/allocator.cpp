@@ -1,13 +1,13 @@
-#include "core/allocator.h"
+#include <noisysgd/core/allocator.h>
 
 #include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
 
-#include "core/arena_plan.h"
-#include "kernels/check.h"
-#include "kernels/memory.h"
+#include <noisysgd/core/arena_plan.h>
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/memory.h>
 
 namespace noisysgd {
 

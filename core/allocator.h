@@ -9,7 +9,7 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/device.h"
+#include <noisysgd/kernels/device.h>
 
 namespace noisysgd {
 

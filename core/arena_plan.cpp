@@ -1,9 +1,9 @@
-#include "core/arena_plan.h"
+#include <noisysgd/core/arena_plan.h>
 
 #include <algorithm>
 #include <iterator>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "core/autograd.h"
+#include <noisysgd/core/autograd.h>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

@@ -9,8 +9,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/statistics.h"
-#include "core/sums.h"
+#include <noisysgd/core/statistics.h>
+#include <noisysgd/core/sums.h>
 
 namespace noisysgd {
 

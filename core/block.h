@@ -2,7 +2,7 @@
 // averages. Whoever needs a Block owns it. Copies share memory.
 #pragma once
 
-#include "core/parameter.h"
+#include <noisysgd/core/parameter.h>
 
 namespace noisysgd {
 

@@ -1,12 +1,12 @@
-#include "core/config.h"
+#include <noisysgd/core/config.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
-#include "core/file.h"
-#include "core/suggest.h"
-#include "core/utf8.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/suggest.h>
+#include <noisysgd/core/utf8.h>
 
 namespace noisysgd {
 namespace config_detail {

@@ -18,8 +18,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/json.h"
-#include "kernels/check.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

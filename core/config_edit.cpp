@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include "core/config.h"
-#include "core/suggest.h"
-#include "core/utf8.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/core/suggest.h>
+#include <noisysgd/core/utf8.h>
 
 namespace noisysgd {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <type_traits>
 
-#include "core/tensor.h"
+#include <noisysgd/core/tensor.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <utility>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -1,12 +1,12 @@
-#include "core/glob.h"
+#include <noisysgd/core/glob.h>
 
 #include <fnmatch.h>
 
 #include <algorithm>
 
-#include "core/parameter.h"
-#include "core/utf8.h"
-#include "kernels/check.h"
+#include <noisysgd/core/parameter.h>
+#include <noisysgd/core/utf8.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

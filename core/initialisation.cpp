@@ -1,11 +1,11 @@
-#include "core/initialisation.h"
+#include <noisysgd/core/initialisation.h>
 
 #include <fmt/format.h>
 
 #include <cmath>
 
-#include "core/glob.h"
-#include "core/parameter.h"
+#include <noisysgd/core/glob.h>
+#include <noisysgd/core/parameter.h>
 
 namespace noisysgd {
 

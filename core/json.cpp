@@ -1,12 +1,12 @@
-#include "core/json.h"
+#include <noisysgd/core/json.h>
 
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "core/utf8.h"
-#include "kernels/check.h"
+#include <noisysgd/core/utf8.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,9 +1,9 @@
-#include "core/metrics_log.h"
+#include <noisysgd/core/metrics_log.h>
 
 #include <cmath>
 #include <string>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

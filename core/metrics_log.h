@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "core/file.h"
-#include "core/json.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 
 namespace noisysgd {
 

@@ -1,10 +1,10 @@
-#include "core/parameter.h"
+#include <noisysgd/core/parameter.h>
 
 #include <algorithm>
 #include <set>
 #include <utility>
 
-#include "kernels/random.h"
+#include <noisysgd/kernels/random.h>
 
 namespace noisysgd {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/initialisation.h"
-#include "core/tensor.h"
+#include <noisysgd/core/initialisation.h>
+#include <noisysgd/core/tensor.h>
 
 namespace noisysgd {
 

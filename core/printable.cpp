@@ -1,10 +1,10 @@
-#include "core/printable.h"
+#include <noisysgd/core/printable.h>
 
 #include <fmt/format.h>
 
 #include <cstdint>
 
-#include "core/utf8.h"
+#include <noisysgd/core/utf8.h>
 
 namespace noisysgd {
 namespace {

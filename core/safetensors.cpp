@@ -1,4 +1,4 @@
-#include "core/safetensors.h"
+#include <noisysgd/core/safetensors.h>
 
 #include <algorithm>
 #include <array>
@@ -7,8 +7,8 @@
 #include <numeric>
 #include <optional>
 
-#include "core/json.h"
-#include "core/suggest.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/suggest.h>
 
 namespace noisysgd {
 namespace {

@@ -15,8 +15,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/file.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

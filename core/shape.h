@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "core/block.h"
+#include <noisysgd/core/block.h>
 
 namespace noisysgd {
 

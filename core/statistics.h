@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "kernels/signs.h"
+#include <noisysgd/kernels/signs.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "core/step_graph.h"
+#include <noisysgd/core/step_graph.h>
 
-#include "kernels/number.h"
+#include <noisysgd/kernels/number.h>
 
 namespace noisysgd {
 

@@ -6,8 +6,8 @@
 #include <map>
 #include <memory>
 
-#include "core/tensor.h"
-#include "kernels/op_graph.h"
+#include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/op_graph.h>
 
 namespace noisysgd {
 

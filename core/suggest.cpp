@@ -1,4 +1,4 @@
-#include "core/suggest.h"
+#include <noisysgd/core/suggest.h>
 
 #include <fmt/format.h>
 

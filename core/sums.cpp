@@ -1,4 +1,4 @@
-#include "core/sums.h"
+#include <noisysgd/core/sums.h>
 
 namespace noisysgd {
 

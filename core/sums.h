@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/block.h"
+#include <noisysgd/core/block.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "core/tensor.h"
+#include <noisysgd/core/tensor.h>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

@@ -8,11 +8,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/allocator.h"
-#include "core/shape.h"
-#include "kernels/check.h"
-#include "kernels/memory.h"
-#include "kernels/queue.h"
+#include <noisysgd/core/allocator.h>
+#include <noisysgd/core/shape.h>
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd {
 

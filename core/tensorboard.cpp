@@ -1,4 +1,4 @@
-#include "core/tensorboard.h"
+#include <noisysgd/core/tensorboard.h>
 
 #include <unistd.h>
 
@@ -7,8 +7,8 @@
 #include <chrono>
 #include <cstring>
 
-#include "core/crc32c.h"
-#include "kernels/check.h"
+#include <noisysgd/core/crc32c.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

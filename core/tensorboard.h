@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 
 namespace noisysgd {
 

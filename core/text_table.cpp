@@ -1,9 +1,9 @@
-#include "core/text_table.h"
+#include <noisysgd/core/text_table.h>
 
 #include <algorithm>
 #include <array>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/archive.h"
+#include <noisysgd/data/archive.h>
 
 #include <algorithm>
 #include <cstring>
@@ -6,9 +6,9 @@
 #include <span>
 #include <string>
 
-#include "core/file.h"
-#include "data/file.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/data/file.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,9 +1,9 @@
-#include "data/cifar.h"
+#include <noisysgd/data/cifar.h>
 
 #include <sstream>
 
-#include "data/file.h"
-#include "kernels/check.h"
+#include <noisysgd/data/file.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,12 +1,12 @@
-#include "data/contact_sheet.h"
+#include <noisysgd/data/contact_sheet.h>
 
 #include <stb_image_write.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "data/file.h"
-#include "kernels/check.h"
+#include <noisysgd/data/file.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

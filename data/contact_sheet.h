@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "data/dataset.h"
+#include <noisysgd/data/dataset.h>
 
 namespace noisysgd {
 

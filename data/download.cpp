@@ -1,4 +1,4 @@
-#include "data/download.h"
+#include <noisysgd/data/download.h>
 
 #include <curl/curl.h>
 
@@ -11,12 +11,12 @@
 #include <span>
 #include <utility>
 
-#include "core/file.h"
-#include "data/archive.h"
-#include "data/file.h"
-#include "data/part_file.h"
-#include "data/sha256.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/data/archive.h>
+#include <noisysgd/data/file.h>
+#include <noisysgd/data/part_file.h>
+#include <noisysgd/data/sha256.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

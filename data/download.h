@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "data/sources.h"
+#include <noisysgd/data/sources.h>
 
 namespace noisysgd {
 

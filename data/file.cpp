@@ -1,11 +1,11 @@
-#include "data/file.h"
+#include <noisysgd/data/file.h>
 
 #include <cstdlib>
 #include <string>
 
-#include "core/file.h"
-#include "data/gzip.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/data/gzip.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -1,8 +1,8 @@
-#include "data/glyphs.h"
+#include <noisysgd/data/glyphs.h>
 
 #include <array>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,8 +1,8 @@
-#include "data/gzip.h"
+#include <noisysgd/data/gzip.h>
 
 #include <algorithm>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

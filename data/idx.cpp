@@ -1,13 +1,13 @@
-#include "data/idx.h"
+#include <noisysgd/data/idx.h>
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
 
-#include "data/file.h"
-#include "data/gzip.h"
-#include "kernels/check.h"
+#include <noisysgd/data/file.h>
+#include <noisysgd/data/gzip.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -1,15 +1,15 @@
-#include "data/image_folder.h"
+#include <noisysgd/data/image_folder.h>
 
 #include <algorithm>
 #include <functional>
 #include <span>
 #include <string>
 
-#include "core/file.h"
-#include "data/file.h"
-#include "data/image/image.h"
-#include "data/resize.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/data/file.h>
+#include <noisysgd/data/image/image.h>
+#include <noisysgd/data/resize.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "data/dataset.h"
+#include <noisysgd/data/dataset.h>
 
 namespace noisysgd {
 

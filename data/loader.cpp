@@ -1,6 +1,6 @@
-#include "data/loader.h"
+#include <noisysgd/data/loader.h>
 
-#include "kernels/gather_augment.h"
+#include <noisysgd/kernels/gather_augment.h>
 
 namespace noisysgd {
 

@@ -5,11 +5,11 @@
 
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/normalize.h"
-#include "kernels/augment.h"
-#include "kernels/pick_samples.h"
-#include "layers/model.h"
+#include <noisysgd/data/dataset.h>
+#include <noisysgd/data/normalize.h>
+#include <noisysgd/kernels/augment.h>
+#include <noisysgd/kernels/pick_samples.h>
+#include <noisysgd/layers/model.h>
 
 namespace noisysgd {
 

@@ -1,9 +1,9 @@
-#include "data/normalize.h"
+#include <noisysgd/data/normalize.h>
 
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "data/dataset.h"
+#include <noisysgd/data/dataset.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "data/part_file.h"
+#include <noisysgd/data/part_file.h>
 
 #include <fcntl.h>
 #include <sys/file.h>

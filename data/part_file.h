@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <span>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 
 namespace noisysgd {
 

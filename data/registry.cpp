@@ -1,16 +1,16 @@
-#include "data/registry.h"
+#include <noisysgd/data/registry.h>
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "core/suggest.h"
-#include "data/cifar.h"
-#include "data/file.h"
-#include "data/idx.h"
-#include "data/image_folder.h"
-#include "data/sources.h"
-#include "kernels/check.h"
+#include <noisysgd/core/suggest.h>
+#include <noisysgd/data/cifar.h>
+#include <noisysgd/data/file.h>
+#include <noisysgd/data/idx.h>
+#include <noisysgd/data/image_folder.h>
+#include <noisysgd/data/sources.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/synthetic.h"
+#include <noisysgd/data/dataset.h>
+#include <noisysgd/data/synthetic.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "data/resize.h"
+#include <noisysgd/data/resize.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "data/sources.h"
+#include <noisysgd/data/sources.h>
 
 namespace noisysgd {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/strokes.h"
+#include <noisysgd/data/strokes.h>
 
 #include <algorithm>
 #include <cmath>

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "data/glyphs.h"
+#include <noisysgd/data/glyphs.h>
 
 namespace noisysgd {
 

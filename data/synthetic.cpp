@@ -1,13 +1,13 @@
-#include "data/synthetic.h"
+#include <noisysgd/data/synthetic.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
 
-#include "data/strokes.h"
-#include "kernels/check.h"
-#include "kernels/philox.h"
+#include <noisysgd/data/strokes.h>
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "data/dataset.h"
+#include <noisysgd/data/dataset.h>
 
 namespace noisysgd {
 

@@ -1,11 +1,11 @@
-#include "kernels/adamw_step.h"
+#include <noisysgd/kernels/adamw_step.h>
 
 #include <cmath>
 
-#include "kernels/check.h"
-#include "kernels/optimizer_pieces.h"
-#include "kernels/simd/ops.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/optimizer_pieces.h>
+#include <noisysgd/kernels/simd/ops.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels {
 

@@ -1,6 +1,6 @@
-#include "kernels/adamw_step.h"
+#include <noisysgd/kernels/adamw_step.h>
 
-#include "kernels/cuda/optimizer_step.h"
+#include <noisysgd/kernels/cuda/optimizer_step.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

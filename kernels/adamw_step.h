@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/noise_field.h"
+#include <noisysgd/kernels/noise_field.h>
 
 namespace noisysgd::kernels {
 

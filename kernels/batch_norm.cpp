@@ -1,12 +1,12 @@
-#include "kernels/batch_norm.h"
+#include <noisysgd/kernels/batch_norm.h>
 
 #include <cmath>
 #include <limits>
 
-#include "kernels/channel_rows.h"
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/channel_rows.h>
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels {
 

@@ -1,7 +1,7 @@
-#include "kernels/batch_norm.h"
+#include <noisysgd/kernels/batch_norm.h>
 
-#include "kernels/cuda/batch_norm_tile.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/batch_norm_tile.h>
+#include <noisysgd/kernels/scratch.h>
 
 // The statistics of a ghost group are made of those of blocks of rows, which are read once and kept in registers: mean,
 // then sum of squared deviations from it. Blocks are merged in double precision, in a fixed order (Chan, Golub, LeVeque

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

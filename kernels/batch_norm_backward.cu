@@ -1,7 +1,7 @@
 // The gradients of batch_norm.h. Sums over samples and their squares come from blocks of samples, which are merged in a
 // fixed order.
-#include "kernels/cuda/batch_norm_tile.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/batch_norm_tile.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

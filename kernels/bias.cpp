@@ -1,9 +1,9 @@
-#include "kernels/bias.h"
+#include <noisysgd/kernels/bias.h>
 
-#include "kernels/channel_rows.h"
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/channel_rows.h>
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

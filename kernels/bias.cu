@@ -1,8 +1,8 @@
-#include "kernels/bias.h"
+#include <noisysgd/kernels/bias.h>
 
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/sample_sums.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/sample_sums.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

@@ -1,6 +1,6 @@
-#include "kernels/channel_rows.h"
+#include <noisysgd/kernels/channel_rows.h>
 
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

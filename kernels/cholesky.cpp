@@ -1,9 +1,9 @@
-#include "kernels/cholesky.h"
+#include <noisysgd/kernels/cholesky.h>
 
 #include <cmath>
 #include <vector>
 
-#include "kernels/parallel.h"
+#include <noisysgd/kernels/parallel.h>
 
 extern "C" void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);  // LAPACK, in OpenBLAS
 

@@ -1,12 +1,12 @@
 // A blocked, right-looking factorisation in double precision. cuSOLVER would do one attempt and leave its verdict on
 // the device; whether another must follow with a larger jitter the host could only learn by waiting for it. Here all
 // attempts are put on the stream, and the kernels of those that are not needed return at once.
-#include "kernels/cholesky.h"
+#include <noisysgd/kernels/cholesky.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

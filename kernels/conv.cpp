@@ -1,11 +1,11 @@
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 #include <cstddef>
 #include <unordered_map>
 
-#include "kernels/onednn.h"
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/onednn.h>
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels {
 

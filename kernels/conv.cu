@@ -2,16 +2,16 @@
 // (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in shared-memory tiles, for any kernel, stride,
 // padding and channel count. A product has rows (positions of the result), columns (its channels) and depth (taps); no
 // patch matrix is stored.
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
-#include "kernels/bias.h"
-#include "kernels/conv_second_moment.h"
-#include "kernels/cuda/conv_geometry.h"
-#include "kernels/cuda/conv_narrow.h"
-#include "kernels/cuda/conv_weight_gradient.h"
-#include "kernels/cuda/cudnn_conv.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/cuda/conv_geometry.h>
+#include <noisysgd/kernels/cuda/conv_narrow.h>
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/cudnn_conv.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,6 +1,6 @@
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/kernels/conv_second_moment.h>
 
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels::cpu {
 

@@ -1,17 +1,17 @@
 // The fused weight gradient: chooses the kernel for a shape (kernels/cuda/conv_weight_gradient.h) and adds up the
 // partial sums of its shares of the samples.
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/kernels/conv_second_moment.h>
 
 #include <bit>
 #include <cmath>
 
-#include "kernels/cuda/conv_weight_gradient.h"
-#include "kernels/cuda/conv_window.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/vector.h"
-#include "kernels/gemm.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/conv_window.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -8,7 +8,7 @@
 // shape. There contributions less C_n are always formed in single precision.
 #pragma once
 
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd::kernels {
 

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/check.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels {
 

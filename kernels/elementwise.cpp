@@ -1,10 +1,10 @@
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 #include <algorithm>
 #include <array>
 
-#include "kernels/parallel.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

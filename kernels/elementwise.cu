@@ -1,9 +1,9 @@
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/cuda/fast_divide.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/cuda/fast_divide.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

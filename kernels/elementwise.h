@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
-#include "kernels/philox.h"
+#include <noisysgd/kernels/dispatch.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::kernels {
 

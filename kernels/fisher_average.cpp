@@ -1,6 +1,6 @@
-#include "kernels/fisher_average.h"
+#include <noisysgd/kernels/fisher_average.h>
 
-#include "kernels/parallel.h"
+#include <noisysgd/kernels/parallel.h>
 
 namespace noisysgd::kernels::cpu {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

@@ -1,9 +1,9 @@
-#include "kernels/gather_augment.h"
+#include <noisysgd/kernels/gather_augment.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

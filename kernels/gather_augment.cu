@@ -1,9 +1,9 @@
-#include "kernels/gather_augment.h"
+#include <noisysgd/kernels/gather_augment.h>
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/cuda/fast_divide.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/cuda/fast_divide.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

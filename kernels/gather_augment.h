@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "kernels/augment.h"
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/augment.h>
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

@@ -1,4 +1,4 @@
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/gemm.h>
 
 #include <cblas.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

@@ -1,11 +1,11 @@
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/gemm.h>
 
 #include <limits>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/state.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/state.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

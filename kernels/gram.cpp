@@ -1,9 +1,9 @@
-#include "kernels/gram.h"
+#include <noisysgd/kernels/gram.h>
 
 #include <algorithm>
 
-#include "kernels/conv_second_moment.h"
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd::kernels::cpu {
 

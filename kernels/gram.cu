@@ -1,6 +1,6 @@
-#include "kernels/gram.h"
+#include <noisysgd/kernels/gram.h>
 
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd::kernels::cuda {
 

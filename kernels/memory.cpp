@@ -1,9 +1,9 @@
-#include "kernels/memory.h"
+#include <noisysgd/kernels/memory.h>
 
 #include <cstdlib>
 #include <cstring>
 
-#include "kernels/cuda/device.h"
+#include <noisysgd/kernels/cuda/device.h>
 
 namespace noisysgd::kernels {
 

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/device.h"
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/device.h>
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

@@ -1,7 +1,7 @@
-#include "kernels/moving_average.h"
+#include <noisysgd/kernels/moving_average.h>
 
-#include "kernels/parallel.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

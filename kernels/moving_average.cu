@@ -1,8 +1,8 @@
-#include "kernels/moving_average.h"
+#include <noisysgd/kernels/moving_average.h>
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,10 +1,10 @@
-#include "kernels/noise_field.h"
+#include <noisysgd/kernels/noise_field.h>
 
 #include <algorithm>
 
-#include "kernels/check.h"
-#include "kernels/philox.h"
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/philox.h>
+#include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels {
 

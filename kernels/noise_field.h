@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
-#include "kernels/number.h"
+#include <noisysgd/kernels/dispatch.h>
+#include <noisysgd/kernels/number.h>
 
 namespace noisysgd::kernels {
 

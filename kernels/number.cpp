@@ -1,6 +1,6 @@
-#include "kernels/number.h"
+#include <noisysgd/kernels/number.h>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "kernels/onednn.h"
+#include <noisysgd/kernels/onednn.h>
 
 namespace noisysgd::kernels {
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels {
 

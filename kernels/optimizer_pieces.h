@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <span>
 
-#include "kernels/noise_field.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/noise_field.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels::cpu {
 

@@ -1,8 +1,8 @@
-#include "kernels/patches.h"
+#include <noisysgd/kernels/patches.h>
 
 #include <algorithm>
 
-#include "kernels/parallel.h"
+#include <noisysgd/kernels/parallel.h>
 
 namespace noisysgd::kernels::cpu {
 

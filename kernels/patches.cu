@@ -1,8 +1,8 @@
-#include "kernels/patches.h"
+#include <noisysgd/kernels/patches.h>
 
-#include "kernels/cuda/conv_geometry.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/conv_geometry.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

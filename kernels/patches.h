@@ -1,7 +1,7 @@
 // The patches that a convolution multiplies with its filters, as rows (im2col): what its Kronecker factor is made of.
 #pragma once
 
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd::kernels {
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdint>
 
-#include "kernels/number.h"
+#include <noisysgd/kernels/number.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
-#include "kernels/pick_samples.h"
+#include <noisysgd/kernels/pick_samples.h>
 
-#include "kernels/parallel.h"
-#include "kernels/shuffle.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/shuffle.h>
 
 namespace noisysgd::kernels::cpu {
 

@@ -1,8 +1,8 @@
-#include "kernels/pick_samples.h"
+#include <noisysgd/kernels/pick_samples.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/shuffle.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/shuffle.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,12 +1,12 @@
-#include "kernels/pool.h"
+#include <noisysgd/kernels/pool.h>
 
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/channel_rows.h"
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/channel_rows.h>
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels {
 

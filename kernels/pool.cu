@@ -1,8 +1,8 @@
-#include "kernels/pool.h"
+#include <noisysgd/kernels/pool.h>
 
-#include "kernels/cuda/fast_divide.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/fast_divide.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,11 +1,11 @@
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 #include <omp.h>
 
-#include "kernels/check.h"
-#include "kernels/cuda/device.h"
-#include "kernels/memory.h"
-#include "kernels/onednn.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/kernels/onednn.h>
 
 namespace noisysgd::kernels {
 

@@ -8,8 +8,8 @@
 #include <memory>
 #include <utility>
 
-#include "kernels/device.h"
-#include "kernels/workspace.h"
+#include <noisysgd/kernels/device.h>
+#include <noisysgd/kernels/workspace.h>
 
 namespace noisysgd::kernels {
 

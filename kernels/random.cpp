@@ -1,8 +1,8 @@
-#include "kernels/random.h"
+#include <noisysgd/kernels/random.h>
 
 #include <algorithm>
 
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels {
 

@@ -1,8 +1,8 @@
-#include "kernels/random.h"
+#include <noisysgd/kernels/random.h>
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,9 +1,9 @@
-#include "kernels/reduce.h"
+#include <noisysgd/kernels/reduce.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "kernels/parallel.h"
+#include <noisysgd/kernels/parallel.h>
 
 namespace noisysgd::kernels::cpu {
 

@@ -1,10 +1,10 @@
-#include "kernels/reduce.h"
+#include <noisysgd/kernels/reduce.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/pieces.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/pieces.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

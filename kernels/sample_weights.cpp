@@ -1,4 +1,4 @@
-#include "kernels/sample_weights.h"
+#include <noisysgd/kernels/sample_weights.h>
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::kernels {
 

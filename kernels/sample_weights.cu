@@ -1,12 +1,12 @@
-#include "kernels/sample_weights.h"
+#include <noisysgd/kernels/sample_weights.h>
 
 #include <numbers>
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

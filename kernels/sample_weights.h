@@ -4,8 +4,8 @@
 #include <compare>
 #include <cstdint>
 
-#include "kernels/dispatch.h"
-#include "kernels/philox.h"
+#include <noisysgd/kernels/dispatch.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::kernels {
 

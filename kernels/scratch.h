@@ -12,7 +12,7 @@
 #include <tuple>
 #include <utility>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels {
 

@@ -1,8 +1,8 @@
-#include "kernels/sgd_step.h"
+#include <noisysgd/kernels/sgd_step.h>
 
-#include "kernels/check.h"
-#include "kernels/optimizer_pieces.h"
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/optimizer_pieces.h>
+#include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels {
 

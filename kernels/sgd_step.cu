@@ -1,7 +1,7 @@
-#include "kernels/sgd_step.h"
+#include <noisysgd/kernels/sgd_step.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/optimizer_step.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/optimizer_step.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

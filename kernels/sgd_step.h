@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/noise_field.h"
-#include "kernels/philox.h"
+#include <noisysgd/kernels/noise_field.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::kernels {
 

@@ -8,7 +8,7 @@
 #include <array>
 #include <cstdint>
 
-#include "kernels/philox.h"
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd {
 

@@ -1,9 +1,9 @@
-#include "kernels/signs.h"
+#include <noisysgd/kernels/signs.h>
 
 #include <bit>
 
-#include "kernels/parallel.h"
-#include "kernels/target_clones.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/target_clones.h>
 
 namespace noisysgd::kernels::cpu {
 namespace {

@@ -1,7 +1,7 @@
-#include "kernels/signs.h"
+#include <noisysgd/kernels/signs.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

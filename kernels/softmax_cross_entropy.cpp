@@ -1,10 +1,10 @@
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/parallel.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/parallel.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels {
 

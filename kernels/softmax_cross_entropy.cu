@@ -1,9 +1,9 @@
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/step_factors.h"
+#include <noisysgd/kernels/step_factors.h>
 
 #include <cmath>
 

@@ -1,8 +1,8 @@
-#include "kernels/step_factors.h"
+#include <noisysgd/kernels/step_factors.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

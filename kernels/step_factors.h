@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/dispatch.h"
+#include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
 

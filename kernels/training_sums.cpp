@@ -1,4 +1,4 @@
-#include "kernels/training_sums.h"
+#include <noisysgd/kernels/training_sums.h>
 
 namespace noisysgd::kernels::cpu {
 

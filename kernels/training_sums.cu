@@ -1,6 +1,6 @@
-#include "kernels/training_sums.h"
+#include <noisysgd/kernels/training_sums.h>
 
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-#include "kernels/dispatch.h"
-#include "kernels/number.h"
-#include "kernels/noise_field.h"
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/kernels/dispatch.h>
+#include <noisysgd/kernels/number.h>
+#include <noisysgd/kernels/noise_field.h>
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 
 namespace noisysgd::kernels {
 

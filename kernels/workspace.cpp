@@ -1,9 +1,9 @@
-#include "kernels/workspace.h"
+#include <noisysgd/kernels/workspace.h>
 
 #include <algorithm>
 
-#include "kernels/check.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels {
 

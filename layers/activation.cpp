@@ -1,6 +1,6 @@
-#include "layers/activation.h"
+#include <noisysgd/layers/activation.h>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
 // Layers without parameters that keep the shape: ReLU and dropout.
 #pragma once
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

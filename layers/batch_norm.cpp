@@ -1,7 +1,7 @@
-#include "layers/batch_norm.h"
+#include <noisysgd/layers/batch_norm.h>
 
-#include "kernels/bias.h"
-#include "layers/random_signs.h"
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/layers/random_signs.h>
 
 namespace noisysgd {
 

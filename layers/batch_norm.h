@@ -9,8 +9,8 @@
 
 #include <optional>
 
-#include "kernels/batch_norm.h"
-#include "layers/layer.h"
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

@@ -1,8 +1,8 @@
-#include "layers/builder.h"
+#include <noisysgd/layers/builder.h>
 
-#include "layers/activation.h"
-#include "layers/registry.h"
-#include "layers/reshape.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/registry.h>
+#include <noisysgd/layers/reshape.h>
 
 namespace noisysgd {
 

@@ -6,7 +6,7 @@
 
 #include <map>
 
-#include "layers/composite.h"
+#include <noisysgd/layers/composite.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
-#include "layers/centered_sums.h"
+#include <noisysgd/layers/centered_sums.h>
 
-#include "kernels/batch_norm.h"
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

@@ -9,8 +9,8 @@
 // Cost: two more weight-gradient passes.
 #pragma once
 
-#include "core/autograd.h"
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/core/autograd.h>
+#include <noisysgd/kernels/conv_second_moment.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "layers/composite.h"
+#include <noisysgd/layers/composite.h>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

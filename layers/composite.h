@@ -2,7 +2,7 @@
 // built, for what a layer can do as its epilogue.
 #pragma once
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "layers/conv2d.h"
+#include <noisysgd/layers/conv2d.h>
 
-#include "layers/weight_gradient.h"
+#include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
 

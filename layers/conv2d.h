@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "kernels/conv.h"
-#include "layers/layer.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "layers/graph.h"
+#include <noisysgd/layers/graph.h>
 
-#include "core/text_table.h"
+#include <noisysgd/core/text_table.h>
 
 namespace noisysgd {
 

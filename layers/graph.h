@@ -6,8 +6,8 @@
 #include <unordered_set>
 #include <vector>
 
-#include "core/parameter.h"
-#include "core/shape.h"
+#include <noisysgd/core/parameter.h>
+#include <noisysgd/core/shape.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

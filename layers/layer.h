@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "core/autograd.h"
-#include "core/parameter.h"
-#include "layers/graph.h"
-#include "layers/sample_coupling.h"
+#include <noisysgd/core/autograd.h>
+#include <noisysgd/core/parameter.h>
+#include <noisysgd/layers/graph.h>
+#include <noisysgd/layers/sample_coupling.h>
 
 namespace noisysgd {
 

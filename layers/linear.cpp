@@ -1,8 +1,8 @@
-#include "layers/linear.h"
+#include <noisysgd/layers/linear.h>
 
-#include "kernels/bias.h"
-#include "kernels/gemm.h"
-#include "layers/weight_gradient.h"
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
 

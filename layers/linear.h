@@ -2,7 +2,7 @@
 // squares.
 #pragma once
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

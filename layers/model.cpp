@@ -1,9 +1,9 @@
-#include "layers/model.h"
+#include <noisysgd/layers/model.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

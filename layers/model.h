@@ -4,9 +4,9 @@
 #include <memory>
 #include <span>
 
-#include "core/state.h"
-#include "kernels/softmax_cross_entropy.h"
-#include "layers/layer.h"
+#include <noisysgd/core/state.h>
+#include <noisysgd/kernels/softmax_cross_entropy.h>
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "layers/pool.h"
+#include <noisysgd/layers/pool.h>
 
 namespace noisysgd {
 

@@ -1,8 +1,8 @@
 // Max, average and global average pooling over [N,H,W,C].
 #pragma once
 
-#include "kernels/pool.h"
-#include "layers/layer.h"
+#include <noisysgd/kernels/pool.h>
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

@@ -1,6 +1,6 @@
-#include "layers/random_signs.h"
+#include <noisysgd/layers/random_signs.h>
 
-#include "kernels/bias.h"
+#include <noisysgd/kernels/bias.h>
 
 namespace noisysgd {
 

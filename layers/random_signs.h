@@ -2,7 +2,7 @@
 // index of the layer's first parameter: layers have independent signs, and the weight and the bias of one share theirs.
 #pragma once
 
-#include "core/autograd.h"
+#include <noisysgd/core/autograd.h>
 
 namespace noisysgd {
 

@@ -1,18 +1,18 @@
-#include "layers/registry.h"
+#include <noisysgd/layers/registry.h>
 
 #include <algorithm>
 #include <iterator>
 #include <set>
 
-#include "core/utf8.h"
-#include "layers/activation.h"
-#include "layers/batch_norm.h"
-#include "layers/builder.h"
-#include "layers/conv2d.h"
-#include "layers/linear.h"
-#include "layers/models/register.h"
-#include "layers/pool.h"
-#include "layers/reshape.h"
+#include <noisysgd/core/utf8.h>
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/batch_norm.h>
+#include <noisysgd/layers/builder.h>
+#include <noisysgd/layers/conv2d.h>
+#include <noisysgd/layers/linear.h>
+#include <noisysgd/layers/models/register.h>
+#include <noisysgd/layers/pool.h>
+#include <noisysgd/layers/reshape.h>
 
 namespace noisysgd {
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
-#include "layers/layer.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

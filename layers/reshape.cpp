@@ -1,6 +1,6 @@
-#include "layers/reshape.h"
+#include <noisysgd/layers/reshape.h>
 
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
 

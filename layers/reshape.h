@@ -1,7 +1,7 @@
 // Layers that move data: flatten, and the option-A shortcut of residual networks.
 #pragma once
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 

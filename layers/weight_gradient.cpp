@@ -1,14 +1,14 @@
-#include "layers/weight_gradient.h"
+#include <noisysgd/layers/weight_gradient.h>
 
 #include <algorithm>
 
-#include "kernels/bias.h"
-#include "kernels/conv_second_moment.h"
-#include "kernels/gemm.h"
-#include "kernels/gram.h"
-#include "kernels/patches.h"
-#include "layers/centered_sums.h"
-#include "layers/random_signs.h"
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/kernels/gram.h>
+#include <noisysgd/kernels/patches.h>
+#include <noisysgd/layers/centered_sums.h>
+#include <noisysgd/layers/random_signs.h>
 
 namespace noisysgd {
 

@@ -3,8 +3,8 @@
 // step collects is known here alone.
 #pragma once
 
-#include "core/autograd.h"
-#include "kernels/conv.h"
+#include <noisysgd/core/autograd.h>
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd {
 

@@ -1,8 +1,8 @@
 // AdamW: kernels/adamw_step.h.
 #pragma once
 
-#include "kernels/adamw_step.h"
-#include "optim/optimizer.h"
+#include <noisysgd/kernels/adamw_step.h>
+#include <noisysgd/optim/optimizer.h>
 
 namespace noisysgd {
 

@@ -1,11 +1,11 @@
-#include "optim/batch_schedule.h"
+#include <noisysgd/optim/batch_schedule.h>
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/sample_coupling.h"
+#include <noisysgd/layers/sample_coupling.h>
 
 namespace noisysgd {
 

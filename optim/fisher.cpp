@@ -1,12 +1,12 @@
-#include "optim/fisher.h"
+#include <noisysgd/optim/fisher.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
-#include "kernels/fisher_average.h"
-#include "kernels/reduce.h"
-#include "kernels/step_factors.h"
+#include <noisysgd/kernels/fisher_average.h>
+#include <noisysgd/kernels/reduce.h>
+#include <noisysgd/kernels/step_factors.h>
 
 namespace noisysgd {
 

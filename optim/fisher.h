@@ -9,11 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "core/config.h"
-#include "core/statistics.h"
-#include "core/sums.h"
-#include "kernels/noise_field.h"
-#include "layers/model.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/core/statistics.h>
+#include <noisysgd/core/sums.h>
+#include <noisysgd/kernels/noise_field.h>
+#include <noisysgd/layers/model.h>
 
 namespace noisysgd {
 

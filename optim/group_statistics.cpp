@@ -1,10 +1,10 @@
-#include "optim/group_statistics.h"
+#include <noisysgd/optim/group_statistics.h>
 
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/elementwise.h"
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd {
 

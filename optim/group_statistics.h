@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-#include "optim/fisher.h"
+#include <noisysgd/optim/fisher.h>
 
 namespace noisysgd {
 

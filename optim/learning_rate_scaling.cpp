@@ -1,4 +1,4 @@
-#include "optim/learning_rate_scaling.h"
+#include <noisysgd/optim/learning_rate_scaling.h>
 
 #include <cmath>
 

@@ -1,7 +1,7 @@
-#include "optim/optimizer.h"
+#include <noisysgd/optim/optimizer.h>
 
-#include "optim/adamw.h"
-#include "optim/sgd.h"
+#include <noisysgd/optim/adamw.h>
+#include <noisysgd/optim/sgd.h>
 
 namespace noisysgd {
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
-#include "core/state.h"
-#include "kernels/noise_field.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/core/state.h>
+#include <noisysgd/kernels/noise_field.h>
 
 namespace noisysgd {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/config.h"
+#include <noisysgd/core/config.h>
 
 namespace noisysgd {
 

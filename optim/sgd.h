@@ -1,8 +1,8 @@
 // SGD with momentum and weight decay: kernels/sgd_step.h.
 #pragma once
 
-#include "kernels/sgd_step.h"
-#include "optim/optimizer.h"
+#include <noisysgd/kernels/sgd_step.h>
+#include <noisysgd/optim/optimizer.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "optim/step.h"
+#include <noisysgd/optim/step.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -6,10 +6,10 @@
 #include <set>
 #include <string_view>
 
-#include "kernels/elementwise.h"
-#include "kernels/reduce.h"
-#include "kernels/step_factors.h"
-#include "optim/group_statistics.h"
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/kernels/reduce.h>
+#include <noisysgd/kernels/step_factors.h>
+#include <noisysgd/optim/group_statistics.h>
 
 namespace noisysgd {
 

@@ -7,13 +7,13 @@
 #include <optional>
 #include <string>
 
-#include "core/device_value.h"
-#include "core/step_graph.h"
-#include "kernels/training_sums.h"
-#include "layers/model.h"
-#include "optim/noise/noise.h"
-#include "optim/optimizer.h"
-#include "optim/weight_average.h"
+#include <noisysgd/core/device_value.h>
+#include <noisysgd/core/step_graph.h>
+#include <noisysgd/kernels/training_sums.h>
+#include <noisysgd/layers/model.h>
+#include <noisysgd/optim/noise/noise.h>
+#include <noisysgd/optim/optimizer.h>
+#include <noisysgd/optim/weight_average.h>
 
 namespace noisysgd {
 

@@ -1,8 +1,8 @@
-#include "optim/weight_average.h"
+#include <noisysgd/optim/weight_average.h>
 
 #include <utility>
 
-#include "kernels/moving_average.h"
+#include <noisysgd/kernels/moving_average.h>
 
 namespace noisysgd {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "layers/model.h"
+#include <noisysgd/layers/model.h>
 
 namespace noisysgd {
 

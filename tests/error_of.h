@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::test {
 

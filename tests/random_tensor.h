@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/philox.h"
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::test {
 

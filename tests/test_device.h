@@ -2,7 +2,7 @@
 // real).
 #pragma once
 
-#include "kernels/device.h"
+#include <noisysgd/kernels/device.h>
 
 #ifndef NSGD_TEST_BACKEND
 #define NSGD_TEST_BACKEND cpu

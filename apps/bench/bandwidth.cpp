@@ -1,11 +1,11 @@
-#include "apps/bench/bandwidth.h"
+#include <noisysgd/apps/bench/bandwidth.h>
 
 #include <fmt/format.h>
 
-#include "apps/bench/measure.h"
-#include "apps/bench/networks.h"
-#include "kernels/batch_norm.h"
-#include "kernels/sgd_step.h"
+#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/sgd_step.h>
 
 namespace noisysgd::bench {
 

@@ -2,8 +2,8 @@
 // share of the bandwidth of copying on the same device.
 #pragma once
 
-#include "apps/bench/ceilings.h"
-#include "apps/bench/section.h"
+#include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/apps/bench/section.h>
 
 namespace noisysgd::bench {
 

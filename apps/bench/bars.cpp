@@ -1,4 +1,4 @@
-#include "apps/bench/bars.h"
+#include <noisysgd/apps/bench/bars.h>
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include "core/file.h"
-#include "kernels/check.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::bench {
 

@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "apps/bench/section.h"
+#include <noisysgd/apps/bench/section.h>
 
 namespace noisysgd::bench {
 

@@ -1,14 +1,14 @@
-#include "apps/bench/ceilings.h"
+#include <noisysgd/apps/bench/ceilings.h>
 
 #include <fmt/format.h>
 
 #include <cstring>
 
-#include "apps/bench/fma_peak.h"
-#include "apps/bench/measure.h"
-#include "core/tensor.h"
-#include "kernels/gemm.h"
-#include "kernels/parallel.h"
+#include <noisysgd/apps/bench/fma_peak.h>
+#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/kernels/parallel.h>
 
 namespace noisysgd::bench {
 

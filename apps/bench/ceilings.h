@@ -1,8 +1,8 @@
 // What the machine can do at best: arithmetic, memory, and the library's matrix product.
 #pragma once
 
-#include "apps/bench/section.h"
-#include "core/tensor.h"
+#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/core/tensor.h>
 
 namespace noisysgd::bench {
 

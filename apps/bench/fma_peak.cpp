@@ -1,4 +1,4 @@
-#include "apps/bench/fma_peak.h"
+#include <noisysgd/apps/bench/fma_peak.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/simd/simd_kernels.h>
 
 namespace noisysgd::bench {
 

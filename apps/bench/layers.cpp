@@ -1,4 +1,4 @@
-#include "apps/bench/layers.h"
+#include <noisysgd/apps/bench/layers.h>
 
 #include <fmt/format.h>
 
@@ -6,14 +6,14 @@
 #include <map>
 #include <optional>
 
-#include "apps/bench/ceilings.h"
-#include "apps/bench/fma_peak.h"
-#include "apps/bench/measure.h"
-#include "apps/bench/networks.h"
-#include "core/tensor.h"
-#include "kernels/bias.h"
-#include "kernels/conv_second_moment.h"
-#include "kernels/gemm.h"
+#include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/apps/bench/fma_peak.h>
+#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd::bench {
 

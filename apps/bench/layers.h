@@ -7,8 +7,8 @@
 
 #include <string>
 
-#include "apps/bench/ceilings.h"
-#include "apps/bench/section.h"
+#include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/apps/bench/section.h>
 
 namespace noisysgd::bench {
 

@@ -1,4 +1,4 @@
-#include "apps/bench/machine.h"
+#include <noisysgd/apps/bench/machine.h>
 
 #include <cblas.h>
 #include <fmt/chrono.h>
@@ -10,7 +10,7 @@
 #include <fstream>
 #include <oneapi/dnnl/dnnl.hpp>
 
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/simd/simd_kernels.h>
 
 namespace noisysgd::bench {
 

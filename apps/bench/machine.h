@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/json.h"
+#include <noisysgd/core/json.h>
 
 namespace noisysgd::bench {
 

@@ -1,4 +1,4 @@
-#include "apps/bench/measure.h"
+#include <noisysgd/apps/bench/measure.h>
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "kernels/cuda/event_timer.h"
-#include "kernels/random.h"
+#include <noisysgd/kernels/cuda/event_timer.h>
+#include <noisysgd/kernels/random.h>
 
 namespace noisysgd::bench {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
-#include "core/tensor.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/tensor.h>
 
 namespace noisysgd::bench {
 

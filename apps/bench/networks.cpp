@@ -1,14 +1,14 @@
-#include "apps/bench/networks.h"
+#include <noisysgd/apps/bench/networks.h>
 
-#include "layers/activation.h"
-#include "layers/conv2d.h"
-#include "layers/linear.h"
-#include "layers/models/alexnet.h"
-#include "layers/models/lenet.h"
-#include "layers/models/mlp.h"
-#include "layers/models/resnet.h"
-#include "layers/models/vgg.h"
-#include "layers/pool.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/conv2d.h>
+#include <noisysgd/layers/linear.h>
+#include <noisysgd/layers/models/alexnet.h>
+#include <noisysgd/layers/models/lenet.h>
+#include <noisysgd/layers/models/mlp.h>
+#include <noisysgd/layers/models/resnet.h>
+#include <noisysgd/layers/models/vgg.h>
+#include <noisysgd/layers/pool.h>
 
 namespace noisysgd::bench {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 
 namespace noisysgd::bench {
 

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "core/json.h"
-#include "core/text_table.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/text_table.h>
 
 namespace noisysgd::bench {
 

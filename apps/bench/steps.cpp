@@ -1,13 +1,13 @@
-#include "apps/bench/steps.h"
+#include <noisysgd/apps/bench/steps.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "apps/bench/machine.h"
-#include "apps/bench/measure.h"
-#include "apps/bench/networks.h"
-#include "apps/bench/training.h"
+#include <noisysgd/apps/bench/machine.h>
+#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/apps/bench/training.h>
 
 namespace noisysgd::bench {
 

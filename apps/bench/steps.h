@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/bench/section.h"
-#include "core/tensor.h"
+#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/core/tensor.h>
 
 namespace noisysgd::bench {
 

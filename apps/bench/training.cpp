@@ -1,8 +1,8 @@
-#include "apps/bench/training.h"
+#include <noisysgd/apps/bench/training.h>
 
 #include <algorithm>
 
-#include "apps/bench/networks.h"
+#include <noisysgd/apps/bench/networks.h>
 
 namespace noisysgd::bench {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "data/loader.h"
-#include "optim/sgd.h"
-#include "optim/step.h"
+#include <noisysgd/data/loader.h>
+#include <noisysgd/optim/sgd.h>
+#include <noisysgd/optim/step.h>
 
 namespace noisysgd::bench {
 

@@ -2,7 +2,7 @@
 // a colour.
 #include <algorithm>
 
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
 

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 
-#include "data/image/image.h"
-#include "kernels/check.h"
+#include <noisysgd/data/image/image.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::image {
 

@@ -1,4 +1,4 @@
-#include "data/image/image.h"
+#include <noisysgd/data/image/image.h>
 
 #include <algorithm>
 #include <array>
@@ -6,8 +6,8 @@
 #include <string_view>
 #include <utility>
 
-#include "data/image/formats.h"
-#include "kernels/check.h"
+#include <noisysgd/data/image/formats.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 namespace {

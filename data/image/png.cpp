@@ -6,7 +6,7 @@
 #include <csetjmp>
 #include <cstring>
 
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
 namespace {

@@ -1,7 +1,7 @@
 // Binary PGM and PPM: after the header the values lie as they are.
 #include <algorithm>
 
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
 namespace {

@@ -2,7 +2,7 @@
 // what a reader leaves out cannot differ from run to run.
 #include <cstdlib>
 
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 #define STBI_MALLOC(size) std::calloc(1, size)
 #define STBI_REALLOC(pointer, size) std::realloc(pointer, size)

@@ -1,6 +1,6 @@
 // TGA by stb_image, behind checks of what it takes on trust or ignores: that the file is complete, that every palette
 // index has a colour, and the order of the pixels. The format has no signature: it is tried last.
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
 namespace {

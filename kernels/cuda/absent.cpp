@@ -1,8 +1,8 @@
 // The build without CUDA: no device can be used.
-#include "kernels/check.h"
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/event_timer.h"
-#include "kernels/op_graph.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/cuda/event_timer.h>
+#include <noisysgd/kernels/op_graph.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "kernels/cuda/gpu.h"
-#include "kernels/philox.h"
+#include <noisysgd/kernels/cuda/gpu.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -6,10 +6,10 @@
 #include <initializer_list>
 #include <type_traits>
 
-#include "kernels/batch_norm.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/sample_sums.h"
-#include "kernels/cuda/vector.h"
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/sample_sums.h>
+#include <noisysgd/kernels/cuda/vector.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -4,13 +4,13 @@
 // into a ring of stages. Groups of a block, and blocks along the grid's third dimension, take different samples.
 #include <algorithm>
 
-#include "kernels/cuda/conv_geometry.h"
-#include "kernels/cuda/conv_weight_gradient.h"
-#include "kernels/cuda/copy_or_zero.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/cuda/tensor_operands.h"
+#include <noisysgd/kernels/cuda/conv_geometry.h>
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/tensor_operands.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

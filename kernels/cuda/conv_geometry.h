@@ -1,8 +1,8 @@
 // The shape of a convolution as kernels use it: extents of one sample in 32 bits, divisions by them prepared.
 #pragma once
 
-#include "kernels/conv.h"
-#include "kernels/cuda/fast_divide.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/fast_divide.h>
 
 namespace noisysgd::kernels::cuda {
 

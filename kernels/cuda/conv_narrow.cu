@@ -1,11 +1,11 @@
-#include "kernels/cuda/conv_narrow.h"
+#include <noisysgd/kernels/cuda/conv_narrow.h>
 
-#include "kernels/cuda/copy_or_zero.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/cuda/tensor_operands.h"
-#include "kernels/cuda/vector.h"
-#include "kernels/cuda/weight_fragments.h"
+#include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/tensor_operands.h>
+#include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/cuda/weight_fragments.h>
 
 // The result is a matrix product of positions and output channels; its depth runs over taps and input channels. All
 // weights stay in registers: a warp holds 9 taps of every input channel for its `columns` output channels. A block

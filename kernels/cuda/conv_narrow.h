@@ -4,7 +4,7 @@
 // times what moving the bytes takes.
 #pragma once
 
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cuda/conv_weight_gradient.h"
-#include "kernels/cuda/copy_or_zero.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/cuda/tensor_operands.h"
-#include "kernels/cuda/weight_fragments.h"
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/tensor_operands.h>
+#include <noisysgd/kernels/cuda/weight_fragments.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

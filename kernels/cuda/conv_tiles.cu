@@ -4,10 +4,10 @@
 // SampleSums (kernels/conv_second_moment.h) into the second moment where that is asked for.
 #include <algorithm>
 
-#include "kernels/cuda/conv_geometry.h"
-#include "kernels/cuda/conv_weight_gradient.h"
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/conv_geometry.h>
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // All but the matrix product write partial sums, one per share of the samples, which a last kernel adds in order.
 #pragma once
 
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/kernels/conv_second_moment.h>
 
 namespace noisysgd::kernels::cuda {
 

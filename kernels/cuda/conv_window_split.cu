@@ -1,5 +1,5 @@
 // Tilings of the window kernel for single precision, by operands split into two tf32.
-#include "kernels/cuda/conv_window.h"
+#include <noisysgd/kernels/cuda/conv_window.h>
 
 namespace noisysgd::kernels::cuda::window {
 

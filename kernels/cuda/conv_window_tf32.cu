@@ -1,5 +1,5 @@
 // Tilings of the window kernel for operands rounded to tf32.
-#include "kernels/cuda/conv_window.h"
+#include <noisysgd/kernels/cuda/conv_window.h>
 
 namespace noisysgd::kernels::cuda::window {
 

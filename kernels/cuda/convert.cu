@@ -1,8 +1,8 @@
-#include "kernels/cuda/convert.h"
+#include <noisysgd/kernels/cuda/convert.h>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/ptx.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/ptx.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {

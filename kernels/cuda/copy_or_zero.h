@@ -1,7 +1,7 @@
 // Asynchronous copies into shared memory of what may lie outside an image or behind the last sample.
 #pragma once
 
-#include "kernels/cuda/gpu.h"
+#include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/cuda/runtime.h"
+#include <noisysgd/kernels/cuda/runtime.h>
 
 namespace noisysgd::kernels::cudnn {
 

@@ -1,12 +1,12 @@
-#include "kernels/cuda/cudnn_conv.h"
+#include <noisysgd/kernels/cuda/cudnn_conv.h>
 
 #include <algorithm>
 
-#include "kernels/cuda/convert.h"
-#include "kernels/cuda/cudnn_probe.h"
-#include "kernels/cuda/event_timer.h"
-#include "kernels/elementwise.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/convert.h>
+#include <noisysgd/kernels/cuda/cudnn_probe.h>
+#include <noisysgd/kernels/cuda/event_timer.h>
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cudnn {
 

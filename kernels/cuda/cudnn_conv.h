@@ -10,8 +10,8 @@
 #include <string>
 #include <tuple>
 
-#include "kernels/cuda/cudnn_graph.h"
-#include "kernels/cuda/plan_cache.h"
+#include <noisysgd/kernels/cuda/cudnn_graph.h>
+#include <noisysgd/kernels/cuda/plan_cache.h>
 
 namespace noisysgd::kernels::cudnn {
 

@@ -1,5 +1,5 @@
 // A build for GPUs takes cuDNN where it finds it.
-#include "kernels/cuda/cudnn_api.h"
+#include <noisysgd/kernels/cuda/cudnn_api.h>
 
 namespace noisysgd::kernels::cudnn {
 

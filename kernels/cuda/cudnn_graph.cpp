@@ -1,4 +1,4 @@
-#include "kernels/cuda/cudnn_graph.h"
+#include <noisysgd/kernels/cuda/cudnn_graph.h>
 
 #include <algorithm>
 #include <array>

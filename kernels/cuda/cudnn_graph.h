@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/conv.h"
-#include "kernels/cuda/cudnn_api.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/cudnn_api.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels::cudnn {
 

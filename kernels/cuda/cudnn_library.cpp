@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "kernels/cuda/cudnn_api.h"
+#include <noisysgd/kernels/cuda/cudnn_api.h>
 
 namespace noisysgd::kernels::cudnn {
 

@@ -1,10 +1,10 @@
-#include "kernels/cuda/cudnn_probe.h"
+#include <noisysgd/kernels/cuda/cudnn_probe.h>
 
 #include <algorithm>
 
-#include "kernels/memory.h"
-#include "kernels/scratch.h"
-#include "kernels/signs.h"
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/signs.h>
 
 namespace noisysgd::kernels::cudnn {
 

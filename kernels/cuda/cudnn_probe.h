@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/cuda/cudnn_graph.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/cuda/cudnn_graph.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels::cudnn {
 

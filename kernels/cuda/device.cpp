@@ -1,6 +1,6 @@
-#include "kernels/cuda/device.h"
+#include <noisysgd/kernels/cuda/device.h>
 
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels::cuda {
 

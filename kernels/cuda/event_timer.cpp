@@ -1,6 +1,6 @@
-#include "kernels/cuda/event_timer.h"
+#include <noisysgd/kernels/cuda/event_timer.h>
 
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels::cuda {
 

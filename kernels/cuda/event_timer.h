@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels::cuda {
 

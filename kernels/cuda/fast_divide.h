@@ -6,8 +6,8 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/check.h"
-#include "kernels/cuda/gpu.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/runtime.h"
+#include <noisysgd/kernels/cuda/runtime.h>
 
 namespace noisysgd::gpu {
 

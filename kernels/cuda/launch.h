@@ -1,9 +1,9 @@
 // The only way a kernel is launched.
 #pragma once
 
-#include "kernels/cuda/gpu.h"
-#include "kernels/cuda/state.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/cuda/gpu.h>
+#include <noisysgd/kernels/cuda/state.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::kernels::cuda {
 

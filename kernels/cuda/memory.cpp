@@ -1,6 +1,6 @@
-#include "kernels/memory.h"
+#include <noisysgd/kernels/memory.h>
 
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels::cuda {
 

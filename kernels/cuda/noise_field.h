@@ -1,9 +1,9 @@
 // The noise of four neighbouring elements, for kernels of optimizers: kernels/noise_field.h.
 #pragma once
 
-#include "kernels/cuda/arithmetic.h"
-#include "kernels/noise_field.h"
-#include "kernels/philox.h"
+#include <noisysgd/kernels/cuda/arithmetic.h>
+#include <noisysgd/kernels/noise_field.h>
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::kernels::cuda {
 

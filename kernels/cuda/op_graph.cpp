@@ -1,6 +1,6 @@
-#include "kernels/op_graph.h"
+#include <noisysgd/kernels/op_graph.h>
 
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels {
 

@@ -9,12 +9,12 @@
 
 #include <span>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/noise_field.h"
-#include "kernels/cuda/pieces.h"
-#include "kernels/cuda/reduce.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/noise_field.h>
+#include <noisysgd/kernels/cuda/pieces.h>
+#include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 

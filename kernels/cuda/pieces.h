@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/gpu.h"
+#include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -1,4 +1,4 @@
-#include "kernels/cuda/plan_cache.h"
+#include <noisysgd/kernels/cuda/plan_cache.h>
 
 #include <unistd.h>
 

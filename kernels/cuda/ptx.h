@@ -2,7 +2,7 @@
 // the emulation.
 #pragma once
 
-#include "kernels/cuda/gpu.h"
+#include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda::ptx {
 

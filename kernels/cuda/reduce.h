@@ -1,7 +1,7 @@
 // Sums over the lanes of a warp and over groups of lanes, in a fixed order. Every lane of the warp must call.
 #pragma once
 
-#include "kernels/cuda/gpu.h"
+#include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda {
 

@@ -5,7 +5,7 @@
 #include <cuda_runtime_api.h>
 #include <nsgd_cuda.h>  // cuda_emulated
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::kernels {
 

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/cuda/grid.h"
-#include "kernels/cuda/reduce.h"
+#include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/reduce.h>
 
 namespace noisysgd::kernels::cuda {
 

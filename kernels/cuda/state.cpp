@@ -1,7 +1,7 @@
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/cuda/state.h>
 
-#include "kernels/cuda/cudnn_conv.h"
-#include "kernels/cuda/device.h"
+#include <noisysgd/kernels/cuda/cudnn_conv.h>
+#include <noisysgd/kernels/cuda/device.h>
 
 namespace noisysgd::kernels {
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/cuda/runtime.h"
+#include <noisysgd/kernels/cuda/runtime.h>
 
 namespace noisysgd::kernels {
 

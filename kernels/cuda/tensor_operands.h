@@ -4,7 +4,7 @@
 //   with half = i / 2 of left and i of right; d[i] at (group + 8 (i / 2), 2 place + i % 2).
 #pragma once
 
-#include "kernels/cuda/ptx.h"
+#include <noisysgd/kernels/cuda/ptx.h>
 
 namespace noisysgd::kernels::cuda {
 

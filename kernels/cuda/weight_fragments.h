@@ -2,8 +2,8 @@
 // 9 taps by 8 input channels, spread over its lanes as ptx.h says.
 #pragma once
 
-#include "kernels/conv.h"
-#include "kernels/cuda/reduce.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/reduce.h>
 
 namespace noisysgd::kernels::cuda {
 

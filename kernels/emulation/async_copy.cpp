@@ -1,11 +1,11 @@
-#include "kernels/emulation/async_copy.h"
+#include <noisysgd/kernels/emulation/async_copy.h>
 
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/emulation/race_checker.h"
-#include "kernels/emulation/sanitizer.h"
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/kernels/emulation/race_checker.h>
+#include <noisysgd/kernels/emulation/sanitizer.h>
+#include <noisysgd/kernels/emulation/scheduler.h>
 
 namespace noisysgd::emulation {
 

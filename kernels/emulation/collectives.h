@@ -1,7 +1,7 @@
 // Barriers, shuffles, votes and reductions of device code, under CUDA's names.
 #pragma once
 
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
 
 inline void __syncthreads(NSGD_EMULATION_HERE) { noisysgd::emulation::block_barrier("__syncthreads", file, line); }
 inline void __syncwarp(unsigned mask = 0xffffffffu, NSGD_EMULATION_HERE) {

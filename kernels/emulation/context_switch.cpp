@@ -1,4 +1,4 @@
-#include "kernels/emulation/context_switch.h"
+#include <noisysgd/kernels/emulation/context_switch.h>
 
 #if defined(__x86_64__)
 

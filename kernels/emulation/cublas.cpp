@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/rounding.h"
-#include "kernels/emulation/stream.h"
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/rounding.h>
+#include <noisysgd/kernels/emulation/stream.h>
 
 struct cublasContext {
   cudaStream_t stream = nullptr;

@@ -1,4 +1,4 @@
-#include "kernels/emulation/cudnn.h"
+#include <noisysgd/kernels/emulation/cudnn.h>
 
 #include <algorithm>
 #include <array>
@@ -9,10 +9,10 @@
 #include <span>
 #include <vector>
 
-#include "kernels/cuda/cudnn_api.h"
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/rounding.h"
-#include "kernels/emulation/stream.h"
+#include <noisysgd/kernels/cuda/cudnn_api.h>
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/rounding.h>
+#include <noisysgd/kernels/emulation/stream.h>
 
 struct noisysgd::kernels::cudnn::Context {
   cudaStream_t stream = nullptr;

@@ -1,12 +1,12 @@
-#include "kernels/emulation/device_memory.h"
+#include <noisysgd/kernels/emulation/device_memory.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
-#include "kernels/check.h"
-#include "kernels/emulation/emulated_device.h"
-#include "kernels/emulation/sanitizer.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
+#include <noisysgd/kernels/emulation/sanitizer.h>
 
 namespace noisysgd::emulation {
 

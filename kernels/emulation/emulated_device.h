@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "kernels/emulation/types.h"
+#include <noisysgd/kernels/emulation/types.h>
 
 namespace noisysgd::emulation {
 

@@ -1,4 +1,4 @@
-#include "kernels/emulation/fiber_stack.h"
+#include <noisysgd/kernels/emulation/fiber_stack.h>
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "kernels/emulation/sanitizer.h"
+#include <noisysgd/kernels/emulation/sanitizer.h>
 
 namespace noisysgd::emulation {
 

@@ -1,7 +1,7 @@
 // The stacks that emulated threads run on, and jumps between them that the address sanitizer follows.
 #pragma once
 
-#include "kernels/emulation/context_switch.h"
+#include <noisysgd/kernels/emulation/context_switch.h>
 
 namespace noisysgd::emulation {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
 
 // ---- memory ----
 // One OS thread runs everything: only the compiler must keep the order.

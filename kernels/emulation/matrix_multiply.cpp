@@ -1,4 +1,4 @@
-#include "kernels/emulation/matrix_multiply.h"
+#include <noisysgd/kernels/emulation/matrix_multiply.h>
 
 #include <algorithm>
 #include <bit>

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/emulation/collectives.h"
-#include "kernels/emulation/intrinsics.h"
-#include "kernels/emulation/rounding.h"
+#include <noisysgd/kernels/emulation/collectives.h>
+#include <noisysgd/kernels/emulation/intrinsics.h>
+#include <noisysgd/kernels/emulation/rounding.h>
 
 namespace noisysgd::emulation {
 

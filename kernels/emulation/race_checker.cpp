@@ -1,4 +1,4 @@
-#include "kernels/emulation/race_checker.h"
+#include <noisysgd/kernels/emulation/race_checker.h>
 
 #include <algorithm>
 #include <array>
@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/symbols.h"
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/symbols.h>
 
 namespace noisysgd::emulation::race {
 

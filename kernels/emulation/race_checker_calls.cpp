@@ -1,7 +1,7 @@
 // The calls that -fsanitize=thread puts into the kernels. libtsan is not linked: it knows neither blocks nor barriers.
 #include <cstddef>
 
-#include "kernels/emulation/race_checker.h"
+#include <noisysgd/kernels/emulation/race_checker.h>
 
 namespace race = noisysgd::emulation::race;
 

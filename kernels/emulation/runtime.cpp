@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/check.h"
-#include "kernels/emulation/calls.h"
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/emulated_device.h"
-#include "kernels/emulation/scheduler.h"
-#include "kernels/emulation/stream.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/emulation/calls.h>
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
+#include <noisysgd/kernels/emulation/scheduler.h>
+#include <noisysgd/kernels/emulation/stream.h>
 
 using noisysgd::emulation::DeviceMode;
 using noisysgd::emulation::submit;

@@ -1,4 +1,4 @@
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
 
 #include <cuda_runtime_api.h>
 
@@ -10,12 +10,12 @@
 #include <set>
 #include <string_view>
 
-#include "kernels/check.h"
-#include "kernels/emulation/async_copy.h"
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/emulated_device.h"
-#include "kernels/emulation/fiber_stack.h"
-#include "kernels/emulation/race_checker.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/emulation/async_copy.h>
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
+#include <noisysgd/kernels/emulation/fiber_stack.h>
+#include <noisysgd/kernels/emulation/race_checker.h>
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/emulation/types.h"
+#include <noisysgd/kernels/emulation/types.h>
 
 // Default arguments that name the caller's place.
 #define NSGD_EMULATION_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "kernels/emulation/types.h"
+#include <noisysgd/kernels/emulation/types.h>
 
 namespace noisysgd::emulation {
 

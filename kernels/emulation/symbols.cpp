@@ -1,5 +1,5 @@
 // Names of this executable's own functions: kernels have internal linkage, so only the full symbol table knows them.
-#include "kernels/emulation/symbols.h"
+#include <noisysgd/kernels/emulation/symbols.h>
 
 #include <cuda_runtime_api.h>
 #include <cxxabi.h>

@@ -1,5 +1,5 @@
 #define NSGD_VECTOR_BYTES 32
-#include "kernels/simd/kernels.inl"
+#include <noisysgd/kernels/simd/kernels.inl>
 
 namespace noisysgd::kernels::simd {
 

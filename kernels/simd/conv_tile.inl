@@ -4,8 +4,8 @@
 // accumulators with 32 of them (AVX-512), 4x3 with 16 and a memory operand (AVX2), 4x2 without one.
 #pragma once
 
-#include "kernels/simd/simd_kernels.h"
-#include "kernels/simd/vector.inl"
+#include <noisysgd/kernels/simd/simd_kernels.h>
+#include <noisysgd/kernels/simd/vector.inl>
 
 namespace noisysgd::kernels::simd {
 namespace {

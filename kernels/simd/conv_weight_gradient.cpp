@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/scratch.h"
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/scratch.h>
+#include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels::simd {
 

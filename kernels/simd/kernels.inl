@@ -2,9 +2,9 @@
 // defined.
 #pragma once
 
-#include "kernels/simd/conv_tile.inl"
-#include "kernels/simd/random.inl"
-#include "kernels/simd/sgd_piece.inl"
+#include <noisysgd/kernels/simd/conv_tile.inl>
+#include <noisysgd/kernels/simd/random.inl>
+#include <noisysgd/kernels/simd/sgd_piece.inl>
 
 namespace noisysgd::kernels::simd {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <span>
 
-#include "kernels/conv_second_moment.h"
-#include "kernels/philox.h"
-#include "kernels/sgd_step.h"
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/philox.h>
+#include <noisysgd/kernels/sgd_step.h>
+#include <noisysgd/kernels/simd/simd_kernels.h>
 
 namespace noisysgd::kernels::simd {
 

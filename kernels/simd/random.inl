@@ -3,8 +3,8 @@
 // four words per 64-bit lane. Coefficients are Chebyshev fits of this project.
 #pragma once
 
-#include "kernels/simd/simd_kernels.h"
-#include "kernels/simd/vector.inl"
+#include <noisysgd/kernels/simd/simd_kernels.h>
+#include <noisysgd/kernels/simd/vector.inl>
 
 namespace noisysgd::kernels::simd {
 namespace {

@@ -2,7 +2,7 @@
 // kernels/sgd_step.h.
 #pragma once
 
-#include "kernels/simd/random.inl"
+#include <noisysgd/kernels/simd/random.inl>
 
 namespace noisysgd::kernels::simd {
 namespace {

@@ -1,9 +1,9 @@
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/simd/simd_kernels.h>
 
 #include <cstdlib>
 #include <string_view>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd::kernels::simd {
 

@@ -1,10 +1,10 @@
-#include "layers/models/alexnet.h"
+#include <noisysgd/layers/models/alexnet.h>
 
-#include "layers/activation.h"
-#include "layers/batch_norm.h"
-#include "layers/conv2d.h"
-#include "layers/linear.h"
-#include "layers/pool.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/batch_norm.h>
+#include <noisysgd/layers/conv2d.h>
+#include <noisysgd/layers/linear.h>
+#include <noisysgd/layers/pool.h>
 
 namespace noisysgd {
 

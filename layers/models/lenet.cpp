@@ -1,9 +1,9 @@
-#include "layers/models/lenet.h"
+#include <noisysgd/layers/models/lenet.h>
 
-#include "layers/activation.h"
-#include "layers/conv2d.h"
-#include "layers/linear.h"
-#include "layers/pool.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/conv2d.h>
+#include <noisysgd/layers/linear.h>
+#include <noisysgd/layers/pool.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
-#include "layers/models/mlp.h"
+#include <noisysgd/layers/models/mlp.h>
 
-#include "layers/activation.h"
-#include "layers/linear.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/linear.h>
 
 namespace noisysgd {
 

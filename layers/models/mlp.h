@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "layers/builder.h"
+#include <noisysgd/layers/builder.h>
 
 namespace noisysgd {
 

@@ -1,10 +1,10 @@
-#include "layers/models/register.h"
+#include <noisysgd/layers/models/register.h>
 
-#include "layers/models/alexnet.h"
-#include "layers/models/lenet.h"
-#include "layers/models/mlp.h"
-#include "layers/models/resnet.h"
-#include "layers/models/vgg.h"
+#include <noisysgd/layers/models/alexnet.h>
+#include <noisysgd/layers/models/lenet.h>
+#include <noisysgd/layers/models/mlp.h>
+#include <noisysgd/layers/models/resnet.h>
+#include <noisysgd/layers/models/vgg.h>
 
 namespace noisysgd {
 

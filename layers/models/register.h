@@ -1,7 +1,7 @@
 // The networks under their JSON types.
 #pragma once
 
-#include "layers/registry.h"
+#include <noisysgd/layers/registry.h>
 
 namespace noisysgd {
 

@@ -2,7 +2,7 @@
 // add. Cost: the second moment, collected in the sweep that computes the weight gradient.
 #pragma once
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -7,7 +7,7 @@
 
 #include <map>
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "optim/noise/full_fisher.h"
+#include <noisysgd/optim/noise/full_fisher.h>
 
 #include <algorithm>
 

@@ -9,7 +9,7 @@
 // Cost: none as loss weights; one more backward pass where optim/noise/structure.h says so.
 #pragma once
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
 // eps = sigma xi: covariance sigma^2 I for a given sigma. No cost beyond the draw.
 #pragma once
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

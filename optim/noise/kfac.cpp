@@ -1,11 +1,11 @@
-#include "optim/noise/kfac.h"
+#include <noisysgd/optim/noise/kfac.h>
 
 #include <algorithm>
 
-#include "kernels/cholesky.h"
-#include "kernels/gemm.h"
-#include "kernels/random.h"
-#include "kernels/reduce.h"
+#include <noisysgd/kernels/cholesky.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/kernels/random.h>
+#include <noisysgd/kernels/reduce.h>
 
 namespace noisysgd {
 

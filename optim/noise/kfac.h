@@ -11,7 +11,7 @@
 
 #include <vector>
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -5,7 +5,7 @@
 // Without label smoothing. Cost: one more backward pass.
 #pragma once
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -10,8 +10,8 @@
 // parameter of another layer is an error at the start, unless noise.parameters leaves it out.
 #pragma once
 
-#include "kernels/reduce.h"
-#include "optim/noise/structure.h"
+#include <noisysgd/kernels/reduce.h>
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

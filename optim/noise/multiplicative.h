@@ -4,8 +4,8 @@
 // Cost: none (per sample: where optim/noise/structure.h says so, one more backward pass).
 #pragma once
 
-#include "kernels/reduce.h"
-#include "optim/noise/structure.h"
+#include <noisysgd/kernels/reduce.h>
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -1,20 +1,20 @@
-#include "optim/noise/noise.h"
+#include <noisysgd/optim/noise/noise.h>
 
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
-#include "core/glob.h"
-#include "kernels/elementwise.h"
-#include "optim/noise/diagonal_fisher.h"
-#include "optim/noise/fisher_trace.h"
-#include "optim/noise/full_fisher.h"
-#include "optim/noise/isotropic.h"
-#include "optim/noise/kfac.h"
-#include "optim/noise/label.h"
-#include "optim/noise/ladder.h"
-#include "optim/noise/multiplicative.h"
-#include "optim/noise/none.h"
+#include <noisysgd/core/glob.h>
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/optim/noise/diagonal_fisher.h>
+#include <noisysgd/optim/noise/fisher_trace.h>
+#include <noisysgd/optim/noise/full_fisher.h>
+#include <noisysgd/optim/noise/isotropic.h>
+#include <noisysgd/optim/noise/kfac.h>
+#include <noisysgd/optim/noise/label.h>
+#include <noisysgd/optim/noise/ladder.h>
+#include <noisysgd/optim/noise/multiplicative.h>
+#include <noisysgd/optim/noise/none.h>
 
 namespace noisysgd {
 

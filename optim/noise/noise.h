@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
 // Plain SGD.
 #pragma once
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
 

@@ -1,4 +1,4 @@
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 #include <algorithm>
 

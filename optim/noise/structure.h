@@ -14,11 +14,11 @@
 #include <span>
 #include <vector>
 
-#include "core/config.h"
-#include "core/state.h"
-#include "kernels/sample_weights.h"
-#include "kernels/step_factors.h"
-#include "optim/fisher.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/core/state.h>
+#include <noisysgd/kernels/sample_weights.h>
+#include <noisysgd/kernels/step_factors.h>
+#include <noisysgd/optim/fisher.h>
 
 namespace noisysgd {
 

@@ -1,7 +1,7 @@
 // Command lines of the programs: options before the configuration, and arguments that are no text.
-#include "apps/arguments.h"
+#include <noisysgd/apps/arguments.h>
 
-#include "core/suggest.h"
+#include <noisysgd/core/suggest.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"

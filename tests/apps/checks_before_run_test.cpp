@@ -1,5 +1,5 @@
 // What is wrong with a run is found before its first step: noise, batch sizes and images.
-#include "apps/trainer.h"
+#include <noisysgd/apps/trainer.h>
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
 #include "tests/data/bytes.h"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 
 namespace noisysgd::test {
 

@@ -1,5 +1,5 @@
 // What a person sees: closed and full descriptors, terminals that are narrow or can do nothing, and hostile names.
-#include "apps/console.h"
+#include <noisysgd/apps/console.h>
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -8,9 +8,9 @@
 #include <array>
 #include <cstdlib>
 
-#include "apps/progress.h"
-#include "core/json.h"
-#include "core/utf8.h"
+#include <noisysgd/apps/progress.h>
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/utf8.h>
 #include "tests/apps/workplace.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"

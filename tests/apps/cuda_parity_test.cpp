@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "apps/checkpoint.h"
-#include "optim/sgd.h"
+#include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/optim/sgd.h>
 #include "tests/apps/short_training.h"
 #include "tests/compare.h"
 #include "tests/layers/network.h"

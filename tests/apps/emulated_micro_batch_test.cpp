@@ -1,5 +1,5 @@
 // What a run does on a device whose memory a batch does not fit into.
-#include "kernels/emulation/emulated_device.h"
+#include <noisysgd/kernels/emulation/emulated_device.h>
 #include "tests/apps/short_training.h"
 #include "tests/temporary_folder.h"
 

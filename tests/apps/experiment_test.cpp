@@ -1,6 +1,6 @@
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"

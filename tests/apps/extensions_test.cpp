@@ -5,7 +5,7 @@
 #include <csignal>
 #include <thread>
 
-#include "apps/trainer.h"
+#include <noisysgd/apps/trainer.h>
 #include "docs/examples/extending/temporal_noise.h"
 #include "tests/apps/short_training.h"
 #include "tests/compare.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "apps/suite.h"
+#include <noisysgd/apps/suite.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"

@@ -1,8 +1,8 @@
 // What noisysgd-inspect writes: of every noise structure, draws whose sample covariance is that of its formula, built
 // from the gradients of the single samples that the file holds the parameters and the batch of.
-#include "apps/inspect.h"
+#include <noisysgd/apps/inspect.h>
 
-#include "core/safetensors.h"
+#include <noisysgd/core/safetensors.h>
 #include "tests/catch.h"
 #include "tests/data/bytes.h"
 #include "tests/error_of.h"

@@ -1,11 +1,11 @@
 // Names that users give never meet those that a run gives: of its files, and of the tensors in its checkpoint.
-#include "apps/names.h"
+#include <noisysgd/apps/names.h>
 
 #include <iterator>
 #include <set>
 
-#include "apps/suite.h"
-#include "layers/registry.h"
+#include <noisysgd/apps/suite.h>
+#include <noisysgd/layers/registry.h>
 #include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/temporary_folder.h"

@@ -14,9 +14,9 @@
 #include <new>
 #include <string>
 
-#include "apps/program.h"
-#include "apps/trainer.h"
-#include "core/file.h"
+#include <noisysgd/apps/program.h>
+#include <noisysgd/apps/trainer.h>
+#include <noisysgd/core/file.h>
 
 namespace {
 

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/trainer.h"
-#include "core/safetensors.h"
-#include "layers/models/resnet.h"
-#include "optim/sgd.h"
+#include <noisysgd/apps/trainer.h>
+#include <noisysgd/core/safetensors.h>
+#include <noisysgd/layers/models/resnet.h>
+#include <noisysgd/optim/sgd.h>
 #include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/compare.h"

@@ -1,7 +1,7 @@
 // The table of a suite, as the runs of several programs end.
-#include "apps/result_table.h"
+#include <noisysgd/apps/result_table.h>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"

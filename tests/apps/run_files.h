@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
-#include "core/safetensors.h"
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/safetensors.h>
 
 namespace noisysgd::test {
 

@@ -1,5 +1,5 @@
 // --only names every regime, whatever its name holds.
-#include "apps/selection.h"
+#include <noisysgd/apps/selection.h>
 
 #include "tests/catch.h"
 #include "tests/error_of.h"

@@ -4,8 +4,8 @@
 #include <fstream>
 #include <set>
 
-#include "core/file.h"
-#include "core/json.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"

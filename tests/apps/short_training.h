@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/run_folder.h"
-#include "apps/trainer.h"
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/trainer.h>
 #include "tests/apps/run_files.h"
 #include "tests/catch.h"
 

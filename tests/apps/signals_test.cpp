@@ -6,9 +6,9 @@
 #include <fstream>
 #include <functional>
 
-#include "apps/run_folder.h"
-#include "apps/suite.h"
-#include "core/file.h"
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/suite.h>
+#include <noisysgd/core/file.h>
 #include "tests/apps/run_files.h"
 #include "tests/apps/workplace.h"
 #include "tests/catch.h"

@@ -1,12 +1,12 @@
 // Suites: budgets, selections, tables beside published numbers, runs that are finished already.
-#include "apps/suite.h"
+#include <noisysgd/apps/suite.h>
 
 #include <cmath>
 #include <map>
 #include <optional>
 
-#include "apps/run_folder.h"
-#include "core/file.h"
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/core/file.h>
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"

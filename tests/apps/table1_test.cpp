@@ -1,5 +1,5 @@
 // The configurations of the paper's Table 1: what they say, and that each trains.
-#include "apps/trainer.h"
+#include <noisysgd/apps/trainer.h>
 #include "tests/apps/run_files.h"
 #include "tests/data/bytes.h"
 

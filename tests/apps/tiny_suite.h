@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/experiment.h"
+#include <noisysgd/apps/experiment.h>
 
 namespace noisysgd::test {
 

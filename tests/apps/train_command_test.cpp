@@ -5,8 +5,8 @@
 #include <random>
 #include <thread>
 
-#include "core/file.h"
-#include "core/json.h"
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 #include "tests/apps/run_files.h"
 #include "tests/apps/workplace.h"
 #include "tests/catch.h"

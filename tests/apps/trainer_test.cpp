@@ -1,5 +1,5 @@
 // Whole runs on small synthetic data: interruption and resume, micro-batches, NaN, folders that cannot be used.
-#include "apps/trainer.h"
+#include <noisysgd/apps/trainer.h>
 
 #include <unistd.h>
 
@@ -9,8 +9,8 @@
 #include <map>
 #include <thread>
 
-#include "apps/run_folder.h"
-#include "core/file.h"
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/core/file.h>
 #include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/compare.h"

@@ -1,5 +1,5 @@
 // What is read from a checkpoint: every member is checked, as the folder may be from somebody else.
-#include "apps/training_state.h"
+#include <noisysgd/apps/training_state.h>
 
 #include <cmath>
 #include <limits>

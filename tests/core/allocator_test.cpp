@@ -1,10 +1,10 @@
-#include "core/allocator.h"
+#include <noisysgd/core/allocator.h>
 
 #include <cstdlib>
 #include <new>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

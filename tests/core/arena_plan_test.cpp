@@ -1,10 +1,10 @@
-#include "core/arena_plan.h"
+#include <noisysgd/core/arena_plan.h>
 
 #include <map>
 #include <random>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -1,8 +1,8 @@
-#include "core/config.h"
+#include <noisysgd/core/config.h>
 
 #include <rapidcheck.h>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"

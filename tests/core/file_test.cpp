@@ -1,4 +1,4 @@
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 
 #include <sys/stat.h>
 
@@ -6,7 +6,7 @@
 #include <fstream>
 #include <thread>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"

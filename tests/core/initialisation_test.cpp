@@ -1,8 +1,8 @@
-#include "core/initialisation.h"
+#include <noisysgd/core/initialisation.h>
 
 #include <cmath>
 
-#include "core/parameter.h"
+#include <noisysgd/core/parameter.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 

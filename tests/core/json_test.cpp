@@ -1,10 +1,10 @@
-#include "core/json.h"
+#include <noisysgd/core/json.h>
 
 #include <rapidcheck.h>
 
 #include <cmath>
 
-#include "core/suggest.h"
+#include <noisysgd/core/suggest.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 

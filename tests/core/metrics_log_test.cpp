@@ -1,10 +1,10 @@
-#include "core/metrics_log.h"
+#include <noisysgd/core/metrics_log.h>
 
 #include <algorithm>
 #include <limits>
 #include <sstream>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"

@@ -1,4 +1,4 @@
-#include "core/block.h"
+#include <noisysgd/core/block.h>
 
 #include <cmath>
 #include <numeric>

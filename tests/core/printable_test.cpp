@@ -1,4 +1,4 @@
-#include "core/printable.h"
+#include <noisysgd/core/printable.h>
 
 #include "tests/catch.h"
 

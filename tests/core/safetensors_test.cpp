@@ -1,4 +1,4 @@
-#include "core/safetensors.h"
+#include <noisysgd/core/safetensors.h>
 
 #include <rapidcheck.h>
 
@@ -6,7 +6,7 @@
 #include <fstream>
 #include <random>
 
-#include "core/json.h"
+#include <noisysgd/core/json.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"

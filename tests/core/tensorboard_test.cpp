@@ -1,12 +1,12 @@
-#include "core/tensorboard.h"
+#include <noisysgd/core/tensorboard.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
 
-#include "core/crc32c.h"
-#include "kernels/check.h"
+#include <noisysgd/core/crc32c.h>
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/hostile_disk.h"

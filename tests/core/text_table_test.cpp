@@ -1,6 +1,6 @@
-#include "core/text_table.h"
+#include <noisysgd/core/text_table.h>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

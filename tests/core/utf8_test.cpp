@@ -1,4 +1,4 @@
-#include "core/utf8.h"
+#include <noisysgd/core/utf8.h>
 
 #include <rapidcheck.h>
 

@@ -1,4 +1,4 @@
-#include "data/archive.h"
+#include <noisysgd/data/archive.h>
 
 #include "tests/data/tar.h"
 

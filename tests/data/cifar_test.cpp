@@ -1,4 +1,4 @@
-#include "data/cifar.h"
+#include <noisysgd/data/cifar.h>
 
 #include "tests/data/bytes.h"
 

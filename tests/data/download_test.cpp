@@ -1,10 +1,10 @@
-#include "data/download.h"
+#include <noisysgd/data/download.h>
 
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/part_file.h"
-#include "data/sha256.h"
+#include <noisysgd/data/part_file.h>
+#include <noisysgd/data/sha256.h>
 #include "tests/data/http_server.h"
 #include "tests/data/tar.h"
 

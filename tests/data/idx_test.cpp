@@ -1,12 +1,12 @@
-#include "data/idx.h"
+#include <noisysgd/data/idx.h>
 
 #include <rapidcheck.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
-#include "data/file.h"
-#include "data/gzip.h"
+#include <noisysgd/data/file.h>
+#include <noisysgd/data/gzip.h>
 #include "tests/data/bytes.h"
 #include "tests/hostile_disk.h"
 

@@ -1,12 +1,12 @@
-#include "data/image_folder.h"
+#include <noisysgd/data/image_folder.h>
 
 #include <stb_image_write.h>
 #include <sys/stat.h>
 
 #include <cmath>
 
-#include "data/contact_sheet.h"
-#include "data/resize.h"
+#include <noisysgd/data/contact_sheet.h>
+#include <noisysgd/data/resize.h>
 #include "tests/data/bytes.h"
 
 using namespace noisysgd;

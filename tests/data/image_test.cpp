@@ -1,9 +1,9 @@
 // Images from bytes that the test puts together: what each format holds, and everything that can be wrong with it.
-#include "data/image/image.h"
+#include <noisysgd/data/image/image.h>
 
 #include <cmath>
 
-#include "data/image/formats.h"
+#include <noisysgd/data/image/formats.h>
 #include "tests/data/encoded_images.h"
 
 using namespace noisysgd;

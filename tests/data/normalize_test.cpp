@@ -1,11 +1,11 @@
-#include "data/normalize.h"
+#include <noisysgd/data/normalize.h>
 
 #include <omp.h>
 
 #include <cmath>
 #include <cstdlib>
 
-#include "data/registry.h"
+#include <noisysgd/data/registry.h>
 #include "tests/catch.h"
 #include "tests/data/bytes.h"
 

@@ -1,4 +1,4 @@
-#include "data/registry.h"
+#include <noisysgd/data/registry.h>
 
 #include <cstdlib>
 

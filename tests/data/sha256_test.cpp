@@ -1,4 +1,4 @@
-#include "data/sha256.h"
+#include <noisysgd/data/sha256.h>
 
 #include <rapidcheck.h>
 

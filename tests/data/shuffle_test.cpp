@@ -1,4 +1,4 @@
-#include "kernels/shuffle.h"
+#include <noisysgd/kernels/shuffle.h>
 
 #include <rapidcheck.h>
 

@@ -1,9 +1,9 @@
-#include "data/sources.h"
+#include <noisysgd/data/sources.h>
 
 #include <algorithm>
 #include <set>
 
-#include "data/registry.h"
+#include <noisysgd/data/registry.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -1,4 +1,4 @@
-#include "data/synthetic.h"
+#include <noisysgd/data/synthetic.h>
 
 #include <omp.h>
 #include <rapidcheck.h>
@@ -6,9 +6,9 @@
 #include <cmath>
 #include <set>
 
-#include "data/contact_sheet.h"
-#include "data/glyphs.h"
-#include "data/strokes.h"
+#include <noisysgd/data/contact_sheet.h>
+#include <noisysgd/data/glyphs.h>
+#include <noisysgd/data/strokes.h>
 #include "tests/catch.h"
 #include "tests/data/bytes.h"
 

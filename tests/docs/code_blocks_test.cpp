@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -6,8 +6,8 @@
 #include <set>
 #include <string>
 
-#include "apps/experiment.h"
-#include "core/file.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/core/file.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -3,8 +3,8 @@
 #include <fstream>
 #include <regex>
 
-#include "apps/experiment.h"
-#include "core/file.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/core/file.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -1,6 +1,6 @@
 #include "tests/emulator/planted_faults.h"
 
-#include "kernels/cuda/launch.h"
+#include <noisysgd/kernels/cuda/launch.h>
 
 namespace noisysgd::test {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::test {
 

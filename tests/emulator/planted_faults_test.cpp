@@ -3,9 +3,9 @@
 #include <cmath>
 #include <utility>
 
-#include "core/tensor.h"
-#include "kernels/cuda/runtime.h"
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/cuda/runtime.h>
+#include <noisysgd/kernels/emulation/scheduler.h>
 #include "tests/catch.h"
 #include "tests/random_tensor.h"
 

@@ -1,7 +1,7 @@
 #include "tests/emulator/primitives.h"
 
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/ptx.h"
+#include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/ptx.h>
 
 namespace noisysgd::test {
 

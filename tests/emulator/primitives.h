@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::test {
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "core/tensor.h"
+#include <noisysgd/core/tensor.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/random_tensor.h"

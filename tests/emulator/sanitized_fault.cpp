@@ -1,7 +1,7 @@
 // sanitized_fault NAME: one planted fault that the address or undefined-behaviour sanitizer ends the process for.
 #include <cstdio>
 
-#include "core/tensor.h"
+#include <noisysgd/core/tensor.h>
 #include "tests/emulator/planted_faults.h"
 
 int main(int, char** arguments) {

@@ -1,7 +1,7 @@
 // CIFAR records: the first byte of the input chooses the version.
 #include <cstdlib>
 
-#include "data/cifar.h"
+#include <noisysgd/data/cifar.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

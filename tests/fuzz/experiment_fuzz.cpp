@@ -1,6 +1,6 @@
 // A whole configuration, as noisysgd-train reads it.
-#include "apps/experiment.h"
-#include "core/json.h"
+#include <noisysgd/apps/experiment.h>
+#include <noisysgd/core/json.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

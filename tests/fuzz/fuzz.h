@@ -10,7 +10,7 @@
 #include <span>
 #include <string_view>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 

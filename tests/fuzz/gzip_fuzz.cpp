@@ -1,7 +1,7 @@
 // gzip: never more than the limit, and the same in pieces as at once.
 #include <cstdlib>
 
-#include "data/gzip.h"
+#include <noisysgd/data/gzip.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

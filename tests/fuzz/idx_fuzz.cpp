@@ -1,7 +1,7 @@
 // IDX, plain or gzip: there are as many values as the shape says.
 #include <cstdlib>
 
-#include "data/idx.h"
+#include <noisysgd/data/idx.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // Images: the header says what decoding gives, and two readings are alike.
 #include <cstdlib>
 
-#include "data/image/image.h"
+#include <noisysgd/data/image/image.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // JSON: what was read and written again is the same document.
 #include <cstdlib>
 
-#include "core/json.h"
+#include <noisysgd/core/json.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // --set: one assignment on each line of the input. One that fails leaves the document as it was.
 #include <cstdlib>
 
-#include "core/config.h"
+#include <noisysgd/core/config.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

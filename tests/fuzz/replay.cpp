@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/file.h"
+#include <noisysgd/core/file.h>
 #include "tests/fuzz/fuzz.h"
 
 int main(int argc, char** argv) {

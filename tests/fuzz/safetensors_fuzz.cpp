@@ -1,7 +1,7 @@
 // The header of a safetensors file: every tensor that it names lies within the file.
 #include <cstdlib>
 
-#include "core/safetensors.h"
+#include <noisysgd/core/safetensors.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // The training state of a checkpoint: what is accepted is within the run, and is written as it was read.
 #include <cstdlib>
 
-#include "apps/training_state.h"
+#include <noisysgd/apps/training_state.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

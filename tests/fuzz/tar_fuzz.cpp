@@ -1,7 +1,7 @@
 // tar: members lie within the archive, one after the other.
 #include <cstdlib>
 
-#include "data/archive.h"
+#include <noisysgd/data/archive.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

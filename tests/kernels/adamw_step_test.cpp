@@ -1,4 +1,4 @@
-#include "kernels/adamw_step.h"
+#include <noisysgd/kernels/adamw_step.h>
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "kernels/batch_norm.h"
+#include <noisysgd/kernels/batch_norm.h>
 
 #include <rapidcheck.h>
 

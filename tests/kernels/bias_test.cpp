@@ -1,4 +1,4 @@
-#include "kernels/bias.h"
+#include <noisysgd/kernels/bias.h>
 
 #include <array>
 

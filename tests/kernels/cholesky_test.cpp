@@ -1,4 +1,4 @@
-#include "kernels/cholesky.h"
+#include <noisysgd/kernels/cholesky.h>
 
 #include <limits>
 

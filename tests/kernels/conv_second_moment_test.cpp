@@ -1,8 +1,8 @@
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/kernels/conv_second_moment.h>
 
 #include <rapidcheck.h>
 
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/simd/ops.h>
 #include "tests/compare.h"
 #include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/simd_fixture.h"

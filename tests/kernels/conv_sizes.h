@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd::test {
 

@@ -1,4 +1,4 @@
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 #include <rapidcheck.h>
 

@@ -1,5 +1,5 @@
 // Batch normalisation on the CUDA device against the CPU, whose own tests compare it with fp64 references.
-#include "kernels/batch_norm.h"
+#include <noisysgd/kernels/batch_norm.h>
 
 #include <cmath>
 

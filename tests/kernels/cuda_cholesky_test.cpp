@@ -1,5 +1,5 @@
 // Cholesky factors on the CUDA device: those of the CPU, and what becomes of a matrix that has none.
-#include "kernels/cholesky.h"
+#include <noisysgd/kernels/cholesky.h>
 
 #include <cmath>
 #include <limits>

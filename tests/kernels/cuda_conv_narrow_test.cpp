@@ -1,12 +1,12 @@
 // The CUDA kernel of narrow 3x3 convolutions against fp64: which shapes it takes, halos, bands and the last item of
 // every block, forward and backward.
-#include "kernels/cuda/conv_narrow.h"
+#include <noisysgd/kernels/cuda/conv_narrow.h>
 
 #include <array>
 #include <bit>
 
-#include "kernels/cuda/state.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/cuda/state.h>
+#include <noisysgd/kernels/queue.h>
 #include "tests/catch.h"
 #include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"

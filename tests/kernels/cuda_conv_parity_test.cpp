@@ -1,8 +1,8 @@
 // Convolutions of any shape on the CUDA device against the CPU, whose own tests compare them with fp64 references, in
 // single precision.
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/kernels/conv_second_moment.h>
 #include "tests/catch.h"
 #include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"

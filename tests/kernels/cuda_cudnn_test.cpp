@@ -3,11 +3,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "kernels/conv.h"
-#include "kernels/cuda/convert.h"
-#include "kernels/cuda/cudnn_conv.h"
-#include "kernels/cuda/plan_cache.h"
-#include "kernels/cuda/state.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/convert.h>
+#include <noisysgd/kernels/cuda/cudnn_conv.h>
+#include <noisysgd/kernels/cuda/plan_cache.h>
+#include <noisysgd/kernels/cuda/state.h>
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/conv_sizes.h"

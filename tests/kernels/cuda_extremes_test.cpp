@@ -3,12 +3,12 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/batch_norm.h"
-#include "kernels/elementwise.h"
-#include "kernels/fisher_average.h"
-#include "kernels/pool.h"
-#include "kernels/sgd_step.h"
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/kernels/fisher_average.h>
+#include <noisysgd/kernels/pool.h>
+#include <noisysgd/kernels/sgd_step.h>
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
 

@@ -1,7 +1,7 @@
 // The precision policy of the CUDA backend: how far results may lie from double precision, and that they do use what
 // they are allowed. Relative errors are over the whole result; bars as for second moments, which square the rounding.
-#include "kernels/conv_second_moment.h"
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/gemm.h>
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/reference/reference.h"

@@ -2,12 +2,12 @@
 // counts, and the numbers that scale its update.
 #include <cmath>
 
-#include "kernels/adamw_step.h"
-#include "kernels/memory.h"
-#include "kernels/pick_samples.h"
-#include "kernels/sample_weights.h"
-#include "kernels/step_factors.h"
-#include "kernels/training_sums.h"
+#include <noisysgd/kernels/adamw_step.h>
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/kernels/pick_samples.h>
+#include <noisysgd/kernels/sample_weights.h>
+#include <noisysgd/kernels/step_factors.h>
+#include <noisysgd/kernels/training_sums.h>
 #include "tests/catch.h"
 #include "tests/kernels/mirrored.h"
 

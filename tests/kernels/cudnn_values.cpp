@@ -1,7 +1,7 @@
 // The values of kernels/cuda/cudnn_api.h are those of cuDNN's own headers; compiled where they are installed.
 #include <cudnn.h>
 
-#include "kernels/cuda/cudnn_api.h"
+#include <noisysgd/kernels/cuda/cudnn_api.h>
 
 namespace cudnn = noisysgd::kernels::cudnn;
 

@@ -7,7 +7,7 @@
 #include <curand_philox4x32_x.h>
 #pragma GCC diagnostic pop
 
-#include "kernels/philox.h"
+#include <noisysgd/kernels/philox.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -1,4 +1,4 @@
-#include "kernels/elementwise.h"
+#include <noisysgd/kernels/elementwise.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
 // How often cuDNN runs, which only its emulation tells.
-#include "kernels/conv.h"
-#include "kernels/cuda/cudnn_conv.h"
-#include "kernels/cuda/state.h"
-#include "kernels/emulation/cudnn.h"
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/cudnn_conv.h>
+#include <noisysgd/kernels/cuda/state.h>
+#include <noisysgd/kernels/emulation/cudnn.h>
+#include <noisysgd/kernels/scratch.h>
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/mirrored.h"

@@ -1,15 +1,15 @@
 // What a machine's driver, GPU and memory can be wrong about, each one clear error: shown by the emulated device.
-#include "kernels/emulation/emulated_device.h"
+#include <noisysgd/kernels/emulation/emulated_device.h>
 
-#include "core/step_graph.h"
-#include "kernels/conv_second_moment.h"
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/runtime.h"
-#include "kernels/emulation/cudnn.h"
-#include "kernels/emulation/device_memory.h"
-#include "kernels/emulation/scheduler.h"
-#include "kernels/gemm.h"
-#include "kernels/scratch.h"
+#include <noisysgd/core/step_graph.h>
+#include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/cuda/device.h>
+#include <noisysgd/kernels/cuda/runtime.h>
+#include <noisysgd/kernels/emulation/cudnn.h>
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/scheduler.h>
+#include <noisysgd/kernels/gemm.h>
+#include <noisysgd/kernels/scratch.h>
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/random_tensor.h"

@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "kernels/emulation/scheduler.h"
-#include "kernels/emulation/symbols.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
+#include <noisysgd/kernels/emulation/symbols.h>
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "kernels/fisher_average.h"
+#include <noisysgd/kernels/fisher_average.h>
 
 #include <algorithm>
 

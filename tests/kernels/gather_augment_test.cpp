@@ -1,10 +1,10 @@
-#include "kernels/gather_augment.h"
+#include <noisysgd/kernels/gather_augment.h>
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "kernels/check.h"
+#include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

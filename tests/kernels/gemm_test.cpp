@@ -1,4 +1,4 @@
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/gemm.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

@@ -1,4 +1,4 @@
-#include "kernels/gram.h"
+#include <noisysgd/kernels/gram.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/runtime.h"
-#include "kernels/queue.h"
+#include <noisysgd/kernels/cuda/runtime.h>
+#include <noisysgd/kernels/queue.h>
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
 

@@ -1,4 +1,4 @@
-#include "kernels/moving_average.h"
+#include <noisysgd/kernels/moving_average.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

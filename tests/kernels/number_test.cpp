@@ -1,4 +1,4 @@
-#include "kernels/number.h"
+#include <noisysgd/kernels/number.h>
 
 #include "tests/catch.h"
 #include "tests/error_of.h"

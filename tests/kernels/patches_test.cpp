@@ -1,4 +1,4 @@
-#include "kernels/patches.h"
+#include <noisysgd/kernels/patches.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

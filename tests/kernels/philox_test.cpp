@@ -1,4 +1,4 @@
-#include "kernels/philox.h"
+#include <noisysgd/kernels/philox.h>
 
 #include <cmath>
 #include <set>

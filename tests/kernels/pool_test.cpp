@@ -1,4 +1,4 @@
-#include "kernels/pool.h"
+#include <noisysgd/kernels/pool.h>
 
 #include <rapidcheck.h>
 

@@ -1,9 +1,9 @@
-#include "kernels/queue.h"
+#include <noisysgd/kernels/queue.h>
 
 #include <omp.h>
 
-#include "kernels/conv.h"
-#include "kernels/gemm.h"
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/gemm.h>
 #include "tests/catch.h"
 #include "tests/random_tensor.h"
 

@@ -1,9 +1,9 @@
-#include "kernels/random.h"
+#include <noisysgd/kernels/random.h>
 
 #include <algorithm>
 #include <numbers>
 
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/simd/ops.h>
 #include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"

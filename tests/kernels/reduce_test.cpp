@@ -1,4 +1,4 @@
-#include "kernels/reduce.h"
+#include <noisysgd/kernels/reduce.h>
 
 #include <cmath>
 #include <vector>

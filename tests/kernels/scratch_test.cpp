@@ -1,11 +1,11 @@
-#include "kernels/scratch.h"
+#include <noisysgd/kernels/scratch.h>
 
 #include <type_traits>
 #include <vector>
 
-#include "kernels/check.h"
-#include "kernels/memory.h"
-#include "kernels/op_graph.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/memory.h>
+#include <noisysgd/kernels/op_graph.h>
 #include "tests/catch.h"
 #include "tests/random_tensor.h"
 #include "tests/test_device.h"

@@ -1,6 +1,6 @@
-#include "kernels/sgd_step.h"
+#include <noisysgd/kernels/sgd_step.h>
 
-#include "kernels/simd/ops.h"
+#include <noisysgd/kernels/simd/ops.h>
 #include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"
 #include "tests/random_tensor.h"

@@ -1,4 +1,4 @@
-#include "kernels/signs.h"
+#include <noisysgd/kernels/signs.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/simd/simd_kernels.h>
 #include "tests/catch.h"
 
 namespace noisysgd::test {

@@ -1,8 +1,8 @@
 #include <rapidcheck.h>
 
-#include "kernels/check.h"
-#include "kernels/philox.h"
-#include "kernels/simd/simd_kernels.h"
+#include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/philox.h>
+#include <noisysgd/kernels/simd/simd_kernels.h>
 #include "tests/kernels/simd_fixture.h"
 
 using namespace noisysgd;

@@ -1,4 +1,4 @@
-#include "kernels/softmax_cross_entropy.h"
+#include <noisysgd/kernels/softmax_cross_entropy.h>
 
 #include <cmath>
 #include <numeric>

@@ -1,10 +1,10 @@
 // Of the sums that a backward op adds up, any may be left out: it is then not touched, and the others are as they are.
 #include <algorithm>
 
-#include "core/tensor.h"
-#include "kernels/batch_norm.h"
-#include "kernels/bias.h"
-#include "kernels/conv_second_moment.h"
+#include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/bias.h>
+#include <noisysgd/kernels/conv_second_moment.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/kernels/conv_sizes.h"

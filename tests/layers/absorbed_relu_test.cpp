@@ -1,6 +1,6 @@
 // A ReLU and a residual sum that batch normalisation takes over into its own sweep, against the same network where a
 // dropout of probability 0 stands between them, so that each is an op of its own.
-#include "layers/model.h"
+#include <noisysgd/layers/model.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/layers/collected.h"

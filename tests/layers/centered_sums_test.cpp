@@ -1,6 +1,6 @@
 // Second moments of layers before a batch normalisation, without the part that it cancels, against the formula of
 // layers/centered_sums.h in double precision.
-#include "layers/centered_sums.h"
+#include <noisysgd/layers/centered_sums.h>
 
 #include <numeric>
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "core/device_value.h"
-#include "layers/model.h"
+#include <noisysgd/core/device_value.h>
+#include <noisysgd/layers/model.h>
 
 namespace noisysgd::test {
 

@@ -1,9 +1,9 @@
 // Values and gradients that several consumers share: nothing may be overwritten while another still needs it.
-#include "layers/composite.h"
+#include <noisysgd/layers/composite.h>
 
-#include "kernels/elementwise.h"
-#include "layers/activation.h"
-#include "layers/linear.h"
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/linear.h>
 #include "tests/catch.h"
 #include "tests/layers/layer_check.h"
 

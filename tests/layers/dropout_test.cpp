@@ -1,5 +1,5 @@
-#include "layers/activation.h"
-#include "layers/registry.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/registry.h>
 #include "tests/catch.h"
 #include "tests/layers/layer_check.h"
 

@@ -3,12 +3,12 @@
 
 #include <numeric>
 
-#include "layers/activation.h"
-#include "layers/batch_norm.h"
-#include "layers/conv2d.h"
-#include "layers/linear.h"
-#include "layers/pool.h"
-#include "layers/reshape.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/batch_norm.h>
+#include <noisysgd/layers/conv2d.h>
+#include <noisysgd/layers/linear.h>
+#include <noisysgd/layers/pool.h>
+#include <noisysgd/layers/reshape.h>
 #include "tests/catch.h"
 #include "tests/layers/layer_check.h"
 

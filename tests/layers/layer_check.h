@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/layer.h"
+#include <noisysgd/layers/layer.h>
 #include "tests/compare.h"
 #include "tests/layers/collected.h"
 #include "tests/random_tensor.h"

@@ -1,5 +1,5 @@
 // Whole networks through Model::accumulate: gradients against fp64, and what must not depend on how a batch is cut.
-#include "layers/model.h"
+#include <noisysgd/layers/model.h>
 
 #include <limits>
 #include <numeric>

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "layers/model.h"
-#include "layers/models/resnet.h"
+#include <noisysgd/layers/model.h>
+#include <noisysgd/layers/models/resnet.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/error_of.h"

@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "layers/model.h"
-#include "layers/registry.h"
+#include <noisysgd/layers/model.h>
+#include <noisysgd/layers/registry.h>
 #include "tests/random_tensor.h"
 
 namespace noisysgd::test {

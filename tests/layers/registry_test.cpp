@@ -1,9 +1,9 @@
-#include "layers/registry.h"
+#include <noisysgd/layers/registry.h>
 
-#include "layers/activation.h"
-#include "layers/model.h"
-#include "layers/models/lenet.h"
-#include "layers/models/mlp.h"
+#include <noisysgd/layers/activation.h>
+#include <noisysgd/layers/model.h>
+#include <noisysgd/layers/models/lenet.h>
+#include <noisysgd/layers/models/mlp.h>
 #include "tests/catch.h"
 #include "tests/layers/collected.h"
 #include "tests/layers/network.h"

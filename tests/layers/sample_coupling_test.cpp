@@ -1,4 +1,4 @@
-#include "layers/sample_coupling.h"
+#include <noisysgd/layers/sample_coupling.h>
 
 #include <algorithm>
 #include <limits>

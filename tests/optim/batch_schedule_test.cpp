@@ -1,9 +1,9 @@
-#include "optim/batch_schedule.h"
+#include <noisysgd/optim/batch_schedule.h>
 
 #include <string>
 
-#include "optim/learning_rate_scaling.h"
-#include "optim/schedule.h"
+#include <noisysgd/optim/learning_rate_scaling.h>
+#include <noisysgd/optim/schedule.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;

@@ -1,7 +1,7 @@
 // fisher.batch_norm "activation_centered": where it applies, and how near it comes to what it stands for. Its sums:
 // tests/layers/centered_sums_test.cpp.
-#include "optim/sgd.h"
-#include "optim/step.h"
+#include <noisysgd/optim/sgd.h>
+#include <noisysgd/optim/step.h>
 #include "tests/catch.h"
 #include "tests/layers/network.h"
 #include "tests/optim/parameters.h"

@@ -1,4 +1,4 @@
-#include "optim/fisher.h"
+#include <noisysgd/optim/fisher.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

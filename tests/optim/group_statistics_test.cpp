@@ -1,4 +1,4 @@
-#include "optim/group_statistics.h"
+#include <noisysgd/optim/group_statistics.h>
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "optim/noise/noise.h"
+#include <noisysgd/optim/noise/noise.h>
 
 #include <cmath>
 

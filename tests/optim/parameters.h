@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
-#include "optim/noise/noise.h"
-#include "optim/sgd.h"
+#include <noisysgd/core/config.h>
+#include <noisysgd/optim/noise/noise.h>
+#include <noisysgd/optim/sgd.h>
 #include "tests/random_tensor.h"
 
 namespace noisysgd::test {

@@ -1,4 +1,4 @@
-#include "optim/schedule.h"
+#include <noisysgd/optim/schedule.h>
 
 #include <cmath>
 

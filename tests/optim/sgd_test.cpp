@@ -1,4 +1,4 @@
-#include "optim/sgd.h"
+#include <noisysgd/optim/sgd.h>
 
 #include <cmath>
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "core/state.h"
+#include <noisysgd/core/state.h>
 
 namespace noisysgd::test {
 

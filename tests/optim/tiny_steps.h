@@ -1,8 +1,8 @@
 // Training steps on the tiny network.
 #pragma once
 
-#include "optim/sgd.h"
-#include "optim/step.h"
+#include <noisysgd/optim/sgd.h>
+#include <noisysgd/optim/step.h>
 #include "tests/optim/parameters.h"
 #include "tests/optim/tiny_network.h"
 

@@ -1,4 +1,4 @@
-#include "optim/weight_average.h"
+#include <noisysgd/optim/weight_average.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"

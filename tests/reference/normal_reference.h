@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "kernels/philox.h"
+#include <noisysgd/kernels/philox.h>
 
 namespace noisysgd::test {
 

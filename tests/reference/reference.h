@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/batch_norm.h"
-#include "kernels/conv.h"
-#include "kernels/pool.h"
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/pool.h>
 
 namespace noisysgd::reference {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/conv.h"
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd::test {
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "optim/noise/structure.h"
+#include <noisysgd/optim/noise/structure.h>
 
 class LaplaceFisher : public noisysgd::NoiseStructure {
  public:

@@ -1,5 +1,5 @@
 // noisysgd-train with a layer and two noise structures more.
-#include "apps/train_app.h"
+#include <noisysgd/apps/train_app.h>
 #include "laplace_fisher.h"
 #include "swish.h"
 #include "temporal_noise.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <memory>
 
-#include "layers/registry.h"
+#include <noisysgd/layers/registry.h>
 
 class Swish : public noisysgd::Layer {
  public:

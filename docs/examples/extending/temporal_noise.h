@@ -6,9 +6,9 @@
 
 #include <memory>
 
-#include "kernels/elementwise.h"
-#include "kernels/moving_average.h"
-#include "optim/noise/structure.h"
+#include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/kernels/moving_average.h>
+#include <noisysgd/optim/noise/structure.h>
 
 class TemporalNoise : public noisysgd::NoiseStructure {
  public:

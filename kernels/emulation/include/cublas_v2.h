@@ -2,7 +2,7 @@
 // column-major, scalars are read from the host.
 #pragma once
 
-#include "kernels/emulation/types.h"
+#include <noisysgd/kernels/emulation/types.h>
 
 enum cublasStatus_t {
   CUBLAS_STATUS_SUCCESS = 0,

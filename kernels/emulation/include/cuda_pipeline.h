@@ -1,7 +1,7 @@
 // Asynchronous copies to shared memory, under CUDA's names.
 #pragma once
 
-#include "kernels/emulation/scheduler.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
 
 inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes, size_t zero_fill = 0,
                                     NSGD_EMULATION_HERE) {

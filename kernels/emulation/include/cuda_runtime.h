@@ -3,5 +3,5 @@
 
 #include <cuda_runtime_api.h>
 
-#include "kernels/emulation/collectives.h"
-#include "kernels/emulation/intrinsics.h"
+#include <noisysgd/kernels/emulation/collectives.h>
+#include <noisysgd/kernels/emulation/intrinsics.h>

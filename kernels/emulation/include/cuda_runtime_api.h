@@ -3,7 +3,7 @@
 // with undefined behaviour throws noisysgd::Error.
 #pragma once
 
-#include "kernels/emulation/types.h"
+#include <noisysgd/kernels/emulation/types.h>
 
 // Memory. Fresh memory holds NaN. Device memory may not be touched by host code: the address sanitizer sees it
 // poisoned.

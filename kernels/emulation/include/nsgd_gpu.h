@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/emulation/scheduler.h"
-#include "kernels/emulation/stream.h"
+#include <noisysgd/kernels/emulation/scheduler.h>
+#include <noisysgd/kernels/emulation/stream.h>
 
 // The address of the static stands for this declaration.
 #define GPU_SHARED(type, name, ...)                                                      \

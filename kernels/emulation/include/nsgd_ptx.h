@@ -1,7 +1,7 @@
 // What the instructions of kernels/cuda/ptx.h compute.
 #pragma once
 
-#include "kernels/emulation/matrix_multiply.h"
+#include <noisysgd/kernels/emulation/matrix_multiply.h>
 
 namespace noisysgd::kernels::cuda::ptx {
 
