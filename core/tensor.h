@@ -13,15 +13,10 @@
 #include <noisysgd/kernels/check.h>
 #include <noisysgd/kernels/memory.h>
 #include <noisysgd/kernels/queue.h>
+#include <noisysgd/kernels/values.h>
 
 namespace noisysgd {
 
-enum class DType : uint8_t { f32, i32, u8, f64 };
-
-constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : dtype == DType::f64 ? 8 : 4; }
-constexpr const char* name_of(DType dtype) {
-  return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : dtype == DType::u8 ? "u8" : "f64";
-}
 template <class T>
 constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
@@ -65,6 +60,8 @@ class Tensor {
     return reinterpret_cast<T*>(static_cast<char*>(storage_.get()) + offset_);
   }
   float* f32() const { return data<float>(); }
+  // The same for ops that decide by the type; null for a tensor that is undefined.
+  kernels::Values values() const { return {static_cast<char*>(storage_.get()) + offset_, dtype_}; }
   // The elements, for host code; throws Error for a tensor of a device, of which host code reads and writes copies:
   // to_host, from_host and copy_from_host below.
   template <class T>

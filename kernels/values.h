@@ -1,0 +1,53 @@
+// Arrays as ops take them where the elements may be stored in more than one way: activations, gradients of activations.
+// An op that has a version for every type takes Values and looks at `type`; one that knows fp32 alone takes float*, and
+// calling it with other Values throws an error that names the op (dispatch.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <noisysgd/kernels/check.h>
+
+namespace noisysgd {
+
+enum class DType : uint8_t { f32, i32, u8, f64 };
+
+constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : dtype == DType::f64 ? 8 : 4; }
+constexpr const char* name_of(DType dtype) {
+  return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : dtype == DType::u8 ? "u8" : "f64";
+}
+
+}  // namespace noisysgd
+
+namespace noisysgd::kernels {
+
+// Where the elements lie on the queue's device and what they are. Null: no array.
+template <class Void>  // void or const void
+struct TypedAddress {
+  using Float = std::conditional_t<std::is_const_v<Void>, const float, float>;
+
+  constexpr TypedAddress() = default;
+  constexpr TypedAddress(std::nullptr_t) {}
+  constexpr TypedAddress(Float* array) : address(array) {}
+  constexpr TypedAddress(Void* array, DType stored) : address(array), type(stored) {}
+  template <class Other>
+    requires(std::is_const_v<Void> && std::is_same_v<Other, void>)
+  constexpr TypedAddress(TypedAddress<Other> values)
+      : address(values.address), type(values.type) {}
+
+  constexpr explicit operator bool() const { return address != nullptr; }
+  // For an op that knows fp32 alone; throws Error with its name for elements of another type.
+  Float* f32(const char* op) const {
+    NSGD_CHECK(type == DType::f32, "{} takes arrays of f32, not of {}", op, name_of(type));
+    return static_cast<Float*>(address);
+  }
+
+  Void* address = nullptr;
+  DType type = DType::f32;
+};
+
+using Values = TypedAddress<void>;
+using ConstValues = TypedAddress<const void>;
+
+}  // namespace noisysgd::kernels
