@@ -34,9 +34,15 @@ Batch Loader::gather(const kernels::SampleOrder& order, int64_t samples, const k
   const Tensor indices(context_, {samples}, DType::i32);
   kernels::pick_samples(context_.queue, order, samples, labels_.data<int32_t>(), indices.data<int32_t>(),
                         batch.labels.data<int32_t>());
-  kernels::gather_augment(context_.queue, images_.data<uint8_t>(), indices.data<int32_t>(), count_, samples, height_,
-                          width_, channels_, mean_.f32(), inverse_std_.f32(), augment, order.seed, order.epoch,
-                          batch.images.f32());
+  kernels::gather_augment(context_.queue,
+                          {.images = images_.data<uint8_t>(),
+                           .count = count_,
+                           .height = height_,
+                           .width = width_,
+                           .channels = channels_,
+                           .mean = mean_.f32(),
+                           .inverse_std = inverse_std_.f32()},
+                          indices.data<int32_t>(), samples, {augment, order.seed, order.epoch}, batch.images.values());
   return batch;
 }
 

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <type_traits>
-#include <utility>
 
 #include <noisysgd/kernels/check.h>
 #include <noisysgd/kernels/queue.h>
@@ -24,43 +23,43 @@ inline constexpr bool built_with_cuda = false;
 #define NSGD_CUDA_FUNCTION(name) nullptr
 #endif
 
-// Values on their way to a parameter of an op: as they are, or fp32.
-template <class Void>
-struct ValuesArgument {
-  operator TypedAddress<Void>() const { return values; }
-  operator typename TypedAddress<Void>::Float*() const { return values.f32(op); }
-  operator ConstValues() const
-    requires(!std::is_const_v<Void>)
-  {
-    return values;
-  }
-
-  TypedAddress<Void> values;
-  const char* op;
+// What an op accepts for a parameter of its backends.
+template <class Parameter>
+struct Accepted {
+  using Type = Parameter;
+};
+template <>
+struct Accepted<float*> {
+  using Type = Values;
+};
+template <>
+struct Accepted<const float*> {
+  using Type = ConstValues;
 };
 
-template <auto Cpu, auto Cuda>
-struct Op {
+template <auto Cpu, auto Cuda, class Signature = decltype(Cpu)>
+struct Op;
+
+template <auto Cpu, auto Cuda, class Result, class... Parameters>
+struct Op<Cpu, Cuda, Result (*)(Queue&, Parameters...)> {
   const char* name;
 
-  template <class... Arguments>
-  auto operator()(Queue& queue, Arguments&&... arguments) const {
+  Result operator()(Queue& queue, typename Accepted<Parameters>::Type... arguments) const {
     if constexpr (built_with_cuda) {
-      if (queue.device().backend == Backend::cuda) return Cuda(queue, pass(std::forward<Arguments>(arguments))...);
+      if (queue.device().backend == Backend::cuda) return Cuda(queue, pass<Parameters>(arguments)...);
     }
     NSGD_CHECK(queue.device().backend == Backend::cpu, "this build has no CUDA backend (device {})",
                queue.device().name());
-    return Cpu(queue, pass(std::forward<Arguments>(arguments))...);
+    return Cpu(queue, pass<Parameters>(arguments)...);
   }
 
  private:
-  template <class Argument>
-  constexpr Argument&& pass(Argument&& argument) const {
-    return std::forward<Argument>(argument);
-  }
-  template <class Void>
-  constexpr ValuesArgument<Void> pass(TypedAddress<Void> values) const {
-    return {values, name};
+  template <class Parameter>
+  Parameter pass(typename Accepted<Parameter>::Type& argument) const {
+    if constexpr (std::is_same_v<Parameter, typename Accepted<Parameter>::Type>)
+      return static_cast<Parameter&&>(argument);
+    else
+      return argument.f32(name);
   }
 };
 

@@ -138,8 +138,8 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
   transpose_each(queue, batch, channels, positions, x, y);
 }
 
-void pad_channels_forward(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
-                          int64_t stride, int64_t out_channels, const float* x, float* y) {
+void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
+  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
   NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
              in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;
@@ -154,8 +154,8 @@ void pad_channels_forward(Queue& queue, int64_t batch, int64_t height, int64_t w
   });
 }
 
-void pad_channels_backward(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
-                           int64_t stride, int64_t out_channels, const float* grad_y, float* grad_x) {
+void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
+  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
   NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
              in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;

@@ -180,16 +180,16 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
   transpose_each(queue, batch, channels, positions, x, y);
 }
 
-void pad_channels_forward(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
-                          int64_t stride, int64_t out_channels, const float* x, float* y) {
+void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
+  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
   check_shortcut(stride, in_channels, out_channels);
   if (batch * height * width * out_channels == 0) return;
   const Shortcut shortcut(height, width, in_channels, stride, out_channels);
   launch_shortcut(queue, pad_channels_forward_kernel, batch, shortcut.out_size(), shortcut, x, y);
 }
 
-void pad_channels_backward(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
-                           int64_t stride, int64_t out_channels, const float* grad_y, float* grad_x) {
+void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
+  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
   check_shortcut(stride, in_channels, out_channels);
   if (batch * height * width * in_channels == 0) return;
   const Shortcut shortcut(height, width, in_channels, stride, out_channels);

@@ -27,10 +27,12 @@ NSGD_OP(nhwc_to_nchw, void(Queue& queue, int64_t batch, int64_t positions, int64
 NSGD_OP(nchw_to_nhwc, void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
 
 // Option-A shortcut: y[n,i,j,:] = x[n,i*stride,j*stride,:] followed by zeros up to out_channels.
-NSGD_OP(pad_channels_forward, void(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels,
-                                   int64_t stride, int64_t out_channels, const float* x, float* y));
+struct PadShape {
+  int64_t batch, height, width, in_channels;
+  int64_t stride, out_channels;
+};
+NSGD_OP(pad_channels_forward, void(Queue& queue, const PadShape& shape, const float* x, float* y));
 NSGD_OP(pad_channels_backward,
-        void(Queue& queue, int64_t batch, int64_t height, int64_t width, int64_t in_channels, int64_t stride,
-             int64_t out_channels, const float* grad_y, float* grad_x));  // overwritten
+        void(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x));  // overwritten
 
 }  // namespace noisysgd::kernels

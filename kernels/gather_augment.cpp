@@ -52,9 +52,10 @@ void gather_image(const uint8_t* image, int64_t H, int64_t W, int64_t any_channe
 
 }  // namespace
 
-void gather_augment(Queue& queue, const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H,
-                    int64_t W, int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
-                    uint64_t seed, StepNumber epoch, float* out) {
+void gather_augment(Queue& queue, const ImageSet& set, const int32_t* indices, int64_t M,
+                    const Augmentation& augmentation, float* out) {
+  const auto& [images, N, H, W, C, mean, inverse_std] = set;
+  const auto& [options, seed, epoch] = augmentation;
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   for (int64_t m = 0; m < M; ++m)
     NSGD_CHECK(indices[m] >= 0 && indices[m] < N, "gather_augment: indices[{}] is {}, expected 0 to {}", m, indices[m],

@@ -36,9 +36,10 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void gather_augment(Queue& queue, const uint8_t* images, const int32_t* indices, int64_t N, int64_t M, int64_t H,
-                    int64_t W, int64_t C, const float* mean, const float* inverse_std, const AugmentOptions& options,
-                    uint64_t seed, StepNumber epoch, float* out) {
+void gather_augment(Queue& queue, const ImageSet& set, const int32_t* indices, int64_t M,
+                    const Augmentation& augmentation, float* out) {
+  const auto& [images, N, H, W, C, mean, inverse_std] = set;
+  const auto& [options, seed, epoch] = augmentation;
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   if (M * H * W * C == 0) return;
   NSGD_CHECK(H * W * C <= INT32_MAX, "gather_augment: images of {}x{}x{} are too large", H, W, C);

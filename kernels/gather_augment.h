@@ -10,13 +10,18 @@
 
 namespace noisysgd::kernels {
 
-NSGD_OP(gather_augment, void(Queue& queue,
-                             const uint8_t* images,   // [N,H,W,C]
-                             const int32_t* indices,  // [M]
-                             int64_t N, int64_t M, int64_t H, int64_t W, int64_t C,
-                             const float* mean,         // [C], on the [0,1] scale
-                             const float* inverse_std,  // [C]
-                             const AugmentOptions& options, uint64_t seed, StepNumber epoch,
-                             float* out));  // [M,H,W,C]
+struct ImageSet {
+  const uint8_t* images;  // [N,H,W,C]
+  int64_t count, height, width, channels;
+  const float* mean;         // [C], on the [0,1] scale
+  const float* inverse_std;  // [C]
+};
+struct Augmentation {
+  AugmentOptions options = {};
+  uint64_t seed = 0;
+  StepNumber epoch = 0;
+};
+NSGD_OP(gather_augment, void(Queue& queue, const ImageSet& set, const int32_t* indices, int64_t samples,  // [M]
+                             const Augmentation& augmentation, float* out));                             // [M,H,W,C]
 
 }  // namespace noisysgd::kernels

@@ -71,8 +71,8 @@ void multiply_or_fill(float sign, const float* x, int64_t n, float* y) {
 
 }  // namespace
 
-void multiply_signs(Queue& queue, int64_t samples, int64_t positions, int64_t channels, SignGrain grain, float scale,
-                    const RandomStream& stream, uint64_t sample_offset, const float* x, float* y) {
+void multiply_signs(Queue& queue, const SignArray& array, const float* x, float* y) {
+  const auto [samples, positions, channels, grain, scale, stream, sample_offset] = array;
   NSGD_CHECK(grain != SignGrain::none, "multiply_signs: no grain for {} samples", samples);
   const int64_t size = positions * channels;  // of a sample
   const int64_t block = std::clamp<int64_t>(16384 / std::max<int64_t>(size, 1), 1, std::max<int64_t>(samples, 1));

@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void multiply_signs(Queue& queue, int64_t samples, int64_t positions, int64_t channels, SignGrain grain, float scale,
-                    const RandomStream& stream, uint64_t sample_offset, const float* x, float* y) {
+void multiply_signs(Queue& queue, const SignArray& array, const float* x, float* y) {
+  const auto [samples, positions, channels, grain, scale, stream, sample_offset] = array;
   NSGD_CHECK(grain != SignGrain::none, "multiply_signs: no grain for {} samples", samples);
   const int64_t n = samples * positions * channels;
   if (n > 0)

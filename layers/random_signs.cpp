@@ -10,8 +10,10 @@ void multiply_signs(const BackwardPass& pass, uint32_t layer, int64_t samples, i
                     const float* x, float* y) {
   const SignedSums& signs = pass.statistics.signs;
   const RandomStream stream{pass.samples.seed, pass.samples.step, layer, RandomPurpose::noise_signs};
-  kernels::multiply_signs(pass.context.queue, samples, positions, channels, signs.grain, signs.scale, stream,
-                          static_cast<uint64_t>(pass.samples.offset), x, y);
+  kernels::multiply_signs(pass.context.queue,
+                          {samples, positions, channels, signs.grain, signs.scale, stream,
+                           static_cast<uint64_t>(pass.samples.offset)},
+                          x, y);
 }
 
 }  // namespace

@@ -40,13 +40,11 @@ Variable PadChannels::forward_impl(const Forward& pass, Variable x) {
   const int64_t samples = x.value.shape()[0];
   Tensor y(pass.context, output_shape().batched(samples));
   const Shape& in = input_shape();
-  kernels::pad_channels_forward(pass.context.queue, samples, in[0], in[1], in[2], stride_, channels_, x.value.f32(),
-                                y.f32());
-  return pass.record(std::move(y), [this, samples, id = x.id](BackwardPass& backward, const Tensor& grad_y) {
-    const Shape& in = input_shape();
-    Tensor grad_x(backward.context, in.batched(samples));
-    kernels::pad_channels_backward(backward.context.queue, samples, in[0], in[1], in[2], stride_, channels_,
-                                   grad_y.f32(), grad_x.f32());
+  const kernels::PadShape shape{samples, in[0], in[1], in[2], stride_, channels_};
+  kernels::pad_channels_forward(pass.context.queue, shape, x.value.values(), y.values());
+  return pass.record(std::move(y), [this, shape, id = x.id](BackwardPass& backward, const Tensor& grad_y) {
+    Tensor grad_x(backward.context, input_shape().batched(shape.batch));
+    kernels::pad_channels_backward(backward.context.queue, shape, grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
 }

@@ -29,8 +29,14 @@ std::vector<float> Probe::result(const Convolution& convolution, const Plan& pla
   for (size_t i = 0; i < 3; ++i) {
     xwy[i] = static_cast<float*>(tensors_[i].get());
     if (i != result_)
-      multiply_signs(queue_, 1, 1, sizes_[i], SignGrain::element, scale,
-                     RandomStream{.tensor = static_cast<uint32_t>(i)}, 0, nullptr, xwy[i]);
+      multiply_signs(queue_,
+                     {.samples = 1,
+                      .positions = 1,
+                      .channels = sizes_[i],
+                      .grain = SignGrain::element,
+                      .scale = scale,
+                      .stream = {.tensor = static_cast<uint32_t>(i)}},
+                     nullptr, xwy[i]);
   }
   Scratch scratch(queue_);
   convolution.execute(queue_, handle_, plan, xwy[0], xwy[1], xwy[2],

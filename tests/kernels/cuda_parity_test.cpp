@@ -104,8 +104,8 @@ TEST_CASE("signs agree to the bit on both devices") {
     Floats x(random_tensor(n, 1)), y(nan_tensor(n)), signs(nan_tensor(n));
     const RandomStream stream{7, 3, 5, RandomPurpose::noise_signs};
     both.run([&](Queue& q) {
-      multiply_signs(q, samples, positions, channels, grain, 1.5f, stream, 77, x.on(q), y.on(q));
-      multiply_signs(q, samples, positions, channels, grain, 0.5f, stream, 77, nullptr, signs.on(q));
+      multiply_signs(q, {samples, positions, channels, grain, 1.5f, stream, 77}, x.on(q), y.on(q));
+      multiply_signs(q, {samples, positions, channels, grain, 0.5f, stream, 77}, nullptr, signs.on(q));
     });
     CHECK(y.same_bits());
     CHECK(signs.same_bits());
@@ -147,9 +147,9 @@ TEST_CASE("layout changes and the option-A shortcut agree to the bit on both dev
     both.run([&](Queue& q) {
       nhwc_to_nchw(q, s.batch, positions, s.channels, x.on(q), nchw.on(q));
       nchw_to_nhwc(q, s.batch, positions, s.channels, x.on(q), nhwc.on(q));
-      pad_channels_forward(q, s.batch, s.height, s.width, s.channels, s.stride, s.out_channels, x.on(q), padded.on(q));
-      pad_channels_backward(q, s.batch, s.height, s.width, s.channels, s.stride, s.out_channels, grad.on(q),
-                            grad_x.on(q));
+      const PadShape shape{s.batch, s.height, s.width, s.channels, s.stride, s.out_channels};
+      pad_channels_forward(q, shape, x.on(q), padded.on(q));
+      pad_channels_backward(q, shape, grad.on(q), grad_x.on(q));
     });
     CHECK(nchw.same_bits());
     CHECK(nhwc.same_bits());
@@ -267,8 +267,15 @@ TEST_CASE("augmented batches agree to the bit on both devices") {
     Floats mean(random_tensor(s.channels, 3, 0.5f, 0.1f)), inverse(random_tensor(s.channels, 4, 4.0f)),
         out(nan_tensor(s.samples * size));
     both.run([&](Queue& q) {
-      gather_augment(q, images.on(q), indices.on(q), s.images, s.samples, s.height, s.width, s.channels, mean.on(q),
-                     inverse.on(q), s.options, 77, 3, out.on(q));
+      gather_augment(q,
+                     {.images = images.on(q),
+                      .count = s.images,
+                      .height = s.height,
+                      .width = s.width,
+                      .channels = s.channels,
+                      .mean = mean.on(q),
+                      .inverse_std = inverse.on(q)},
+                     indices.on(q), s.samples, {s.options, 77, 3}, out.on(q));
     });
     CHECK(out.same_bits());
   }
@@ -279,8 +286,15 @@ TEST_CASE("an index outside the data set makes its image NaN on the CUDA device,
   Mirrored<uint8_t> images(std::vector<uint8_t>(8, 100));
   Mirrored<int32_t> indices(std::vector<int32_t>{1, 2, -1, 0});
   Floats mean({0.5f}), inverse({2.0f}), out(std::vector<float>(16, 0.0f));
-  gather_augment(both.cuda, images.on(both.cuda), indices.on(both.cuda), 2, 4, 2, 2, 1, mean.on(both.cuda),
-                 inverse.on(both.cuda), AugmentOptions{}, 1, 0, out.on(both.cuda));
+  gather_augment(both.cuda,
+                 {.images = images.on(both.cuda),
+                  .count = 2,
+                  .height = 2,
+                  .width = 2,
+                  .channels = 1,
+                  .mean = mean.on(both.cuda),
+                  .inverse_std = inverse.on(both.cuda)},
+                 indices.on(both.cuda), 4, {{}, 1, 0}, out.on(both.cuda));
   both.cuda.synchronize();
   const std::vector<float> values = out.on_cuda();
   for (size_t i = 0; i < values.size(); ++i) CHECK(std::isnan(values[i]) == (i / 4 == 1 || i / 4 == 2));

@@ -188,13 +188,12 @@ TEST_CASE("pad_channels subsamples and appends zero channels; backward is its tr
             expected[to] = x[from];
             expected_gradient[from] = cotangent[to];
           }
-    pad_channels_forward(queue, s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels, x.data(),
-                         y.data());
-    pad_channels_backward(queue, s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels, cotangent.data(),
-                          grad_x.data());
+    const PadShape shape{s.batch, s.height, s.width, s.in_channels, s.stride, s.out_channels};
+    pad_channels_forward(queue, shape, x.data(), y.data());
+    pad_channels_backward(queue, shape, cotangent.data(), grad_x.data());
     CHECK(y == expected);
     CHECK(grad_x == expected_gradient);
   }
   float value = 0;
-  CHECK_THROWS_AS(pad_channels_forward(queue, 1, 1, 1, 2, 1, 1, &value, &value), Error);
+  CHECK_THROWS_AS(pad_channels_forward(queue, {1, 1, 1, 2, 1, 1}, &value, &value), Error);
 }

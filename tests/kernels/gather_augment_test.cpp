@@ -34,8 +34,8 @@ struct Batch {
   std::vector<float> gather(const AugmentOptions& options, uint64_t seed, uint32_t epoch, int threads = 0) const {
     std::vector<float> out(static_cast<size_t>(M * H * W * C), std::numeric_limits<float>::quiet_NaN());
     Queue queue({}, threads);
-    gather_augment(queue, images.data(), indices.data(), N, M, H, W, C, mean.data(), inverse_std.data(), options, seed,
-                   epoch, out.data());
+    gather_augment(queue, {images.data(), N, H, W, C, mean.data(), inverse_std.data()}, indices.data(), M,
+                   {options, seed, epoch}, out.data());
     return out;
   }
 

@@ -43,19 +43,20 @@ TEST_CASE("signs are those of the stream at the index of their grain, from any o
       for (int64_t k = 0; k < channels; ++k, ++i)
         expected.push_back(0.5 * sign(index(grain, offset + n, t, k, positions, channels)) * x[i]);
   Queue queue({}, threads);
+  const SignArray array{samples, positions, channels, grain, 0.5f, stream, offset};
   std::vector<float> y = nan_tensor(samples * positions * channels);
-  multiply_signs(queue, samples, positions, channels, grain, 0.5f, stream, offset, x.data(), y.data());
+  multiply_signs(queue, array, x.data(), y.data());
   CHECK(compare(y, expected) == "");
   y = x;
-  multiply_signs(queue, samples, positions, channels, grain, 0.5f, stream, offset, y.data(), y.data());
+  multiply_signs(queue, array, y.data(), y.data());
   CHECK(compare(y, expected) == "");
-  multiply_signs(queue, samples, positions, channels, grain, 0.5f, stream, offset, nullptr, y.data());
+  multiply_signs(queue, array, nullptr, y.data());
   for (size_t i = 0; i < y.size(); ++i) CHECK(y[i] * x[i] == static_cast<float>(expected[i]));
 }
 
 TEST_CASE("signs need a grain") {
   Queue queue;
   float y = 0;
-  CHECK_THROWS_WITH(multiply_signs(queue, 1, 1, 1, SignGrain::none, 1, stream, 0, nullptr, &y),
+  CHECK_THROWS_WITH(multiply_signs(queue, {1, 1, 1, SignGrain::none}, nullptr, &y),
                     "multiply_signs: no grain for 1 samples");
 }

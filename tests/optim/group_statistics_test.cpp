@@ -64,7 +64,7 @@ Vector group_sum(const TinyNetwork& net, int64_t begin, int64_t end, const std::
 std::vector<float> signs_of(TinyNetwork& net, size_t layer, uint32_t step) {
   const RandomStream stream{seed, step, net.model.parameters()[2 * layer]->index, RandomPurpose::noise_signs};
   std::vector<float> signs(static_cast<size_t>(net.samples));
-  kernels::multiply_signs(net.context.queue, net.samples, 1, 1, kernels::SignGrain::sample, 1, stream, 0, nullptr,
+  kernels::multiply_signs(net.context.queue, {net.samples, 1, 1, kernels::SignGrain::sample, 1, stream}, nullptr,
                           signs.data());
   return signs;
 }
