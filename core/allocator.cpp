@@ -105,14 +105,14 @@ struct Allocator::Pool {
   }
 };
 
-// Memory that is in use; gives it back to the pool.
+// Memory that is in use; gives it back to the pool. Its destructor asks for no memory, and nothing in it can fail.
 struct Allocator::Lent {
   explicit Lent(std::shared_ptr<Pool> from) : pool(std::move(from)) {}
   ~Lent() {
     const std::lock_guard guard(pool->mutex);
     pool->use.active -= size;
-    if (planned) pool->plan.release(offset);
-    if (block) pool->cached.insert(std::move(block));
+    pool->plan.release(std::move(place));
+    pool->cached.insert(std::move(block));
   }
   Lent(const Lent&) = delete;
   Lent& operator=(const Lent&) = delete;
@@ -120,8 +120,7 @@ struct Allocator::Lent {
   std::shared_ptr<Pool> pool;
   size_t size = 0;               // counted as active
   Pool::Cache::node_type block;  // empty where the arena reaches
-  size_t offset = 0;             // in the arena's plan
-  bool planned = false;
+  ArenaPlan::Block place;        // in the arena, if it is temporary
 };
 
 Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>(device)) {}
@@ -135,9 +134,9 @@ std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   void* pointer = nullptr;
   if (pool_->temporary) {
     size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
-    lent->offset = pool_->plan.allocate(size);
-    lent->planned = true;
-    if (lent->offset + size <= pool_->arena_bytes) pointer = static_cast<std::byte*>(pool_->arena.get()) + lent->offset;
+    lent->place = pool_->plan.allocate(size);
+    const size_t offset = lent->place.key();
+    if (offset + size <= pool_->arena_bytes) pointer = static_cast<std::byte*>(pool_->arena.get()) + offset;
   }
   if (!pointer) {
     lent->block = pool_->take(size);

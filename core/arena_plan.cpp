@@ -2,37 +2,40 @@
 
 #include <algorithm>
 #include <iterator>
-
-#include <noisysgd/kernels/check.h>
+#include <utility>
 
 namespace noisysgd {
 
-size_t ArenaPlan::allocate(size_t bytes) {
+ArenaPlan::Block ArenaPlan::allocate(size_t bytes) {
   auto best = gaps_.end();
   for (auto gap = gaps_.begin(); gap != gaps_.end(); ++gap)
     if (gap->second >= bytes && (best == gaps_.end() || gap->second < best->second)) best = gap;
-  const bool grows = best == gaps_.end();
-  const size_t offset = grows ? end_ : best->first;
-  used_[offset] = bytes;  // the one request for memory: nothing has changed if it fails
-  if (grows) {
-    end_ += bytes;
-    needed_ = std::max(needed_, end_);
-  } else if (best->second == bytes) {
-    gaps_.erase(best);
+  Block block;
+  if (best != gaps_.end() && best->second == bytes) {
+    block = gaps_.extract(best);
   } else {
-    auto gap = gaps_.extract(best);
-    gap.key() += bytes;
-    gap.mapped() -= bytes;
-    gaps_.insert(std::move(gap));
+    const bool grows = best == gaps_.end();
+    Sizes own;
+    own.emplace(grows ? end_ : best->first, bytes);  // the one request for memory: nothing has changed if it fails
+    block = own.extract(own.begin());
+    if (grows) {
+      end_ += bytes;
+      needed_ = std::max(needed_, end_);
+    } else {
+      Block gap = gaps_.extract(best);
+      gap.key() += bytes;
+      gap.mapped() -= bytes;
+      gaps_.insert(std::move(gap));
+    }
   }
-  return offset;
+  ++blocks_;
+  return block;
 }
 
-void ArenaPlan::release(size_t offset) {
-  const auto block = used_.find(offset);
-  NSGD_CHECK(block != used_.end(), "arena: no block at offset {} is to be released", offset);
-  size_t bytes = block->second;
-  auto node = used_.extract(block);  // becomes the gap: a release asks for no memory
+void ArenaPlan::release(Block block) noexcept {
+  if (block.empty()) return;
+  --blocks_;
+  size_t &offset = block.key(), &bytes = block.mapped();
   auto next = gaps_.lower_bound(offset);
   if (next != gaps_.end() && next->first == offset + bytes) {
     bytes += next->second;
@@ -46,13 +49,10 @@ void ArenaPlan::release(size_t offset) {
       gaps_.erase(previous);
     }
   }
-  if (offset + bytes == end_) {
+  if (offset + bytes == end_)
     end_ = offset;
-    return;
-  }
-  node.key() = offset;
-  node.mapped() = bytes;
-  gaps_.insert(std::move(node));
+  else
+    gaps_.insert(std::move(block));
 }
 
 }  // namespace noisysgd

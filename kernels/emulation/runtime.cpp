@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -45,6 +46,7 @@ struct Runtime {
   std::vector<cudaStream_t> streams;
   int captures = 0;
   cudaError_t last_error = cudaSuccess;
+  std::exception_ptr fault;  // the first of the work done since throw_fault()
 };
 Runtime& runtime() {
   static Runtime& instance = *new Runtime;  // never destroyed: static tensors may be freed after it
@@ -62,14 +64,23 @@ cudaError_t refuse_while_capturing() {
   return result(runtime().captures > 0 ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
 }
 
+// Does not throw: destructors make the calls that free and destroy, and these wait for work as well.
 void drain(cudaStream_t stream, unsigned long long ticket) {
   while (stream->executed < ticket && !stream->queued.empty()) {
     Work work = std::move(stream->queued.front());
     stream->queued.pop_front();
     ++stream->executed;
     DeviceMode device_mode;
-    work();
+    try {
+      work();
+    } catch (...) {
+      if (!runtime().fault) runtime().fault = std::current_exception();
+    }
   }
+}
+// In every call that starts or awaits work.
+void throw_fault() {
+  if (runtime().fault) std::rethrow_exception(std::exchange(runtime().fault, nullptr));
 }
 void drain(cudaStream_t stream) { drain(stream, stream->submitted); }
 void drain_all() {
@@ -101,6 +112,7 @@ Calls& calls() {
 }
 
 cudaError_t submit(cudaStream_t stream_or_null, Work work) {
+  throw_fault();
   const cudaStream_t stream = resolve(stream_or_null);
   if (stream->graph) {
     stream->graph->work.push_back(std::move(work));
@@ -117,6 +129,7 @@ cudaError_t submit(cudaStream_t stream_or_null, Work work) {
   stream->queued.push_back(std::move(work));
   ++stream->submitted;
   if (!options().deferred) drain(stream);
+  throw_fault();
   return cudaSuccess;
 }
 
@@ -164,6 +177,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   }
   if (const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr)) return error;
   drain(&runtime().null_stream);
+  throw_fault();
   return cudaSuccess;
 }
 
@@ -187,6 +201,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   } else {
     drain(stream);
   }
+  throw_fault();
   return cudaSuccess;
 }
 
@@ -221,6 +236,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream_or_null, cudaEvent_t event, 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   ++noisysgd::emulation::calls().waits;
   if (event->stream) drain(event->stream, event->ticket);
+  throw_fault();
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {

@@ -7,57 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <new>
 #include <string>
 
 #include <noisysgd/apps/program.h>
 #include <noisysgd/apps/trainer.h>
 #include <noisysgd/core/file.h>
-
-namespace {
-
-std::atomic<int64_t> requests = 0, refused = -1;  // refused: the request that fails, from 0
-
-bool refuses() { return requests.fetch_add(1) == refused.load(); }
-
-void* request(size_t bytes, size_t alignment) {
-  void* pointer = nullptr;
-  if (refuses() || posix_memalign(&pointer, std::max(alignment, sizeof(void*)), std::max<size_t>(bytes, 1)) != 0)
-    return nullptr;
-  return pointer;
-}
-
-void* request_or_throw(size_t bytes, size_t alignment) {
-  if (void* const pointer = request(bytes, alignment)) return pointer;
-  if (const std::new_handler handler = std::get_new_handler()) handler();
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(size_t bytes) { return request_or_throw(bytes, sizeof(void*) * 2); }
-void* operator new[](size_t bytes) { return request_or_throw(bytes, sizeof(void*) * 2); }
-void* operator new(size_t bytes, std::align_val_t alignment) {
-  return request_or_throw(bytes, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t bytes, std::align_val_t alignment) {
-  return request_or_throw(bytes, static_cast<size_t>(alignment));
-}
-void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return request(bytes, sizeof(void*) * 2); }
-void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return request(bytes, sizeof(void*) * 2); }
-void operator delete(void* pointer) noexcept { std::free(pointer); }
-void operator delete[](void* pointer) noexcept { std::free(pointer); }
-void operator delete(void* pointer, size_t) noexcept { std::free(pointer); }
-void operator delete[](void* pointer, size_t) noexcept { std::free(pointer); }
-void operator delete(void* pointer, std::align_val_t) noexcept { std::free(pointer); }
-void operator delete[](void* pointer, std::align_val_t) noexcept { std::free(pointer); }
-void operator delete(void* pointer, size_t, std::align_val_t) noexcept { std::free(pointer); }
-void operator delete[](void* pointer, size_t, std::align_val_t) noexcept { std::free(pointer); }
-extern "C" void* aligned_alloc(size_t alignment, size_t bytes) noexcept { return request(bytes, alignment); }
+#include "tests/memory_requests.h"
 
 namespace {
 
@@ -66,8 +24,10 @@ using namespace noisysgd;
 int dry_run_and_training(const std::filesystem::path& folder, int64_t refused_request) {
   char name[] = "out_of_memory", *arguments[] = {name, nullptr};
   CLI::App app("", name);
-  requests = 0;
-  refused = refused_request;
+  test::MemoryRequests& requests = test::memory_requests();
+  requests.made = 0;
+  requests.last_refused = refused_request + 1;
+  requests.first_refused = refused_request;
   return run_program(app, 1, arguments, [&] {
     const Json document = parse_config(R"({
       "data": {"type": "synthetic", "train_size": 20, "test_size": 4}, "epochs": 1, "logging": {"every_steps": 1},
@@ -102,7 +62,7 @@ Outcome run(int64_t refused_request, const std::filesystem::path& folder, int64_
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(file, STDERR_FILENO);
     const int status = dry_run_and_training(folder, refused_request);
-    *requests_made = requests;
+    *requests_made = test::memory_requests().made;
     _exit(status);
   }
   Outcome outcome;

@@ -6,6 +6,7 @@
 
 #include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
+#include "tests/memory_requests.h"
 
 using namespace noisysgd;
 
@@ -30,4 +31,19 @@ TEST_CASE("a block that is too large is refused with its size, and the allocator
                     "batch.micro needs less");
   CHECK(allocator.use().active == 0);
   CHECK(allocator.allocate(64));
+}
+
+TEST_CASE("blocks are given back where no memory can be asked for") {
+  Allocator allocator;
+  std::vector<std::shared_ptr<void>> blocks;
+  for (size_t i = 0; i < 64; ++i) blocks.push_back(allocator.allocate(64 * (i + 1)));
+  const MemoryUse before = allocator.use();
+  {
+    const test::NoMemory no_memory;
+    for (std::shared_ptr<void>& block : blocks) block.reset();
+  }
+  CHECK(allocator.use().active == 0);
+  CHECK(allocator.use().reserved == before.reserved);
+  for (size_t i = 0; i < 64; ++i) blocks[i] = allocator.allocate(64 * (i + 1));
+  CHECK(allocator.use().requests == before.requests);
 }

@@ -1,9 +1,11 @@
 #include "tests/emulator/planted_faults.h"
 
 #include <cmath>
+#include <memory>
 #include <utility>
 
 #include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/cuda/event_timer.h>
 #include <noisysgd/kernels/cuda/runtime.h>
 #include <noisysgd/kernels/emulation/scheduler.h>
 #include "tests/catch.h"
@@ -65,6 +67,24 @@ TEST_CASE("a launch that CUDA would refuse, and a host pointer handed to a kerne
   Device256 device;
   CHECK_THAT(device.fault("block_too_large"), Contains("scale_kernel") && Contains("invalid configuration argument"));
   CHECK_THAT(device.fault("host_pointer"), Contains("scale_kernel") && Contains("not a device pointer"));
+}
+
+TEST_CASE("a fault that shows while memory is freed is thrown by the next wait") {
+  const Deferred deferred;
+  using Catch::Matchers::Contains;
+  Device256 device;
+  launch_fault(device.context.queue, "divergent_barrier", device.x.f32(), device.y.f32());
+  launch_fault(device.context.queue, "none", device.x.f32(), device.y.f32());
+  auto timer = std::make_unique<kernels::cuda::EventTimer>(device.context.queue);
+  timer->start();
+  SECTION("of a block") {
+    Tensor block(device.context, {256});
+    block = {};
+    device.context.allocator.release_cached();
+  }
+  SECTION("of an event") { timer.reset(); }
+  CHECK_THROWS_WITH(device.context.queue.synchronize(), Contains("divergent_barrier_kernel"));
+  CHECK(to_host<float>(device.context, device.y)[0] == 2 * random_tensor(256, 1)[0]);
 }
 
 TEST_CASE("a copy that was not waited for is not there") {
