@@ -11,8 +11,8 @@ class ArenaPlan {
   using Sizes = std::map<size_t, size_t>;  // by offset
 
  public:
-  // A block in use: key() is its offset, mapped() its size. It is the node that becomes the gap, so that giving it back,
-  // which destructors do, asks for no memory and cannot fail.
+  // A block in use: key() is its offset, mapped() its size. It is the node that becomes the gap, so that giving it
+  // back, which destructors do, asks for no memory and cannot fail.
   using Block = Sizes::node_type;
 
   Block allocate(size_t bytes);        // of at least 1 byte

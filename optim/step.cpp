@@ -206,9 +206,8 @@ void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const
   if (squared > 0) of_pass.gradient = pass_gradient_;
   Statistics collect = recipe.collect;
   if (squared > 0) collect.second_moment = SecondMoment::none;  // single samples are not squared
-  const int64_t micro = squared > 0 ? squared : recipe.micro_batch;
   for (int64_t begin = 0, end = 0; begin < samples; begin = end) {
-    end = std::min(samples, begin + micro);
+    end = std::min(samples, begin + recipe.pass_samples());
     if (groups) end = groups->end_of_piece(begin, end);
     const Block draw = groups ? groups->begin_piece(begin, sums_.gradient) : Block();
     if (squared > 0) fill(context_, pass_gradient_.all(), 0.0f);
@@ -270,7 +269,7 @@ std::string Step::first_nonfinite_layer(const StepRequest& request, const BatchS
   kernels::set_step_values(context_.queue, request.values, values_.place());
   const StepNumbers numbers = this->numbers(request);
   const int64_t begin = std::max<int64_t>(0, halted.nonfinite - 1);
-  const Batch batch = source(numbers, begin, std::min(micro_batch(request.samples), request.samples - begin));
+  const Batch batch = source(numbers, begin, std::min(recipe(request).pass_samples(), request.samples - begin));
   return model_.first_nonfinite_layer(batch, {.samples = {options_.seed, numbers.step, begin}});
 }
 

@@ -55,6 +55,7 @@ struct StepRecipe {
   int64_t samples = 0;
   int64_t micro_batch = 0;     // samples of a forward and backward pass
   int64_t squared_passes = 0;  // above 0: passes of so many samples, whose gradients are squared one by one
+  int64_t pass_samples() const { return squared_passes > 0 ? squared_passes : micro_batch; }
   Statistics collect = {};     // at the labels of the Fisher matrix
   NoisePlan noise = {};
   bool norms = false, layers = false, groups = false;
