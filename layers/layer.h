@@ -22,8 +22,8 @@ struct Forward {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
-  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output of
-  // the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
+  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output
+  // of the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
   // Records `backward` if there is a tape; otherwise the value stands alone.
@@ -33,8 +33,8 @@ struct Forward {
   }
 };
 
-// What is done with the output y of a layer in the sweep that writes it, and undone in a sweep of its backward:
-// max(0, y + addend).
+// What a layer does with its output y in the sweep that writes it, max(0, y + addend), and with the gradient of that in
+// the sweep of backward that reads it.
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
@@ -62,7 +62,7 @@ class Layer {
   const Shape& output_shape() const { return output_; }
 
   // Checks the input's shape, then computes. Pass x by move where it is not needed again: an op may then reuse its
-  // memory. The epilogue must be one of fuses().
+  // memory. Throws Error for an epilogue that is not in fuses().
   Variable forward(const Forward& pass, Variable x, Epilogue epilogue = {});
   virtual FusibleEpilogue fuses() const { return {}; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
@@ -78,7 +78,8 @@ class Layer {
 
  private:
   virtual Variable forward_impl(const Forward& pass, Variable x) = 0;
-  virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);  // one that is not empty
+  // As forward_impl with an epilogue that is not empty: for layers with fuses().
+  virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);
 
   std::string name_;
   Shape input_, output_;
