@@ -33,17 +33,23 @@ struct Forward {
   }
 };
 
+struct Normalisation;  // layers/centered_sums.h
+
 // What a layer does with its output y in the sweep that writes it, max(0, y + addend), and with the gradient of that in
 // the sweep of backward that reads it.
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
-  bool empty() const { return !addend.value.defined() && !relu; }
+  // Shared by a layer and the batch normalisation that alone reads its output; null: there is no such pair. The latter
+  // sets it in backward, before backward of the former, if Statistics::center_normalised.
+  std::shared_ptr<Normalisation> normalisation = nullptr;
+
+  bool empty() const { return !addend.value.defined() && !relu && !normalisation; }
 };
 
-// The epilogues that a layer can do, alone or together.
+// What a layer can do in its epilogue, alone or together, and whether it asks how its output is normalised.
 struct FusibleEpilogue {
-  bool addend = false, relu = false;
+  bool addend = false, relu = false, normalisation = false;
 };
 
 // The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
@@ -67,6 +73,10 @@ class Layer {
   virtual FusibleEpilogue fuses() const { return {}; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
   virtual bool is_relu() const { return false; }
+  // Whether the layer tells the one before it how it normalises (Epilogue::normalisation).
+  virtual bool is_batch_norm() const { return false; }
+  // Appends the layers that this one is a sequence of: itself, if it is none.
+  virtual void append_to(std::vector<Layer*>& sequence) { sequence.push_back(this); }
 
   virtual std::vector<Parameter*> parameters() { return {}; }
   virtual std::vector<Buffer*> buffers() { return {}; }
