@@ -28,15 +28,11 @@ void Tape::backward(Context& context, const Variable& output, Tensor seed, const
   NSGD_CHECK(output.needs_gradient() && output.id < static_cast<int>(nodes_.size()),
              "backward from a value that is not on this tape");
   BackwardPass pass(context, *this, options);
-  for (Node& node : nodes_) {
-    node.gradient = node.other = {};
-    node.normalisation = nullptr;
-  }
+  for (Node& node : nodes_) node.gradient = node.other = {};
   pass.add_gradient(output.id, std::move(seed));
   for (int id = output.id; id >= 0; --id) {
     Node& node = nodes_[static_cast<size_t>(id)];
     if (!node.backward) continue;  // a leaf keeps its gradient
-    pass.normalisation_ = std::move(node.normalisation);
     if (node.gradient.defined()) node.backward(pass, std::move(node.gradient), std::move(node.other));
     node.gradient = node.other = {};
     if (!options.retain) node.backward = nullptr;
@@ -49,12 +45,11 @@ const Tensor& Tape::gradient(const Variable& variable) const {
   return nodes_[static_cast<size_t>(variable.id)].gradient;
 }
 
-void BackwardPass::add_gradient(int id, Tensor gradient, std::shared_ptr<const Normalisation> from) {
+void BackwardPass::add_gradient(int id, Tensor gradient) {
   if (id < 0) return;
   Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];
   NSGD_CHECK(gradient.shape() == node.shape, "gradient {} for a value of shape {}", gradient.shape().text(),
              node.shape.text());
-  node.normalisation = node.gradient.defined() ? nullptr : std::move(from);
   if (!node.gradient.defined()) {
     node.gradient = std::move(gradient);
   } else if (node.adds_two) {

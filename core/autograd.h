@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <initializer_list>
-#include <memory>
 #include <vector>
 
 #include <noisysgd/core/statistics.h>
@@ -19,13 +18,6 @@ struct Variable {
   Tensor value;
   int id = -1;
   bool needs_gradient() const { return id >= 0; }
-};
-
-// How a batch normalisation read its input x [M,T,C]: xhat = (x - mean) inverse_std within ghost batches of `group`
-// samples. The gradient that it gives to x is orthogonal to 1 and to xhat in every ghost batch and channel.
-struct Normalisation {
-  Tensor x, mean, inverse_std;  // the latter two [groups,C]
-  int64_t group = 0;
 };
 
 class BackwardPass;
@@ -64,7 +56,6 @@ class Tape {
     bool adds_two;           // the op does, not the tape
     Shape shape;
     Tensor gradient = {}, other = {};
-    std::shared_ptr<const Normalisation> normalisation = nullptr;  // what gave the gradient, and alone
   };
   std::vector<Node> nodes_;
 };
@@ -82,11 +73,8 @@ class BackwardPass {
     return statistics.second_moment == SecondMoment::none || left_out ? nullptr : into.second_moment.at(parameter);
   }
 
-  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored. A batch
-  // normalisation may say what it is.
-  void add_gradient(int id, Tensor gradient, std::shared_ptr<const Normalisation> from = nullptr);
-  // For the node that runs: the batch normalisation that alone read its output; null if there is none.
-  const Normalisation* normalisation() const { return normalisation_.get(); }
+  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored.
+  void add_gradient(int id, Tensor gradient);
 
   Context& context;
   const Statistics& statistics;
@@ -97,7 +85,6 @@ class BackwardPass {
   friend class Tape;
   Tensor sum(Tensor a, Tensor b);  // over one of them where nothing else holds it
   Tape& tape_;
-  std::shared_ptr<const Normalisation> normalisation_;
 };
 
 }  // namespace noisysgd

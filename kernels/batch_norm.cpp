@@ -87,7 +87,9 @@ NSGD_TARGET_CLONES void normalise(const float* x, const float* addend, int64_t n
   }
 }
 
-float floor_of(const BatchNormEpilogue& epilogue) { return epilogue.relu ? 0.0f : -std::numeric_limits<float>::infinity(); }
+float floor_of(const BatchNormEpilogue& epilogue) {
+  return epilogue.relu ? 0.0f : -std::numeric_limits<float>::infinity();
+}
 const float* at(const float* array, int64_t offset) { return array ? array + offset : nullptr; }
 
 #define NSGD_INLINE inline __attribute__((always_inline))  // into every clone of the calling function

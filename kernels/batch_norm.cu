@@ -111,8 +111,8 @@ __device__ void move_running(const RunningStatistics& running, int64_t groups, i
 
 // y at `vector` elements from i on. NaN stays NaN.
 template <int vector>
-__device__ void write_normalised(const Affines<vector>& affines, const BatchNormEpilogue& epilogue, const float* x, float* y,
-                                 int64_t i) {
+__device__ void write_normalised(const Affines<vector>& affines, const BatchNormEpilogue& epilogue, const float* x,
+                                 float* y, int64_t i) {
   FloatVector<vector> values = load_vector<vector>(x + i), addend{};
   if (epilogue.addend) addend = load_vector<vector>(epilogue.addend + i);
   for (int v = 0; v < vector; ++v) {
@@ -143,7 +143,9 @@ __global__ void __launch_bounds__(block_threads)
           }
           return affines;
         },
-        [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, epilogue, x, y, origin + i * vector); });
+        [&](int64_t i, const Affines<vector>& affines) {
+          write_normalised(affines, epilogue, x, y, origin + i * vector);
+        });
   }
 }
 
@@ -167,8 +169,8 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 void normalise(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
-               const float* mean, const float* inverse_std, const BatchNormEpilogue& epilogue, const RunningStatistics& running,
-               float* y) {
+               const float* mean, const float* inverse_std, const BatchNormEpilogue& epilogue,
+               const RunningStatistics& running, float* y) {
   const int vector = vector_of(shape.channels, {x, epilogue.addend, y});
   with_vector(vector, [&](auto v) {
     launch(queue, normalise_kernel<v>, group_channel_grid(shape, v), block_threads, 0, shape.groups(),

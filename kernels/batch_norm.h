@@ -26,14 +26,15 @@ struct BatchNormEpilogue {
 // Running statistics are updated group by group: running = (1-momentum) running + momentum * statistic, with the
 // unbiased variance.
 NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum,
-                                 const float* x, const float* gamma, const float* beta, const BatchNormEpilogue& epilogue,
-                                 float* running_mean, float* running_variance,
+                                 const float* x, const float* gamma, const float* beta,
+                                 const BatchNormEpilogue& epilogue, float* running_mean, float* running_variance,
                                  float* mean,         // [groups,C] saved for backward
                                  float* inverse_std,  // [groups,C] saved for backward
                                  float* y));          // not x: backward needs x
-NSGD_OP(batch_norm_inference, void(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
-                                   const float* gamma, const float* beta, const float* running_mean,
-                                   const float* running_variance, const BatchNormEpilogue& epilogue, float* y));  // y may be x
+NSGD_OP(batch_norm_inference,
+        void(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x, const float* gamma,
+             const float* beta, const float* running_mean, const float* running_variance,
+             const BatchNormEpilogue& epilogue, float* y));  // y may be x
 // The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
 struct BatchNormBackward {
   const float *x, *gamma, *mean, *inverse_std;  // as forward read and saved them

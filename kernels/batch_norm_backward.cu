@@ -50,7 +50,8 @@ __global__ void __launch_bounds__(block_threads)
   if (tile.in_range)
     for (int v = 0; v < vector; ++v) {
       const int64_t c = tile.column + v;
-      affines.channel[v] = affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, group * channels + c);
+      affines.channel[v] =
+          affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, group * channels + c);
     }
   const int64_t last = part_begin(blockIdx.x + 1, blocks, group_samples);
   const bool owner = threadIdx.x < static_cast<unsigned>(width * vector);  // of one channel of the tile
@@ -213,8 +214,8 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
   check(arrays);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
-  const int vector = vector_of(channels, {arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output,
-                                          arrays.grad_addend, arrays.grad_x});
+  const int vector = vector_of(
+      channels, {arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output, arrays.grad_addend, arrays.grad_x});
   const GroupGrid grid(shape, vector), merging(shape, 1);
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
   const int64_t blocks =

@@ -1,6 +1,7 @@
 #include <noisysgd/layers/batch_norm.h>
 
 #include <noisysgd/kernels/bias.h>
+#include <noisysgd/layers/centered_sums.h>
 #include <noisysgd/layers/random_signs.h>
 
 namespace noisysgd {
@@ -42,6 +43,7 @@ struct BatchNorm::Saved {
   Tensor mean, inverse_std;
   bool relu;
   int addend_id;
+  std::shared_ptr<Normalisation> normalisation;
   Tensor output = {};  // of a sum through a ReLU: x alone does not tell its sign; otherwise undefined
 };
 
@@ -62,19 +64,20 @@ Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epil
                               gamma_.value.f32(), beta_.value.f32(), arrays_of(epilogue), running_mean_.value.f32(),
                               running_variance_.value.f32(), mean.f32(), inverse_std.f32(), y.f32());
 
-  Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), epilogue.relu, epilogue.addend.id};
+  Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), epilogue.relu, epilogue.addend.id,
+              std::move(epilogue.normalisation)};
   if (epilogue.relu && epilogue.addend.value.defined()) saved.output = y;
-  return pass.record(std::move(y), [this, saved = std::move(saved)](BackwardPass& backward_pass, Tensor grad_y,
-                                                                    Tensor other) {
-    backward(backward_pass, saved, std::move(grad_y), std::move(other));
-  });
+  return pass.record(std::move(y),
+                     [this, saved = std::move(saved)](BackwardPass& backward_pass, Tensor grad_y, Tensor other) {
+                       backward(backward_pass, saved, std::move(grad_y), std::move(other));
+                     });
 }
 
 void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other) {
-  const auto& [shape, x, mean, inverse_std, relu, addend_id, output] = saved;
+  const auto& [shape, x, mean, inverse_std, relu, addend_id, normalisation, output] = saved;
   const bool gives_signed_sums = wants_signed_sums(pass.statistics.signs);
-  // The gradient of what the epilogue reads: whether it is needed after the sweeps, and whether they write it. They need
-  // not where it is grad_y itself, or where beta tells each of them the sign.
+  // The gradient of what the epilogue reads: whether it is needed after the sweeps, and whether they write it. They
+  // need not where it is grad_y itself, or where beta tells each of them the sign.
   const bool kept = gives_signed_sums || addend_id >= 0;
   const bool written = other.defined() || output.defined() || (relu && kept);
   kernels::BatchNormBackward arrays{.x = x.value.f32(),
@@ -108,10 +111,14 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
 
   if (gives_signed_sums) add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_addend);
   pass.add_gradient(addend_id, std::move(grad_addend));
-  std::shared_ptr<const Normalisation> normalisation;
-  if (pass.statistics.center_normalised)
-    normalisation = std::make_shared<const Normalisation>(Normalisation{x.value, mean, inverse_std, shape.group});
-  pass.add_gradient(x.id, std::move(grad_x), std::move(normalisation));
+  if (pass.statistics.center_normalised) {
+    NSGD_CHECK(normalisation,
+               "batch_norm '{}': contributions are centred for a linear layer or a convolution right before it in one "
+               "sequence, and there is none",
+               name());
+    *normalisation = {x.value, mean, inverse_std, shape.group};
+  }
+  pass.add_gradient(x.id, std::move(grad_x));
 }
 
 void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x,
@@ -127,10 +134,10 @@ void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShap
     const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
     kernels::batch_norm_sample_gradients(pass.context.queue, by_position, x.f32(), mean.f32(), inverse_std.f32(),
                                          gradient.f32(), of_beta.f32(), of_gamma.f32());
-    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_beta.f32(),
-                           sum.at(beta_), variance.at(beta_));
-    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_gamma.f32(),
-                           sum.at(gamma_), variance.at(gamma_));
+    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_beta.f32(), sum.at(beta_),
+                           variance.at(beta_));
+    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_gamma.f32(), sum.at(gamma_),
+                           variance.at(gamma_));
     return;
   }
   const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());

@@ -1,7 +1,7 @@
 // (Ghost) batch normalisation over [N,H,W,C] or [N,C]. In training each group of `ghost_size` consecutive samples is
 // normalised by its own statistics; without a ghost size the whole (micro-)batch is one group. A batch smaller than the
 // ghost size is one group. Saves x and the group statistics. diag(F): activation x backprop, squares of sum_t dy xhat
-// and of sum_t dy per sample. Tells the layer before it how it normalised (core/autograd.h). Its epilogue is fused in both
+// and of sum_t dy per sample. Tells the layer before it how it normalised (layers/layer.h). Its epilogue is fused in both
 // directions: the sweeps of backward add two gradients of the output, apply the ReLU and write the addend's gradient.
 // They compute the sign of the output again; that of a sum, whose addend is gone by then, they read from the output,
 // which is saved.
@@ -27,6 +27,7 @@ class BatchNorm : public Layer {
   std::vector<Parameter*> parameters() override { return {&gamma_, &beta_}; }
   std::vector<Buffer*> buffers() override { return {&running_mean_, &running_variance_}; }
   SampleCoupling coupling() const override;
+  bool is_batch_norm() const override { return true; }
   FusibleEpilogue fuses() const override { return {.addend = true, .relu = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 

@@ -39,7 +39,7 @@ void add_centered_sums(Context& context, const kernels::ConvShape& shape, const 
   for (int64_t first = 0; first < shape.batch; first += group) {
     const float* const group_x = x.f32() + first * x_sample;
     const float* const grad = grad_y.f32() + first * y_sample;
-    const float* const z = normalisation.x.f32() + first * y_sample;
+    const float* const z = normalisation.z.f32() + first * y_sample;
     const float* const mean = normalisation.mean.f32() + first / group * channels;
     const float* const inverse_std = normalisation.inverse_std.f32() + first / group * channels;
     kernels::batch_norm_normalised(queue, one_group, z, nullptr, nullptr, mean, inverse_std, xhat.f32());

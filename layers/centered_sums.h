@@ -9,10 +9,17 @@
 // Cost: two more weight-gradient passes.
 #pragma once
 
-#include <noisysgd/core/autograd.h>
+#include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 
 namespace noisysgd {
+
+// How a batch normalisation reads its input z [M,T,C]: xhat = (z - mean) inverse_std within ghost batches of `group`
+// samples.
+struct Normalisation {
+  Tensor z, mean, inverse_std;  // the latter two [groups,C]
+  int64_t group = 0;
+};
 
 // conv_sample_sums with these C_n. A linear layer is a convolution of 1x1 images.
 void add_centered_sums(Context& context, const kernels::ConvShape& shape, const Normalisation& normalisation,

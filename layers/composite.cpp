@@ -1,6 +1,7 @@
 #include <noisysgd/layers/composite.h>
 
 #include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/layers/centered_sums.h>
 
 namespace noisysgd {
 
@@ -25,11 +26,21 @@ Sequential::Sequential(std::string name, const Shape& input, LayerList layers)
                layer->name(), layer->input_shape().text(), shape.text());
     shape = layer->output_shape();
   }
-  for (const auto& layer : layers_)
-    if (layer->is_relu() && Sequential::fuses().relu)
+  std::vector<Layer*> sequence;
+  Sequential::append_to(sequence);
+  for (Layer* const layer : sequence) {
+    const FusibleEpilogue before = Sequential::fuses();
+    if (layer->is_relu() && before.relu) {
       stages_.back().relu = true;
-    else
-      stages_.push_back({layer.get(), false});
+      continue;
+    }
+    if (layer->is_batch_norm() && before.normalisation) stages_.back().normalised = true;
+    stages_.push_back({layer});
+  }
+}
+
+void Sequential::append_to(std::vector<Layer*>& sequence) {
+  for (const auto& layer : layers_) layer->append_to(sequence);
 }
 
 std::vector<Parameter*> Sequential::parameters() {
@@ -56,10 +67,13 @@ FusibleEpilogue Sequential::fuses() const {
 }
 
 Variable Sequential::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
+  std::shared_ptr<Normalisation> normalisation;  // that the stage before asks for
   for (const Stage& stage : stages_) {
     const bool last = &stage == &stages_.back();
     Epilogue own = last ? std::move(epilogue) : Epilogue{};
     own.relu |= stage.relu;
+    if (normalisation) own.normalisation = std::move(normalisation);
+    if (stage.normalised) own.normalisation = normalisation = std::make_shared<Normalisation>();
     x = stage.layer->forward(pass, std::move(x), std::move(own));
   }
   return x;

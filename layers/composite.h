@@ -19,12 +19,14 @@ class Sequential : public Layer {
   std::string describe(Graph& graph, const std::string& input) const override;
 
   FusibleEpilogue fuses() const override;  // what the last layer can do
+  void append_to(std::vector<Layer*>& sequence) override;
 
  private:
-  // A layer, and whether the ReLU after it in the list is its epilogue.
+  // A layer of this sequence or of one within it; whether the ReLU after it is its epilogue, and whether the next stage
+  // is a batch normalisation that it asks how its output is normalised.
   struct Stage {
     Layer* layer;
-    bool relu;
+    bool relu = false, normalised = false;
   };
 
   Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }

@@ -61,15 +61,17 @@ std::vector<Parameter*> Conv2d::parameters() {
   return {&weight_};
 }
 
-Variable Conv2d::forward_impl(const Forward& pass, Variable x) {
+Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
   kernels::ConvShape shape = shape_;
   shape.batch = x.value.shape()[0];
   Tensor y(pass.context, output_shape().batched(shape.batch));
   kernels::conv_forward(pass.context.queue, shape, x.value.f32(), weight_.value.f32(),
                         options_.bias ? bias_.value.f32() : nullptr, y.f32());
 
-  return pass.record(std::move(y), [this, shape, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
-    collect(backward, {shape, x.value, grad_y, weight_, options_.bias ? &bias_ : nullptr, kronecker_});
+  return pass.record(std::move(y), [this, shape, x = std::move(x), normalisation = std::move(epilogue.normalisation)](
+                                       BackwardPass& backward, const Tensor& grad_y) {
+    collect(backward, {shape, x.value, grad_y, weight_, options_.bias ? &bias_ : nullptr, kronecker_,
+                       normalisation.get()});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, x.value.shape());
       kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_y.f32(), grad_x.f32());

@@ -20,10 +20,12 @@ class Conv2d : public Layer {
   Conv2d(std::string name, const Shape& input, const Conv2dOptions& options);
 
   std::vector<Parameter*> parameters() override;
+  FusibleEpilogue fuses() const override { return {.normalisation = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
-  Variable forward_impl(const Forward& pass, Variable x) override;
+  Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
+  Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
 
   Conv2dOptions options_;
   kernels::ConvShape shape_;  // of one sample

@@ -16,8 +16,14 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
              shape.text(), input_.text());
   const int64_t samples = shape[0];
   const bool part_of_sum = epilogue.addend.value.defined();
-  Variable y = epilogue.empty() ? forward_impl(pass, std::move(x))
-                                : forward_fused(pass, std::move(x), std::move(epilogue));
+  if (!epilogue.empty())
+    NSGD_CHECK((fuses().addend || !part_of_sum) && (fuses().relu || !epilogue.relu),
+               "layer '{}' cannot fuse an epilogue of {}", name_,
+               !part_of_sum    ? "a ReLU"
+               : epilogue.relu ? "a sum and a ReLU"
+                               : "a sum");
+  Variable y =
+      epilogue.empty() ? forward_impl(pass, std::move(x)) : forward_fused(pass, std::move(x), std::move(epilogue));
   NSGD_CHECK(y.value.shape() == output_.batched(samples), "layer '{}': output {} where [{}] x {} was promised", name_,
              y.value.shape().text(), samples, output_.text());
   if (pass.observe && !part_of_sum) pass.observe(name_, y.value);
@@ -25,7 +31,7 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
 }
 
 Variable Layer::forward_fused(const Forward&, Variable, Epilogue) {
-  throw Error(fmt::format("layer '{}' has no epilogue", name_));
+  throw Error(fmt::format("layer '{}' has no forward_fused for the epilogues that it fuses", name_));
 }
 
 }  // namespace noisysgd

@@ -22,8 +22,8 @@ struct Forward {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
-  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output of
-  // the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
+  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output
+  // of the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
   // Records `backward` if there is a tape; otherwise the value stands alone.
@@ -33,17 +33,23 @@ struct Forward {
   }
 };
 
-// What is done with the output y of a layer in the sweep that writes it, and undone in a sweep of its backward:
-// max(0, y + addend).
+struct Normalisation;  // layers/centered_sums.h
+
+// What a layer does with its output y in the sweep that writes it, max(0, y + addend), and with the gradient of that in
+// the sweep of backward that reads it.
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
-  bool empty() const { return !addend.value.defined() && !relu; }
+  // Shared by a layer and the batch normalisation that alone reads its output; null: there is no such pair. The latter
+  // sets it in backward, before backward of the former, if Statistics::center_normalised.
+  std::shared_ptr<Normalisation> normalisation = nullptr;
+
+  bool empty() const { return !addend.value.defined() && !relu && !normalisation; }
 };
 
-// The epilogues that a layer can do, alone or together.
+// What a layer can do in its epilogue, alone or together, and whether it asks how its output is normalised.
 struct FusibleEpilogue {
-  bool addend = false, relu = false;
+  bool addend = false, relu = false, normalisation = false;
 };
 
 // The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
@@ -62,11 +68,15 @@ class Layer {
   const Shape& output_shape() const { return output_; }
 
   // Checks the input's shape, then computes. Pass x by move where it is not needed again: an op may then reuse its
-  // memory. The epilogue must be one of fuses().
+  // memory. Throws Error for an epilogue that is not in fuses().
   Variable forward(const Forward& pass, Variable x, Epilogue epilogue = {});
   virtual FusibleEpilogue fuses() const { return {}; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
   virtual bool is_relu() const { return false; }
+  // Whether the layer tells the one before it how it normalises (Epilogue::normalisation).
+  virtual bool is_batch_norm() const { return false; }
+  // Appends the layers that this one is a sequence of: itself, if it is none.
+  virtual void append_to(std::vector<Layer*>& sequence) { sequence.push_back(this); }
 
   virtual std::vector<Parameter*> parameters() { return {}; }
   virtual std::vector<Buffer*> buffers() { return {}; }
@@ -78,7 +88,8 @@ class Layer {
 
  private:
   virtual Variable forward_impl(const Forward& pass, Variable x) = 0;
-  virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);  // one that is not empty
+  // As forward_impl with an epilogue that is not empty: for layers with fuses().
+  virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);
 
   std::string name_;
   Shape input_, output_;

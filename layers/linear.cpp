@@ -26,7 +26,7 @@ std::vector<Parameter*> Linear::parameters() {
   return {&weight_};
 }
 
-Variable Linear::forward_impl(const Forward& pass, Variable x) {
+Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
   const int64_t samples = x.value.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
   Tensor y(pass.context, {samples, outputs});
   auto& queue = pass.context.queue;
@@ -34,17 +34,18 @@ Variable Linear::forward_impl(const Forward& pass, Variable x) {
                 weight_.value.f32(), 0.0f, y.f32());
   if (options_.bias) kernels::bias_add(queue, samples, outputs, bias_.value.f32(), y.f32());
 
-  return pass.record(std::move(y),
-                     [this, samples, inputs, outputs, x = std::move(x)](BackwardPass& backward, const Tensor& grad_y) {
-                       collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x.value, grad_y, weight_,
-                                          options_.bias ? &bias_ : nullptr, kronecker_});
-                       if (x.needs_gradient()) {
-                         Tensor grad_x(backward.context, {samples, inputs});
-                         kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs,
-                                       1.0f, grad_y.f32(), weight_.value.f32(), 0.0f, grad_x.f32());
-                         backward.add_gradient(x.id, std::move(grad_x));
-                       }
-                     });
+  return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x),
+                                    normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
+                                                                                       const Tensor& grad_y) {
+    collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x.value, grad_y, weight_,
+                       options_.bias ? &bias_ : nullptr, kronecker_, normalisation.get()});
+    if (x.needs_gradient()) {
+      Tensor grad_x(backward.context, {samples, inputs});
+      kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_y.f32(),
+                    weight_.value.f32(), 0.0f, grad_x.f32());
+      backward.add_gradient(x.id, std::move(grad_x));
+    }
+  });
 }
 
 std::string Linear::describe(Graph& graph, const std::string& input) const {

@@ -16,10 +16,12 @@ class Linear : public Layer {
   Linear(std::string name, const Shape& input, const LinearOptions& options);
 
   std::vector<Parameter*> parameters() override;
+  FusibleEpilogue fuses() const override { return {.normalisation = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
-  Variable forward_impl(const Forward& pass, Variable x) override;
+  Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
+  Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
 
   LinearOptions options_;
   Parameter weight_, bias_;

@@ -22,6 +22,10 @@ bool is_matrix(const kernels::ConvShape& shape) {
   return single_pixels && shape.padding_height == 0 && shape.padding_width == 0;
 }
 
+bool is_centered(const BackwardPass& pass, const WeightGradient& of) {
+  return pass.statistics.center_normalised && of.normalisation;
+}
+
 void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape, const float* x, const float* grad_y,
                          float* gradient, float* second_moment) {
   if (gradient)
@@ -36,10 +40,9 @@ void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape,
 void collect_weight(const BackwardPass& pass, const WeightGradient& of, const kernels::SampleSums& sums) {
   auto& queue = pass.context.queue;
   float *const gradient = pass.gradient_sum(of.weight), *const squares = sums.second_moment;
-  const Normalisation* normalisation = pass.statistics.center_normalised ? pass.normalisation() : nullptr;
   const SecondMoment kind = pass.statistics.second_moment;
-  if (squares && normalisation)
-    add_centered_sums(pass.context, of.shape, *normalisation, of.x, of.grad_y, sums, gradient);
+  if (squares && is_centered(pass, of))
+    add_centered_sums(pass.context, of.shape, *of.normalisation, of.x, of.grad_y, sums, gradient);
   else if (is_matrix(of.shape))
     add_matrix_gradient(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
   else if (squares && (kind == SecondMoment::spatial || kind == SecondMoment::spatial_mean))
@@ -53,8 +56,7 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
 
 void collect_bias(const BackwardPass& pass, const WeightGradient& of) {
   float* const gradient = pass.gradient_sum(*of.bias);
-  const bool centered = pass.statistics.center_normalised && pass.normalisation();  // a bias then has no second moment
-  float* const squares = centered ? nullptr : pass.second_moment(*of.bias);
+  float* const squares = is_centered(pass, of) ? nullptr : pass.second_moment(*of.bias);  // nothing is left of it
   if (gradient || squares)
     kernels::bias_backward(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
                            of.grad_y.f32(), gradient, squares);

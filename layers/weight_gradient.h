@@ -8,6 +8,8 @@
 
 namespace noisysgd {
 
+struct Normalisation;  // layers/centered_sums.h
+
 struct WeightGradient {
   kernels::ConvShape shape;  // with the batch; a linear layer is a convolution of 1x1 images
   const Tensor& x;           // [M,H,W,C]
@@ -15,6 +17,7 @@ struct WeightGradient {
   const Parameter& weight;   // [K,R,S,C]
   const Parameter* bias;     // [K], or null
   const KroneckerShape& factors;
+  const Normalisation* normalisation = nullptr;  // of the layer's output, where a batch normalisation alone reads it
 };
 
 void collect(const BackwardPass& pass, const WeightGradient& gradient);

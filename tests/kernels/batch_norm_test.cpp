@@ -360,8 +360,9 @@ TEST_CASE("the backward sweeps of batch norm give the bits of a sum and a ReLU b
   // Where the gradients of the addend and of x are written.
   enum class To { nowhere, new_array, first, second, addend };
   const auto gradients = [&](Queue& queue, bool ops_before, To to_addend, To to_x) {
-    std::vector<float> grad_y = ops_before ? expected_addend : first, other = second, parameters = random_tensor(4 * s.channels, 7),
-                       new_addend = nan_tensor(size(s)), new_x = nan_tensor(size(s));
+    std::vector<float> grad_y = ops_before ? expected_addend : first, other = second,
+                       parameters = random_tensor(4 * s.channels, 7), new_addend = nan_tensor(size(s)),
+                       new_x = nan_tensor(size(s));
     float *const p = parameters.data(),
                  *const grad_addend = to_addend == To::nowhere  ? nullptr
                                       : to_addend == To::first  ? grad_y.data()
@@ -400,8 +401,9 @@ TEST_CASE("the backward sweeps of batch norm give the bits of a sum and a ReLU b
       CHECK(gradients(three, false, to_addend, to_x) == separate);
     }
   if (!two && !by_output) return;
-  CHECK_THROWS_WITH(gradients(one, false, To::nowhere, To::new_array),
-                    "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
+  CHECK_THROWS_WITH(
+      gradients(one, false, To::nowhere, To::new_array),
+      "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
 }
 
 TEST_CASE("a NaN goes through the ReLU in the sweep of batch norm") {

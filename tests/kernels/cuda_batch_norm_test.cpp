@@ -65,9 +65,8 @@ TEST_CASE("batch normalisation agrees on both devices") {
           running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
           mean(nan_tensor(statistics)), inverse(nan_tensor(statistics)), y(nan_tensor(size)),
           inferred(nan_tensor(size)), grad_y(random_tensor(size, 6)), parameters(random_tensor(4 * s.channels, 7)),
-          grad_x(nan_tensor(size)), in_place(random_tensor(size, 6)),
-          xhat(nan_tensor(size)), sums(nan_tensor(s.samples * s.channels)),
-          products(nan_tensor(s.samples * s.channels));
+          grad_x(nan_tensor(size)), in_place(random_tensor(size, 6)), xhat(nan_tensor(size)),
+          sums(nan_tensor(s.samples * s.channels)), products(nan_tensor(s.samples * s.channels));
       both.run([&](Queue& q) {
         batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{}, running_mean.on(q),
                            running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
@@ -115,7 +114,8 @@ TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
       batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{sum.on(q), true},
                          running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), sum.on(q));
       batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                           running_mean.on(q), running_variance.on(q), BatchNormEpilogue{sum.on(q), true}, inferred.on(q));
+                           running_mean.on(q), running_variance.on(q), BatchNormEpilogue{sum.on(q), true},
+                           inferred.on(q));
       batch_norm_normalised(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), again.on(q));
       BatchNormBackward arrays = plain_backward(q, s, x, gamma, mean, inverse, grad_y, parameters, grad_x);
       arrays.relu_beta = beta.on(q);
@@ -176,8 +176,8 @@ TEST_CASE("batch norm of many groups") {
       inverse(nan_tensor(statistics)), y(nan_tensor(size)), grad_y(random_tensor(size, 3)), grad_x(nan_tensor(size));
   both.run([&](Queue& q) {
     float* const p = parameters.on(q);
-    batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), p, p + 1, BatchNormEpilogue{}, p + 2, p + 3, mean.on(q), inverse.on(q),
-                       y.on(q));
+    batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), p, p + 1, BatchNormEpilogue{}, p + 2, p + 3, mean.on(q),
+                       inverse.on(q), y.on(q));
     batch_norm_backward(q, s,
                         BatchNormBackward{.x = x.on(q),
                                           .gamma = p,

@@ -208,14 +208,64 @@ TEST_CASE("signed sums do not change with the centring, nor with micro-batches u
   }
 }
 
-TEST_CASE("where another layer reads the same output, contributions stay what they are") {
-  const Problem& problem = problems[0];
-  const std::vector<float> x = random_tensor(problem.in(), 1, 0.5f), cotangent = random_tensor(problem.out(), 2);
-  Layers layers(problem, R"({"type": "sequential", "layers": [)" + layer_json(problem) +
-                             R"(, {"type": "residual", "body": [)" + batch_norm_json(problem) + "]}]}");
-  layers.backward(x, cotangent, {.second_moment = SecondMoment::exact}, problem.shape.batch);
-  const std::vector<float> plain = layers.sum(0, &Sums::second_moment);
-  layers.backward(x, cotangent, centered, problem.shape.batch);
-  CHECK(layers.sum(0, &Sums::second_moment) == plain);
-  CHECK(layers.sum(1, &Sums::second_moment) != std::vector<float>(4, 0.0f));
+// A convolution and a batch normalisation, and the cotangent that comes back to them.
+struct Pair {
+  explicit Pair(const std::string& json) : layers(problem, json) {}
+
+  Variable forward(Tape& tape, uint32_t stream) {
+    const Shape images = layers.network->input_shape().batched(problem.shape.batch);
+    return layers.network->forward({layers.context, &tape, true},
+                                   tape.leaf(from_host(layers.context, images, random_tensor(problem.in(), stream))));
+  }
+  // The second moments of the weight that one pass backward adds.
+  std::vector<float> backward(Tape& tape, const Variable& output, const Statistics& statistics, bool retain) {
+    layers.sums.zero(layers.context);
+    tape.backward(layers.context, output,
+                  from_host(layers.context, output.value.shape(), random_tensor(problem.out(), 2)),
+                  {.statistics = statistics, .into = layers.sums, .retain = retain});
+    return layers.sum(0, &Sums::second_moment);
+  }
+  std::vector<float> alone(uint32_t stream, const Statistics& statistics) {
+    Tape tape;
+    const Variable output = forward(tape, stream);
+    return backward(tape, output, statistics, false);
+  }
+
+  static constexpr const Problem& problem = problems[0];
+  Layers layers;
+};
+
+std::string sequence(const std::string& layers) { return R"({"type": "sequential", "layers": [)" + layers + "]}"; }
+
+TEST_CASE("second moments are centred wherever the batch normalisation comes next, in sequences within sequences too") {
+  const std::string conv = layer_json(problems[0]), norm = batch_norm_json(problems[0]);
+  const std::vector<float> expected = Pair(sequence(conv + ", " + norm)).alone(1, centered);
+  CHECK(expected != Pair(sequence(conv + ", " + norm)).alone(1, {.second_moment = SecondMoment::exact}));
+  for (const std::string& json : {sequence(sequence(conv) + ", " + norm), sequence(conv + ", " + sequence(norm)),
+                                  sequence(sequence(conv) + ", " + sequence("") + ", " + sequence(norm))})
+    CHECK(Pair(json).alone(1, centered) == expected);
+}
+
+TEST_CASE("every pass backward says anew how its batch normalisation read the convolution") {
+  const Statistics plain{.second_moment = SecondMoment::exact};
+  Pair pair(sequence(layer_json(problems[0]) + ", " + batch_norm_json(problems[0])));
+  const std::vector<float> first = pair.alone(1, centered), second = pair.alone(3, centered),
+                           first_plain = pair.alone(1, plain);
+  Tape tape, other;
+  const Variable output = pair.forward(tape, 1), other_output = pair.forward(other, 3);
+  CHECK(pair.backward(tape, output, centered, true) == first);
+  CHECK(pair.backward(other, other_output, centered, true) == second);
+  CHECK(pair.backward(tape, output, plain, true) == first_plain);
+  CHECK(pair.backward(tape, output, centered, false) == first);
+}
+
+TEST_CASE("a batch normalisation that is not right after a linear layer or a convolution refuses to centre") {
+  const std::string conv = layer_json(problems[0]), norm = batch_norm_json(problems[0]);
+  const std::string between = GENERATE(R"({"type": "relu"}, )", R"({"type": "dropout", "probability": 0}, )");
+  CHECK_THROWS_WITH(Pair(sequence(conv + ", " + between + norm)).alone(1, centered),
+                    "batch_norm 'bn1': contributions are centred for a linear layer or a convolution right before it "
+                    "in one sequence, and there is none");
+  Pair shared(sequence(conv + R"(, {"type": "residual", "body": [)" + norm + "]}"));  // and the sum reads it too
+  CHECK_THROWS_WITH(shared.alone(1, centered), Catch::Matchers::Contains("batch_norm 'block1.bn1'"));
+  CHECK_NOTHROW(shared.alone(1, {.second_moment = SecondMoment::exact}));
 }

@@ -6,6 +6,7 @@
 #include <noisysgd/layers/linear.h>
 #include "tests/catch.h"
 #include "tests/layers/layer_check.h"
+#include "tests/layers/network.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -83,7 +84,8 @@ TEST_CASE("an input that no one else holds may be reused, with the same result")
     const Tensor held = hold ? input.value : Tensor();
     const Variable y = layer.forward({context, &tape, true}, std::move(input));
     values.push_back(to_host<float>(context, y.value));
-    tape.backward(context, y, from_host(context, {4, 5}, seed), {.statistics = {.second_moment = SecondMoment::exact}, .into = sums});
+    tape.backward(context, y, from_host(context, {4, 5}, seed),
+                  {.statistics = {.second_moment = SecondMoment::exact}, .into = sums});
     gradients.push_back(to_host<float>(context, sums.gradient.of(*set.list()[0])));
     gradients.push_back(to_host<float>(context, sums.second_moment.of(*set.list()[0])));
   }
@@ -108,6 +110,69 @@ TEST_CASE("gradients that reach one value several times are added, whoever owns 
   for (double& value : expected) value *= copies;
   CHECK(compare(to_host<float>(context, tape.gradient(x)), expected) == "");
   CHECK(to_host<float>(context, first_handed_out) == seed);
+}
+
+TEST_CASE("an op that adds two gradients itself gets the last one apart, and the sum of those before it") {
+  Context context(test_device);
+  const std::vector<float> seed = random_tensor(6, 1);
+  const int copies = GENERATE(0, 1, 2, 3, 4);
+  Tape tape;
+  bool called = false;
+  const Variable x = tape.record(from_host(context, {6}, random_tensor(6, 2)),
+                                 Tape::BackwardOfTwo([&](BackwardPass&, Tensor grad_y, Tensor other) {
+                                   called = true;
+                                   Vector expected = to_double(seed);
+                                   for (double& value : expected) value *= std::max(1, copies - 1);
+                                   CHECK(compare(to_host<float>(context, grad_y), expected) == "");
+                                   CHECK(other.defined() == (copies > 1));
+                                   if (copies > 1) CHECK(to_host<float>(context, other) == seed);
+                                 }));
+  const Variable y = tape.record(from_host(context, {6}, random_tensor(6, 3)), [&](BackwardPass& pass, Tensor grad_y) {
+    for (int i = 0; i < copies; ++i) pass.add_gradient(x.id, grad_y);
+  });
+  for (const bool retain : {true, false}) {
+    called = false;
+    tape.backward(context, y, from_host(context, {6}, seed), {.retain = retain});
+    CHECK(called == (copies > 0));
+  }
+}
+
+// The names that `observe` is called with, in order.
+std::vector<std::string> observed(const std::string& json) {
+  Context context(test_device);
+  const auto network = network_from(json, {4, 4, 2}, 3);
+  ParameterSet set(context, network->parameters());
+  set.initialise(1);
+  bind_buffers(context, network->buffers());
+  std::vector<std::string> names;
+  Tape tape;
+  Forward pass{context, &tape, true};
+  pass.observe = [&](const std::string& name, const Tensor&) { names.push_back(name); };
+  network->forward(pass, {from_host(context, {3, 4, 4, 2}, random_tensor(96, 1))});
+  return names;
+}
+
+TEST_CASE("layers are observed with their epilogues, a residual sum as the block's") {
+  const std::string conv = R"({"type": "conv2d", "out_channels": 2, "kernel": 3, "padding": 1}, )",
+                    norm = R"({"type": "batch_norm"})", relu = R"({"type": "relu"})";
+  CHECK(observed(R"({"type": "sequential", "layers": [)" + conv + norm + ", " + relu + ", " +
+                 R"({"type": "residual", "body": [)" + conv + norm + "]}, " + relu + ", " + relu + "]}") ==
+        std::vector<std::string>{"conv1", "bn1", "block1.shortcut.sequential", "block1.conv1", "block1", "relu3",
+                                 "sequential"});
+}
+
+TEST_CASE("a layer that cannot fuse an epilogue refuses it") {
+  Context context(test_device);
+  const Variable x{from_host(context, {1, 5}, random_tensor(5, 1))};
+  Relu relu("relu", {5});
+  const auto identity = chain("identity", "");
+  Residual block("block", chain("body", "l"), chain("shortcut", ""));
+  const ParameterSet set(context, block.parameters());
+  CHECK_THROWS_WITH(relu.forward({context}, x, {.relu = true}), "layer 'relu' cannot fuse an epilogue of a ReLU");
+  CHECK_THROWS_WITH(identity->forward({context}, x, {.addend = x}),
+                    "layer 'identity' cannot fuse an epilogue of a sum");
+  CHECK_THROWS_WITH(block.forward({context}, x, {.addend = x, .relu = true}),
+                    "layer 'block' cannot fuse an epilogue of a sum and a ReLU");
 }
 
 TEST_CASE("sequential and residual refuse shapes that do not meet") {

@@ -1,5 +1,5 @@
-// A ReLU and a residual sum that batch normalisation takes over into its own sweep, against the same network where a
-// dropout of probability 0 stands between them, so that each is an op of its own.
+// A ReLU and a residual sum as the epilogue of a batch normalisation, fused forward and backward, against the same
+// network where a dropout of probability 0 stands between them, so that each is an op of its own.
 #include <noisysgd/layers/model.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -21,9 +21,13 @@ std::string network(const std::string& kind, const std::string& between) {
   const std::string start = R"({"type": "sequential", "layers": [)" + conv;
   const std::string norm = R"({"type": "batch_norm"})", relu = R"({"type": "relu"},)";
   if (kind == "relu") return start + norm + "," + between + relu + end;
+  if (kind == "nested")
+    return start + R"({"type": "sequential", "layers": [)" + conv + norm + "]}," + between + relu + end;
   const std::string shortcut =
       kind == "projected" ? R"(, "shortcut": [{"type": "conv2d", "out_channels": 4, "kernel": 1}, )" + norm + "]" : "";
   std::string body = conv + norm;
+  if (kind == "block in block") body = R"({"type": "residual", "body": [)" + body + "]}";
+  if (kind == "body ends in ReLU") body += "," + between + relu.substr(0, relu.size() - 1);
   if (!between.empty()) body += "," + between.substr(0, between.size() - 1);
   return start + norm + "," + between + relu + R"({"type": "residual", "body": [)" + body + "]" + shortcut + "}," +
          (kind == "sum" ? "" : relu) + end;
@@ -45,7 +49,8 @@ Outcome outcome_of(const std::string& json, const Statistics& statistics) {
     copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.2f), parameter->value);
   const Batch batch = random_batch(context, image, samples, classes);
   const Tensor logits(context, {samples, classes});
-  accumulate(model, batch, {.collect = statistics, .forward = {.samples = {.seed = 3}, .noise_step = 1, .logits = logits}}, sums);
+  accumulate(model, batch,
+             {.collect = statistics, .forward = {.samples = {.seed = 3}, .noise_step = 1, .logits = logits}}, sums);
   Outcome all{to_host<float>(context, logits), to_host<float>(context, model.logits(batch.images)), {}};
   for (const Block* block : {&sums.gradient, &sums.second_moment, &sums.signed_sum})
     for (const float value : values_of(context, model.parameters(), *block)) all.sums.push_back(value);
@@ -54,8 +59,9 @@ Outcome outcome_of(const std::string& json, const Statistics& statistics) {
 
 }  // namespace
 
-TEST_CASE("batch norm that takes over a ReLU and a residual sum gives what separate ops give") {
-  const std::string kind = GENERATE("relu", "sum", "identity", "projected");
+TEST_CASE("batch norm with an epilogue of a ReLU and a residual sum gives what separate ops give") {
+  const std::string kind =
+      GENERATE("relu", "nested", "sum", "identity", "projected", "block in block", "body ends in ReLU");
   const SignGrain grain =
       GENERATE(SignGrain::none, SignGrain::sample, SignGrain::sample_channel, SignGrain::sample_position);
   const bool centred = GENERATE(false, true);
