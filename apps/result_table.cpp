@@ -96,8 +96,13 @@ void check_divergence(const SuiteRun& run, const Json& divergence) {
   check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
-std::string write_once(const Experiment& experiment, const std::vector<RegimeResults>& results,
-                       const std::filesystem::path& folder) {
+// A finished suite can be looked at where nothing can be written.
+void write_if_new(const std::filesystem::path& path, const std::string& text) {
+  if (read_plain_file(path) != text) write_file_atomically(path, text);
+}
+
+WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeResults>& results,
+                        const std::filesystem::path& folder) {
   const std::vector<Regime>& regimes = experiment.regimes;
   const std::string evaluated = regimes.front().data.evaluated_set();
   const bool published =
@@ -142,13 +147,18 @@ std::string write_once(const Experiment& experiment, const std::vector<RegimeRes
     rows.push_back(std::move(row));
   }
 
-  const std::string title = title_of(experiment, finished, diverged), text = title + "\n" + table.text();
-  write_file_atomically(folder / table_text_file, text);
-  write_file_atomically(folder / table_markdown_file, title + "\n\n" + table.markdown());
+  const std::string title = title_of(experiment, finished, diverged);
   const Json document{
       {"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
-  write_file_atomically(folder / table_json_file, document.dump(2) + "\n");
-  return text;
+  WrittenTable written{title + "\n" + table.text(), ""};
+  try {
+    write_if_new(folder / table_text_file, written.text);
+    write_if_new(folder / table_markdown_file, title + "\n\n" + table.markdown());
+    write_if_new(folder / table_json_file, document.dump(2) + "\n");
+  } catch (const Error& error) {
+    written.unwritten = error.what();
+  }
+  return written;
 }
 
 }  // namespace
@@ -168,12 +178,12 @@ std::vector<RegimeResults> read_results(const Experiment& experiment, const std:
   return results;
 }
 
-std::string write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
-                               const std::filesystem::path& folder) {
+WrittenTable write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
+                                const std::filesystem::path& folder) {
   for (auto results = read();;) {
-    const std::string text = write_once(experiment, results, folder);
+    WrittenTable written = write_once(experiment, results, folder);
     auto now = read();
-    if (now == results) return text;
+    if (now == results) return written;
     results = std::move(now);
   }
 }

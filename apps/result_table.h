@@ -28,10 +28,15 @@ struct RegimeResults {
 // shows.
 std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs);
 
+struct WrittenTable {
+  std::string text;       // of table.txt
+  std::string unwritten;  // why the folder does not hold the table; empty if it does
+};
+
 // read()[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
-// table.json into the folder and returns the text. Reads once more after writing, and writes anew until nothing has
-// changed: of several programs that end together the last one's table has the runs of all.
-std::string write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
-                               const std::filesystem::path& folder);
+// table.json into the folder, each if it says something else there. Reads once more after writing, and writes anew until
+// nothing has changed: of several programs that end together the last one's table has the runs of all.
+WrittenTable write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
+                                const std::filesystem::path& folder);
 
 }  // namespace noisysgd

@@ -124,6 +124,11 @@ Claim claim_suite(const SuiteRequest& request) {
   return {std::move(runs), std::move(*lock)};
 }
 
+// A line each.
+Error error_of_all(const std::vector<std::string>& messages) {
+  return Error(fmt::format("{}", fmt::join(messages, "\n")));
+}
+
 }  // namespace
 
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
@@ -140,8 +145,8 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
   for (const SuiteRun& run : runs) {
     if (!is_to_be_made(request, run)) continue;
     if (request.interrupts && request.interrupts->received()) return RunOutcome::interrupted;
-    const auto loaded = data.get(run.regime);
     try {
+      const auto loaded = data.get(run.regime);
       const RunRequest one{run.regime, request.extensions, run.seed, run.folder, request.progress, request.interrupts};
       if (train(context, *loaded, one) == RunOutcome::interrupted) return RunOutcome::interrupted;
       made_one = true;
@@ -154,13 +159,23 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
     } catch (const UnusableRun& error) {
       failed.push_back(error.what());
       tell(run, "cannot be continued");
+    } catch (const Error& error) {  // a full disk, for one: the next run would meet it too
+      failed.push_back(error.what());
+      throw error_of_all(failed);
     }
   }
-  const std::string text =
-      write_result_table(request.experiment, [&] { return results_of(request, runs); }, request.folder);
-  if (request.progress != Progress::Mode::quiet) print_out("\n{}\nwritten to {}\n", text, request.folder.string());
   if (!made_one) failed.insert(failed.end(), in_use.begin(), in_use.end());
-  if (!failed.empty()) throw Error(fmt::format("{}", fmt::join(failed, "\n")));
+  try {
+    const WrittenTable table =
+        write_result_table(request.experiment, [&] { return results_of(request, runs); }, request.folder);
+    const bool written = table.unwritten.empty();
+    if (request.progress != Progress::Mode::quiet)
+      print_out("\n{}\n{}", table.text, written ? fmt::format("written to {}\n", request.folder.string()) : "");
+    if (!written) failed.push_back(table.unwritten);
+  } catch (const Error& error) {  // of a file that has changed since the folder was checked
+    failed.push_back(error.what());
+  }
+  if (!failed.empty()) throw error_of_all(failed);
   return RunOutcome::finished;
 }
 

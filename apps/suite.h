@@ -27,10 +27,11 @@ std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesy
 // somebody else, or a file that the table could not be made from.
 //
 // Then writes experiment.json, which stays as it is while this program or others are at work on the suite: one that
-// comes with other runs is refused. Makes the selected runs that are not finished yet, and writes and prints the table
+// comes with other runs is refused. Makes the selected runs that are not finished yet, and prints and writes the table
 // (apps/result_table.h). Returns `interrupted` as soon as a run was. Runs that other programs are at work on are left
-// to them. Throws Error after the table if a run diverged or could not be continued, the others being made all the
-// same, or if all that is left to make is in the hands of other programs.
+// to them. Throws Error after the table, a line for each reason, if a run diverged or could not be continued, the others
+// being made all the same, if all that is left to make is in the hands of other programs, or if the table could not be
+// written. Where nothing is left to make and the table is there, nothing is written.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

@@ -34,13 +34,17 @@ class FileSizeLimit {
   void (*previous_handler_)(int);
 };
 
-// While it lives, the folder can be entered but not written; root, whom permissions do not bind, acts as nobody.
+// While it lives, the folder can be read, with all that is in it, but not written; root, whom permissions do not bind,
+// acts as nobody.
 class ReadOnlyFolder {
  public:
   explicit ReadOnlyFolder(std::filesystem::path folder) : folder_(std::move(folder)), user_(::geteuid()) {
     using std::filesystem::perms;
-    std::filesystem::permissions(folder_,
-                                 perms::owner_read | perms::owner_exec | perms::others_read | perms::others_exec);
+    const perms read = perms::owner_read | perms::group_read | perms::others_read;
+    const perms enter = read | perms::owner_exec | perms::group_exec | perms::others_exec;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_))
+      std::filesystem::permissions(entry, entry.is_directory() ? enter : read, std::filesystem::perm_options::add);
+    std::filesystem::permissions(folder_, enter);
     if (user_ == 0 && ::seteuid(65534) != 0) throw std::runtime_error("seteuid");
   }
   ReadOnlyFolder(const ReadOnlyFolder&) = delete;

@@ -26,7 +26,7 @@ TEST_CASE("a run that ends while the table is written is in the table") {
     ++readings;
     return results;
   };
-  const std::string text = write_result_table(experiment, read, folder.path());
+  const std::string text = write_result_table(experiment, read, folder.path()).text;
   CHECK(readings == 4);
   for (const Regime& regime : experiment.regimes) CHECK(contains(text, regime.name));
   CHECK_FALSE(contains(text, "runs finished"));

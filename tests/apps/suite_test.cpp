@@ -10,6 +10,7 @@
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
+#include "tests/hostile_disk.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -263,6 +264,17 @@ TEST_CASE("a run of a suite that cannot be continued is named, and the others ar
   CHECK(contains(read_file(folder / "table.txt"), "2 of 3 runs finished"));
   std::filesystem::remove(folder / "SB/seed-1/checkpoint.safetensors");
   CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+}
+
+TEST_CASE("a finished suite can be looked at where nothing can be written") {
+  const TemporaryFolder folder;
+  const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
+  REQUIRE(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  const ReadOnlyFolder read_only(folder.path());
+  CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
+  // What needs a file there is told as before.
+  CHECK(contains(error_of([&] { train_selected(experiment_with({"budget=0.5", "seeds=[1, 2]"}), folder.path(), {}); }),
+                 "cannot "));
 }
 
 TEST_CASE("a run that another program is at work on is left to it; only if there is nothing else is that an error") {

@@ -179,6 +179,30 @@ TEST_CASE("a folder that cannot be made is named") {
   check_one_line(Workplace().run({"--output", "small.json/out"}), {"small.json/out", "cannot be made"});
 }
 
+TEST_CASE("where nothing can be written the table is printed, and why it is not in the folder beside what befell the runs") {
+  const Workplace place;
+  const auto printed_on_full_disk = [&] {  // pipes have no limit of size
+    place.shell("(ulimit -f 0; $TRAIN --set 'seeds=[1, 2]' --resume --output out) 2>&1 | cat > printed").wait();
+    const std::string printed = read_file(place.path() / "printed");
+    INFO(printed);
+    CHECK_FALSE(contains(printed, "written to"));
+    return printed;
+  };
+  REQUIRE(place.run({"--quiet", "--output", "out", "--set", "seeds=[1, 2]"}).status == 0);
+  const fs::path first = place.path() / "out/seed-1";
+  fs::remove(first / "summary.json");
+  write_file_atomically(first / "checkpoint.safetensors", "damaged");
+  std::string printed = printed_on_full_disk();
+  CHECK(contains(printed, "1 of 2 runs finished\nregime"));
+  CHECK(contains(printed, "noisysgd-train: cannot read out/seed-1/checkpoint.safetensors: 7 bytes are too few"));
+  CHECK(contains(printed, "\ncannot write out/table.txt: File too large\n"));
+  // A run that ends the suite at once hides no other either.
+  fs::remove_all(place.path() / "out/seed-2");
+  printed = printed_on_full_disk();
+  CHECK(contains(printed, "noisysgd-train: cannot read out/seed-1/checkpoint.safetensors: 7 bytes are too few"));
+  CHECK(contains(printed, "\ncannot write out/seed-2/config.json: File too large\n"));
+}
+
 TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint continues bit for bit") {
   const Workplace place;
   REQUIRE(place.run({"--quiet", "--output", "whole"}).status == 0);
