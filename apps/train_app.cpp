@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <string_view>
 
 #include <noisysgd/apps/arguments.h>
@@ -25,10 +26,27 @@ struct Arguments {
   bool resume = false, dry_run = false, quiet = false;
 };
 
-// A run's folder in place of a configuration: what it was made from, to be continued there.
+// Of a folder that has none itself: of SUITE/seed-S and SUITE/REGIME/seed-S the folder of the suite.
+std::optional<std::filesystem::path> suite_above(const std::filesystem::path& folder) {
+  for (const char* above : {"..", "../.."}) {
+    std::filesystem::path suite = (folder / above).lexically_normal();
+    if (!suite.has_filename()) suite = suite.parent_path();
+    if (std::filesystem::exists(suite / experiment_file)) return suite;
+  }
+  return {};
+}
+
+// A suite's folder in place of a configuration: what it was made from, to be continued there.
 void name_folder(Arguments& arguments) {
   const std::filesystem::path folder = arguments.config;
   if (!std::filesystem::is_directory(folder)) return;
+  if (!std::filesystem::exists(folder / experiment_file)) {
+    const auto suite = std::filesystem::exists(folder / config_file) ? suite_above(folder) : std::nullopt;
+    NSGD_CHECK(!suite, "{}: is one run of a suite; noisysgd-train {} --resume continues the suite", folder.string(),
+               suite->string());
+    throw Error(fmt::format("{}: holds no {}; expected a configuration, or a folder that noisysgd-train has made",
+                            folder.string(), experiment_file));
+  }
   arguments.config = (folder / experiment_file).string();
   if (arguments.output.empty()) arguments.output = folder.string();
 }
@@ -149,7 +167,7 @@ Device parse_device(const std::string& text) {
 int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
-  add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a run to resume")->required();
+  add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a suite to resume")->required();
   add_repeated(app, "--set", arguments.assignments,
                "path=value: overrides one value of the configuration; may be repeated");
   add_repeated(app, "--only", arguments.only,

@@ -84,6 +84,31 @@ TEST_CASE("a run's folder in place of a configuration continues it as it was mad
   CHECK(contains(read_file(place.path() / "out/table.txt"), "2 seeds\n"));
 }
 
+TEST_CASE("the folder of one run of a suite in place of a configuration points to that of the suite") {
+  const Workplace place;
+  const auto names_suite = [&](const char* run, const fs::path& from, const std::string& suite) {
+    check_one_line(Command(NSGD_TRAIN_PROGRAM, {run, "--resume"}, from).wait(),
+                   {fmt::format("{}: is one run of a suite; noisysgd-train {} --resume continues the suite", run, suite)});
+  };
+  const std::vector<std::string> regimes{"--quiet", "--output", "deep/out", "--set", R"(regimes=[{"name": "A"}])"};
+  REQUIRE(place.run(regimes).status == 0);
+  CHECK(Command(NSGD_TRAIN_PROGRAM, {"deep/out", "--resume"}, place.path()).wait().status == 0);  // both in one
+  std::vector<std::string> suite = regimes;
+  suite.insert(suite.end(), {"--resume", "--set", "seeds=[1, 2]"});
+  REQUIRE(place.run(suite).status == 0);
+  names_suite("deep/out/A/seed-2", place.path(), "deep/out");
+  names_suite("deep/out/A/seed-2/", place.path(), "deep/out");
+  names_suite(".", place.path() / "deep/out/A/seed-2", "../..");
+  REQUIRE(place.run({"--quiet", "--output", "seeds", "--set", "seeds=[1, 2]", "--only", "seed=2"}).status == 0);
+  names_suite("seeds/seed-2", place.path(), "seeds");
+
+  // Those of no suite.
+  fs::copy(place.path() / "seeds/seed-2", place.path() / "run");
+  for (const char* folder : {"run", "deep", "deep/out/A"})
+    check_one_line(Command(NSGD_TRAIN_PROGRAM, {folder, "--resume"}, place.path()).wait(),
+                   {fmt::format("{}: holds no experiment.json; expected a configuration", folder)});
+}
+
 TEST_CASE("resuming where nothing is says that the run begins anew") {
   const Workplace place;
   const CommandResult result = place.run({"--resume", "--output", "absent"});
