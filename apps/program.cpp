@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <sstream>
 
@@ -36,6 +37,8 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
     return status;
   } catch (const std::bad_alloc&) {
     print_error("{}: out of memory\n", name);
+  } catch (const std::filesystem::filesystem_error& error) {  // its own text is of functions, not of files
+    print_error("{}: {}: {}\n", name, error.path1().string(), error.code().message());
   } catch (const std::exception& error) {
     print_error("{}: {}\n", name, error.what());
   }

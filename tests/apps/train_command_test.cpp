@@ -228,6 +228,20 @@ TEST_CASE("where nothing can be written the table is printed, and why it is not 
   CHECK(contains(printed, "\ncannot write out/seed-2/config.json: File too large\n"));
 }
 
+TEST_CASE("a path that the system refuses is named with the reason, whoever asks about it") {
+  const Workplace place;
+  const std::string long_name(300, 'n');
+  fs::create_symlink("loop", place.path() / "loop");
+  for (const auto& [path, reason] :
+       {std::pair(long_name, "File name too long"), std::pair(std::string("loop"), "Too many levels of symbolic links")}) {
+    const std::string message = fmt::format("noisysgd-train: {}/experiment.json: {}\n", path, reason);
+    CHECK(place.run({"--output", path}).error == message);
+    CHECK(place.run({"--output", path, "--resume"}).error == message);
+    check_one_line(Command(NSGD_TRAIN_PROGRAM, {path}, place.path()).wait(),
+                   {fmt::format("noisysgd-train: {}: {}\n", path, reason)});
+  }
+}
+
 TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint continues bit for bit") {
   const Workplace place;
   REQUIRE(place.run({"--quiet", "--output", "whole"}).status == 0);

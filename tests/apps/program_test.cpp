@@ -1,0 +1,59 @@
+// What every program's main does around its body.
+#include <noisysgd/apps/program.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+
+#include "tests/catch.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+
+namespace {
+
+// What a program of this body prints on standard error, as a user whom permissions bind.
+std::string error_of_program(const std::function<int()>& body) {
+  std::fflush(stdout);
+  std::array<int, 2> pipe{};
+  REQUIRE(::pipe(pipe.data()) == 0);
+  const pid_t process = ::fork();
+  REQUIRE(process >= 0);
+  if (process == 0) {
+    if (::geteuid() == 0 && ::seteuid(65534) != 0) ::_exit(125);
+    ::dup2(pipe[1], STDERR_FILENO);
+    CLI::App app("", "program");
+    std::array<char, 8> name{"program"};
+    char* arguments[] = {name.data(), nullptr};
+    ::_exit(run_program(app, 1, arguments, body));
+  }
+  ::close(pipe[1]);
+  std::string printed;
+  std::array<char, 4096> bytes{};
+  for (ssize_t got = 0; (got = ::read(pipe[0], bytes.data(), bytes.size())) > 0;)
+    printed.append(bytes.data(), static_cast<size_t>(got));
+  ::close(pipe[0]);
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 1);
+  return printed;
+}
+
+}  // namespace
+
+TEST_CASE("a folder that may not be entered is named with the reason") {
+  const TemporaryFolder folder;
+  const std::filesystem::path inside = folder / "inside";
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::none);
+  CHECK(error_of_program([&] { return std::filesystem::exists(inside) ? 0 : 1; }) ==
+        "program: " + inside.string() + ": Permission denied\n");
+  CHECK(error_of_program([&] {
+          for (const auto& entry : std::filesystem::directory_iterator(folder.path())) (void)entry;
+          return 0;
+        }) == "program: " + folder.path().string() + ": Permission denied\n");
+}
