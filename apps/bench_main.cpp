@@ -44,7 +44,7 @@ void print_section(const Section& section, bool markdown) {
   std::fflush(stdout);
 }
 
-int run_benchmarks(const Arguments& arguments) {
+int run_benchmarks(const Arguments& arguments, const std::vector<Bar>& bars) {
   const Device device = arguments.layer_options.device;
   Json machine = describe_machine(kernels::Queue({}, arguments.threads).threads());
   bool emulated = false;
@@ -80,7 +80,7 @@ int run_benchmarks(const Arguments& arguments) {
       add(measure_steps(network, arguments.step_options));
   int broken = 0;
   if (!arguments.bars.empty()) {
-    const Verdict verdict = check_bars(report, arguments.bars, emulated);
+    const Verdict verdict = check_bars(report, bars, arguments.bars, emulated);
     broken = verdict.broken;
     print_section(verdict.section, arguments.markdown);
     report["bars"] = verdict.section.json;
@@ -108,9 +108,8 @@ int run(Arguments& arguments) {
   arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
   arguments.bandwidth_options.threads = arguments.threads;
   arguments.bandwidth_options.rounds = arguments.rounds;
-  if (!arguments.bars.empty())
-    check_bars(Json::object(), arguments.bars, false);  // a bad file is told before it is needed
-  return run_benchmarks(arguments);
+  const std::vector<Bar> bars = arguments.bars.empty() ? std::vector<Bar>() : read_bars(arguments.bars);
+  return run_benchmarks(arguments, bars);
 }
 
 }  // namespace

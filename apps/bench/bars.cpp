@@ -3,102 +3,123 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
-#include <vector>
 
-#include <noisysgd/core/file.h>
-#include <noisysgd/kernels/check.h>
+#include <noisysgd/core/config.h>
 
 namespace noisysgd::bench {
 
 namespace {
 
-bool in_range(const Json& bar, const char* key, int64_t value) {
-  if (!bar.contains(key)) return true;
-  return value >= bar.at(key).at(0).get<int64_t>() && value <= bar.at(key).at(1).get<int64_t>();
+std::optional<std::array<int64_t, 2>> read_range(const ConfigReader& json, const char* key) {
+  if (!json.has(key)) return {};
+  return json.integer_pair(key, {.at_least = 1});
 }
 
-std::vector<double> layer_ratios(const Json& bar, const Json& network) {
-  const std::string over = bar.value("over", "plain");
-  NSGD_CHECK(over == "plain" || over == "cudnn", "over \"{}\": expected plain or cudnn", over);
-  const char* const ratio = over == "cudnn" ? "ratio_to_cudnn" : "ratio";
+Bar read_bar(const ConfigReader& json) {
+  Bar bar;
+  bar.goal = json.string("goal");
+  bar.section = json.choice("section", {"layers", "steps", "bandwidth"});
+  if (json.any("section") != bar.section) {
+    json.give_up();
+    return bar;
+  }
+  if (bar.section != "bandwidth") bar.network = json.optional_string("network");
+  bar.name = json.string(bar.section == "steps" ? "variant" : "operation");
+  if (bar.section == "layers") {
+    bar.over_cudnn = json.choice<bool>("over", {{"plain", false}, {"cudnn", true}}, false);
+    bar.channels = read_range(json, "channels");
+    bar.positions = read_range(json, "positions");
+  }
+  const std::optional<double> at_most = json.optional_number("at_most"), at_least = json.optional_number("at_least");
+  if (at_most.has_value() == at_least.has_value()) json.error("at_most", "give either at_most or at_least");
+  bar.upper = at_most.has_value();
+  bar.limit = at_most.value_or(at_least.value_or(0));
+  return bar;
+}
+
+bool in_range(const std::optional<std::array<int64_t, 2>>& range, int64_t value) {
+  return !range || (value >= range->front() && value <= range->back());
+}
+
+std::vector<double> layer_ratios(const Bar& bar, const Json& network) {
+  const char* const ratio = bar.over_cudnn ? "ratio_to_cudnn" : "ratio";
   std::vector<double> values;
   for (const Json& layer : network.at("layers")) {
     const auto output = layer.at("output").get<std::vector<int64_t>>();
     const Json& operations = layer.at("operations");
-    const auto operation = operations.find(bar.at("operation").get<std::string>());
+    const auto operation = operations.find(bar.name);
     if (output.size() != 3 || operation == operations.end() || !operation->contains(ratio)) continue;
-    if (in_range(bar, "channels", output[2]) && in_range(bar, "positions", output[0] * output[1]))
+    if (in_range(bar.channels, output[2]) && in_range(bar.positions, output[0] * output[1]))
       values.push_back(operation->at(ratio));
   }
   return values;
 }
 
-std::vector<double> step_ratios(const Json& bar, const Json& network) {
+std::vector<double> step_ratios(const Bar& bar, const Json& network) {
   std::vector<double> values;
   for (const Json& variant : network.at("variants"))
-    if (variant.at("name") == bar.at("variant")) values.push_back(variant.at("time_ratio"));
+    if (variant.at("name") == bar.name) values.push_back(variant.at("time_ratio"));
   return values;
 }
 
-std::vector<double> bandwidth_shares(const Json& bar, const Json& measured) {
+std::vector<double> bandwidth_shares(const Bar& bar, const Json& measured) {
   const Json& operations = measured.at("operations");
-  const auto operation = operations.find(bar.at("operation").get<std::string>());
+  const auto operation = operations.find(bar.name);
   if (operation == operations.end()) return {};
   return {operation->at("share_of_copy").get<double>()};
 }
 
-std::vector<double> values_of(const Json& bar, const Json& report) {
-  const std::string section = bar.at("section");
-  NSGD_CHECK(section == "layers" || section == "steps" || section == "bandwidth",
-             "section \"{}\": expected layers, steps or bandwidth", section);
+std::vector<double> values_of(const Bar& bar, const Json& report) {
   std::vector<double> values;
-  for (const Json& measured : report.value(section, Json::array())) {
-    if (bar.contains("network") && measured.value("network", "") != bar.at("network")) continue;
-    const auto found = section == "layers"  ? layer_ratios(bar, measured)
-                       : section == "steps" ? step_ratios(bar, measured)
-                                            : bandwidth_shares(bar, measured);
+  for (const Json& measured : report.value(bar.section, Json::array())) {
+    if (bar.network && measured.value("network", "") != *bar.network) continue;
+    const auto found = bar.section == "layers"  ? layer_ratios(bar, measured)
+                       : bar.section == "steps" ? step_ratios(bar, measured)
+                                                : bandwidth_shares(bar, measured);
     values.insert(values.end(), found.begin(), found.end());
   }
   return values;
 }
 
-std::string subject(const Json& bar) {
-  std::string text = bar.at("section");
-  for (const char* key : {"network", "variant", "operation"})
-    if (bar.contains(key)) text += ", " + bar.at(key).get<std::string>();
-  if (bar.value("over", "") == "cudnn") text += " over cuDNN's weight gradient";
-  for (const char* key : {"channels", "positions"})
-    if (bar.contains(key)) text += fmt::format(", {} {}", key, bar.at(key).dump());
+std::string subject(const Bar& bar) {
+  std::string text = bar.section;
+  if (bar.network) text += ", " + *bar.network;
+  text += ", " + bar.name;
+  if (bar.over_cudnn) text += " over cuDNN's weight gradient";
+  for (const auto& [key, range] : {std::pair("channels", bar.channels), std::pair("positions", bar.positions)})
+    if (range) text += fmt::format(", {} [{},{}]", key, range->front(), range->back());
   return text;
 }
 
 }  // namespace
 
-Verdict check_bars(const Json& report, const std::string& path, bool emulated) {
+std::vector<Bar> read_bars(const std::string& path) {
+  const Json document = parse_config_file(path);
+  const Config config(document, path);
+  std::vector<Bar> bars;
+  for (const ConfigReader& json : config.root().objects("bars", {.at_least = 1})) bars.push_back(read_bar(json));
+  config.finish();
+  for (size_t i = 0; i < bars.size(); ++i) bars[i].json = document.at("bars").at(i);
+  return bars;
+}
+
+Verdict check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated) {
   Verdict verdict{{.title = "Bars",
                    .note = "The worst of the measured values that a bar is about. " + path,
                    .table = TextTable({"goal", "of", "value", "bar", "verdict"}),
                    .key = "bars",
                    .json = Json::array()}};
-  const Json document = parse_json(read_file(path), path);
-  size_t index = 0;
-  for (const Json& bar : document.at("bars")) try {
-      const bool upper = bar.contains("at_most");
-      const double limit = bar.at(upper ? "at_most" : "at_least");
-      const std::vector<double> values = values_of(bar, report);
-      std::optional<double> worst;
-      if (!values.empty()) worst = upper ? std::ranges::max(values) : std::ranges::min(values);
-      const bool kept = worst && (upper ? *worst <= limit : *worst >= limit);
-      const std::string word = !worst ? "not measured" : emulated ? "emulated: not judged" : kept ? "kept" : "BROKEN";
-      if (word == "BROKEN") ++verdict.broken;
-      verdict.section.table.add_row({bar.at("goal"), subject(bar), worst ? fmt::format("{:.3f}", *worst) : "",
-                                     fmt::format("{} {}", upper ? "≤" : "≥", limit), word});
-      verdict.section.json.push_back({{"bar", bar}, {"value", worst ? Json(*worst) : Json()}, {"verdict", word}});
-      ++index;
-    } catch (const std::exception& error) {
-      throw Error(fmt::format("{}: bars[{}]: {}", path, index, error.what()));
-    }
+  for (const Bar& bar : bars) {
+    const std::vector<double> values = values_of(bar, report);
+    std::optional<double> worst;
+    if (!values.empty()) worst = bar.upper ? std::ranges::max(values) : std::ranges::min(values);
+    const bool kept = worst && (bar.upper ? *worst <= bar.limit : *worst >= bar.limit);
+    const std::string word = !worst ? "not measured" : emulated ? "emulated: not judged" : kept ? "kept" : "BROKEN";
+    if (word == "BROKEN") ++verdict.broken;
+    verdict.section.table.add_row({bar.goal, subject(bar), worst ? fmt::format("{:.3f}", *worst) : "",
+                                   fmt::format("{} {}", bar.upper ? "≤" : "≥", bar.limit), word});
+    verdict.section.json.push_back({{"bar", bar.json}, {"value", worst ? Json(*worst) : Json()}, {"verdict", word}});
+  }
   return verdict;
 }
 

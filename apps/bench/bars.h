@@ -5,11 +5,28 @@
 // "network" may be left out.
 #pragma once
 
+#include <array>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <noisysgd/apps/bench/section.h>
 
 namespace noisysgd::bench {
+
+struct Bar {
+  Json json;  // as the file has it
+  std::string goal, section;
+  std::optional<std::string> network;  // none: all
+  std::string name;                    // of the operation or the variant
+  bool over_cudnn = false;
+  std::optional<std::array<int64_t, 2>> channels, positions;
+  bool upper = true;  // the value may be at most the limit, not at least
+  double limit = 0;
+};
+
+// Throws ConfigError with every problem of the file.
+std::vector<Bar> read_bars(const std::string& path);
 
 struct Verdict {
   Section section;
@@ -17,7 +34,7 @@ struct Verdict {
 };
 
 // Every bar with the worst of what `report` (the command's JSON) holds of it, or "not measured". Of an emulated device
-// no bar is judged.
-Verdict check_bars(const Json& report, const std::string& path, bool emulated);
+// no bar is judged. path: of the bars, for the note.
+Verdict check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated);
 
 }  // namespace noisysgd::bench

@@ -26,12 +26,12 @@ if(NOT status EQUAL 2 OR NOT output MATCHES "BROKEN" OR NOT error MATCHES "1 of 
   message(FATAL_ERROR "broken bar: exit status ${status}\n${output}${error}")
 endif()
 bench("{\"goal\": \"G4\", \"section\": \"step\", \"at_most\": 1}")
-if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\]: section \"step\": expected layers, steps or bandwidth"
+if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].section: expected one of \"layers\", \"steps\", \"bandwidth\", got"
    OR output MATCHES "Training step")  # before anything is measured
   message(FATAL_ERROR "wrong bar: exit status ${status}\n${output}${error}")
 endif()
 bench("{\"goal\": \"G1\", \"section\": \"layers\", \"operation\": \"forward\", \"over\": \"oneDNN\", \"at_most\": 1}" --layers convnet --layer-batch 1)
-if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\]: over \"oneDNN\": expected plain or cudnn")
+if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].over: expected one of \"plain\", \"cudnn\", got")
   message(FATAL_ERROR "wrong rival: exit status ${status}\n${output}${error}")
 endif()
 
