@@ -114,9 +114,15 @@ remaining=() broken=0
 for i in "${!files[@]}"; do
   # shellcheck disable=SC2053  # the pattern is one
   [[ ${files[i]} == $pattern ]] || continue
-  read_file "$i"
-  if ! plant "$i"; then
-    printf '%s … DOES NOT APPLY: the original does not occur exactly once\n' "$(title "$i")"
+  problem=''
+  if [[ ! -f $root/${files[i]} ]]; then
+    problem='there is no such file'
+  else
+    read_file "$i"
+    plant "$i" || problem='the original does not occur exactly once'
+  fi
+  if [[ -n $problem ]]; then
+    printf '%s … DOES NOT APPLY: %s\n' "$(title "$i")" "$problem"
     broken=$((broken + 1))
   else
     remaining+=("$i")
