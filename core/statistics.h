@@ -3,20 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
+#include <noisysgd/kernels/second_moment.h>
 #include <noisysgd/kernels/signs.h>
 
 namespace noisysgd {
-
-// Estimator of diag(F) for weights shared over output positions t (convolutions); all agree where there is one
-// position.
-enum class SecondMoment {
-  none,
-  exact,         // sum_n (sum_t delta a)^2
-  spatial,       // sum_n sum_t delta^2 a^2
-  spatial_mean,  // the same divided by the number of positions
-};
 
 // Sums with random signs, added to Sums::signed_sum beside the weight gradient of each layer: a draw of noise.
 // The weight and the bias of a layer share signs; every layer has its own.
@@ -41,7 +32,7 @@ struct SampleStream {
 };
 
 struct Statistics {
-  SecondMoment second_moment = SecondMoment::none;
+  SecondMoment second_moment = SecondMoment::none;  // as collected_for gives it
   // Layers right before a batch normalisation: without the part of the second moment that it cancels
   // (layers/centered_sums.h).
   bool center_normalised = false;
@@ -57,18 +48,5 @@ struct Statistics {
            kronecker_output;
   }
 };
-
-constexpr std::string_view name_of(SecondMoment kind) {
-  switch (kind) {
-    case SecondMoment::exact:
-      return "exact";
-    case SecondMoment::spatial:
-      return "spatial";
-    case SecondMoment::spatial_mean:
-      return "spatial_mean";
-    default:
-      return "none";
-  }
-}
 
 }  // namespace noisysgd

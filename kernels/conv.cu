@@ -165,7 +165,7 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
   if (shape.batch == 0) return;
   // The own tensor-core kernels read every operand once and form no matrix of patches: they go first.
   const bool by_tiles =
-      conv_route(shape, Statistic::none, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::tiles;
+      conv_route(shape, SecondMoment::none, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::tiles;
   if (by_tiles && conv_backward_weight_cudnn(queue, shape, x, grad_y, grad_weight)) return;
   cuda::conv_sample_sums(queue, shape, x, grad_y, {}, grad_weight);
 }

@@ -11,7 +11,7 @@ void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, cons
 
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
-  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, simd::SecondMoment::spatial, x, grad_y, grad_weight,
+  simd::conv_weight_gradient(queue, simd::simd_kernels(), shape, SecondMoment::spatial, x, grad_y, grad_weight,
                              second_moment);
 }
 

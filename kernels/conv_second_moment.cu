@@ -53,15 +53,14 @@ void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const 
   if (second_moment) linear_second_moment(queue, rows, s.out_channels, taps, x, grad_y, second_moment);
 }
 
-bool by_products(Queue& queue, const ConvShape& shape, Statistic statistic) {
-  return conv_route(shape, statistic, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
+bool by_products(Queue& queue, const ConvShape& shape, SecondMoment kind) {
+  return conv_route(shape, kind, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
 }
 
-const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, Statistic statistic, bool by_chunks) {
+const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool by_chunks) {
   const Precision precision = queue.precision();
   if (by_chunks) {
-    if (const ConvKernel* kernel = conv_window(shape, statistic, precision, queue.cuda().shared_memory()))
-      return *kernel;
+    if (const ConvKernel* kernel = conv_window(shape, kind, precision, queue.cuda().shared_memory())) return *kernel;
     if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
   }
   if (const ConvKernel* kernel = conv_gather(shape, precision)) return *kernel;
@@ -78,22 +77,21 @@ __global__ void __launch_bounds__(block_threads)
 // What one pass adds up, and where.
 struct Request {
   const float *x, *grad_y;
-  float *grad_weight, *beside;   // the latter takes the statistic; each may be null
-  const float* signs = nullptr;  // [N,K] of Statistic::signs; with others of grad_y, or null
-  SampleSums centering = {};     // of Statistic::centered
+  float *grad_weight, *beside;   // beside: the second moment; with signs the signed sums; each may be null
+  const float* signs = nullptr;  // [N,K]; without `beside` they are put on grad_y
+  SampleSums centering = {};     // of an exact second moment, where its slope is not null
 };
 
 bool by_chunks(const float* x, const float* grad_y) { return aligned_vector<4>(x) && aligned_vector<4>(grad_y); }
 
-void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, const Request& request) {
+void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, const Request& request) {
   check(shape);
   if (shape.batch == 0 || (!request.grad_weight && !request.beside)) return;
-  const bool centered = statistic == Statistic::centered;
-  const bool products = !centered && by_products(queue, shape, statistic);
-  const bool signed_copy = request.signs && statistic != Statistic::signs;
-  const ConvKernel& kernel = centered || products
-                                 ? conv_tiles(shape)
-                                 : kernel_for(queue, shape, statistic, by_chunks(request.x, request.grad_y));
+  const bool centered = kind == SecondMoment::exact && request.centering.slope;
+  const bool products = !centered && by_products(queue, shape, kind);
+  const bool signed_beside = request.signs && request.beside, signed_copy = request.signs && !request.beside;
+  const ConvKernel& kernel =
+      centered || products ? conv_tiles(shape) : kernel_for(queue, shape, kind, by_chunks(request.x, request.grad_y));
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
@@ -109,32 +107,32 @@ void weight_gradient(Queue& queue, const ConvShape& shape, Statistic statistic, 
   if (products) return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.beside);
   if (centered)
     conv_tiles_centered(queue, shape, request.centering, request.x, grad_y, partial);
-  else if (statistic == Statistic::signs)
+  else if (signed_beside)
     kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, partial);
   else
-    kernel.launch(queue, shape, statistic, request.x, grad_y, partial);
+    kernel.launch(queue, shape, kind, request.x, grad_y, partial);
   const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
   const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
   launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, request.grad_weight,
-         request.beside, statistic == Statistic::signs ? -INFINITY : 0.0f);
+         request.beside, signed_beside ? -INFINITY : 0.0f);
 }
 
 // Whether the kernel of the plain gradient can add up signed sums as well.
 bool has_signs(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
-  return !by_products(queue, shape, Statistic::none) &&
-         kernel_for(queue, shape, Statistic::none, by_chunks(x, grad_y)).launch_signed;
+  return !by_products(queue, shape, SecondMoment::none) &&
+         kernel_for(queue, shape, SecondMoment::none, by_chunks(x, grad_y)).launch_signed;
 }
 
 }  // namespace
 
-const ConvKernel* conv_window(const ConvShape& s, Statistic statistic, Precision precision, size_t shared_memory) {
+const ConvKernel* conv_window(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory) {
   constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
   if (s.height != s.width || s.stride_height != s.stride_width || s.kernel_height != 3 || s.kernel_width != 3 ||
       s.padding_height != 1 || s.padding_width != 1 || s.batch > most || s.in_channels * s.out_channels > most)
     return nullptr;
   switch (precision) {
     case Precision::fp32:
-      return statistic == Statistic::spatial ? nullptr : window::choose_split(s, shared_memory);
+      return kind == SecondMoment::spatial ? nullptr : window::choose_split(s, shared_memory);
     case Precision::tf32:
       return window::choose_tf32(s, shared_memory);
     case Precision::bf16:
@@ -143,32 +141,29 @@ const ConvKernel* conv_window(const ConvShape& s, Statistic statistic, Precision
   return nullptr;
 }
 
-ConvRoute conv_route(const ConvShape& s, Statistic statistic, Precision precision, size_t shared_memory) {
+ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory) {
   const bool whole_image = s.kernel_height == s.height && s.kernel_width == s.width;  // G_n is one outer product
   const bool single_pixels = s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1;
-  if (s.padding_height == 0 && s.padding_width == 0 &&
-      (whole_image || (single_pixels && statistic != Statistic::exact)))
+  if (s.padding_height == 0 && s.padding_width == 0 && (whole_image || (single_pixels && kind != SecondMoment::exact)))
     return ConvRoute::matrix_product;
-  if (conv_window(s, statistic, precision, shared_memory)) return ConvRoute::window;
+  if (conv_window(s, kind, precision, shared_memory)) return ConvRoute::window;
   if (conv_pairs(s, precision)) return ConvRoute::pairs;
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
 }
 
 void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const SampleSums& sums,
                       float* grad_weight) {
-  const Statistic statistic = !sums.second_moment ? Statistic::none
-                              : sums.slope        ? Statistic::centered
-                                                  : Statistic::exact;
+  const SecondMoment kind = sums.second_moment ? SecondMoment::exact : SecondMoment::none;
   if (sums.signed_sum && !sums.second_moment && has_signs(queue, shape, x, grad_y))
-    return weight_gradient(queue, shape, Statistic::signs, {x, grad_y, grad_weight, sums.signed_sum, sums.signs});
-  weight_gradient(queue, shape, statistic, {x, grad_y, grad_weight, sums.second_moment, nullptr, sums});
+    return weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, grad_weight, sums.signed_sum, sums.signs});
+  weight_gradient(queue, shape, kind, {x, grad_y, grad_weight, sums.second_moment, nullptr, sums});
   if (sums.signed_sum)
-    weight_gradient(queue, shape, Statistic::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
+    weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
 }
 
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, Statistic::spatial, {x, grad_y, grad_weight, second_moment});
+  weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
 }
 
 }  // namespace noisysgd::kernels::cuda

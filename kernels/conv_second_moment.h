@@ -9,6 +9,7 @@
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/second_moment.h>
 
 namespace noisysgd::kernels {
 

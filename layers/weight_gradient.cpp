@@ -45,8 +45,7 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
     add_centered_sums(pass.context, of.shape, *of.normalisation, of.x, of.grad_y, sums, gradient);
   else if (is_matrix(of.shape))
     add_matrix_gradient(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
-  else if (squares && (kind == SecondMoment::spatial || kind == SecondMoment::spatial_mean))
-    // Divided by the number of positions where sums become F: optim/fisher.h.
+  else if (squares && kind == SecondMoment::spatial)
     kernels::conv_second_moment_spatial(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
   else if (squares || sums.signed_sum)
     kernels::conv_sample_sums(queue, of.shape, of.x.f32(), of.grad_y.f32(), sums, gradient);
@@ -120,7 +119,7 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
 void collect(const BackwardPass& pass, const WeightGradient& of) {
   const SecondMoment kind = pass.statistics.second_moment;
   kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};
-  const bool spatial = sums.second_moment && kind != SecondMoment::exact;
+  const bool spatial = sums.second_moment && kind == SecondMoment::spatial;
   const Tensor signs = spatial || is_matrix(of.shape)
                            ? Tensor()
                            : sample_signs(pass, of.weight.index, of.shape.batch, of.shape.out_channels);

@@ -40,7 +40,7 @@ struct FisherOptions {
   bool refreshes(int64_t step) const { return step % refresh_every == 0; }
   // What backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
-    statistics.second_moment = conv;
+    statistics.second_moment = collected_for(conv);
     statistics.center_normalised = batch_norm == GhostFisher::activation_centered;
   }
   // Samples of the passes whose gradients are squared one by one; 0: of the whole pass, layers square single samples.

@@ -115,11 +115,11 @@ __device__ void multiply_positions(const float* channels, const float* taps, Fra
 }
 
 // Grid: tiles of patch elements, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
-template <class T, Statistic statistic>
+template <class T, SecondMoment kind>
 __global__ void __launch_bounds__(T::threads)
     conv_gather_kernel(const __grid_constant__ ConvGeometry g, const float* x, const float* grad_y, float* partial) {
   GPU_DYNAMIC_SHARED(float, shared);
-  constexpr bool exact = statistic == Statistic::exact;
+  constexpr bool exact = kind == SecondMoment::exact;
   const int thread = static_cast<int>(threadIdx.x) % T::group_threads;
   const int group = static_cast<int>(threadIdx.x) / T::group_threads, warp = thread / warp_lanes;
   const int warp_k = warp % T::warps_k, warp_n = warp / T::warps_k;
@@ -148,8 +148,8 @@ __global__ void __launch_bounds__(T::threads)
         ring + item % stages * T::stage_floats + step_positions * T::channel_pitch + warp_n * n_tiles * 8;
 #pragma unroll
     for (int t = 0; t < step_positions; t += T::Format::depth)
-      multiply_positions<T, statistic == Statistic::spatial>(channels + t * T::channel_pitch, taps + t * T::tap_pitch,
-                                                             exact ? sample : gradient, square);
+      multiply_positions<T, kind == SecondMoment::spatial>(channels + t * T::channel_pitch, taps + t * T::tap_pitch,
+                                                           exact ? sample : gradient, square);
     if (++step < steps) continue;
     step = 0;  // the sample is complete: it joins the sums and begins anew
     if constexpr (exact)
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(T::threads)
           }
   }
 
-  constexpr int moments = statistic == Statistic::none ? 1 : 2;
+  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
   float* const to = partial + share.first * moments * g.weights();
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
 #pragma unroll
@@ -197,12 +197,12 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
                    float* partial) {
   launch(queue,
-         statistic == Statistic::exact     ? conv_gather_kernel<T, Statistic::exact>
-         : statistic == Statistic::spatial ? conv_gather_kernel<T, Statistic::spatial>
-                                           : conv_gather_kernel<T, Statistic::none>,
+         kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
+         : kind == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
+                                         : conv_gather_kernel<T, SecondMoment::none>,
          grid_of<T>(s), T::threads, T::shared_bytes, ConvGeometry(s), x, grad_y, partial);
 }
 

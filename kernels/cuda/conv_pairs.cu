@@ -63,10 +63,10 @@ template <class T>
 using Fragments = FilterFragments<T::m_tiles>;
 
 // Adds the products over Format::depth samples, whose operands begin at x and grad.
-template <class T, Statistic statistic>
+template <class T, SecondMoment kind>
 __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>& gradient, Fragments<T>& square) {
   using Format = typename T::Format;
-  constexpr bool exact = statistic == Statistic::exact, squares = statistic != Statistic::none;
+  constexpr bool exact = kind == SecondMoment::exact, squares = kind != SecondMoment::none;
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
   typename T::Register x_single[positions][2], x_pairs[pairs][2];
 #pragma unroll
@@ -119,7 +119,7 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
 }
 
 // Grid: tiles of the weights, shares of the samples (consecutive ones).
-template <class T, Statistic statistic>
+template <class T, SecondMoment kind>
 __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem p) {
   GPU_DYNAMIC_SHARED(float, stages);
   constexpr bool split = std::is_same_v<typename T::Format, SplitTf32>;
@@ -148,15 +148,15 @@ __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem
         stages + item % T::stages * T::stage_floats + T::item_samples * T::x_pitch + warp_k * T::m_tiles * 16;
 #pragma unroll 1
     for (int s = 0; s < T::item_samples; s += T::Format::depth)
-      multiply_samples<T, statistic>(x + s * T::x_pitch, grad + s * T::grad_pitch, split ? item_gradient : gradient,
-                                     split ? item_square : square);
+      multiply_samples<T, kind>(x + s * T::x_pitch, grad + s * T::grad_pitch, split ? item_gradient : gradient,
+                                split ? item_square : square);
     if constexpr (split) {
       move_sums(item_gradient, gradient);
-      if constexpr (statistic != Statistic::none) move_sums(item_square, square);
+      if constexpr (kind != SecondMoment::none) move_sums(item_square, square);
     }
   }
 
-  constexpr int moments = statistic == Statistic::none ? 1 : 2;
+  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
   float* const to = p.partial + int64_t{blockIdx.y} * moments * weights;
   const int32_t k = k0 + warp_k * T::m_tiles * 16, c = c0 + warp_c * 8;
@@ -175,13 +175,13 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
                    float* partial) {
   const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
   launch(queue,
-         statistic == Statistic::exact     ? conv_pairs_kernel<T, Statistic::exact>
-         : statistic == Statistic::spatial ? conv_pairs_kernel<T, Statistic::spatial>
-                                           : conv_pairs_kernel<T, Statistic::none>,
+         kind == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
+         : kind == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
+                                         : conv_pairs_kernel<T, SecondMoment::none>,
          grid, T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
 }
 

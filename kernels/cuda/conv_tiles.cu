@@ -14,8 +14,6 @@ namespace {
 
 constexpr int micro = 4, positions_per_step = 16;
 
-constexpr bool of_samples(Statistic s) { return s == Statistic::exact || s == Statistic::centered; }
-
 // The thread's part of what is subtracted from G_n before it is squared.
 struct Centering {
   float mean[micro] = {}, slope[micro][micro] = {};
@@ -31,8 +29,9 @@ struct Centering {
   }
 };
 
-// Sums over output positions of outer products: of one sample where they are squared, else of all samples.
-template <Statistic statistic>
+// Sums over output positions of outer products: of one sample where they are squared, else of all samples. centered:
+// C_n is taken off before the square.
+template <SecondMoment kind, bool centered>
 struct Accumulators {
   float gradient[micro][micro] = {}, square[micro][micro] = {};
   float sample[micro][micro] = {};  // G_n
@@ -40,22 +39,21 @@ struct Accumulators {
   __device__ void add(const float (&channels)[micro], const float (&taps)[micro]) {
     for (int i = 0; i < micro; ++i)
       for (int j = 0; j < micro; ++j) {
-        if constexpr (of_samples(statistic))
+        if constexpr (kind == SecondMoment::exact)
           sample[i][j] += channels[i] * taps[j];
         else
           gradient[i][j] += channels[i] * taps[j];
-        if constexpr (statistic == Statistic::spatial)
-          square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
+        if constexpr (kind == SecondMoment::spatial) square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
       }
   }
   // row: of this sample and thread in arrays [N,K].
   __device__ void end_sample(const Centering& centering, const SampleSums& wanted, int64_t row) {
-    if constexpr (of_samples(statistic))
+    if constexpr (kind == SecondMoment::exact)
       for (int i = 0; i < micro; ++i)
         for (int j = 0; j < micro; ++j) {
           float g = sample[i][j];
           gradient[i][j] += g;
-          if (statistic == Statistic::centered && i < centering.channels)
+          if (centered && i < centering.channels)
             g -= centering.mean[j] * wanted.channel_sum[row + i] +
                  centering.slope[i][j] * wanted.channel_product[row + i];
           square[i][j] += g * g;
@@ -65,7 +63,7 @@ struct Accumulators {
 };
 
 // Grid: tiles of taps, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
-template <Statistic statistic, int channel_tile>
+template <SecondMoment kind, bool centered, int channel_tile>
 __global__ void __launch_bounds__(block_threads)
     conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const __grid_constant__ SampleSums wanted, const float* x,
                       const float* grad_y, float* partial) {
@@ -82,9 +80,9 @@ __global__ void __launch_bounds__(block_threads)
   const bool has_channel = channel0 + load_channel < g.out_channels, has_tap = tap0 + load_tap < g.taps();
   const Tap source = tap_of(has_tap ? tap0 + load_tap : 0, g.by_in_channels, g.by_kernel_width);
 
-  Accumulators<statistic> sums;
+  Accumulators<kind, centered> sums;
   Centering centering;
-  if constexpr (statistic == Statistic::centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
+  if constexpr (centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
   for (int64_t n = blockIdx.z; n < g.batch; n += gridDim.z) {
     const float* sample_x = x + n * g.in_size();
     const float* sample_grad = grad_y + n * g.out_size() + channel0 + load_channel;
@@ -112,7 +110,7 @@ __global__ void __launch_bounds__(block_threads)
     sums.end_sample(centering, wanted, n * g.out_channels + channel0 + channel);
   }
 
-  constexpr int moments = statistic == Statistic::none ? 1 : 2;
+  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
   float* to = partial + int64_t{blockIdx.z} * moments * g.weights();
   for (int i = 0; i < micro; ++i)
     for (int j = 0; j < micro; ++j) {
@@ -138,19 +136,19 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <int channel_tile>
-void launch_tiles(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
+void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
                   float* partial) {
   launch(queue,
-         statistic == Statistic::exact     ? conv_tiles_kernel<Statistic::exact, channel_tile>
-         : statistic == Statistic::spatial ? conv_tiles_kernel<Statistic::spatial, channel_tile>
-                                           : conv_tiles_kernel<Statistic::none, channel_tile>,
+         kind == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, false, channel_tile>
+         : kind == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, false, channel_tile>
+                                         : conv_tiles_kernel<SecondMoment::none, false, channel_tile>,
          grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x, grad_y, partial);
 }
 
 template <int channel_tile>
 void launch_centered(Queue& queue, const ConvShape& s, const SampleSums& sums, const float* x, const float* grad_y,
                      float* partial) {
-  launch(queue, conv_tiles_kernel<Statistic::centered, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
+  launch(queue, conv_tiles_kernel<SecondMoment::exact, true, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
          ConvGeometry(s), sums, x, grad_y, partial);
 }
 

@@ -6,10 +6,6 @@
 
 namespace noisysgd::kernels::cuda {
 
-// What a pass adds up beside sum_n G_n: sum_n G_n^2, sum_n sum_t grad_y^2 x^2, sum_n (G_n - C_n)^2 or
-// sum_n signs[n,k] G_n (kernels/conv_second_moment.h).
-enum class Statistic { none, exact, spatial, centered, signs };
-
 enum class ConvRoute {
   matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS
   window,          // conv_window.h: 3x3, padding 1, images of 32, 16, 8 or 4 positions, channels in whole tiles
@@ -18,21 +14,22 @@ enum class ConvRoute {
   tiles,           // conv_tiles.cu: single precision, any shape
 };
 // shared_memory: of the device (CudaState::shared_memory); the window kernel's tilings differ in what they need.
-ConvRoute conv_route(const ConvShape& shape, Statistic statistic, Precision precision, size_t shared_memory);
+ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 
-// A kernel on one kind of shape. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, with a
-// statistic, that.
+// A kernel on one kind of shape. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, unless its kind
+// is `none`, the second moment.
 struct ConvKernel {
   int64_t (*shares)(const ConvShape& shape);
-  void (*launch)(Queue& queue, const ConvShape& shape, Statistic statistic, const float* x, const float* grad_y,
+  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, const float* x, const float* grad_y,
                  float* partial);
-  // Statistic::signs; null where a kernel has none and needs another pass over a signed grad_y.
+  // With sum_n signs[n,k] G_n in the second moment's place; null where a kernel has none and needs another pass over a
+  // signed grad_y.
   void (*launch_signed)(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const float* signs,
                         float* partial) = nullptr;
 };
 
 // Each answers null where it takes nothing. window and pairs copy 16 bytes at a time: x and grad_y must be aligned so.
-const ConvKernel* conv_window(const ConvShape& shape, Statistic statistic, Precision precision, size_t shared_memory);
+const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);

@@ -162,12 +162,12 @@ __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
 template <class T>
 using Fragments = FilterFragments<T::m_tiles>;
 
-// beside: what the statistic adds up; sample: the sums of one sample, where they are squared or signed, or where long
-// sums would lose digits.
-template <class T, Statistic statistic>
+// beside: the second moment, or with_signs the sums with signs; sample: the sums of one sample, where they are squared
+// or signed, or where long sums would lose digits.
+template <class T, SecondMoment kind, bool with_signs>
 struct Sums {
   static constexpr bool by_sample =
-      statistic == Statistic::exact || statistic == Statistic::signs || std::is_same_v<typename T::Format, SplitTf32>;
+      kind == SecondMoment::exact || with_signs || std::is_same_v<typename T::Format, SplitTf32>;
   Fragments<T> gradient{}, beside{}, sample{};
 
   // The sample is complete: it joins the sums and begins anew. signs: of the sample, from this lane's first output
@@ -177,7 +177,7 @@ struct Sums {
 #pragma unroll
       for (int m = 0; m < T::m_tiles; ++m) {
         float sign[2] = {};
-        if constexpr (statistic == Statistic::signs)
+        if constexpr (with_signs)
           if (signs)
             for (int half = 0; half < 2; ++half) sign[half] = signs[m * 16 + half * 8];
 #pragma unroll
@@ -186,8 +186,8 @@ struct Sums {
           for (int i = 0; i < 4; ++i) {
             const float g = sample[m][tap][i];
             gradient[m][tap][i] += g;
-            if constexpr (statistic == Statistic::exact) beside[m][tap][i] += g * g;
-            if constexpr (statistic == Statistic::signs) beside[m][tap][i] += sign[i / 2] * g;
+            if constexpr (kind == SecondMoment::exact) beside[m][tap][i] += g * g;
+            if constexpr (with_signs) beside[m][tap][i] += sign[i / 2] * g;
             sample[m][tap][i] = 0;
           }
       }
@@ -241,10 +241,10 @@ __device__ void load_left(const typename T::Element* grad, const LanePlace& plac
 }
 
 // Adds the products over `step_rows` rows of one band to the sums.
-template <class T, Statistic statistic>
+template <class T, SecondMoment kind, bool with_signs>
 __device__ void multiply_rows(const typename T::Element* x, const typename T::Element* grad, const LanePlace& place,
-                              Sums<T, statistic>& sums) {
-  constexpr bool spatial = statistic == Statistic::spatial;
+                              Sums<T, kind, with_signs>& sums) {
+  constexpr bool spatial = kind == SecondMoment::spatial;
   Window<T> window, window_squares;
   Fragments<T> rows_sums{};
   const auto load = [&](int column) {
@@ -259,7 +259,9 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
     for (int m = 0; m < T::m_tiles; ++m) {
       typename T::Register left[4], left_squares[4];
       load_left<T>(grad + step * T::grad_pitch.position + m * 16, place, left, spatial ? &left_squares : nullptr);
-      auto& gradient = T::by_rows ? rows_sums[m] : Sums<T, statistic>::by_sample ? sums.sample[m] : sums.gradient[m];
+      auto& gradient = T::by_rows                             ? rows_sums[m]
+                       : Sums<T, kind, with_signs>::by_sample ? sums.sample[m]
+                                                              : sums.gradient[m];
 #pragma unroll
       for (int tap = 0; tap < taps; ++tap) {
         const int slot = (step * T::stride + tap % 3) % 3;
@@ -274,7 +276,7 @@ __device__ void multiply_rows(const typename T::Element* x, const typename T::El
 namespace {
 
 // Grid: tiles of the weights, shares of the samples.
-template <class T, Statistic statistic>
+template <class T, SecondMoment kind, bool with_signs>
 __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProblem p) {
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes,
@@ -294,7 +296,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   const int samples = (p.batch + shares - 1) / shares;
   const int items = (samples + T::samples_per_item - 1) / T::samples_per_item * T::bands;
 
-  Sums<T, statistic> sums;
+  Sums<T, kind, with_signs> sums;
   for (int item = 0; item < T::ahead; ++item) {
     if (item < items) load_item<T>(p, share, item, thread, stages + item * T::stage_floats);
     __pipeline_commit();
@@ -317,12 +319,11 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
       const auto* from = operands + buffer * T::item_elements + s * T::sample_elements;
 #pragma unroll 1
       for (int row = 0; row < T::row_steps; ++row)
-        multiply_rows<T, statistic>(from + place.x + row * T::step_rows * T::stride * T::x_pitch.row,
-                                    from + place.grad + row * T::step_rows * T::grad_pitch.row, place, sums);
+        multiply_rows<T, kind, with_signs>(from + place.x + row * T::step_rows * T::stride * T::x_pitch.row,
+                                           from + place.grad + row * T::step_rows * T::grad_pitch.row, place, sums);
       if ((item + 1) % T::bands == 0) {
         const int32_t n = share.sample<T>(item, s);
-        sums.fold(statistic == Statistic::signs && n < p.batch ? p.signs + int64_t{n} * p.out_channels + k + lane / 4
-                                                               : nullptr);
+        sums.fold(with_signs && n < p.batch ? p.signs + int64_t{n} * p.out_channels + k + lane / 4 : nullptr);
       }
     }
     stage = stage + 1 == T::stages ? 0 : stage + 1;
@@ -330,7 +331,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   }
 
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
-  constexpr int stored = statistic == Statistic::none ? 1 : 2;
+  constexpr int stored = kind == SecondMoment::none && !with_signs ? 1 : 2;
   float* const to = p.partial + int64_t{share.first} * stored * weights;
   store_fragments(p, k, c, sums.gradient, to);
   if constexpr (stored == 2) store_fragments(p, k, c, sums.beside, to + weights);
@@ -357,19 +358,19 @@ dim3 grid_of(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, Statistic statistic, const float* x, const float* grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
                    float* partial) {
-  auto kernel = conv_window_kernel<T, Statistic::none>;
-  if (statistic == Statistic::exact) kernel = conv_window_kernel<T, Statistic::exact>;
+  auto kernel = conv_window_kernel<T, SecondMoment::none, false>;
+  if (kind == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact, false>;
   if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
-    if (statistic == Statistic::spatial) kernel = conv_window_kernel<T, Statistic::spatial>;
+    if (kind == SecondMoment::spatial) kernel = conv_window_kernel<T, SecondMoment::spatial, false>;
   launch(queue, kernel, grid_of<T>(s), T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
 }
 
 template <class T>
 void launch_signed(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, const float* signs,
                    float* partial) {
-  launch(queue, conv_window_kernel<T, Statistic::signs>, grid_of<T>(s), T::threads, T::shared_bytes,
+  launch(queue, conv_window_kernel<T, SecondMoment::none, true>, grid_of<T>(s), T::threads, T::shared_bytes,
          filter_problem(s, x, grad_y, partial, signs));
 }
 

@@ -60,7 +60,7 @@ struct Plan {
     const int64_t grad_floats = shape.positions() * shape.out_channels;
     sample_floats = padded_floats;
     if (spatial) sample_floats += padded_floats + round_up(grad_floats, 16);
-    // Without the squares, so that the statistic does not change the order in which grad_weight is summed.
+    // Without the squares, so that the second moment does not change the order in which grad_weight is summed.
     const int64_t bytes = (padded_floats + grad_floats) * int64_t{sizeof(float)};
     block = std::clamp<int64_t>(block_bytes / bytes, 1, shape.batch);
     groups = std::clamp<int64_t>(divide_up(enough_tasks, tiles()), 1, block);
@@ -169,7 +169,7 @@ void set_operands(const ConvShape& shape, const SampleSums& sums, int64_t first,
   tile.channels = shape.out_channels;
 }
 
-// With `spatial`, sums.second_moment is that statistic.
+// With `spatial`, sums.second_moment is of that kind.
 void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, bool spatial, const float* x,
                      const float* grad_y, const SampleSums& sums, float* grad_weight) {
   check(shape);
@@ -236,10 +236,10 @@ void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& 
 
 }  // namespace
 
-void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
+void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment kind,
                           const float* x, const float* grad_y, float* grad_weight, float* second_moment) {
-  weight_gradient(queue, kernels, shape, statistic == SecondMoment::spatial, x, grad_y,
-                  {.second_moment = statistic == SecondMoment::none ? nullptr : second_moment}, grad_weight);
+  weight_gradient(queue, kernels, shape, kind == SecondMoment::spatial, x, grad_y,
+                  {.second_moment = kind == SecondMoment::none ? nullptr : second_moment}, grad_weight);
 }
 
 void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, const float* x,

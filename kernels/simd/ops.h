@@ -6,18 +6,17 @@
 
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/philox.h>
+#include <noisysgd/kernels/second_moment.h>
 #include <noisysgd/kernels/sgd_step.h>
 #include <noisysgd/kernels/simd/simd_kernels.h>
 
 namespace noisysgd::kernels::simd {
 
-enum class SecondMoment { none, exact, spatial };
-
-// grad_weight [K,R,S,C] += sum_n G_n and second_moment += the chosen statistic (null for none). The result does not
+// grad_weight [K,R,S,C] += sum_n G_n and second_moment += what `kind` sums: none, exact or spatial. The result does not
 // depend on the number of threads: the order of every sum is a function of the shape.
-void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment statistic,
+void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment kind,
                           const float* x, const float* grad_y, float* grad_weight, float* second_moment);
-// The exact statistic is one of these sums.
+// The exact second moment is one of these sums.
 void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, const float* x,
                       const float* grad_y, const SampleSums& sums, float* grad_weight);
 

@@ -12,7 +12,6 @@
 using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
-using simd::SecondMoment;
 
 namespace {
 

@@ -10,7 +10,6 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 using cuda::ConvRoute;
-using cuda::Statistic;
 
 using Floats = Mirrored<float>;
 
@@ -22,12 +21,24 @@ ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t s
 }
 
 // On the GPUs that the kernels are tuned for.
-ConvRoute route_of(const ConvShape& s, Statistic statistic, Precision precision) {
-  return cuda::conv_route(s, statistic, precision, 227 * 1024);
+ConvRoute route_of(const ConvShape& s, SecondMoment kind, Precision precision) {
+  return cuda::conv_route(s, kind, precision, 227 * 1024);
+}
+
+// What a pass adds up beside the gradient: a second moment, or the gradients with signs.
+struct Beside {
+  SecondMoment kind = SecondMoment::none;
+  bool signs = false;
+  bool any() const { return signs || kind != SecondMoment::none; }
+};
+constexpr Beside nothing, exact{SecondMoment::exact}, spatial{SecondMoment::spatial}, signs{.signs = true};
+
+std::ostream& operator<<(std::ostream& stream, const Beside& beside) {
+  return stream << (beside.signs ? "signs" : name_of(beside.kind));
 }
 
 struct Sums {
-  std::vector<float> gradient, beside;  // of the statistic
+  std::vector<float> gradient, beside;
 };
 
 // +-1/2 for each sample and output channel.
@@ -39,20 +50,20 @@ std::vector<float> signs_of(const ConvShape& s) {
 
 struct Layer {
   Layer(const ConvShape& s, std::vector<float> x_values, std::vector<float> grad_values)
-      : shape(s), x(std::move(x_values)), grad_y(std::move(grad_values)), signs(signs_of(s)) {}
+      : shape(s), x(std::move(x_values)), grad_y(std::move(grad_values)), sample_signs(signs_of(s)) {}
 
   // On outputs that hold `before`; x_offset moves x, for addresses that are not aligned.
-  Sums run(Queue& queue, Statistic statistic, float before, int64_t x_offset = 0) {
+  Sums run(Queue& queue, const Beside& wanted, float before, int64_t x_offset = 0) {
     const std::vector<float> prefill(static_cast<size_t>(shape.weights()), before);
     Floats sum(prefill), beside(prefill);
     const float *from_x = x.on(queue) + x_offset, *from_grad = grad_y.on(queue);
-    if (statistic == Statistic::none)
+    if (!wanted.any())
       conv_backward_weight_direct(queue, shape, from_x, from_grad, sum.on(queue));
-    else if (statistic == Statistic::exact)
+    else if (wanted.kind == SecondMoment::exact)
       conv_second_moment_exact(queue, shape, from_x, from_grad, sum.on(queue), beside.on(queue));
-    else if (statistic == Statistic::signs)
+    else if (wanted.signs)
       conv_sample_sums(queue, shape, from_x, from_grad,
-                       SampleSums{.signed_sum = beside.on(queue), .signs = signs.on(queue)}, sum.on(queue));
+                       SampleSums{.signed_sum = beside.on(queue), .signs = sample_signs.on(queue)}, sum.on(queue));
     else
       conv_second_moment_spatial(queue, shape, from_x, from_grad, sum.on(queue), beside.on(queue));
     queue.synchronize();
@@ -60,7 +71,7 @@ struct Layer {
   }
 
   ConvShape shape;
-  Floats x, grad_y, signs;
+  Floats x, grad_y, sample_signs;
 };
 
 std::vector<float> plus(float before, const std::vector<double>& values) {
@@ -69,14 +80,12 @@ std::vector<float> plus(float before, const std::vector<double>& values) {
   return result;
 }
 
-const std::vector<double>& beside_of(const SecondMomentReference& reference, Statistic statistic) {
-  if (statistic == Statistic::signs) return reference.signed_sum;
-  return statistic == Statistic::exact ? reference.exact : reference.spatial;
+const std::vector<double>& beside_of(const SecondMomentReference& reference, const Beside& wanted) {
+  if (wanted.signs) return reference.signed_sum;
+  return wanted.kind == SecondMoment::exact ? reference.exact : reference.spatial;
 }
 
-std::vector<Statistic> statistics() {
-  return {Statistic::none, Statistic::exact, Statistic::spatial, Statistic::signs};
-}
+const std::vector<Beside> everything{nothing, exact, spatial, signs};
 
 // Empty if they are the same to the bit. (Catch would write out arrays of a million numbers.)
 std::string difference(const std::vector<float>& actual, const std::vector<float>& expected) {
@@ -86,17 +95,16 @@ std::string difference(const std::vector<float>& actual, const std::vector<float
 }
 
 // On values that every format holds, nothing at all is rounded.
-void check_exact_values(Queue& queue, const ConvShape& s, const std::vector<Statistic>& tried = statistics()) {
+void check_exact_values(Queue& queue, const ConvShape& s, const std::vector<Beside>& tried = everything) {
   const std::vector<float> x = halves(random_tensor(input_size(s), 1, 0.3f)),
                            grad_y = halves(random_tensor(output_size(s), 2, 0.1f));
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y, signs_of(s));
   Layer layer(s, x, grad_y);
-  for (const Statistic statistic : tried) {
-    CAPTURE(statistic);
-    const Sums result = layer.run(queue, statistic, 0.5f);
+  for (const Beside& wanted : tried) {
+    CAPTURE(wanted);
+    const Sums result = layer.run(queue, wanted, 0.5f);
     CHECK(difference(result.gradient, plus(0.5f, reference.sum)) == "");
-    if (statistic != Statistic::none)
-      CHECK(difference(result.beside, plus(0.5f, beside_of(reference, statistic))) == "");
+    if (wanted.any()) CHECK(difference(result.beside, plus(0.5f, beside_of(reference, wanted))) == "");
   }
 }
 
@@ -116,21 +124,21 @@ double promised_error(Precision precision) {
 }
 
 // Results are as good as the precision promises, and where it rounds, no better: tensor cores did the work.
-void check_rounding(Queue& queue, const ConvShape& s, const std::vector<Statistic>& tried = statistics()) {
+void check_rounding(Queue& queue, const ConvShape& s, const std::vector<Beside>& tried = everything) {
   const double promised = promised_error(queue.precision());
   const std::vector<float> x = random_tensor(input_size(s), 1, 0.3f), grad_y = random_tensor(output_size(s), 2, 0.1f);
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y, signs_of(s));
   Layer layer(s, x, grad_y);
-  for (const Statistic statistic : tried) {
-    CAPTURE(statistic);
-    const Sums result = layer.run(queue, statistic, 0);
+  for (const Beside& wanted : tried) {
+    CAPTURE(wanted);
+    const Sums result = layer.run(queue, wanted, 0);
     CHECK(compare(result.gradient, reference.sum, within(promised)) == "");
     const bool rounds = queue.precision() != Precision::fp32;
     CHECK((compare(result.gradient, reference.sum, within(promised / 100)) != "") >= rounds);
-    if (statistic == Statistic::none) continue;
-    const double factor = statistic == Statistic::signs ? 1 : 2;
-    CHECK(compare(result.beside, beside_of(reference, statistic), within(factor * promised)) == "");
-    CHECK((compare(result.beside, beside_of(reference, statistic), within(promised / 100)) != "") >= rounds);
+    if (!wanted.any()) continue;
+    const double factor = wanted.signs ? 1 : 2;
+    CHECK(compare(result.beside, beside_of(reference, wanted), within(factor * promised)) == "");
+    CHECK((compare(result.beside, beside_of(reference, wanted), within(promised / 100)) != "") >= rounds);
   }
 }
 
@@ -145,7 +153,7 @@ TEST_CASE("the window kernel is exact up to the rounding of its operands") {
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.stride_height);
       queue.set_precision(precision);
-      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::window);
+      CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
       check_rounding(queue, s);
     }
@@ -157,7 +165,7 @@ TEST_CASE("the window kernel takes more samples than it has shares, and incomple
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch);
       queue.set_precision(precision);
-      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::window);
+      CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
     }
 }
@@ -168,10 +176,10 @@ TEST_CASE("on 2x2 images pairs of positions give the second moment") {
     for (const Precision precision : precisions) {
       CAPTURE(precision, s.batch, s.in_channels, s.out_channels);
       queue.set_precision(precision);
-      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::pairs);
+      CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::pairs);
       check_exact_values(queue, s);
       // Too few terms at the corners for its bound, with one sample or with signs; signs are a pass of their own here.
-      if (s.batch > 1) check_rounding(queue, s, {Statistic::none, Statistic::exact, Statistic::spatial});
+      if (s.batch > 1) check_rounding(queue, s, {nothing, exact, spatial});
     }
 }
 
@@ -182,7 +190,7 @@ TEST_CASE("the pairs kernel takes more items in a row than its ring has stages")
     CAPTURE(precision);
     queue.set_precision(precision);
     CHECK(cuda::conv_pairs(s, precision)->shares(s) == 1);
-    check_exact_values(queue, s, {Statistic::exact});
+    check_exact_values(queue, s, {exact});
   }
 }
 
@@ -198,11 +206,11 @@ TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays N
     }
   for (const Precision precision : {Precision::tf32, Precision::bf16}) {
     queue.set_precision(precision);
-    const Sums result = Layer(s, x, grad_y).run(queue, Statistic::exact, 0);
+    const Sums result = Layer(s, x, grad_y).run(queue, exact, 0);
     for (const float value : result.beside) REQUIRE(value >= 0);
     std::vector<float> poisoned = grad_y;
     poisoned[256 + 5] = NAN;  // sample 1, position 0, channel 5
-    const Sums with_nan = Layer(s, x, poisoned).run(queue, Statistic::exact, 0);
+    const Sums with_nan = Layer(s, x, poisoned).run(queue, exact, 0);
     for (size_t i = 0; i < with_nan.beside.size(); ++i) {
       const size_t tap = i / 32 % 9;  // position 0 sees the input under the taps of rows and columns 1 and 2
       const bool touched = i / (9 * 32) == 5 && tap / 3 > 0 && tap % 3 > 0;
@@ -227,8 +235,8 @@ TEST_CASE("tensor cores take any other shape too") {
     for (const Precision precision : {Precision::tf32, Precision::bf16}) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
       queue.set_precision(precision);
-      CHECK(route_of(s, Statistic::exact, precision) == ConvRoute::gather);
-      CHECK(route_of(s, Statistic::exact, Precision::fp32) == ConvRoute::tiles);
+      CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::gather);
+      CHECK(route_of(s, SecondMoment::exact, Precision::fp32) == ConvRoute::tiles);
       check_exact_values(queue, s);
       if (s.batch < 100) check_rounding(queue, s);
     }
@@ -239,10 +247,10 @@ TEST_CASE("where G_n is one outer product, matrix products give all") {
   const ConvShape whole{21, 4, 3, 7, 11, 4, 3, 1, 1, 0, 0}, single = square(6, 5, 7, 9, 1, 1);
   for (const Precision precision : precisions) {
     queue.set_precision(precision);
-    CHECK(route_of(whole, Statistic::exact, precision) == ConvRoute::matrix_product);
-    CHECK(route_of(single, Statistic::spatial, precision) == ConvRoute::matrix_product);
-    CHECK(route_of(single, Statistic::none, precision) == ConvRoute::matrix_product);
-    CHECK(route_of(single, Statistic::exact, precision) != ConvRoute::matrix_product);
+    CHECK(route_of(whole, SecondMoment::exact, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, SecondMoment::spatial, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, SecondMoment::none, precision) == ConvRoute::matrix_product);
+    CHECK(route_of(single, SecondMoment::exact, precision) != ConvRoute::matrix_product);
     check_exact_values(queue, whole);
     check_exact_values(queue, single);
   }
@@ -257,7 +265,7 @@ TEST_CASE("addresses that no copy of 16 bytes takes go to a kernel that copies l
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
   for (const Precision precision : precisions) {
     queue.set_precision(precision);
-    const Sums result = layer.run(queue, Statistic::exact, 0, 1);
+    const Sums result = layer.run(queue, exact, 0, 1);
     CHECK(difference(result.gradient, plus(0, reference.sum)) == "");
     CHECK(difference(result.beside, plus(0, reference.exact)) == "");
   }
@@ -302,11 +310,11 @@ TEST_CASE("the convolutions of the paper's networks take these kernels") {
   for (const Expected& layer : layers) {
     const ConvShape& s = layer.shape;
     CAPTURE(s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
-    for (const Statistic statistic : statistics()) {
-      CHECK(route_of(s, statistic, Precision::tf32) == layer.rounded);
-      CHECK(route_of(s, statistic, Precision::bf16) == layer.rounded);
-      const bool spatial_window = statistic == Statistic::spatial && layer.fp32 == window;
-      CHECK(route_of(s, statistic, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
+    for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact, SecondMoment::spatial}) {
+      CHECK(route_of(s, kind, Precision::tf32) == layer.rounded);
+      CHECK(route_of(s, kind, Precision::bf16) == layer.rounded);
+      const bool spatial_window = kind == SecondMoment::spatial && layer.fp32 == window;
+      CHECK(route_of(s, kind, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
     }
   }
 }
