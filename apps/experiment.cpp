@@ -180,7 +180,8 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
-  regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
+  regime.schedule = 
+      LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
   regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
@@ -199,7 +200,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   try {
     regime.effective = config.finish();
     regime.effective.erase("expect");  // says nothing about the run
-    if (budget != 1) apply_budget(regime, budget);
+    if (budget != 1) apply_budget(regime, budget, extensions);
   } catch (const ConfigError& error) {
     for (const std::string& problem : error.problems()) add_problem(problems, problem, name);
   }

@@ -21,11 +21,12 @@
 
 namespace noisysgd {
 
-// What a program can add to the framework: its own layers, noise structures and optimizers.
+// What a program can add to the framework: types of its own.
 struct Extensions {
   LayerRegistry layers = LayerRegistry::builtin();
   NoiseRegistry noises = NoiseRegistry::builtin();
   OptimizerRegistry optimizers = OptimizerRegistry::builtin();
+  ScheduleRegistry schedules = ScheduleRegistry::builtin();
 };
 
 struct DataOptions {
@@ -63,7 +64,7 @@ struct Regime {
   OptimizerOptions optimizer;
   std::optional<double> clip_norm;  // the mean gradient is scaled down to this norm before noise is added
   LearningRateScaling scaling;
-  ScheduleOptions schedule;
+  LearningRateSchedule schedule;
   std::optional<double> weight_average;            // decay of the averaged weights that are evaluated
   std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;

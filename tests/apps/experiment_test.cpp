@@ -76,7 +76,7 @@ TEST_CASE("what the paper's protocol does not use is off unless asked for") {
   CHECK(regime.label_smoothing == 0);
   CHECK_FALSE(regime.clip_norm);
   CHECK(regime.effective.at("optimizer").at("nesterov") == false);
-  CHECK(regime.schedule.type == ScheduleType::constant);
+  CHECK(regime.schedule.type() == "constant");
   CHECK_FALSE(regime.weight_average);
   CHECK(regime.data.dataset.holdout == 0);
 }
