@@ -27,16 +27,17 @@ struct Extensions {
   NoiseRegistry noises = NoiseRegistry::builtin();
   OptimizerRegistry optimizers = OptimizerRegistry::builtin();
   ScheduleRegistry schedules = ScheduleRegistry::builtin();
+  DatasetRegistry datasets = DatasetRegistry::builtin();
 };
 
 struct DataOptions {
-  DatasetOptions dataset;
+  ConfiguredDataset dataset;
   kernels::AugmentOptions augment;
   // Per channel on the [0,1] scale; empty: mean and standard deviation of the training images.
   std::vector<double> mean, standard_deviation;
 
   // What a run is evaluated on.
-  std::string evaluated_set() const { return dataset.holdout > 0 ? "holdout" : "test"; }
+  std::string evaluated_set() const { return dataset.selection().holdout > 0 ? "holdout" : "test"; }
 };
 
 struct BatchChange {

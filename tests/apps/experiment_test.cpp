@@ -78,7 +78,7 @@ TEST_CASE("what the paper's protocol does not use is off unless asked for") {
   CHECK(regime.effective.at("optimizer").at("nesterov") == false);
   CHECK(regime.schedule.type() == "constant");
   CHECK_FALSE(regime.weight_average);
-  CHECK(regime.data.dataset.holdout == 0);
+  CHECK(regime.data.dataset.selection().holdout == 0);
 }
 
 TEST_CASE("seed and seeds on the command line take each other's place in the file") {
