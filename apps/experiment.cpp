@@ -152,10 +152,12 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.schedule = 
       LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
-  regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
+  const ConfigReader fisher = root.object("fisher");
+  regime.fisher = read_fisher(fisher, regime.batch.ghost_size);
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
-  regime.label_smoothing = static_cast<float>(
-      root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
+  regime.loss = extensions.losses.build(root.object("loss"));
+  if (regime.fisher.labels != Labels::data && !regime.loss->samples_labels())
+    fisher.error("kind", "\"true\" draws labels by the probabilities that a loss gives them; that of loss.type gives none");
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});

@@ -11,6 +11,7 @@
 #include <noisysgd/core/initialisation.h>
 #include <noisysgd/data/registry.h>
 #include <noisysgd/kernels/augment.h>
+#include <noisysgd/layers/loss.h>
 #include <noisysgd/layers/model.h>
 #include <noisysgd/layers/registry.h>
 #include <noisysgd/optim/batch_schedule.h>
@@ -28,6 +29,7 @@ struct Extensions {
   OptimizerRegistry optimizers = OptimizerRegistry::builtin();
   ScheduleRegistry schedules = ScheduleRegistry::builtin();
   DatasetRegistry datasets = DatasetRegistry::builtin();
+  LossRegistry losses = LossRegistry::builtin();
 };
 
 struct DataOptions {
@@ -70,7 +72,7 @@ struct Regime {
   std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;
   Noise noise = Noise::none();  // as it is configured: a run makes one of its own
-  float label_smoothing = 0;
+  std::shared_ptr<const Loss> loss;
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;

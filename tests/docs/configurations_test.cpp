@@ -90,7 +90,7 @@ TEST_CASE("the page of the configuration names every type of what a configuratio
   const std::string page = read_file(source / "docs/configuration.md");
   const Extensions extensions;
   for (const auto& types : {extensions.layers.types(), extensions.noises.types(), extensions.datasets.types(),
-                            extensions.schedules.types(), extensions.optimizers.types()})
+                            extensions.schedules.types(), extensions.optimizers.types(), extensions.losses.types()})
     for (const std::string& type : types) {
       INFO(type);
       CHECK(page.find("`" + type + "`") != std::string::npos);
