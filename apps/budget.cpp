@@ -5,12 +5,10 @@
 
 namespace noisysgd {
 
-void apply_budget(Regime& regime, double budget) {
+void apply_budget(Regime& regime, double budget, const Extensions& extensions) {
   const auto before = static_cast<double>(regime.epochs);
   regime.epochs = std::max<int64_t>(1, std::llround(budget * before));
   const double factor = static_cast<double>(regime.epochs) / before;
-  for (double& milestone : regime.schedule.milestones) milestone *= factor;
-  regime.schedule.warmup_epochs *= factor;
   std::vector<BatchChange> changes;
   Json effective_changes = Json::array();
   for (size_t i = 0; i < regime.batch.changes.size(); ++i) {
@@ -25,9 +23,10 @@ void apply_budget(Regime& regime, double budget) {
 
   regime.effective["epochs"] = regime.epochs;
   regime.effective["batch"]["change"] = std::move(effective_changes);
-  Json& schedule = regime.effective["schedule"];
-  if (schedule.contains("milestones")) schedule["milestones"] = regime.schedule.milestones;
-  schedule["warmup"]["epochs"] = regime.schedule.warmup_epochs;
+  regime.schedule.shorten(regime.effective["schedule"], factor);
+  Config shortened(Json{{"schedule", regime.effective["schedule"]}});
+  regime.schedule = LearningRateSchedule::read(shortened.root().object("schedule"), extensions.schedules, before);
+  shortened.finish();
 }
 
 }  // namespace noisysgd

@@ -5,8 +5,9 @@
 
 namespace noisysgd {
 
-// Scales epochs (to a whole number, at least one), warm-up, milestones and batch changes of a regime by the same
-// factor, in its options and in its effective configuration. A batch change that is left with no epoch is dropped.
-void apply_budget(Regime& regime, double budget);
+// Scales epochs (to a whole number, at least one), what the schedule counts in epochs, and batch changes of a regime by
+// the same factor, in its options and in its effective configuration. A batch change that is left with no epoch is
+// dropped.
+void apply_budget(Regime& regime, double budget, const Extensions& extensions);
 
 }  // namespace noisysgd

@@ -21,15 +21,27 @@ namespace {
 using namespace noisysgd;
 namespace fs = std::filesystem;
 
+constexpr const char* default_root = "datasets";  // that of a configuration, too
+
 struct Arguments {
   std::string name;
-  fs::path root = "datasets";
+  fs::path root = default_root;
   std::vector<std::string> mirrors;
   fs::path output;
   std::string split = "train";
   int columns = 10, rows = 10, scale = 3;
-  DatasetOptions dataset;
+  Json dataset = Json::object();  // the options of the data set that are given, as a configuration has them
 };
+
+ConfiguredDataset dataset_of(const Arguments& arguments) {
+  Json options = arguments.dataset;
+  options["type"] = arguments.name;
+  if (arguments.root != default_root) options["root"] = arguments.root.string();
+  Config config(options, "options of " + arguments.name);
+  ConfiguredDataset dataset = ConfiguredDataset::read(config.root(), DatasetRegistry::builtin());
+  config.finish();
+  return dataset;
+}
 
 const Source& known_source(const std::string& name) {
   std::vector<std::string> names;
@@ -103,12 +115,11 @@ void describe(const Dataset& dataset) {
             fmt::join(statistics.standard_deviation, " "));
 }
 
-void run_verify(Arguments arguments) {
+void run_verify(const Arguments& arguments) {
+  const ConfiguredDataset dataset = dataset_of(arguments);
   const Source* source = find_source(arguments.name);
   const bool right = source == nullptr || verify_files(*source, arguments.root);
-  arguments.dataset.type = arguments.name;
-  arguments.dataset.root = arguments.root;
-  const DatasetPair pair = load_dataset(arguments.dataset);
+  const DatasetPair pair = dataset.load();
   describe(pair.train);
   describe(pair.test);
   const auto& names = pair.train.class_names;
@@ -119,11 +130,9 @@ void run_verify(Arguments arguments) {
 }
 
 void run_preview(Arguments arguments) {
-  arguments.dataset.type = arguments.name;
-  arguments.dataset.root = arguments.root;
-  const int64_t shown = int64_t{arguments.columns} * arguments.rows;
-  arguments.dataset.synthetic.train_count = arguments.dataset.synthetic.test_count = shown;
-  const DatasetPair pair = load_dataset(arguments.dataset);
+  if (arguments.name == "synthetic")  // no more than are shown
+    arguments.dataset["train_size"] = arguments.dataset["test_size"] = int64_t{arguments.columns} * arguments.rows;
+  const DatasetPair pair = dataset_of(arguments).load();
   write_contact_sheet(arguments.split == "train" ? pair.train : pair.test, arguments.columns, arguments.rows,
                       arguments.scale, arguments.output);
   print_out("{}\n", arguments.output.string());
@@ -134,17 +143,28 @@ void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vec
   add_path(command, "--root", arguments.root, "Folder that holds the data sets")->capture_default_str();
 }
 
+// An option that a configuration has under `data`.
+template <class T>
+CLI::Option* add_data_option(CLI::App& command, Arguments& arguments, const std::string& key, const std::string& text) {
+  return command.add_option_function<T>(
+      "--" + key, [&arguments, key](const T& value) { arguments.dataset[key] = value; }, text);
+}
+
 void add_reading_options(CLI::App& command, Arguments& arguments) {
-  auto& dataset = arguments.dataset;
-  command.add_option("--height", dataset.height, "image_folder: resize to this height")->transform(whole_number(0, 4096));
-  command.add_option("--width", dataset.width, "image_folder: resize to this width")->transform(whole_number(0, 4096));
-  command.add_option("--channels", dataset.channels, "image_folder: 1 grey, 3 colour")->transform(whole_number(0, 3));
-  command.add_flag("--colour", dataset.synthetic.colour, "synthetic: 32×32 colour instead of 28×28 grey");
-  command.add_option("--difficulty", dataset.synthetic.difficulty, "synthetic: 0 (clean) to 1 (scrawl)")
-      ->capture_default_str()
+  add_data_option<int64_t>(command, arguments, "height", "image_folder: resize to this height")
+      ->transform(whole_number(0, 4096));
+  add_data_option<int64_t>(command, arguments, "width", "image_folder: resize to this width")
+      ->transform(whole_number(0, 4096));
+  add_data_option<int64_t>(command, arguments, "channels", "image_folder: 1 grey, 3 colour")
+      ->transform(whole_number(0, 3));
+  command.add_flag_callback(
+      "--colour", [&arguments] { arguments.dataset["colour"] = true; },
+      "synthetic: 32×32 colour instead of 28×28 grey");
+  add_data_option<double>(command, arguments, "difficulty", "synthetic: 0 (clean) to 1 (scrawl)")
+      ->default_str("0.5")
       ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", dataset.synthetic.seed, "synthetic: another seed draws other images")
-      ->capture_default_str()
+  add_data_option<int64_t>(command, arguments, "seed", "synthetic: another seed draws other images")
+      ->default_str("1")
       ->transform(whole_number(0, largest_seed));
 }
 
@@ -163,11 +183,11 @@ int main(int argc, char** argv) {
   add_repeated(fetch_command, "--mirror", arguments.mirrors, "Folder address to try before the published mirrors");
 
   CLI::App& verify_command = *app.add_subcommand("verify", "Check every file, load the data set, print what it holds");
-  add_dataset_options(verify_command, arguments, dataset_types());
+  add_dataset_options(verify_command, arguments, DatasetRegistry::builtin().types());
   add_reading_options(verify_command, arguments);
 
   CLI::App& preview_command = *app.add_subcommand("preview", "Write the first images as one PNG picture");
-  add_dataset_options(preview_command, arguments, dataset_types());
+  add_dataset_options(preview_command, arguments, DatasetRegistry::builtin().types());
   add_reading_options(preview_command, arguments);
   add_path(preview_command, "--output", arguments.output, "PNG file to write")->required();
   preview_command.add_option("--split", arguments.split, "train or test")

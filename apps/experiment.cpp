@@ -12,46 +12,15 @@ namespace noisysgd {
 
 namespace {
 
-// Data claim at most a few gigabytes of memory by these numbers.
-constexpr int64_t most_synthetic_images = 1'000'000, most_image_pixels = 4096;
-// And regimes, each of which is a whole document.
+// Regimes claim at most so much memory: each of them is a whole document.
 constexpr size_t most_regimes = 1000, most_regime_bytes = size_t{256} << 20;
 
 // Keys that belong to the experiment, not to a regime.
 const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget"};
 
-SyntheticOptions read_synthetic(const ConfigReader& json) {
-  SyntheticOptions options;
-  IntegerRule count{.default_value = options.train_count, .at_least = 1, .at_most = most_synthetic_images};
-  options.train_count = json.integer("train_size", count);
-  count.default_value = options.test_count;
-  options.test_count = json.integer("test_size", count);
-  options.colour = json.boolean("colour", options.colour);
-  options.difficulty = json.number("difficulty", {.default_value = options.difficulty, .at_least = 0, .at_most = 1});
-  options.label_noise = json.number("label_noise", {.default_value = options.label_noise, .at_least = 0, .at_most = 1});
-  options.seed = static_cast<uint64_t>(
-      json.integer("seed", {.default_value = static_cast<int64_t>(options.seed), .at_least = 0, .at_most = INT64_MAX}));
-  return options;
-}
-
-DataOptions read_data(const ConfigReader& json) {
+DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry) {
   DataOptions data;
-  DatasetOptions& set = data.dataset;
-  set.type = json.choice("type", dataset_types(), "synthetic");
-  if (set.type == "synthetic") {
-    set.synthetic = read_synthetic(json);
-  } else {
-    set.root = json.string("root", "datasets");
-    set.train_limit = json.integer("train_limit", {.default_value = 0, .at_least = 0});
-    set.test_limit = json.integer("test_limit", {.default_value = 0, .at_least = 0});
-  }
-  set.holdout = json.integer("holdout", {.default_value = 0, .at_least = 0});
-  if (set.type == "image_folder") {
-    const IntegerRule side{.default_value = 0, .at_least = 0, .at_most = most_image_pixels};
-    set.height = json.integer("height", side);
-    set.width = json.integer("width", side);
-    set.channels = json.integer("channels", {.default_value = 0, .at_least = 0, .at_most = 3});
-  }
+  data.dataset = ConfiguredDataset::read(json, registry);
   const ConfigReader augment = json.object("augment");
   data.augment.padding =
       static_cast<int32_t>(augment.integer("crop_padding", {.default_value = 0, .at_least = 0, .at_most = 64}));
@@ -168,7 +137,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   Regime regime;
   regime.name = name;
   regime.precision = read_precision(root);
-  regime.data = read_data(root.object("data"));
+  regime.data = read_data(root.object("data"), extensions.datasets);
   root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
   const ConfigReader batch = root.object("batch");
   regime.batch = read_batch(batch);
@@ -180,12 +149,15 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
-  regime.schedule = read_schedule(root.object("schedule"), static_cast<double>(regime.epochs));
+  regime.schedule = 
+      LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
-  regime.fisher = read_fisher(root.object("fisher"), regime.batch.ghost_size);
+  const ConfigReader fisher = root.object("fisher");
+  regime.fisher = read_fisher(fisher, regime.batch.ghost_size);
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
-  regime.label_smoothing = static_cast<float>(
-      root.object("loss").number("label_smoothing", {.default_value = 0, .at_least = 0, .below = 1}));
+  regime.loss = extensions.losses.build(root.object("loss"));
+  if (regime.fisher.labels != Labels::data && !regime.loss->samples_labels())
+    fisher.error("kind", "\"true\" draws labels by the probabilities that a loss gives them; that of loss.type gives none");
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
@@ -199,7 +171,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   try {
     regime.effective = config.finish();
     regime.effective.erase("expect");  // says nothing about the run
-    if (budget != 1) apply_budget(regime, budget);
+    if (budget != 1) apply_budget(regime, budget, extensions);
   } catch (const ConfigError& error) {
     for (const std::string& problem : error.problems()) add_problem(problems, problem, name);
   }

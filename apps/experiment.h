@@ -11,6 +11,7 @@
 #include <noisysgd/core/initialisation.h>
 #include <noisysgd/data/registry.h>
 #include <noisysgd/kernels/augment.h>
+#include <noisysgd/layers/loss.h>
 #include <noisysgd/layers/model.h>
 #include <noisysgd/layers/registry.h>
 #include <noisysgd/optim/batch_schedule.h>
@@ -21,21 +22,24 @@
 
 namespace noisysgd {
 
-// What a program can add to the framework: its own layers, noise structures and optimizers.
+// What a program can add to the framework: types of its own.
 struct Extensions {
   LayerRegistry layers = LayerRegistry::builtin();
   NoiseRegistry noises = NoiseRegistry::builtin();
   OptimizerRegistry optimizers = OptimizerRegistry::builtin();
+  ScheduleRegistry schedules = ScheduleRegistry::builtin();
+  DatasetRegistry datasets = DatasetRegistry::builtin();
+  LossRegistry losses = LossRegistry::builtin();
 };
 
 struct DataOptions {
-  DatasetOptions dataset;
+  ConfiguredDataset dataset;
   kernels::AugmentOptions augment;
   // Per channel on the [0,1] scale; empty: mean and standard deviation of the training images.
   std::vector<double> mean, standard_deviation;
 
   // What a run is evaluated on.
-  std::string evaluated_set() const { return dataset.holdout > 0 ? "holdout" : "test"; }
+  std::string evaluated_set() const { return dataset.selection().holdout > 0 ? "holdout" : "test"; }
 };
 
 struct BatchChange {
@@ -63,12 +67,12 @@ struct Regime {
   OptimizerOptions optimizer;
   std::optional<double> clip_norm;  // the mean gradient is scaled down to this norm before noise is added
   LearningRateScaling scaling;
-  ScheduleOptions schedule;
+  LearningRateSchedule schedule;
   std::optional<double> weight_average;            // decay of the averaged weights that are evaluated
   std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;
   Noise noise = Noise::none();  // as it is configured: a run makes one of its own
-  float label_smoothing = 0;
+  std::shared_ptr<const Loss> loss;
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;

@@ -89,7 +89,7 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
                *regime.batch.micro,
                coupling.of_whole_batch() ? "would change what it normalises over"
                                          : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
-  Model model(context, std::move(network), data.sets.train.classes, regime.label_smoothing);
+  Model model(context, std::move(network), data.sets.train.classes, regime.loss);
   if (regime.noise.active()) regime.noise.check_globs(model.parameters());
   check_network(regime.fisher, model.graph());
   apply_initialisation_rules(regime.initialisation, model.parameters());

@@ -150,8 +150,8 @@ class Run {
 
   double learning_rate_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
-    return at.phase->learning_rate * schedule_factor(regime_.schedule, at.equivalent_step(), at.steps_per_epoch,
-                                                     static_cast<double>(regime_.epochs));
+    return at.phase->learning_rate *
+           regime_.schedule.factor(at.equivalent_step(), at.steps_per_epoch, static_cast<double>(regime_.epochs));
   }
 
   StepRequest request_of(int64_t step) const {

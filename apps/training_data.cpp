@@ -6,7 +6,7 @@ std::shared_ptr<const TrainingData> DataCache::get(const Regime& regime) {
   auto& entry = loaded_[regime.effective.at("data").dump()];
   if (entry) return entry;
   auto data = std::make_shared<TrainingData>();
-  data->sets = load_dataset(regime.data.dataset);
+  data->sets = regime.data.dataset.load();
   const Dataset& train = data->sets.train;
   if (regime.data.mean.empty()) {
     data->normalisation = channel_statistics(train);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <noisysgd/kernels/loss_rows.h>
 #include <noisysgd/kernels/parallel.h>
-#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels {
 
@@ -16,16 +16,11 @@ void check(const LossSums& sums) {
 namespace cpu {
 namespace {
 
-struct RowLoss {
-  double loss;
-  bool correct;
-};
-
-// One row: loss, and if grad is not null: grad = weight (softmax(z) - q). Neither subtracts nearly equal numbers for a
+// One row: loss, and if grad is not null: grad = softmax(z) - q. Neither subtracts nearly equal numbers for a
 // row that is almost certain: with e_k = exp(z_k - max), log sum_k e_k is log1p of all but the maximum's e = 1, and
 // p_label - 1 is minus the sum of the other probabilities.
-RowLoss row_loss(const float* z, int64_t classes, int32_t label, float weight, float smoothing, float* grad) {
-  const int64_t argmax = std::max_element(z, z + classes) - z;
+double row_loss(const LossRow& row, float smoothing) {
+  const auto& [z, classes, label, argmax, grad] = row;
   const float maximum = z[argmax], label_shifted = z[label] - maximum;
   double tail = 0, shifted_sum = 0;  // of e_k over k != argmax, of z_k - max over all k
   for (int64_t k = 0; k < classes; ++k) {
@@ -40,10 +35,10 @@ RowLoss row_loss(const float* z, int64_t classes, int32_t label, float weight, f
   if (smoothing != 0) loss -= share * shifted_sum;  // not 0 * shifted_sum: a logit of -inf is a valid p = 0
   if (grad) {
     const double sum = 1.0 + tail, others = label == argmax ? tail : sum - grad[label];
-    for (int64_t k = 0; k < classes; ++k) grad[k] = weight * static_cast<float>(grad[k] / sum - share);
-    grad[label] = weight * static_cast<float>(smoothing - share - others / sum);
+    for (int64_t k = 0; k < classes; ++k) grad[k] = static_cast<float>(grad[k] / sum - share);
+    grad[label] = static_cast<float>(smoothing - share - others / sum);
   }
-  return {loss, argmax == label};
+  return loss;
 }
 
 }  // namespace
@@ -51,28 +46,8 @@ RowLoss row_loss(const float* z, int64_t classes, int32_t label, float weight, f
 void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
                            const float* sample_weights, float label_smoothing, float* grad_logits, float* sample_losses,
                            LossSums* sums) {
-  if (samples == 0) return;
-  NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
-  for (int64_t n = 0; n < samples; ++n)
-    NSGD_CHECK(labels[n] >= 0 && labels[n] < classes, "softmax cross-entropy: sample {} has label {}, expected 0..{}",
-               n, labels[n], classes - 1);
-  Scratch scratch(queue);
-  RowLoss* const rows = scratch.take<RowLoss>(samples);
-  parallel_ranges(queue, samples, std::max<int64_t>(1, 4096 / classes), [&](int64_t first, int64_t last) {
-    for (int64_t n = first; n < last; ++n) {
-      rows[n] = row_loss(logits + n * classes, classes, labels[n], sample_weights ? sample_weights[n] : 1.0f,
-                         label_smoothing, grad_logits ? grad_logits + n * classes : nullptr);
-      if (sample_losses) sample_losses[n] = static_cast<float>(rows[n].loss);
-    }
-  });
-  if (!sums) return;
-  LossSums part{.samples = samples};
-  for (int64_t n = 0; n < samples; ++n) {  // in the order of the samples, whatever the thread count
-    part.loss += rows[n].loss;
-    part.weighted_loss += sample_weights ? sample_weights[n] * rows[n].loss : rows[n].loss;
-    part.correct += rows[n].correct;
-  }
-  add_to(*sums, part);
+  loss_rows(queue, "softmax cross-entropy", samples, classes, logits, labels, sample_weights, grad_logits, sample_losses,
+            sums, [=](const LossRow& row) { return row_loss(row, label_smoothing); });
 }
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,

@@ -11,17 +11,19 @@ Batch Batch::rows(int64_t begin, int64_t end) const {
   return {images.rows(begin, end), labels.rows(begin, end)};
 }
 
-Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing)
+Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes,
+             std::shared_ptr<const Loss> loss)
     : context_(context),
       network_(std::move(network)),
       classes_(classes),
-      label_smoothing_(label_smoothing),
+      loss_(std::move(loss)),
       coupling_(network_->coupling()),
       buffers_(network_->buffers()),
       parameters_(context, network_->parameters()) {
   NSGD_CHECK(network_->output_shape() == Shape{classes},
              "the network's output {} is not one score for each of {} classes", network_->output_shape().text(),
              classes);
+  loss_->check(context.queue.device());
   bind_buffers(context, buffers_);
 }
 
@@ -34,8 +36,9 @@ void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::s
   if (std::ranges::any_of(jobs, [](const BackwardJob& job) { return job.loss.labels == Labels::sampled; })) {
     sampled = options.sampled_labels.defined() ? options.sampled_labels
                                                : Tensor(context_, {batch.size()}, DType::i32);
-    sample_labels(logits.value, {options.samples.seed, options.samples.step, 0, RandomPurpose::fisher_labels},
-                  options.samples.offset, sampled);
+    loss_->sample_labels(context_, logits.value,
+                         {options.samples.seed, options.samples.step, 0, RandomPurpose::fisher_labels},
+                         options.samples.offset, sampled);
   }
   const SampleStream signs{options.samples.seed, options.noise_step, options.samples.offset};
   for (const BackwardJob& job : jobs) {
@@ -47,42 +50,39 @@ void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::s
 Tensor Model::loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
                             const ForwardOptions& options) {
   const LossGradient& loss = job.loss;
-  if (loss.labels == Labels::data) return cross_entropy(logits, batch.labels, loss.weights, label_smoothing_, job.losses);
-  // The Fisher matrix at sampled labels is of the model's likelihood: smoothing belongs to the targets of the data.
-  if (loss.labels == Labels::sampled) return cross_entropy(logits, sampled, loss.weights, 0.0f, job.losses);
+  if (loss.labels == Labels::data)
+    return gradient_at(logits, batch.labels, Targets::training, loss.weights, job.losses);
+  if (loss.labels == Labels::sampled)
+    return gradient_at(logits, sampled, Targets::label, loss.weights, job.losses);
   const bool uniform = loss.labels == Labels::uniform;
   const Tensor labels(context_, {batch.size()}, DType::i32);
-  sample_labels(uniform ? zeros(context_, logits.shape()) : logits,
-                {options.samples.seed, options.noise_step, 0, RandomPurpose::noise_labels}, options.samples.offset, labels);
-  Tensor gradient = cross_entropy(logits, labels, loss.weights, 0.0f, job.losses);
-  if (uniform) {  // the mean over labels, p - 1/K, is the gradient under complete smoothing; that of `model` is 0
-    const Tensor mean = cross_entropy(logits, labels, loss.weights, 1.0f);
+  loss_->sample_labels(context_, uniform ? zeros(context_, logits.shape()) : logits,
+                       {options.samples.seed, options.noise_step, 0, RandomPurpose::noise_labels},
+                       options.samples.offset, labels);
+  Tensor gradient = gradient_at(logits, labels, Targets::label, loss.weights, job.losses);
+  if (uniform) {  // less the mean over labels; that of `model` is 0
+    const Tensor mean = gradient_at(logits, labels, Targets::uniform, loss.weights);
     kernels::scale(context_.queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
     kernels::add(context_.queue, mean.elements(), mean.f32(), gradient.f32());
   }
   return gradient;
 }
 
-Tensor Model::cross_entropy(const Tensor& logits, const Tensor& labels, const Tensor& weights, float smoothing,
-                            kernels::LossSums* losses) {
+Tensor Model::gradient_at(const Tensor& logits, const Tensor& labels, Targets targets, const Tensor& weights,
+                          kernels::LossSums* losses) {
   Tensor gradient(context_, logits.shape());
-  kernels::softmax_cross_entropy(context_.queue, logits.shape()[0], classes_, logits.f32(), labels.data<int32_t>(),
-                                 weights.defined() ? weights.f32() : nullptr, smoothing, gradient.f32(), nullptr,
-                                 losses);
+  loss_->evaluate({context_, logits, labels, targets, weights, gradient, losses});
   return gradient;
-}
-
-void Model::sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels) {
-  kernels::sample_labels(context_.queue, labels.elements(), classes_, logits.f32(), stream,
-                         static_cast<uint64_t>(offset), labels.data<int32_t>());
 }
 
 Tensor Model::logits(const Tensor& images) { return network_->forward({context_}, {images}).value; }
 
 void Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
-  const Tensor scores = logits(batch.images);
-  kernels::softmax_cross_entropy(context_.queue, batch.size(), classes_, scores.f32(), batch.labels.data<int32_t>(),
-                                 nullptr, 0.0f, nullptr, nullptr, sums);
+  loss_->evaluate({.context = context_,
+                   .logits = logits(batch.images),
+                   .labels = batch.labels,
+                   .targets = Targets::label,
+                   .sums = sums});
 }
 
 std::string Model::first_nonfinite_layer(const Batch& batch, const ForwardOptions& options) {
@@ -106,7 +106,7 @@ void Model::visit_state(StateVisitor& visitor) const {
 Graph Model::graph() const {
   Graph graph{network_->input_shape(), classes_, {}};
   const std::string output = network_->describe(graph, "input");
-  graph.add({"loss", "softmax_cross_entropy", {output}, Shape{}, {{"label_smoothing", label_smoothing_}}});
+  loss_->describe(graph, output);
   return graph;
 }
 

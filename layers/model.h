@@ -7,6 +7,7 @@
 #include <noisysgd/core/state.h>
 #include <noisysgd/kernels/softmax_cross_entropy.h>
 #include <noisysgd/layers/layer.h>
+#include <noisysgd/layers/loss.h>
 
 namespace noisysgd {
 
@@ -20,7 +21,7 @@ struct Batch {
 
 // Which labels the loss of a backward pass is taken at.
 enum class Labels {
-  data,     // the batch's, smoothed if the model's loss is
+  data,     // the batch's, as training takes them: Targets::training
   sampled,  // drawn from the prediction: those of the true Fisher matrix. All passes over a batch share them.
   uniform,  // each class with the same probability; less the mean gradient over labels
   model,    // drawn from the prediction, from another stream than `sampled`
@@ -50,7 +51,8 @@ struct ForwardOptions {
 
 class Model {
  public:
-  Model(Context& context, std::unique_ptr<Layer> network, int64_t classes, float label_smoothing = 0);
+  Model(Context& context, std::unique_ptr<Layer> network, int64_t classes,
+        std::shared_ptr<const Loss> loss = std::make_shared<SoftmaxCrossEntropy>());
 
   // One forward pass, then each job's backward pass in order.
   void accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs);
@@ -72,20 +74,20 @@ class Model {
   const std::vector<Parameter*>& parameters() const { return parameters_.list(); }
   const std::vector<Buffer*>& buffers() const { return buffers_; }
   Layer& network() { return *network_; }
+  const Loss& loss() const { return *loss_; }
   Context& context() const { return context_; }
   int64_t classes() const { return classes_; }
 
  private:
   Tensor loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
                        const ForwardOptions& options);
-  Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const Tensor& weights, float smoothing,
-                       kernels::LossSums* losses = nullptr);
-  void sample_labels(const Tensor& logits, const RandomStream& stream, int64_t offset, const Tensor& labels);
+  Tensor gradient_at(const Tensor& logits, const Tensor& labels, Targets targets, const Tensor& weights,
+                     kernels::LossSums* losses = nullptr);
 
   Context& context_;
   std::unique_ptr<Layer> network_;
   int64_t classes_;
-  float label_smoothing_;
+  std::shared_ptr<const Loss> loss_;
   SampleCoupling coupling_;
   std::vector<Buffer*> buffers_;
   ParameterSet parameters_;

@@ -45,7 +45,7 @@ std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_vie
       entry.give_up();
       continue;
     }
-    const std::string type = entry.choice("type", at.registry.types());
+    const std::string type = at.registry.read_type(entry);
     const std::string given = entry.string("name", "");
     const std::string automatic = net.next_name(at.registry.name_prefix(type));
     const std::string name = given.empty() ? automatic : scope + given;
@@ -144,24 +144,15 @@ LayerRegistry LayerRegistry::builtin() {
   return registry;
 }
 
-void LayerRegistry::add(std::string type, LayerBuilder builder, std::string name_prefix) {
-  if (name_prefix.empty()) name_prefix = type;
-  const bool is_new = entries_.emplace(type, Entry{std::move(builder), std::move(name_prefix)}).second;
-  NSGD_CHECK(is_new, "a layer of type '{}' is registered already", type);
+std::string LayerRegistry::name_prefix(const std::string& type) const {
+  const std::string& prefix = at(type).name_prefix;
+  return prefix.empty() ? type : prefix;
 }
-
-std::vector<std::string> LayerRegistry::types() const {
-  std::vector<std::string> names;
-  for (const auto& [type, entry] : entries_) names.push_back(type);
-  return names;
-}
-
-const std::string& LayerRegistry::name_prefix(const std::string& type) const { return entries_.at(type).name_prefix; }
 
 std::unique_ptr<Layer> LayerRegistry::build(const ConfigReader& json, const LayerContext& at) const {
-  const std::string type = json.choice("type", types());
+  const std::string type = read_type(json);
   try {
-    return entries_.at(type).builder(json, at);
+    return this->at(type).builder(json, at);
   } catch (const ConfigError&) {
     throw;
   } catch (const Error& error) {  // shapes that do not fit

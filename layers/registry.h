@@ -7,13 +7,11 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include <noisysgd/core/config.h>
+#include <noisysgd/core/registry.h>
 #include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
@@ -34,25 +32,21 @@ struct LayerContext {
 
 using LayerBuilder = std::function<std::unique_ptr<Layer>(const ConfigReader& json, const LayerContext& at)>;
 
-class LayerRegistry {
+struct LayerEntry {
+  LayerBuilder builder;
+  std::string name_prefix = "";  // default names are prefix1, prefix2, …; empty: the type itself
+};
+
+class LayerRegistry : public Registry<LayerEntry> {
  public:
+  LayerRegistry() : Registry("a layer") {}
   // All layers and models of this library.
   static LayerRegistry builtin();
 
-  // name_prefix: default names are prefix1, prefix2, …; the type itself if empty.
-  void add(std::string type, LayerBuilder builder, std::string name_prefix = "");
-  std::vector<std::string> types() const;
-  const std::string& name_prefix(const std::string& type) const;
+  std::string name_prefix(const std::string& type) const;
 
   // Builds {"type": …, …}. Bad values are noted in the reader; null if nothing could be built.
   std::unique_ptr<Layer> build(const ConfigReader& json, const LayerContext& at) const;
-
- private:
-  struct Entry {
-    LayerBuilder builder;
-    std::string name_prefix;
-  };
-  std::map<std::string, Entry> entries_;
 };
 
 // The third Philox word of a layer's random stream: FNV-1a of its name, so that it does not depend on the other layers.

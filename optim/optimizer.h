@@ -3,13 +3,11 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
-#include <noisysgd/core/config.h>
+#include <noisysgd/core/registry.h>
 #include <noisysgd/core/state.h>
 #include <noisysgd/kernels/noise_field.h>
 
@@ -46,22 +44,21 @@ struct OptimizerOptions {
 
 using OptimizerBuilder = std::function<std::unique_ptr<Optimizer>(const ConfigReader& json)>;
 
-class OptimizerRegistry {
+struct OptimizerEntry {
+  OptimizerBuilder builder;
+  double learning_rate = 0.1;  // the default of optimizer.learning_rate
+};
+
+class OptimizerRegistry : public Registry<OptimizerEntry> {
  public:
+  OptimizerRegistry() : Registry("an optimizer") {}
   static OptimizerRegistry builtin();
-  // learning_rate: the default of optimizer.learning_rate.
-  void add(std::string type, OptimizerBuilder builder, double learning_rate);
   // Reads "type" and what every optimizer has.
   OptimizerOptions read(const ConfigReader& json) const;
   // Builds what `read` has named from the keys of its own. Bad values are noted in the reader.
-  std::unique_ptr<Optimizer> build(const std::string& type, const ConfigReader& json) const;
-
- private:
-  struct Entry {
-    OptimizerBuilder builder;
-    double learning_rate;
-  };
-  std::map<std::string, Entry> entries_;
+  std::unique_ptr<Optimizer> build(const std::string& type, const ConfigReader& json) const {
+    return at(type).builder(json);
+  }
 };
 
 }  // namespace noisysgd

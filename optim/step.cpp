@@ -89,6 +89,9 @@ StepRecipe Step::recipe(const StepRequest& request) const {
   if (request.noise)
     recipe.noise = noise_.plan(options_.fisher, {request.samples, model_.coupling().ghost_size()},
                                request.values.step, keep_gradient);
+  NSGD_CHECK(recipe.noise.labels == Labels::data || model_.loss().samples_labels(),
+             "noise.type: \"{}\" draws labels by the probabilities that a loss gives them; that of loss.type gives none",
+             noise_.options().type);
   recipe.collect = recipe.noise.statistics;
   if (request.layers) options_.fisher.collect(recipe.collect);
   if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_passes = options_.fisher.squared_passes();

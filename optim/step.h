@@ -80,6 +80,7 @@ class Step {
   // Of a run whose steps may have noise: begins it, and allocates what they collect.
   void begin_noise();
 
+  // Throws Error for noise that the batch or the loss cannot have.
   StepRecipe recipe(const StepRequest& request) const;
   // Issues the step, or replays the graph of its recipe.
   void run(const StepRequest& request, const BatchSource& source);

@@ -34,25 +34,10 @@ NoiseRegistry NoiseRegistry::builtin() {
   return registry;
 }
 
-void NoiseRegistry::add(std::string type, NoiseBuilder builder) {
-  const bool is_new = builders_.emplace(type, std::move(builder)).second;
-  NSGD_CHECK(is_new, "a noise structure of type '{}' is registered already", type);
-}
-
-std::vector<std::string> NoiseRegistry::types() const {
-  std::vector<std::string> names;
-  for (const auto& [type, builder] : builders_) names.push_back(type);
-  return names;
-}
-
-std::unique_ptr<NoiseStructure> NoiseRegistry::build(const std::string& type, const ConfigReader& json) const {
-  return builders_.at(type)(json);
-}
-
 Noise Noise::read(const ConfigReader& json, const NoiseRegistry& registry) {
   Noise noise;
   NoiseOptions& options = noise.options_;
-  options.type = json.choice("type", registry.types(), "none");
+  options.type = registry.read_type(json, "none");
   if (options.type != "none") {
     options.stop_fraction = json.number("stop_fraction", {.default_value = 0.25, .at_least = 0, .at_most = 1});
     options.after_momentum =

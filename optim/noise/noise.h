@@ -3,11 +3,11 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include <noisysgd/core/registry.h>
 #include <noisysgd/optim/noise/structure.h>
 
 namespace noisysgd {
@@ -39,15 +39,13 @@ struct NoisePlan {
 
 using NoiseBuilder = std::function<std::unique_ptr<NoiseStructure>(const ConfigReader& json)>;
 
-class NoiseRegistry {
+class NoiseRegistry : public Registry<NoiseBuilder> {
  public:
+  NoiseRegistry() : Registry("a noise structure") {}
   static NoiseRegistry builtin();
-  void add(std::string type, NoiseBuilder builder);
-  std::vector<std::string> types() const;
-  std::unique_ptr<NoiseStructure> build(const std::string& type, const ConfigReader& json) const;
-
- private:
-  std::map<std::string, NoiseBuilder> builders_;
+  std::unique_ptr<NoiseStructure> build(const std::string& type, const ConfigReader& json) const {
+    return at(type)(json);
+  }
 };
 
 class Noise {

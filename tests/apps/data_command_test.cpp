@@ -75,3 +75,11 @@ TEST_CASE("a size that is out of range is refused with its option") {
   CHECK(result.status != 0);
   check_mentions(result.error, {"--height", "4294967296", "4096"});
 }
+
+TEST_CASE("an option that the data set does not have is refused before its files are read") {
+  const TemporaryFolder folder;
+  const CommandResult result = run({"verify", "mnist", "--height", "32"}, folder);
+  CHECK(result.status == 1);
+  CHECK(result.output.empty());
+  check_mentions(result.error, {"options of mnist", "$.height: unknown key"});
+}

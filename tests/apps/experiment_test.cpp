@@ -73,12 +73,12 @@ TEST_CASE("what the paper's protocol does not use is off unless asked for") {
   const Regime regime = read_experiment(Json::object(), "test", {}).regimes.at(0);
   CHECK(regime.batch.changes.empty());
   CHECK(regime.scaling.factor(4096) == 1);
-  CHECK(regime.label_smoothing == 0);
+  CHECK(regime.effective.at("loss") == Json{{"type", "softmax_cross_entropy"}, {"label_smoothing", 0.0}});
   CHECK_FALSE(regime.clip_norm);
   CHECK(regime.effective.at("optimizer").at("nesterov") == false);
-  CHECK(regime.schedule.type == ScheduleType::constant);
+  CHECK(regime.schedule.type() == "constant");
   CHECK_FALSE(regime.weight_average);
-  CHECK(regime.data.dataset.holdout == 0);
+  CHECK(regime.data.dataset.selection().holdout == 0);
 }
 
 TEST_CASE("seed and seeds on the command line take each other's place in the file") {

@@ -33,19 +33,24 @@ TEST_CASE("a budget scales epochs, warm-up, milestones and batch changes by one 
     "schedule": {"type": "step", "milestones": [100, 150], "warmup": {"epochs": 10}}})";
   const Regime regime = experiment_with({}, document).regimes.at(0);
   CHECK(regime.epochs == 20);
-  CHECK(regime.schedule.milestones == std::vector<double>{10, 15});
-  CHECK(regime.schedule.warmup_epochs == 1);
+  const auto factor_at = [](const Regime& at, double epoch) {
+    return at.schedule.factor(static_cast<int64_t>(100 * epoch), 100, static_cast<double>(at.epochs));
+  };
+  for (const auto& [epoch, factor] : std::map<double, double>{{0.49, 0.5}, {1, 1}, {9.99, 1}, {10, 0.1}, {15, 0.01}})
+    CHECK(factor_at(regime, epoch) == Approx(factor));
+  CHECK(regime.effective["schedule"]["warmup"]["epochs"] == 1);
   REQUIRE(regime.batch.changes.size() == 1);  // the second has no epoch left
   CHECK(regime.batch.changes[0].epochs == 5);
   // What the run folder keeps is the run as it was, without a budget.
   const Regime again = read_experiment(regime.effective, "effective", {}).regimes.at(0);
   CHECK(again.effective == regime.effective);
   CHECK(again.epochs == 20);
-  CHECK(again.schedule.milestones == std::vector<double>{10, 15});
+  CHECK(factor_at(again, 14.99) == Approx(0.1));
+  CHECK(factor_at(again, 15) == Approx(0.01));
 
   const Regime shortest = experiment_with({"budget=0.0001"}, document).regimes.at(0);
   CHECK(shortest.epochs == 1);
-  CHECK(shortest.schedule.milestones == std::vector<double>{0.5, 0.75});
+  CHECK(shortest.effective["schedule"]["milestones"] == Json{0.5, 0.75});
   CHECK(experiment_with({"budget=1"}, document).regimes.at(0).epochs == 200);
   CHECK_THROWS_AS(experiment_with({"budget=0"}, document), ConfigError);
   CHECK_THROWS_AS(experiment_with({"budget=2"}, document), ConfigError);

@@ -79,10 +79,8 @@ TEST_CASE("statistics of the published data sets") {
     return;
   }
   const auto statistics_of = [&](const char* type) {
-    DatasetOptions options;
-    options.type = type;
-    options.root = root;
-    return channel_statistics(load_dataset(options).train);
+    const Config config(Json{{"type", type}, {"root", root}});
+    return channel_statistics(ConfiguredDataset::read(config.root(), DatasetRegistry::builtin()).load().train);
   };
   const auto mnist = statistics_of("mnist");
   CHECK(mnist.mean[0] == Approx(0.1307).margin(5e-5));

@@ -21,12 +21,18 @@ void put_idx_set(const fs::path& folder, bool compressed, char separator = '-', 
   write("t10k-labels", "idx1-ubyte", idx_bytes({2}, {1, 0}));
 }
 
-DatasetOptions options_for(const std::string& type, const fs::path& root) {
-  DatasetOptions options;
-  options.type = type;
-  options.root = root;
-  return options;
+Json options_for(const std::string& type, const fs::path& root) {
+  return {{"type", type}, {"root", root.string()}};
 }
+
+ConfiguredDataset dataset_of(const Json& options, const DatasetRegistry& registry = DatasetRegistry::builtin()) {
+  Config config(options, "test");
+  const ConfiguredDataset dataset = ConfiguredDataset::read(config.root(), registry);
+  config.finish();
+  return dataset;
+}
+
+DatasetPair load_dataset(const Json& options) { return dataset_of(options).load(); }
 
 }  // namespace
 
@@ -86,7 +92,7 @@ TEST_CASE("test files are not looked at where images are held out") {
   for (const std::string type : {"idx", "mnist", "fashion_mnist"}) {
     auto options = options_for(type, folder.path());
     CHECK(error_of([&] { load_dataset(options); }) != "no error was thrown");
-    options.holdout = 1;
+    options["holdout"] = 1;
     const auto [train, test] = load_dataset(options);
     CHECK(train.count == 2);
     CHECK(test.labels == std::vector<int32_t>{9});
@@ -97,7 +103,7 @@ TEST_CASE("test files are not looked at where images are held out") {
   put(folder / "train.bin", records);
   auto options = options_for("cifar100", folder.path());
   check_mentions(error_of([&] { load_dataset(options); }), {"missing test.bin"});
-  options.holdout = 1;
+  options["holdout"] = 1;
   CHECK(load_dataset(options).test.labels == std::vector<int32_t>{6});
 }
 
@@ -187,25 +193,25 @@ TEST_CASE("limits keep the first images and cannot exceed what exists") {
   const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   auto options = options_for("mnist", folder.path());
-  options.train_limit = 2;
-  options.test_limit = 1;
+  options["train_limit"] = 2;
+  options["test_limit"] = 1;
   const auto [train, test] = load_dataset(options);
   const Bytes all = noise_bytes(12, 1);
   CHECK(train.count == 2);
   CHECK(train.images == Bytes(all.begin(), all.begin() + 8));
   CHECK(train.labels == std::vector<int32_t>{0, 1});
   CHECK(test.count == 1);
-  options.train_limit = 4;
+  options["train_limit"] = 4;
   check_mentions(error_of([&] { load_dataset(options); }), {"mnist training images", "train_limit is 4", "3"});
-  options.train_limit = -1;
-  check_mentions(error_of([&] { load_dataset(options); }), {"train_limit is -1"});
+  options["train_limit"] = -1;
+  check_mentions(error_of([&] { load_dataset(options); }), {"$.train_limit: must be at least 0, got -1"});
 }
 
 TEST_CASE("the last training images are held out as test images, before limits are applied") {
   const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   auto options = options_for("mnist", folder.path());
-  options.holdout = 2;
+  options["holdout"] = 2;
   const Bytes all = noise_bytes(12, 1);
   {
     const auto [train, test] = load_dataset(options);
@@ -218,25 +224,79 @@ TEST_CASE("the last training images are held out as test images, before limits a
     CHECK(test.classes == 10);
     CHECK(test.name == "mnist held-out images");
   }
-  options.train_limit = options.test_limit = 1;
+  options["train_limit"] = options["test_limit"] = 1;
   const auto [train, test] = load_dataset(options);
   CHECK(train.labels == std::vector<int32_t>{0});
   CHECK(test.labels == std::vector<int32_t>{1});
-  options.train_limit = 2;
+  options["train_limit"] = 2;
   check_mentions(error_of([&] { load_dataset(options); }), {"train_limit is 2", "0 (all) to 1"});
-  options.holdout = 3;
+  options["holdout"] = 3;
   check_mentions(error_of([&] { load_dataset(options); }), {"mnist training images", "holdout is 3", "0 (none) to 2"});
 }
 
 TEST_CASE("synthetic data need no files; unknown types are refused with the known ones") {
-  DatasetOptions options;
-  options.synthetic.train_count = 20;
-  options.synthetic.test_count = 10;
-  options.train_limit = 15;
-  const auto [train, test] = load_dataset(options);
+  const auto [train, test] = load_dataset({{"train_size", 20}, {"test_size", 10}, {"train_limit", 15}});
   CHECK(train.count == 15);
   CHECK(test.count == 10);
-  options.type = "imagenet";
-  check_mentions(error_of([&] { load_dataset(options); }), {"\"imagenet\"", "cifar10", "mnist", "synthetic"});
-  CHECK(dataset_types().size() == 7);
+  check_mentions(error_of([&] { load_dataset({{"type", "mnits"}}); }),
+                 {"$.type", "cifar10", "synthetic", "did you mean \"mnist\"?"});
+  CHECK(DatasetRegistry::builtin().types().size() == 7);
+}
+
+namespace {
+
+// Four training images of one pixel, 0 to 3, of alternating classes, and one test image; changed by who asks for it.
+class FourPixels : public DatasetLoader {
+ public:
+  explicit FourPixels(std::function<void(DatasetPair&)> change) : change_(std::move(change)) {}
+  DatasetPair load(const DatasetSelection&) const override {
+    DatasetPair pair;
+    pair.train = {
+        .count = 4, .height = 1, .width = 1, .channels = 1, .classes = 2, .images = {0, 1, 2, 3}, .labels = {0, 1, 0, 1}};
+    pair.test = {.count = 1, .height = 1, .width = 1, .channels = 1, .classes = 2, .images = {9}, .labels = {1}};
+    change_(pair);
+    return pair;
+  }
+
+ private:
+  std::function<void(DatasetPair&)> change_;
+};
+
+DatasetPair load_own(Json options, const std::function<void(DatasetPair&)>& change = [](DatasetPair&) {}) {
+  DatasetRegistry registry = DatasetRegistry::builtin();
+  registry.add("own", [=](const ConfigReader&) { return std::make_unique<FourPixels>(change); });
+  options["type"] = "own";
+  return dataset_of(options, registry).load();
+}
+
+}  // namespace
+
+TEST_CASE("a data set of one's own has names, limits and held-out images") {
+  const auto [train, test] = load_own(Json::object());
+  CHECK(train.name == "own training images");
+  CHECK(train.class_names == std::vector<std::string>{"0", "1"});
+  CHECK(test.images == Bytes{9});
+  const auto [fewer, held_out] =
+      load_own({{"holdout", 2}, {"train_limit", 1}}, [](DatasetPair& pair) { pair.test = Dataset(); });
+  CHECK(fewer.images == Bytes{0});
+  CHECK(held_out.images == Bytes{2, 3});
+  CHECK(held_out.name == "own held-out images");
+}
+
+TEST_CASE("a data set of one's own that contradicts itself is refused") {
+  const auto error = [](const std::function<void(DatasetPair&)>& change) {
+    return error_of([&] { load_own(Json::object(), change); });
+  };
+  CHECK(error([](DatasetPair& pair) { pair.train.images.pop_back(); }) ==
+        "own training images: 4 images of 1 values have 3 values and 4 labels");
+  CHECK(error([](DatasetPair& pair) { pair.test.labels.push_back(0); }) ==
+        "own test images: 1 images of 1 values have 1 values and 2 labels");
+  CHECK(error([](DatasetPair& pair) { pair.train.labels[2] = 2; }) ==
+        "own training images: label 2 of image 2 is out of range, expected 0 to 1");
+  CHECK(error([](DatasetPair& pair) { pair.test = Dataset(); }) ==
+        "own test images: 0 images, 0 classes of 0×0×0 images (height × width × channels)");
+  CHECK(error([](DatasetPair& pair) { pair.test.classes = 3; }) ==
+        "own test images: 3 classes of 1×1×1 images (height × width × channels), but the training images are "
+        "2 classes of 1×1×1 images (height × width × channels)");
+  CHECK(error([](DatasetPair& pair) { pair.train.class_names = {"a"}; }) == "own training images: 1 names of 2 classes");
 }

@@ -9,7 +9,7 @@
 using namespace noisysgd;
 
 TEST_CASE("every source is complete and can be loaded by its name") {
-  const auto types = dataset_types();
+  const auto types = DatasetRegistry::builtin().types();
   std::set<std::string> hashes;
   for (const auto& source : all_sources()) {
     INFO(source.name);

@@ -86,10 +86,11 @@ TEST_CASE("the page of the configuration names every key with its default") {
   }
 }
 
-TEST_CASE("the page of the configuration names every type of layer, data and noise") {
+TEST_CASE("the page of the configuration names every type of what a configuration chooses") {
   const std::string page = read_file(source / "docs/configuration.md");
   const Extensions extensions;
-  for (const auto& types : {extensions.layers.types(), extensions.noises.types(), dataset_types()})
+  for (const auto& types : {extensions.layers.types(), extensions.noises.types(), extensions.datasets.types(),
+                            extensions.schedules.types(), extensions.optimizers.types(), extensions.losses.types()})
     for (const std::string& type : types) {
       INFO(type);
       CHECK(page.find("`" + type + "`") != std::string::npos);
@@ -106,10 +107,11 @@ TEST_CASE("every published configuration reads, and its networks fit its images"
     const Experiment experiment = read_experiment_file(entry.path().string(), {}, {});
     CHECK(experiment.name == entry.path().stem().string());
     for (const Regime& regime : experiment.regimes) {
-      const DatasetOptions& data = regime.data.dataset;
-      const Shape synthetic = data.synthetic.colour ? Shape{32, 32, 3} : Shape{28, 28, 1};
-      const Shape input = data.type == "synthetic" ? synthetic : images.at(data.type);
-      const int64_t classes = data.type == "cifar100" ? 100 : 10;
+      const std::string& type = regime.data.dataset.type();
+      const bool colour = regime.effective.at("data").value("colour", false);
+      const Shape synthetic = colour ? Shape{32, 32, 3} : Shape{28, 28, 1};
+      const Shape input = type == "synthetic" ? synthetic : images.at(type);
+      const int64_t classes = type == "cifar100" ? 100 : 10;
       CHECK(regime.build_network({}, input, classes)->output_shape() == Shape{classes});
     }
     ++count;

@@ -33,7 +33,8 @@ const std::string with_dropout = R"({"type": "mlp", "hidden": [16, 8], "dropout"
 struct Trainee {
   Trainee(const std::string& json, std::optional<int64_t> ghost_size = {}, float smoothing = 0, int threads = 0)
       : context(test_device, threads),
-        model(context, network_from(json, image, classes, ghost_size), classes, smoothing) {
+        model(context, network_from(json, image, classes, ghost_size), classes,
+              std::make_shared<SoftmaxCrossEntropy>(smoothing)) {
     model.parameter_set().initialise(7);
     sums = all_sums(context, model.parameter_set());
   }

@@ -26,7 +26,7 @@ std::vector<std::string> problems_of(const std::string& json, const Shape& input
 Json graph_of(const std::string& json, const Shape& input, int64_t classes, std::optional<int64_t> ghost_size = {},
               float smoothing = 0) {
   Context context;
-  return Model(context, network_from(json, input, classes, ghost_size), classes, smoothing).graph().json();
+  return Model(context, network_from(json, input, classes, ghost_size), classes, std::make_shared<SoftmaxCrossEntropy>(smoothing)).graph().json();
 }
 
 Json layers_of(const std::string& layers, const Shape& input, int64_t classes, std::optional<int64_t> ghost_size = {}) {

@@ -129,14 +129,13 @@ TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known
 
 TEST_CASE("milestones in epochs hold across a batch change") {
   const BatchSchedule schedule({{3, 4, 1}, {2, 8, 1}}, 10, false);
-  ScheduleOptions options;
-  options.type = ScheduleType::step;
-  options.milestones = {1, 4};
+  const Config config(parse_json(R"({"type": "step", "milestones": [1, 4]})", "test"));
+  const auto rate = LearningRateSchedule::read(config.root(), ScheduleRegistry::builtin(), 5);
   const double expected[] = {1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01};
   for (int64_t step = 0; step < 13; ++step) {
     INFO(step);
     const BatchPosition at = schedule.position(step);
-    CHECK(schedule_factor(options, at.equivalent_step(), at.steps_per_epoch, 5) == Approx(expected[step]));
+    CHECK(rate.factor(at.equivalent_step(), at.steps_per_epoch, 5) == Approx(expected[step]));
   }
 }
 
