@@ -2,27 +2,71 @@
 
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/sample_sums.h>
+#include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
+template <bool relu>
 __global__ void __launch_bounds__(block_threads)
     bias_add_kernel(int64_t rows, int64_t channels, const float* bias, float* y) {
   channel_stride(
-      rows, channels, [&](int64_t channel) { return bias[channel]; }, [&](int64_t i, float add) { y[i] += add; });
+      rows, channels, [&](int64_t channel) { return bias[channel]; },
+      [&](int64_t i, float add) {
+        const float sum = y[i] + add;
+        y[i] = relu && sum < 0 ? 0.0f : sum;
+      });
+}
+
+// A ReLU, by its output [N,T,K], and where its gradient goes.
+struct ReluGradient {
+  const float* output;
+  float* grad_z;
+};
+
+// As sum_positions: adds up the gradient of a ReLU, which it writes.
+__device__ void mask_positions(int64_t n, int64_t positions, int64_t channels, int width, int64_t channel,
+                               const float* grad_y, const ReluGradient& to, float& sum) {
+  constexpr int rows_at_once = 4;  // loaded before the first store, since no load may move to before it
+  const int row = static_cast<int>(threadIdx.x) % warp_lanes / width, position_groups = warp_lanes / width;
+  for (int64_t t = row; t < positions; t += rows_at_once * position_groups) {
+    float grads[rows_at_once] = {}, outputs[rows_at_once] = {};
+    const int64_t start = (n * positions + t) * channels + channel, step = position_groups * channels;
+#pragma unroll
+    for (int r = 0; r < rows_at_once; ++r) {
+      if (t + r * position_groups >= positions) break;
+      grads[r] = grad_y[start + r * step];
+      outputs[r] = to.output[start + r * step];
+    }
+#pragma unroll
+    for (int r = 0; r < rows_at_once; ++r) {
+      if (t + r * position_groups >= positions) break;
+      const float grad = outputs[r] > 0 ? grads[r] : 0.0f;
+      to.grad_z[start + r * step] = grad;
+      sum += grad;
+    }
+  }
 }
 
 // partial [chunks,2,C]: sum and sum of squares of the samples' sums, for the samples of one chunk
+template <bool relu>
 __global__ void __launch_bounds__(block_threads)
     bias_samples_kernel(int64_t samples, int64_t positions, int64_t channels, int width, const float* grad_y,
-                        double* partial) {
+                        ReluGradient relu_gradient, double* partial) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const int64_t channel = int64_t{blockIdx.x} * width + lane % width, chunk = blockIdx.y, chunks = gridDim.y;
   double totals[2];
   sum_samples<1>(
-      samples * chunk / chunks, samples * (chunk + 1) / chunks, positions, channels, width, channel < channels,
-      [&](int64_t i, float(&sums)[1]) { sums[0] += grad_y[i + channel]; }, totals);
+      samples * chunk / chunks, samples * (chunk + 1) / chunks, width, channel < channels,
+      [&](int64_t n, float(&sums)[1]) {
+        if constexpr (relu)
+          mask_positions(n, positions, channels, width, channel, grad_y, relu_gradient, sums[0]);
+        else
+          sum_positions(
+              n, positions, channels, width, [&](int64_t i, float(&s)[1]) { s[0] += grad_y[i + channel]; }, sums);
+      },
+      totals);
   if (threadIdx.x < static_cast<unsigned>(width) && channel < channels)
     for (int moment = 0; moment < 2; ++moment) partial[(2 * chunk + moment) * channels + channel] = totals[moment];
 }
@@ -50,25 +94,43 @@ __global__ void __launch_bounds__(block_threads)
       [&](int64_t n, int64_t channel, const float(&terms)[1]) { sums[n * channels + channel] = terms[0]; });
 }
 
-}  // namespace
-
-void bias_add(Queue& queue, int64_t rows, int64_t channels, const float* bias, float* y) {
-  if (rows == 0 || channels == 0) return;
-  launch(queue, bias_add_kernel, channel_grid(rows, channels), block_threads, 0, rows, channels, bias, y);
-}
-
-void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
-                   float* grad_bias, float* second_moment) {
+template <bool relu>
+void add_bias_sums(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                   const ReluGradient& relu_gradient, float* grad_bias, float* second_moment) {
   if (samples == 0 || positions == 0 || channels == 0) return;
   const int width = channel_width(channels);
   const int64_t tiles = divide_up(channels, width);
   const int64_t chunks = std::min<int64_t>(divide_up(samples, warps_per_block), std::max<int64_t>(1, 512 / tiles));
   Scratch scratch(queue);
   double* const partial = scratch.take<double>(2 * chunks * channels);
-  launch(queue, bias_samples_kernel, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)), block_threads,
-         0, samples, positions, channels, width, grad_y, partial);
+  launch(queue, bias_samples_kernel<relu>, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)),
+         block_threads, 0, samples, positions, channels, width, grad_y, relu_gradient, partial);
   launch(queue, bias_total_kernel, grid_size(channels), block_threads, 0, chunks, channels, partial, grad_bias,
          second_moment);
+}
+
+}  // namespace
+
+void bias_add(Queue& queue, int64_t rows, int64_t channels, const BiasEpilogue& epilogue, float* y) {
+  if (rows == 0 || channels == 0) return;
+  if (epilogue.bias)
+    launch(queue, epilogue.relu ? bias_add_kernel<true> : bias_add_kernel<false>, channel_grid(rows, channels),
+           block_threads, 0, rows, channels, epilogue.bias, y);
+  else if (epilogue.relu)
+    relu_forward(queue, rows * channels, y, y);
+}
+
+void bias_backward(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
+                   float* grad_bias, float* second_moment) {
+  add_bias_sums<false>(queue, samples, positions, channels, grad_y, {}, grad_bias, second_moment);
+}
+
+void bias_relu_backward(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* output,
+                        const float* grad_y, float* grad_z, float* grad_bias, float* second_moment) {
+  if (grad_bias || second_moment)
+    add_bias_sums<true>(queue, samples, positions, channels, grad_y, {output, grad_z}, grad_bias, second_moment);
+  else
+    relu_backward(queue, samples * positions * channels, output, grad_y, grad_z);
 }
 
 void bias_sample_gradients(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,

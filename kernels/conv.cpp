@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <unordered_map>
 
+#include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/onednn.h>
 #include <noisysgd/kernels/parallel.h>
 #include <noisysgd/kernels/scratch.h>
@@ -218,12 +219,15 @@ PreparedConv& prepared(Queue& queue, ConvKind kind, const ConvShape& s) {
 
 }  // namespace
 
-void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, const float* bias,
-                  float* y) {
+void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
+                  const BiasEpilogue& epilogue, float* y) {
   check(shape);
   if (shape.batch == 0) return;
   const LibraryThreads threads(queue);
+  const float* const bias = epilogue.bias;
   prepared(queue, bias ? ConvKind::forward_bias : ConvKind::forward, shape).run_forward(queue, x, weight, bias, y);
+  // The library's own ReLU makes 0 of NaN.
+  if (epilogue.relu) relu_forward(queue, shape.batch * shape.positions() * shape.out_channels, y, y);
 }
 
 void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {

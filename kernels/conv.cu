@@ -4,7 +4,6 @@
 // patch matrix is stored.
 #include <noisysgd/kernels/conv.h>
 
-#include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/conv_geometry.h>
 #include <noisysgd/kernels/cuda/conv_narrow.h>
@@ -37,6 +36,7 @@ __device__ Position position_of(int64_t number, int64_t batch, int32_t positions
 struct Forward {
   ConvGeometry g;
   const float *x, *weight, *bias;
+  bool relu;
 
   __device__ int64_t rows() const { return g.batch * g.out_positions(); }
   __device__ int32_t columns() const { return g.out_channels; }
@@ -53,6 +53,7 @@ struct Forward {
   }
   __device__ float right(int32_t k, const Tap&, int32_t column) const { return weight[column * g.taps() + k]; }
   __device__ float start(int32_t column) const { return bias ? bias[column] : 0.0f; }
+  __device__ float finish(float sum) const { return relu && sum < 0 ? 0.0f : sum; }
 };
 
 // grad_x = patches'(grad_y) w: depth runs over (r,s,k); an output reaches an input only where the stride divides.
@@ -76,6 +77,7 @@ struct BackwardData {
     return weight[((t.channel * g.kernel_height + t.row) * g.kernel_width + t.column) * g.in_channels + column];
   }
   __device__ float start(int32_t) const { return 0.0f; }
+  __device__ float finish(float sum) const { return sum; }
 };
 
 // Grid: tiles of columns, tiles of rows.
@@ -120,7 +122,7 @@ __global__ void __launch_bounds__(block_threads)
     for (int i = 0; i < micro; ++i)
       for (int j = 0; j < micro; ++j)
         if (row0 + row + i < product.rows() && column0 + column + j < product.columns())
-          result[(row0 + row + i) * product.columns() + column0 + column + j] = sum[i][j];
+          result[(row0 + row + i) * product.columns() + column0 + column + j] = product.finish(sum[i][j]);
   }
 }
 
@@ -139,16 +141,16 @@ bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, 
 
 }  // namespace
 
-void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, const float* bias,
-                  float* y) {
+void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
+                  const BiasEpilogue& epilogue, float* y) {
   check(shape);
   if (shape.batch == 0) return;
   if (narrow_forward(queue, shape, x, weight, y) || by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
-    if (bias) bias_add(queue, shape.batch * shape.positions(), shape.out_channels, bias, y);
+    bias_add(queue, shape.batch * shape.positions(), shape.out_channels, epilogue, y);
     return;
   }
-  launch_product(queue, Forward{ConvGeometry(shape), x, weight, bias}, shape.batch * shape.positions(),
-                 shape.out_channels, y);
+  launch_product(queue, Forward{ConvGeometry(shape), x, weight, epilogue.bias, epilogue.relu},
+                 shape.batch * shape.positions(), shape.out_channels, y);
 }
 
 void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 
+#include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/dispatch.h>
 
 namespace noisysgd::kernels {
@@ -23,8 +24,8 @@ struct ConvShape {
 void check(const ConvShape& shape);  // throws Error for an impossible shape
 
 NSGD_OP(conv_forward, void(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
-                           const float* bias,  // [K] or null
-                           float* y));         // [N,Ho,Wo,K], overwritten
+                           const BiasEpilogue& epilogue,
+                           float* y));  // [N,Ho,Wo,K], overwritten
 NSGD_OP(conv_backward_data, void(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y,
                                  float* grad_x));  // [N,H,W,C], overwritten
 NSGD_OP(conv_backward_weight, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,

@@ -66,15 +66,18 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   shape.batch = x.value.shape()[0];
   Tensor y(pass.context, output_shape().batched(shape.batch));
   kernels::conv_forward(pass.context.queue, shape, x.value.f32(), weight_.value.f32(),
-                        options_.bias ? bias_.value.f32() : nullptr, y.f32());
+                        kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
 
-  return pass.record(std::move(y), [this, shape, x = std::move(x), normalisation = std::move(epilogue.normalisation)](
-                                       BackwardPass& backward, const Tensor& grad_y) {
-    collect(backward, {shape, x.value, grad_y, weight_, options_.bias ? &bias_ : nullptr, kronecker_,
-                       normalisation.get()});
+  const Tensor relu_output = epilogue.relu ? y : Tensor();
+  return pass.record(std::move(y), [this, shape, x = std::move(x), relu_output,
+                                    normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
+                                                                                       Tensor grad_y) {
+    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_,
+                                             options_.bias ? &bias_ : nullptr, kronecker_, normalisation.get(),
+                                             relu_output});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, x.value.shape());
-      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_y.f32(), grad_x.f32());
+      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.f32(), grad_x.f32());
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });

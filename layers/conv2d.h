@@ -1,5 +1,6 @@
 // 2-D convolution, x [N,H,W,C] -> y [N,Ho,Wo,K], W [K,R,S,C]. Saves x. Its diag(F) comes out of the same sweep as the
-// weight gradient (kernels/conv_second_moment.h), exact or spatial, and so do sums with a sign for each sample.
+// weight gradient (kernels/conv_second_moment.h), exact or spatial, and so do sums with a sign for each sample. A ReLU
+// is fused in both directions; its output is then saved too.
 #pragma once
 
 #include <array>
@@ -20,7 +21,7 @@ class Conv2d : public Layer {
   Conv2d(std::string name, const Shape& input, const Conv2dOptions& options);
 
   std::vector<Parameter*> parameters() override;
-  FusibleEpilogue fuses() const override { return {.normalisation = true}; }
+  FusibleEpilogue fuses() const override { return {.relu = true, .normalisation = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

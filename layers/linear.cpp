@@ -32,16 +32,19 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   auto& queue = pass.context.queue;
   kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1.0f, x.value.f32(),
                 weight_.value.f32(), 0.0f, y.f32());
-  if (options_.bias) kernels::bias_add(queue, samples, outputs, bias_.value.f32(), y.f32());
+  kernels::bias_add(queue, samples, outputs,
+                    kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
 
-  return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x),
+  const Tensor relu_output = epilogue.relu ? y : Tensor();
+  return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x), relu_output,
                                     normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
-                                                                                       const Tensor& grad_y) {
-    collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0}, x.value, grad_y, weight_,
-                       options_.bias ? &bias_ : nullptr, kronecker_, normalisation.get()});
+                                                                                       Tensor grad_y) {
+    const Tensor grad_z = collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0},
+                                             x.value, std::move(grad_y), weight_, options_.bias ? &bias_ : nullptr,
+                                             kronecker_, normalisation.get(), relu_output});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, {samples, inputs});
-      kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_y.f32(),
+      kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_z.f32(),
                     weight_.value.f32(), 0.0f, grad_x.f32());
       backward.add_gradient(x.id, std::move(grad_x));
     }

@@ -1,5 +1,5 @@
 // y = x W^T + b for x [N,in_features], W [out_features,in_features]. Saves x. diag(F) exactly, as one product of
-// squares.
+// squares. A ReLU is fused in both directions; its output is then saved too.
 #pragma once
 
 #include <noisysgd/layers/layer.h>
@@ -16,7 +16,7 @@ class Linear : public Layer {
   Linear(std::string name, const Shape& input, const LinearOptions& options);
 
   std::vector<Parameter*> parameters() override;
-  FusibleEpilogue fuses() const override { return {.normalisation = true}; }
+  FusibleEpilogue fuses() const override { return {.relu = true, .normalisation = true}; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

@@ -8,6 +8,7 @@
 #include <noisysgd/kernels/gram.h>
 #include <noisysgd/kernels/patches.h>
 #include <noisysgd/layers/centered_sums.h>
+#include <noisysgd/layers/layer.h>
 #include <noisysgd/layers/random_signs.h>
 
 namespace noisysgd {
@@ -53,12 +54,23 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
     kernels::conv_backward_weight(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient);
 }
 
-void collect_bias(const BackwardPass& pass, const WeightGradient& of) {
-  float* const gradient = pass.gradient_sum(*of.bias);
-  float* const squares = is_centered(pass, of) ? nullptr : pass.second_moment(*of.bias);  // nothing is left of it
-  if (gradient || squares)
-    kernels::bias_backward(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
-                           of.grad_y.f32(), gradient, squares);
+// Gradient and second moment of the bias. The sweep that forms them goes through the ReLU: grad_y becomes the gradient of
+// what that reads.
+void collect_bias(const BackwardPass& pass, WeightGradient& of) {
+  const kernels::ConvShape& shape = of.shape;
+  auto& queue = pass.context.queue;
+  float* const gradient = of.bias ? pass.gradient_sum(*of.bias) : nullptr;
+  const bool has_moment = of.bias && !is_centered(pass, of);  // nothing is left of a centred one
+  float* const squares = has_moment ? pass.second_moment(*of.bias) : nullptr;
+  if (of.relu_output.defined()) {
+    Tensor grad_z = output_over(pass.context, of.grad_y, of.grad_y.shape());
+    kernels::bias_relu_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.relu_output.f32(),
+                                of.grad_y.f32(), grad_z.f32(), gradient, squares);
+    of.grad_y = std::move(grad_z);
+  } else if (gradient || squares) {
+    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.grad_y.f32(), gradient,
+                           squares);
+  }
 }
 
 // A second weight-gradient pass, for signs that collect_weight has no kernel for.
@@ -116,7 +128,8 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
 
 }  // namespace
 
-void collect(const BackwardPass& pass, const WeightGradient& of) {
+Tensor collect(const BackwardPass& pass, WeightGradient of) {
+  collect_bias(pass, of);
   const SecondMoment kind = pass.statistics.second_moment;
   kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};
   const bool spatial = sums.second_moment && kind == SecondMoment::spatial;
@@ -128,12 +141,12 @@ void collect(const BackwardPass& pass, const WeightGradient& of) {
     sums.signs = signs.f32();
   }
   collect_weight(pass, of, sums);
-  if (of.bias) collect_bias(pass, of);
   if (!signs.defined())
     collect_signed(pass, of);
   else if (of.bias)
     collect_signed_bias(pass, of);
   collect_kronecker(pass, of);
+  return std::move(of.grad_y);
 }
 
 }  // namespace noisysgd

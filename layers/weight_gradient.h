@@ -13,13 +13,15 @@ struct Normalisation;  // layers/centered_sums.h
 struct WeightGradient {
   kernels::ConvShape shape;  // with the batch; a linear layer is a convolution of 1x1 images
   const Tensor& x;           // [M,H,W,C]
-  const Tensor& grad_y;      // [M,Ho,Wo,K]
+  Tensor grad_y;             // [M,Ho,Wo,K]
   const Parameter& weight;   // [K,R,S,C]
   const Parameter* bias;     // [K], or null
   const KroneckerShape& factors;
   const Normalisation* normalisation = nullptr;  // of the layer's output, where a batch normalisation alone reads it
+  Tensor relu_output = {};                       // of the ReLU that is the layer's epilogue; undefined: none
 };
 
-void collect(const BackwardPass& pass, const WeightGradient& gradient);
+// Returns the gradient of what the ReLU reads, over grad_y where nothing else holds it; without a ReLU grad_y.
+Tensor collect(const BackwardPass& pass, WeightGradient gradient);
 
 }  // namespace noisysgd

@@ -51,18 +51,18 @@ inline dim3 sample_channel_grid(int64_t samples, int64_t channels) {
   return dim3(static_cast<unsigned>(tiles), sample_grid(divide_up(samples, warps_per_block), tiles));
 }
 
-// Over samples [first, last) of the block: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
-// contributes. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in
+// Over samples [first, last) of the block: sum_sample(n, sums) adds to sums[term] this lane's share of sample n, as
+// sum_positions does. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in
 // the lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
-template <int terms, class Load>
-__device__ void sum_samples(int64_t first, int64_t last, int64_t positions, int64_t channels, int width, bool in_range,
-                            const Load& load, double (&totals)[2 * terms]) {
+template <int terms, class SumSample>
+__device__ void sum_samples(int64_t first, int64_t last, int width, bool in_range, const SumSample& sum_sample,
+                            double (&totals)[2 * terms]) {
   GPU_SHARED(double, warp_totals, [warps_per_block][warp_lanes][2 * terms]);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
   for (double& total : totals) total = 0;
   for (int64_t n = first + warp; n < last; n += warps_per_block) {
     float sums[terms] = {};
-    if (in_range) sum_positions(n, positions, channels, width, load, sums);
+    if (in_range) sum_sample(n, sums);
     for (int term = 0; term < terms; ++term) {
       const double sum = sum_lanes(double{sums[term]}, width);
       totals[2 * term] += sum;

@@ -1,7 +1,10 @@
 #include <noisysgd/kernels/bias.h>
 
 #include <array>
+#include <cmath>
+#include <limits>
 
+#include <noisysgd/kernels/elementwise.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
@@ -11,7 +14,7 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 
-TEST_CASE("bias_add adds the channel's bias to every row") {
+TEST_CASE("bias_add adds the channel's bias to every row, with a ReLU and without") {
   Queue queue({}, 2);
   for (const int64_t rows : {0, 1, 31, 33, 1025})
     for (const int64_t channels : {1, 3, 10, 16, 31, 32, 33, 100, 1025}) {
@@ -22,7 +25,66 @@ TEST_CASE("bias_add adds the channel's bias to every row") {
       std::vector<double> expected = to_double(before);
       for (size_t i = 0; i < expected.size(); ++i) expected[i] += bias[i % channels];
       CHECK(compare(y, expected) == "");
+      std::vector<float> rectified = y, with_relu = before, relu_alone = before;
+      bias_add(queue, rows, channels, BiasEpilogue(bias.data(), true), with_relu.data());
+      relu_forward(queue, rows * channels, rectified.data(), rectified.data());
+      CHECK(with_relu == rectified);
+      bias_add(queue, rows, channels, BiasEpilogue(nullptr, true), relu_alone.data());
+      rectified = before;
+      relu_forward(queue, rows * channels, rectified.data(), rectified.data());
+      CHECK(relu_alone == rectified);
+      std::vector<float> untouched = before;
+      bias_add(queue, rows, channels, nullptr, untouched.data());
+      CHECK(untouched == before);
     }
+}
+
+TEST_CASE("a NaN goes through the ReLU that a bias is added with") {
+  Queue queue({}, 1);
+  const float nan = std::numeric_limits<float>::quiet_NaN(), bias[2] = {1, nan};
+  std::vector<float> y{nan, -1, -3, 2};
+  bias_add(queue, 2, 2, BiasEpilogue(bias, true), y.data());
+  CHECK(std::isnan(y[0]));
+  CHECK(std::isnan(y[1]));
+  CHECK(y[2] == 0);
+  CHECK(std::isnan(y[3]));
+}
+
+// Written from the formula of each: the mask in fp32, then the sums of what it leaves.
+TEST_CASE("the backward sweep of a bias through a ReLU gives the bits of the two ops") {
+  Queue one({}, 1), three({}, 3);
+  for (const auto& [samples, positions, channels] : {std::array<int64_t, 3>{0, 3, 4},
+                                                     {1, 1, 1},
+                                                     {33, 1, 10},
+                                                     {7, 33, 20},
+                                                     {3, 1025, 16},
+                                                     {2, 5, 100},
+                                                     {130, 64, 5}}) {
+    CAPTURE(samples, positions, channels);
+    const int64_t size = samples * positions * channels;
+    const std::vector<float> grad_y = random_tensor(size, 1, 0.2f), before = random_tensor(2 * channels, 2);
+    std::vector<float> output = random_tensor(size, 3), masked = grad_y;
+    for (int64_t i = 0; i < size; ++i) {
+      output[i] = std::max(output[i], 0.0f);
+      if (!(output[i] > 0)) masked[i] = 0;
+    }
+    const std::vector<float> sums(before.begin(), before.begin() + channels),
+        squares(before.begin() + channels, before.end());
+    std::vector<float> expected_sums = sums, expected_squares = squares;
+    bias_backward(one, samples, positions, channels, masked.data(), expected_sums.data(), expected_squares.data());
+    for (Queue* queue : {&one, &three})
+      for (const int wanted : {0, 1, 2, 3})
+        for (const bool in_place : {false, true}) {
+          CAPTURE(wanted, in_place);
+          std::vector<float> input = grad_y, result = nan_tensor(size), sum = sums, square = squares;
+          bias_relu_backward(*queue, samples, positions, channels, output.data(), input.data(),
+                             in_place ? input.data() : result.data(), wanted & 1 ? sum.data() : nullptr,
+                             wanted & 2 ? square.data() : nullptr);
+          CHECK((in_place ? input : result) == masked);
+          CHECK(sum == (wanted & 1 ? expected_sums : sums));
+          CHECK(square == (wanted & 2 ? expected_squares : squares));
+        }
+  }
 }
 
 TEST_CASE("the bias gradients of single samples are sums over their positions") {

@@ -3,6 +3,11 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include <noisysgd/kernels/elementwise.h>
 
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -117,6 +122,28 @@ TEST_CASE("convolutions of random shapes") {
     RC_ASSERT(check_forward(queue, s, *rc::gen::arbitrary<bool>()) == "");
     RC_ASSERT(check_backward(queue, s) == "");
   }));
+}
+
+TEST_CASE("a convolution with a ReLU in its epilogue has the bits of the two ops, and keeps NaN") {
+  Queue queue({}, 2);
+  for (const ConvShape& s : shapes)
+    for (const bool with_bias : {false, true}) {
+      std::vector<float> x = random_tensor(input_size(s), 1);
+      x[0] = std::numeric_limits<float>::quiet_NaN();
+      const std::vector<float> weight = random_tensor(s.weights(), 2), bias = random_tensor(s.out_channels, 3);
+      std::vector<float> y = nan_tensor(output_size(s)), expected = y;
+      const float* const added = with_bias ? bias.data() : nullptr;
+      conv_forward(queue, s, x.data(), weight.data(), added, expected.data());
+      relu_forward(queue, output_size(s), expected.data(), expected.data());
+      conv_forward(queue, s, x.data(), weight.data(), BiasEpilogue(added, true), y.data());
+      CHECK(std::ranges::any_of(y, [](float value) { return std::isnan(value); }));
+      for (size_t i = 0; i < y.size(); ++i)
+        if (std::bit_cast<uint32_t>(y[i]) != std::bit_cast<uint32_t>(expected[i])) {
+          CAPTURE(s.height, s.out_channels, with_bias, i);
+          CHECK(y[i] == expected[i]);
+          break;
+        }
+    }
 }
 
 TEST_CASE("a prepared convolution reads the pointers of each call") {

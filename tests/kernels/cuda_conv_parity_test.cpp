@@ -3,6 +3,7 @@
 #include <noisysgd/kernels/conv.h>
 
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/elementwise.h>
 #include "tests/catch.h"
 #include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
@@ -33,17 +34,20 @@ TEST_CASE("convolutions agree on both devices") {
     CAPTURE(s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
     const int64_t in = input_size(s), out = output_size(s);
     Floats x(random_tensor(in, 1)), weight(random_tensor(s.weights(), 2)), bias(random_tensor(s.out_channels, 3)),
-        grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), grad_x(nan_tensor(in)),
-        grad_weight(random_tensor(s.weights(), 5));
+        grad_y(random_tensor(out, 4)), y(nan_tensor(out)), without_bias(nan_tensor(out)), rectified(nan_tensor(out)),
+        apart(nan_tensor(out)), grad_x(nan_tensor(in)), grad_weight(random_tensor(s.weights(), 5));
     both.run([&](Queue& q) {
       conv_forward(q, s, x.on(q), weight.on(q), bias.on(q), y.on(q));
       conv_forward(q, s, x.on(q), weight.on(q), nullptr, without_bias.on(q));
+      conv_forward(q, s, x.on(q), weight.on(q), BiasEpilogue(bias.on(q), true), rectified.on(q));
+      relu_forward(q, out, y.on(q), apart.on(q));
       conv_backward_data(q, s, weight.on(q), grad_y.on(q), grad_x.on(q));
       conv_backward_weight(q, s, x.on(q), grad_y.on(q), grad_weight.on(q));
     });
     const double window = static_cast<double>(s.kernel_height * s.kernel_width);
     CHECK(y.difference({.terms = window * s.in_channels}) == "");
     CHECK(without_bias.difference({.terms = window * s.in_channels}) == "");
+    CHECK(rectified.on_cuda() == apart.on_cuda());
     CHECK(grad_x.difference({.terms = window * s.out_channels}) == "");
     CHECK(grad_weight.difference({.terms = static_cast<double>(s.batch * s.positions())}) == "");
   }

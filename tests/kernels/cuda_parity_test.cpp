@@ -177,16 +177,32 @@ TEST_CASE("bias ops agree on both devices") {
     const int64_t size = s.samples * s.positions * s.channels;
     Floats bias(random_tensor(s.channels, 1)), y(random_tensor(size, 2)), grad_y(random_tensor(size, 3, 0.5f)),
         gradient(random_tensor(s.channels, 4)), alone(random_tensor(s.channels, 4)),
-        moment(random_tensor(s.channels, 5)), of_samples(nan_tensor(s.samples * s.channels));
+        moment(random_tensor(s.channels, 5)), of_samples(nan_tensor(s.samples * s.channels)),
+        rectified(random_tensor(size, 2)), unbiased(random_tensor(size, 2)), grad_z(nan_tensor(size)),
+        in_place(random_tensor(size, 3, 0.5f)), mask_alone(nan_tensor(size)), masked(random_tensor(s.channels, 4)),
+        masked_alone(random_tensor(s.channels, 4)), masked_moment(random_tensor(s.channels, 5));
     both.run([&](Queue& q) {
       bias_add(q, s.samples * s.positions, s.channels, bias.on(q), y.on(q));
+      bias_add(q, s.samples * s.positions, s.channels, BiasEpilogue(bias.on(q), true), rectified.on(q));
+      bias_add(q, s.samples * s.positions, s.channels, BiasEpilogue(nullptr, true), unbiased.on(q));
+      bias_relu_backward(q, s.samples, s.positions, s.channels, rectified.on(q), grad_y.on(q), grad_z.on(q),
+                         masked.on(q), masked_moment.on(q));
+      bias_relu_backward(q, s.samples, s.positions, s.channels, rectified.on(q), in_place.on(q), in_place.on(q),
+                         masked_alone.on(q), nullptr);
+      bias_relu_backward(q, s.samples, s.positions, s.channels, rectified.on(q), grad_y.on(q), mask_alone.on(q),
+                         nullptr, nullptr);
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), gradient.on(q), moment.on(q));
       bias_backward(q, s.samples, s.positions, s.channels, grad_y.on(q), alone.on(q), nullptr);
       bias_sample_gradients(q, s.samples, s.positions, s.channels, grad_y.on(q), of_samples.on(q));
     });
     const Tolerance tolerance{.terms = static_cast<double>(s.samples * s.positions)};
     CHECK(of_samples.difference(tolerance) == "");
-    CHECK(y.same_bits());
+    for (Floats* const exact : {&y, &rectified, &unbiased, &grad_z, &in_place, &mask_alone}) CHECK(exact->same_bits());
+    CHECK(in_place.on_cuda() == grad_z.on_cuda());
+    CHECK(mask_alone.on_cuda() == grad_z.on_cuda());
+    CHECK(masked.difference(tolerance) == "");
+    CHECK(masked_moment.difference(tolerance) == "");
+    CHECK(masked_alone.on_cuda() == masked.on_cuda());
     CHECK(gradient.difference(tolerance) == "");
     CHECK(moment.difference(tolerance) == "");
     CHECK(alone.on_cuda() == gradient.on_cuda());
