@@ -1,4 +1,4 @@
-// The program noisysgd-train, for executables that add their own layers and noise structures:
+// The program noisysgd-train, for executables that add types of their own (docs/extending.md):
 //
 //   int main(int argc, char** argv) {
 //     noisysgd::Extensions extensions;

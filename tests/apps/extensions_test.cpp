@@ -5,7 +5,13 @@
 #include <csignal>
 #include <thread>
 
+#include <noisysgd/apps/make_model.h>
 #include <noisysgd/apps/trainer.h>
+#include "docs/examples/extending/cooldown.h"
+#include "docs/examples/extending/gratings.h"
+#include "docs/examples/extending/lion.h"
+#include "docs/examples/extending/squared_error.h"
+#include "docs/examples/extending/swish.h"
 #include "docs/examples/extending/temporal_noise.h"
 #include "tests/apps/short_training.h"
 #include "tests/compare.h"
@@ -200,4 +206,133 @@ TEST_CASE("noise that asks for the step's number on the host has to say so, on t
   REQUIRE(norms.size() == 9);
   for (size_t i = 0; i < norms.size(); ++i)
     CHECK(norms[i] == Approx(norms[0] * std::sqrt(static_cast<double>(i + 1))).epsilon(0.15));
+}
+
+namespace {
+
+// The built-in loss in double precision, as a user would write it.
+class OwnCrossEntropy : public SampleLoss {
+ public:
+  void describe(Graph& graph, const std::string& scores) const override {
+    graph.add({"loss", "own", {scores}, Shape{}});
+  }
+
+ private:
+  double sample_loss(std::span<const float> z, int32_t label, Targets, std::span<float> gradient) const override {
+    double sum = 0;
+    for (const float score : z) sum += std::exp(double{score});
+    for (size_t k = 0; k < gradient.size(); ++k)
+      gradient[k] = static_cast<float>(std::exp(double{z[k]}) / sum - (static_cast<int32_t>(k) == label ? 1 : 0));
+    return std::log(sum) - z[static_cast<size_t>(label)];
+  }
+};
+
+Extensions with_own_loss() {
+  Extensions extensions;
+  extensions.losses.add("own", [](const ConfigReader&) { return std::make_unique<OwnCrossEntropy>(); });
+  return extensions;
+}
+
+}  // namespace
+
+TEST_CASE("a loss of one's own trains as its formula says, under weighted losses and micro-batches") {
+  const TemporaryFolder folder;
+  const Extensions extensions = with_own_loss();
+  const auto train_by = [&](const std::string& loss, const std::string& noise) {
+    const std::string settings = fmt::format(
+        R"({{"loss": {{"type": "{}"}}, "batch": {{"size": 64, "ghost_size": 32, "micro": 32}},
+             "noise": {{"type": "{}", "small_batch": 16, "stop_fraction": 1}}}})",
+        loss, noise);
+    return train_on({}, regime_of(small_residual, settings, extensions), folder.path() / (loss + noise), extensions);
+  };
+  for (const char* noise : {"full_fisher", "diagonal_fisher"}) {
+    const Trained own = train_by("own", noise), built_in = train_by("softmax_cross_entropy", noise);
+    for (const auto& [name, values] : built_in.tensors) {
+      INFO(noise << " " << name);
+      CHECK(compare(own.tensors.at(name), to_double(values), {.terms = 64, .condition = 100}) == "");
+    }
+    for (const char* key : {"test_loss", "test_accuracy"})
+      CHECK(own.summary.at(key).get<double>() == Approx(built_in.summary.at(key).get<double>()).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("what draws labels is refused with a loss that gives them no probabilities, before the run") {
+  const Extensions extensions = with_own_loss();
+  const char* const loss = R"("loss": {"type": "own"})";
+  const auto regime_with = [&](const std::string& more) {
+    return regime_of(small_mlp, fmt::format("{{{}, {}}}", loss, more), extensions);
+  };
+  CHECK(contains(error_of([&] { regime_with(R"("fisher": {"kind": "true"})"); }),
+                 "$.fisher.kind: \"true\" draws labels by the probabilities that a loss gives them; that of loss.type "
+                 "gives none"));
+  for (const char* labels : {"uniform", "model"}) {
+    const Regime regime = regime_with(fmt::format(
+        R"("noise": {{"type": "label", "labels": "{}", "small_batch": 16, "stop_fraction": 1}})", labels));
+    Context context({}, 1);
+    DataCache data;
+    CHECK(error_of([&] { make_checked_model(context, regime, *data.get(regime), extensions); }) ==
+          "noise.type: \"label\" draws labels by the probabilities that a loss gives them; that of loss.type gives none");
+  }
+  CHECK(contains(error_of([&] { regime_of(small_mlp, R"({"loss": {"type": "owl"}})", extensions); }),
+                 R"($.loss.type: expected one of "own", "softmax_cross_entropy", got text "owl"; did you mean "own"?)"));
+  CHECK(contains(error_of([&] { regime_of(small_mlp, R"({"loss": {"type": "own", "label_smoothing": 0.1}})", extensions); }),
+                 "$.loss.label_smoothing: unknown key"));
+}
+
+TEST_CASE("the types of the example train together, and an interrupted run gives the same bits") {
+  const TemporaryFolder folder;
+  int steps = 0, stop_at = 0;
+  class StoppingLion : public Lion {
+   public:
+    explicit StoppingLion(std::function<void()> after_step) : Lion(0.9, 0.99, 0.01), after_step_(std::move(after_step)) {}
+    void step(const OptimizerStep& step) override {
+      Lion::step(step);
+      after_step_();
+    }
+
+   private:
+    std::function<void()> after_step_;
+  };
+  Interrupts interrupts;
+  Extensions extensions;
+  extensions.layers.add("swish", Swish::read);
+  extensions.noises.add("temporal", TemporalNoise::read);
+  extensions.optimizers.add("lion", [&](const ConfigReader&) {
+    return std::make_unique<StoppingLion>([&] {
+      if (++steps != stop_at) return;
+      ::kill(::getpid(), SIGTERM);
+      while (interrupts.received() == 0) std::this_thread::yield();
+    });
+  }, 0.003);
+  extensions.schedules.add("cooldown", Cooldown::read);
+  extensions.datasets.add("gratings", Gratings::read);
+  extensions.losses.add("squared_error", SquaredError::read);
+  const Regime regime = regime_of(
+      R"({"type": "sequential", "layers": [{"type": "conv2d", "out_channels": 8, "kernel": 5, "stride": 2},
+         {"type": "swish"}, {"type": "flatten"}, {"type": "linear"}]})",
+      R"({"data": {"type": "gratings", "directions": 3, "noise": 0.2, "train_limit": 256}, "loss": {"type": "squared_error"},
+          "optimizer": {"type": "lion"}, "schedule": {"type": "cooldown", "length": 2}, "epochs": 4,
+          "logging": {"every_steps": 1},
+          "noise": {"type": "temporal", "small_batch": 16, "stop_fraction": 0.5}})", extensions);
+  const Trained whole = train_on({}, regime, folder.path() / "whole", extensions);
+  CHECK(whole.summary.at("test_accuracy") > 0.8);
+  CHECK(whole.tensors.contains("lion.swish1.weight"));
+  std::vector<double> rates;
+  for (const Json& line : whole.metrics)
+    if (line.contains("learning_rate")) rates.push_back(line.at("learning_rate"));
+  REQUIRE(rates.size() == 16);  // four epochs of four steps
+  for (size_t step = 0; step < 16; ++step)
+    CHECK(rates[step] == Approx(0.003 * std::min(1.0, (4 - static_cast<double>(step) / 4) / 2)));
+  steps = 0;
+  stop_at = 6;
+  {
+    Context context({}, 1);
+    DataCache data;
+    REQUIRE(train(context, *data.get(regime),
+                  {regime, extensions, 7, folder / "broken", Progress::Mode::quiet, &interrupts}) ==
+            RunOutcome::interrupted);
+  }
+  const Trained resumed = train_on({}, regime, folder.path() / "broken", extensions);
+  CHECK(resumed.tensors == whole.tensors);
+  CHECK(resumed.metrics == whole.metrics);
 }

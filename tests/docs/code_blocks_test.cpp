@@ -1,4 +1,6 @@
 // Code on a page must be what it shows: a block under <!-- path --> stands word for word in that file.
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <set>
 #include <string>
@@ -42,6 +44,16 @@ std::vector<Block> blocks_of(const std::string& page) {
 const std::filesystem::path source = NSGD_SOURCE_DIR;
 
 }  // namespace
+
+TEST_CASE("docs/extending.md says how many lines every file of the example has") {
+  const std::string page = read_file(source / "docs/extending.md");
+  for (const auto& entry : std::filesystem::directory_iterator(source / "docs/examples/extending")) {
+    const std::string row = fmt::format("| `{}` | {} |", entry.path().filename().string(),
+                                        lines_of(read_file(entry.path())).size());
+    INFO(row);
+    CHECK(page.find(row) != std::string::npos);
+  }
+}
 
 TEST_CASE("every code block of docs/extending.md is a part of the file it names") {
   std::set<std::string> shown;

@@ -1,8 +1,12 @@
-// The example's layer and noise are right, not only running: people copy them.
+// What the example adds is right, not only running: people copy it.
 #include <cmath>
 #include <random>
 
+#include "docs/examples/extending/cooldown.h"
+#include "docs/examples/extending/gratings.h"
 #include "docs/examples/extending/laplace_fisher.h"
+#include "docs/examples/extending/lion.h"
+#include "docs/examples/extending/squared_error.h"
 #include "docs/examples/extending/swish.h"
 #include "docs/examples/extending/temporal_noise.h"
 #include "tests/catch.h"
@@ -153,4 +157,106 @@ TEST_CASE("the example's temporal noise has the variance of the mean gradients o
             Approx(kappa * batch * variance[i]).epsilon(1e-5).margin(1e-9));
   }
   CHECK_FALSE(structure.acts_on(small_batch));
+}
+
+TEST_CASE("the example's optimizer moves as its formula says, on either side of the momentum") {
+  Context context;
+  constexpr int64_t size = 3, batch = 8;
+  const bool after_momentum = GENERATE(false, true);
+  const double beta1 = 0.8, beta2 = 0.6, decay = 0.1, rate = 0.05, factor = 0.5;
+  Parameter parameter{"w", {size}};
+  const ParameterSet parameters(context, {&parameter});
+  const Block gradient(context, parameters);
+  const float eps[size] = {0.3f, -0.7f, 0.1f};
+  double theta[size] = {1, -2, 0.5}, average[size] = {};
+  for (int64_t i = 0; i < size; ++i) parameter.value.f32()[i] = static_cast<float>(theta[i]);
+  Lion lion(beta1, beta2, decay);
+  lion.begin(context, parameters);
+  for (uint32_t step = 0; step < 4; ++step) {
+    double gradient_squared = 0, noise_squared = 0;
+    for (int64_t i = 0; i < size; ++i) {
+      const double mean = std::sin(1.0 + 3 * step + static_cast<double>(i));
+      gradient.at(parameter)[i] = static_cast<float>(mean * batch);
+      gradient_squared += mean * mean;
+      noise_squared += eps[i] * eps[i];
+      const double kept = factor * mean + (after_momentum ? 0 : eps[i]);
+      const double mixed = beta1 * average[i] + (1 - beta1) * kept;
+      theta[i] -= rate * (std::copysign(1, mixed) + (after_momentum ? eps[i] : 0) + decay * theta[i]);
+      average[i] = beta2 * average[i] + (1 - beta2) * kept;
+    }
+    const kernels::NoiseField noise{.vector = eps};
+    kernels::StepNorms norms;
+    lion.step({.gradient = gradient,
+               .noise = {&noise, 1},
+               .batch = batch,
+               .learning_rate = static_cast<float>(rate),
+               .gradient_factor = factor,
+               .noise_after_momentum = after_momentum,
+               .step = step,
+               .norms = &norms});
+    for (int64_t i = 0; i < size; ++i) CHECK(parameter.value.f32()[i] == Approx(theta[i]).epsilon(1e-5));
+    CHECK(norms.gradient_squared == Approx(gradient_squared));
+    CHECK(norms.noise_squared == Approx(noise_squared));
+  }
+  lion.step({.gradient = gradient, .noise = {}, .batch = batch, .learning_rate = 1.0f, .halted = 1});
+  for (int64_t i = 0; i < size; ++i) CHECK(parameter.value.f32()[i] == Approx(theta[i]).epsilon(1e-5));
+}
+
+TEST_CASE("the example's schedule falls to 0 over its last epochs") {
+  const Cooldown schedule(4);
+  CHECK(schedule.factor(0, 10) == 1);
+  CHECK(schedule.factor(6, 10) == 1);
+  CHECK(schedule.factor(9, 10) == 0.25);
+  CHECK(schedule.factor(10, 10) == 0);
+  CHECK(schedule.epoch_keys() == std::vector<std::string>{"length"});
+}
+
+TEST_CASE("the example's data set has waves of every direction, the same at every call") {
+  const Gratings loader(40, 12, 3, 0);
+  const auto [train, test] = loader.load({});
+  CHECK(loader.load({}).train.images == train.images);
+  CHECK(train.count == 40);
+  CHECK(test.count == 12);
+  CHECK(std::vector<uint8_t>(train.images.begin(), train.images.begin() + 256) !=
+        std::vector<uint8_t>(test.images.begin(), test.images.begin() + 256));
+  for (int64_t n = 0; n < 12; ++n) {
+    CHECK(test.labels[static_cast<size_t>(n)] == n % 3);
+    // A wave of one unit per pixel satisfies w(p+d) + w(p-d) = 2 cos(d.k) w(p), k the unit vector of its direction.
+    const double angle = std::acos(-1) * static_cast<double>(n % 3) / 3;
+    const auto wave = [&](int64_t x, int64_t y) {
+      return (test.image(n)[static_cast<size_t>(16 * y + x)] - 127.0) / 80;
+    };
+    for (int64_t at = 1; at < 15; ++at) {
+      CHECK(wave(at + 1, 8) + wave(at - 1, 8) ==
+            Approx(2 * std::cos(std::cos(angle)) * wave(at, 8)).margin(4.0 / 80));
+      CHECK(wave(8, at + 1) + wave(8, at - 1) ==
+            Approx(2 * std::cos(std::sin(angle)) * wave(8, at)).margin(4.0 / 80));
+    }
+  }
+}
+
+TEST_CASE("the example's loss has the gradient of its formula, weighted sample by sample") {
+  Context context;
+  const std::vector<float> z{0.5f, -1, 2, 3, 0.25f, -0.5f}, weights{1, -2};
+  const std::vector<int32_t> labels{2, 1};
+  const Tensor logits = from_host(context, {2, 3}, z), gradient(context, {2, 3});
+  kernels::LossSums sums;
+  SquaredError(4).evaluate({.context = context,
+                            .logits = logits,
+                            .labels = from_host(context, {2}, labels),
+                            .weights = from_host(context, {2}, weights),
+                            .gradient = gradient,
+                            .sums = &sums});
+  double loss = 0, weighted = 0;
+  for (size_t n = 0; n < 2; ++n)
+    for (size_t k = 0; k < 3; ++k) {
+      const double difference = z[3 * n + k] - (labels[n] == static_cast<int32_t>(k) ? 4 : 0);
+      loss += difference * difference / 2;
+      weighted += weights[n] * difference * difference / 2;
+      CHECK(gradient.f32()[3 * n + k] == Approx(weights[n] * difference));
+    }
+  CHECK(sums.loss == Approx(loss));
+  CHECK(sums.weighted_loss == Approx(weighted));
+  CHECK(sums.correct == 1);  // 2 of the first row, but 0 of the second
+  CHECK(sums.samples == 2);
 }

@@ -1,11 +1,11 @@
-# Runs the example from nothing and looks for both of its regimes, and for its layer's parameter, in what it wrote.
+# Runs the example from nothing and looks for its regimes, the parameter of its layer and its loss in what it wrote.
 file(REMOVE_RECURSE ${OUTPUT})
 execute_process(COMMAND ${PROGRAM} ${CONFIG} --device cpu --threads 1 --output ${OUTPUT} COMMAND_ERROR_IS_FATAL ANY)
 file(READ ${OUTPUT}/table.txt table)
-if(NOT table MATCHES "LB  " OR NOT table MATCHES "LB\\+Laplace")
+if(NOT table MATCHES "LB  " OR NOT table MATCHES "LB\\+Laplace" OR NOT table MATCHES "LB\\+Temporal")
   message(FATAL_ERROR "The table lacks a regime:\n${table}")
 endif()
 execute_process(COMMAND ${PROGRAM} ${CONFIG} --describe=json OUTPUT_VARIABLE graph COMMAND_ERROR_IS_FATAL ANY)
-if(NOT graph MATCHES "swish1.weight")
-  message(FATAL_ERROR "The graph lacks swish1.weight:\n${graph}")
+if(NOT graph MATCHES "swish1.weight" OR NOT graph MATCHES "squared_error")
+  message(FATAL_ERROR "The graph lacks swish1.weight or the loss:\n${graph}")
 endif()
