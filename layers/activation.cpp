@@ -6,10 +6,10 @@ namespace noisysgd {
 
 Variable Relu::forward_impl(const Forward& pass, Variable x) {
   Tensor y = output_over(pass.context, x.value, x.value.shape());
-  kernels::relu_forward(pass.context.queue, y.elements(), x.value.f32(), y.f32());
+  kernels::relu_forward(pass.context.queue, y.elements(), x.value.values(), y.values());
   return pass.record(y, [id = x.id, y](BackwardPass& backward, const Tensor& grad_y) {
     Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
-    kernels::relu_backward(backward.context.queue, y.elements(), y.f32(), grad_y.f32(), grad_x.f32());
+    kernels::relu_backward(backward.context.queue, y.elements(), y.values(), grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
 }
@@ -23,12 +23,12 @@ Variable Dropout::forward_impl(const Forward& pass, Variable x) {
   const RandomStream stream{pass.seed, pass.step, stream_, RandomPurpose::dropout};
   const auto offset = static_cast<uint64_t>(pass.sample_offset * input_shape().elements());
   Tensor y = output_over(pass.context, x.value, x.value.shape());
-  kernels::dropout(pass.context.queue, y.elements(), probability_, stream, offset, x.value.f32(), y.f32());
+  kernels::dropout(pass.context.queue, y.elements(), probability_, stream, offset, x.value.values(), y.values());
   return pass.record(std::move(y), [id = x.id, stream, offset, probability = probability_](BackwardPass& backward,
                                                                                            const Tensor& grad_y) {
     Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
-    kernels::dropout(backward.context.queue, grad_y.elements(), probability, stream, offset, grad_y.f32(),
-                     grad_x.f32());
+    kernels::dropout(backward.context.queue, grad_y.elements(), probability, stream, offset, grad_y.values(),
+                     grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
 }

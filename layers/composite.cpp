@@ -125,7 +125,7 @@ Variable Residual::forward_fused(const Forward& pass, Variable x, Epilogue epilo
     copy(pass.context, sum.value, own);
     sum.value = std::move(own);
   }
-  kernels::add(pass.context.queue, sum.value.elements(), shortcut.value.f32(), sum.value.f32());
+  kernels::add(pass.context.queue, sum.value.elements(), shortcut.value.values(), sum.value.values());
   return pass.record(std::move(sum.value),
                      [body = sum.id, shortcut = shortcut.id](BackwardPass& backward, Tensor grad_y) {
                        backward.add_gradient(shortcut, grad_y);

@@ -41,14 +41,14 @@ Variable MaxPool::forward_impl(const Forward& pass, Variable x) {
   Tensor y(pass.context, output_shape().batched(shape.batch));
   Tensor index;
   if (pass.tape) index = Tensor(pass.context, y.shape(), DType::u8);
-  kernels::max_pool_forward(pass.context.queue, shape, x.value.f32(), y.f32(),
+  kernels::max_pool_forward(pass.context.queue, shape, x.value.values(), y.values(),
                             pass.tape ? index.data<uint8_t>() : nullptr);
-  return pass.record(
-      std::move(y), [shape, id = x.id, input = x.value.shape(), index](BackwardPass& backward, const Tensor& grad_y) {
-        Tensor grad_x(backward.context, input);
-        kernels::max_pool_backward(backward.context.queue, shape, index.data<uint8_t>(), grad_y.f32(), grad_x.f32());
-        backward.add_gradient(id, std::move(grad_x));
-      });
+  return pass.record(std::move(y), [shape, id = x.id, input = x.value.shape(), index](BackwardPass& backward,
+                                                                                      const Tensor& grad_y) {
+    Tensor grad_x(backward.context, input);
+    kernels::max_pool_backward(backward.context.queue, shape, index.data<uint8_t>(), grad_y.values(), grad_x.values());
+    backward.add_gradient(id, std::move(grad_x));
+  });
 }
 
 std::string MaxPool::describe(Graph& graph, const std::string& input) const {
@@ -61,11 +61,11 @@ AveragePool::AveragePool(std::string name, const Shape& input, const PoolOptions
 Variable AveragePool::forward_impl(const Forward& pass, Variable x) {
   const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
   Tensor y(pass.context, output_shape().batched(shape.batch));
-  kernels::average_pool_forward(pass.context.queue, shape, x.value.f32(), y.f32());
+  kernels::average_pool_forward(pass.context.queue, shape, x.value.values(), y.values());
   return pass.record(std::move(y),
                      [shape, id = x.id, input = x.value.shape()](BackwardPass& backward, const Tensor& grad_y) {
                        Tensor grad_x(backward.context, input);
-                       kernels::average_pool_backward(backward.context.queue, shape, grad_y.f32(), grad_x.f32());
+                       kernels::average_pool_backward(backward.context.queue, shape, grad_y.values(), grad_x.values());
                        backward.add_gradient(id, std::move(grad_x));
                      });
 }
@@ -84,12 +84,12 @@ Variable GlobalAveragePool::forward_impl(const Forward& pass, Variable x) {
   const int64_t samples = x.value.shape()[0], channels = input_shape()[2],
                 positions = input_shape()[0] * input_shape()[1];
   Tensor y(pass.context, {samples, channels});
-  kernels::global_average_pool_forward(pass.context.queue, samples, positions, channels, x.value.f32(), y.f32());
+  kernels::global_average_pool_forward(pass.context.queue, samples, positions, channels, x.value.values(), y.values());
   return pass.record(std::move(y),
                      [=, id = x.id, input = x.value.shape()](BackwardPass& backward, const Tensor& grad_y) {
                        Tensor grad_x(backward.context, input);
                        kernels::global_average_pool_backward(backward.context.queue, samples, positions, channels,
-                                                             grad_y.f32(), grad_x.f32());
+                                                             grad_y.values(), grad_x.values());
                        backward.add_gradient(id, std::move(grad_x));
                      });
 }

@@ -10,11 +10,12 @@ Variable Flatten::forward_impl(const Forward& pass, Variable x) {
   const Shape output{samples, input_shape().elements()};
   const bool same_order = positions == 1 || channels == 1;
   Tensor y = same_order ? x.value.reshape(output) : Tensor(pass.context, output);
-  if (!same_order) kernels::nhwc_to_nchw(pass.context.queue, samples, positions, channels, x.value.f32(), y.f32());
+  if (!same_order)
+    kernels::nhwc_to_nchw(pass.context.queue, samples, positions, channels, x.value.values(), y.values());
   return pass.record(std::move(y), [=, id = x.id](BackwardPass& backward, const Tensor& grad_y) {
     Tensor grad_x = same_order ? grad_y.reshape(input) : Tensor(backward.context, input);
     if (!same_order)
-      kernels::nchw_to_nhwc(backward.context.queue, samples, positions, channels, grad_y.f32(), grad_x.f32());
+      kernels::nchw_to_nhwc(backward.context.queue, samples, positions, channels, grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
 }
