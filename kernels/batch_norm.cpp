@@ -227,11 +227,14 @@ struct Blocks {
 
 }  // namespace
 
-void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, const BatchNormEpilogue& epilogue, float* running_mean,
-                        float* running_variance, float* mean, float* inverse_std, float* y) {
+void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays, const float* x,
+                        float* y) {
   check(shape);
   if (shape.samples == 0) return;
+  const float epsilon = arrays.epsilon, momentum = arrays.momentum, *gamma = arrays.gamma, *beta = arrays.beta;
+  float *const running_mean = arrays.running_mean, *const running_variance = arrays.running_variance;
+  float *const mean = arrays.mean, *const inverse_std = arrays.inverse_std;
+  const BatchNormEpilogue& epilogue = arrays.epilogue;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
   NSGD_CHECK(rows > 1, "batch norm: a group of {} sample with 1 position has no variance", shape.group);
   const int64_t width = std::min(wide_row(channels), rows * channels);
@@ -318,10 +321,12 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
   });
 }
 
-void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
-                          const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, const BatchNormEpilogue& epilogue, float* y) {
+void batch_norm_inference(Queue& queue, const BatchNormInference& arrays, const float* x, float* y) {
+  const int64_t rows = arrays.rows, channels = arrays.channels;
   if (rows == 0 || channels == 0) return;
+  const float epsilon = arrays.epsilon, *gamma = arrays.gamma, *beta = arrays.beta;
+  const float *running_mean = arrays.running_mean, *running_variance = arrays.running_variance;
+  const BatchNormEpilogue& epilogue = arrays.epilogue;
   const int64_t width = wide_row(channels), rows_per_wide = width / channels;
   Scratch scratch(queue);
   float* const wide = scratch.take<float>(3 * width);  // mean, scale, shift

@@ -180,9 +180,8 @@ void normalise(Queue& queue, const BatchNormShape& shape, const float* x, const 
 
 }  // namespace
 
-void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum, const float* x,
-                        const float* gamma, const float* beta, const BatchNormEpilogue& epilogue, float* running_mean,
-                        float* running_variance, float* mean, float* inverse_std, float* y) {
+void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays, const float* x,
+                        float* y) {
   check(shape);
   if (shape.samples == 0) return;
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
@@ -199,18 +198,18 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, float epsilon
            block_mean, block_m2);
   });
   launch(queue, merge_statistics_kernel, merging.merging(), merging_threads, 0, blocks, rows_per_block, rows, channels,
-         merging.width, epsilon, block_mean, block_m2, mean, inverse_std, variance);
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, epilogue,
-            {momentum, variance, running_mean, running_variance}, y);
+         merging.width, arrays.epsilon, block_mean, block_m2, arrays.mean, arrays.inverse_std, variance);
+  normalise(queue, shape, x, arrays.gamma, arrays.beta, arrays.mean, arrays.inverse_std, arrays.epilogue,
+            {arrays.momentum, variance, arrays.running_mean, arrays.running_variance}, y);
 }
 
-void batch_norm_inference(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x,
-                          const float* gamma, const float* beta, const float* running_mean,
-                          const float* running_variance, const BatchNormEpilogue& epilogue, float* y) {
+void batch_norm_inference(Queue& queue, const BatchNormInference& arrays, const float* x, float* y) {
+  const int64_t rows = arrays.rows, channels = arrays.channels;
   if (rows == 0 || channels == 0) return;
-  with_vector(vector_of(channels, {x, epilogue.addend, y}), [&](auto v) {
+  with_vector(vector_of(channels, {x, arrays.epilogue.addend, y}), [&](auto v) {
     launch(queue, normalise_running_kernel<v>, channel_grid(rows, channels / v), block_threads, 0, rows, channels,
-           epsilon, x, gamma, beta, running_mean, running_variance, epilogue, y);
+           arrays.epsilon, x, arrays.gamma, arrays.beta, arrays.running_mean, arrays.running_variance, arrays.epilogue,
+           y);
   });
 }
 

@@ -23,18 +23,28 @@ struct BatchNormEpilogue {
   bool relu = false;
 };
 
-// Running statistics are updated group by group: running = (1-momentum) running + momentum * statistic, with the
-// unbiased variance.
-NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, float epsilon, float momentum,
-                                 const float* x, const float* gamma, const float* beta,
-                                 const BatchNormEpilogue& epilogue, float* running_mean, float* running_variance,
-                                 float* mean,         // [groups,C] saved for backward
-                                 float* inverse_std,  // [groups,C] saved for backward
-                                 float* y));          // not x: backward needs x
-NSGD_OP(batch_norm_inference,
-        void(Queue& queue, int64_t rows, int64_t channels, float epsilon, const float* x, const float* gamma,
-             const float* beta, const float* running_mean, const float* running_variance,
-             const BatchNormEpilogue& epilogue, float* y));  // y may be x
+struct BatchNormForward {
+  float epsilon;
+  const float *gamma, *beta;  // [C]
+  // Running statistics are updated group by group: running = (1-momentum) running + momentum * statistic, with the
+  // unbiased variance.
+  float momentum;
+  float *running_mean, *running_variance;  // [C]
+  float *mean, *inverse_std;               // [groups,C] saved for backward
+  BatchNormEpilogue epilogue{};
+};
+NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays,
+                                 const float* x, float* y));  // y is not x: backward needs x
+
+// With the running statistics. y may be x.
+struct BatchNormInference {
+  int64_t rows, channels;
+  float epsilon;
+  const float *gamma, *beta, *running_mean, *running_variance;  // [C]
+  BatchNormEpilogue epilogue{};
+};
+NSGD_OP(batch_norm_inference, void(Queue& queue, const BatchNormInference& arrays, const float* x, float* y));
+
 // The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
 struct BatchNormBackward {
   const float *x, *gamma, *mean, *inverse_std;  // as forward read and saved them

@@ -139,7 +139,8 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
 }
 
 void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
-  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
+  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
+  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
   NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
              in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;
@@ -155,7 +156,8 @@ void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, f
 }
 
 void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
-  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
+  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
+  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
   NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
              in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;

@@ -181,7 +181,8 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
 }
 
 void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
-  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
+  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
+  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
   check_shortcut(stride, in_channels, out_channels);
   if (batch * height * width * out_channels == 0) return;
   const Shortcut shortcut(height, width, in_channels, stride, out_channels);
@@ -189,7 +190,8 @@ void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, f
 }
 
 void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
-  const auto [batch, height, width, in_channels, stride, out_channels] = shape;
+  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
+  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
   check_shortcut(stride, in_channels, out_channels);
   if (batch * height * width * in_channels == 0) return;
   const Shortcut shortcut(height, width, in_channels, stride, out_channels);

@@ -54,23 +54,24 @@ void gather_image(const uint8_t* image, int64_t H, int64_t W, int64_t any_channe
 
 void gather_augment(Queue& queue, const ImageSet& set, const int32_t* indices, int64_t M,
                     const Augmentation& augmentation, float* out) {
-  const auto& [images, N, H, W, C, mean, inverse_std] = set;
-  const auto& [options, seed, epoch] = augmentation;
+  const int64_t N = set.count, H = set.height, W = set.width, C = set.channels;
+  const AugmentOptions& options = augmentation.options;
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   for (int64_t m = 0; m < M; ++m)
     NSGD_CHECK(indices[m] >= 0 && indices[m] < N, "gather_augment: indices[{}] is {}, expected 0 to {}", m, indices[m],
                N - 1);
   Normalisation normalisation;
   for (int64_t c = 0; c < C; ++c) {
-    normalisation.scale.push_back(inverse_std[c] / 255.0f);
-    normalisation.shift.push_back(-mean[c] * inverse_std[c]);
+    normalisation.scale.push_back(set.inverse_std[c] / 255.0f);
+    normalisation.shift.push_back(-set.mean[c] * set.inverse_std[c]);
   }
   const auto gather = C == 1 ? gather_image<1> : C == 3 ? gather_image<3> : gather_image<0>;
   const int64_t image_size = H * W * C;
 #pragma omp parallel for schedule(static) num_threads(queue.threads())
   for (int64_t m = 0; m < M; ++m) {
-    const auto decision = decide_augmentation(options, seed, epoch, static_cast<uint32_t>(indices[m]));
-    gather(images + indices[m] * image_size, H, W, C, normalisation, options, decision, out + m * image_size);
+    const auto decision =
+        decide_augmentation(options, augmentation.seed, augmentation.epoch, static_cast<uint32_t>(indices[m]));
+    gather(set.images + indices[m] * image_size, H, W, C, normalisation, options, decision, out + m * image_size);
   }
 }
 

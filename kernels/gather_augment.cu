@@ -38,15 +38,15 @@ __global__ void __launch_bounds__(block_threads)
 
 void gather_augment(Queue& queue, const ImageSet& set, const int32_t* indices, int64_t M,
                     const Augmentation& augmentation, float* out) {
-  const auto& [images, N, H, W, C, mean, inverse_std] = set;
-  const auto& [options, seed, epoch] = augmentation;
+  const int64_t H = set.height, W = set.width, C = set.channels;
+  const AugmentOptions& options = augmentation.options;
   NSGD_CHECK(options.padding >= 0, "gather_augment: padding is {}, expected at least 0", options.padding);
   if (M * H * W * C == 0) return;
   NSGD_CHECK(H * W * C <= INT32_MAX, "gather_augment: images of {}x{}x{} are too large", H, W, C);
   const unsigned blocks = grid_size(H * W * C);
-  launch(queue, gather_augment_kernel, dim3(blocks, sample_grid(M, blocks)), block_threads, 0, images, indices, N, M,
-         static_cast<int32_t>(H), static_cast<int32_t>(W), static_cast<int32_t>(C), FastDivide(C), FastDivide(W), mean,
-         inverse_std, options, seed, epoch, out);
+  launch(queue, gather_augment_kernel, dim3(blocks, sample_grid(M, blocks)), block_threads, 0, set.images, indices,
+         set.count, M, static_cast<int32_t>(H), static_cast<int32_t>(W), static_cast<int32_t>(C), FastDivide(C),
+         FastDivide(W), set.mean, set.inverse_std, options, augmentation.seed, augmentation.epoch, out);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -72,14 +72,15 @@ void multiply_or_fill(float sign, const float* x, int64_t n, float* y) {
 }  // namespace
 
 void multiply_signs(Queue& queue, const SignArray& array, const float* x, float* y) {
-  const auto [samples, positions, channels, grain, scale, stream, sample_offset] = array;
+  const int64_t samples = array.samples, positions = array.positions, channels = array.channels;
+  const SignGrain grain = array.grain;
   NSGD_CHECK(grain != SignGrain::none, "multiply_signs: no grain for {} samples", samples);
   const int64_t size = positions * channels;  // of a sample
   const int64_t block = std::clamp<int64_t>(16384 / std::max<int64_t>(size, 1), 1, std::max<int64_t>(samples, 1));
   parallel_blocks(queue, (samples + block - 1) / block, samples * size, [&](int64_t b, int64_t) {
-    Signs signs(stream, scale);
+    Signs signs(array.stream, array.scale);
     for (int64_t n = b * block; n < std::min(samples, (b + 1) * block); ++n) {
-      const uint64_t m = sample_offset + static_cast<uint64_t>(n);
+      const uint64_t m = array.sample_offset + static_cast<uint64_t>(n);
       const float* const from = x ? x + n * size : nullptr;
       float* const to = y + n * size;
       const auto part = [&](int64_t i) { return from ? from + i : nullptr; };

@@ -32,12 +32,13 @@ __global__ void __launch_bounds__(block_threads)
 }  // namespace
 
 void multiply_signs(Queue& queue, const SignArray& array, const float* x, float* y) {
-  const auto [samples, positions, channels, grain, scale, stream, sample_offset] = array;
+  const int64_t samples = array.samples, positions = array.positions, channels = array.channels;
+  const SignGrain grain = array.grain;
   NSGD_CHECK(grain != SignGrain::none, "multiply_signs: no grain for {} samples", samples);
   const int64_t n = samples * positions * channels;
   if (n > 0)
-    launch(queue, multiply_signs_kernel, grid_size(n), block_threads, 0, samples, positions, channels, grain, scale,
-           stream, sample_offset, x, y);
+    launch(queue, multiply_signs_kernel, grid_size(n), block_threads, 0, samples, positions, channels, grain,
+           array.scale, array.stream, array.sample_offset, x, y);
 }
 
 }  // namespace noisysgd::kernels::cuda

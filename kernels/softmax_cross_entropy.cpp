@@ -43,11 +43,10 @@ double row_loss(const LossRow& row, float smoothing) {
 
 }  // namespace
 
-void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
-                           const float* sample_weights, float label_smoothing, float* grad_logits, float* sample_losses,
-                           LossSums* sums) {
-  loss_rows(queue, "softmax cross-entropy", samples, classes, logits, labels, sample_weights, grad_logits, sample_losses,
-            sums, [=](const LossRow& row) { return row_loss(row, label_smoothing); });
+void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_smoothing, const float* logits,
+                           float* grad_logits, float* sample_losses, LossSums* sums) {
+  loss_rows(queue, "softmax cross-entropy", rows.samples, rows.classes, logits, rows.labels, rows.weights, grad_logits,
+            sample_losses, sums, [=](const LossRow& row) { return row_loss(row, label_smoothing); });
 }
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,

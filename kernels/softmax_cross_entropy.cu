@@ -137,16 +137,16 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void softmax_cross_entropy(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
-                           const float* sample_weights, float label_smoothing, float* grad_logits, float* sample_losses,
-                           LossSums* sums) {
+void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_smoothing, const float* logits,
+                           float* grad_logits, float* sample_losses, LossSums* sums) {
+  const int64_t samples = rows.samples, classes = rows.classes;
   if (samples == 0) return;
   NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
   const int64_t blocks = divide_up(samples, rows_per_block);
   Scratch scratch(queue);
   RowSums* const row_sums = scratch.take<RowSums>(blocks);
-  launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits, labels,
-         sample_weights, label_smoothing, grad_logits, sample_losses, row_sums);
+  launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits,
+         rows.labels, rows.weights, label_smoothing, grad_logits, sample_losses, row_sums);
   if (sums) launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums, samples, sums);
 }
 

@@ -33,13 +33,15 @@ constexpr void add_to(LossSums& sums, const LossSums& part) {
   sums.samples += part.samples;
 }
 
-NSGD_OP(softmax_cross_entropy,
-        void(Queue& queue, int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
-             const float* sample_weights,  // [M] or null: all 1
-             float label_smoothing,
-             float* grad_logits,    // [M,K] overwritten; may be logits; null: loss only
-             float* sample_losses,  // [M] or null
-             LossSums* sums));      // on the queue's device: accumulated, or null
+struct LabelledRows {
+  int64_t samples, classes;
+  const int32_t* labels;           // [M]
+  const float* weights = nullptr;  // [M] or null: all 1
+};
+NSGD_OP(softmax_cross_entropy, void(Queue& queue, const LabelledRows& rows, float label_smoothing, const float* logits,
+                                    float* grad_logits,    // [M,K] overwritten; may be logits; null: loss only
+                                    float* sample_losses,  // [M] or null
+                                    LossSums* sums));      // on the queue's device: accumulated, or null
 
 // Labels drawn from the model's prediction (kind "true" of the Fisher matrix), by one uniform per sample at index
 // offset+n.

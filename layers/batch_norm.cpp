@@ -60,9 +60,17 @@ Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epil
 
   Tensor mean(pass.context, {shape.groups(), channels_}), inverse_std(pass.context, {shape.groups(), channels_});
   Tensor y = output_over(pass.context, epilogue.addend.value, x.value.shape());
-  kernels::batch_norm_forward(pass.context.queue, shape, options_.epsilon, options_.momentum, x.value.f32(),
-                              gamma_.value.f32(), beta_.value.f32(), arrays_of(epilogue), running_mean_.value.f32(),
-                              running_variance_.value.f32(), mean.f32(), inverse_std.f32(), y.f32());
+  kernels::batch_norm_forward(pass.context.queue, shape,
+                              {.epsilon = options_.epsilon,
+                               .gamma = gamma_.value.f32(),
+                               .beta = beta_.value.f32(),
+                               .momentum = options_.momentum,
+                               .running_mean = running_mean_.value.f32(),
+                               .running_variance = running_variance_.value.f32(),
+                               .mean = mean.f32(),
+                               .inverse_std = inverse_std.f32(),
+                               .epilogue = arrays_of(epilogue)},
+                              x.value.values(), y.values());
 
   Saved saved{shape, std::move(x), std::move(mean), std::move(inverse_std), epilogue.relu, epilogue.addend.id,
               std::move(epilogue.normalisation)};
@@ -151,9 +159,16 @@ Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variabl
   NSGD_CHECK(!pass.tape, "batch_norm '{}': gradients through running statistics are not defined; use training mode",
              name());
   Tensor y = x.value.sole_owner() ? x.value : output_over(pass.context, epilogue.addend.value, x.value.shape());
-  kernels::batch_norm_inference(pass.context.queue, x.value.elements() / channels_, channels_, options_.epsilon,
-                                x.value.f32(), gamma_.value.f32(), beta_.value.f32(), running_mean_.value.f32(),
-                                running_variance_.value.f32(), arrays_of(epilogue), y.f32());
+  kernels::batch_norm_inference(pass.context.queue,
+                                {.rows = x.value.elements() / channels_,
+                                 .channels = channels_,
+                                 .epsilon = options_.epsilon,
+                                 .gamma = gamma_.value.f32(),
+                                 .beta = beta_.value.f32(),
+                                 .running_mean = running_mean_.value.f32(),
+                                 .running_variance = running_variance_.value.f32(),
+                                 .epilogue = arrays_of(epilogue)},
+                                x.value.values(), y.values());
   return {std::move(y)};
 }
 

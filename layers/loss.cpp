@@ -33,10 +33,10 @@ void SoftmaxCrossEntropy::evaluate(const LossCall& call) const {
   // the model's likelihood: smoothing belongs to the targets of the data.
   const float smoothing =
       call.targets == Targets::training ? label_smoothing_ : call.targets == Targets::uniform ? 1.0f : 0.0f;
-  kernels::softmax_cross_entropy(call.context.queue, call.logits.shape()[0], call.logits.shape()[1], call.logits.f32(),
-                                 call.labels.data<int32_t>(), call.weights.defined() ? call.weights.f32() : nullptr,
-                                 smoothing, call.gradient.defined() ? call.gradient.f32() : nullptr, nullptr,
-                                 call.sums);
+  kernels::softmax_cross_entropy(call.context.queue,
+                                 {call.logits.shape()[0], call.logits.shape()[1], call.labels.data<int32_t>(),
+                                  call.weights.defined() ? call.weights.f32() : nullptr},
+                                 smoothing, call.logits.values(), call.gradient.values(), nullptr, call.sums);
 }
 
 void SoftmaxCrossEntropy::sample_labels(Context& context, const Tensor& logits, const RandomStream& stream,

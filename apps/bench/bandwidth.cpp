@@ -44,9 +44,16 @@ std::vector<Mover> ghost_batch_norm(Context& context, int64_t batch) {
   const Tensor grad_gamma = zeros(context, {shape.channels}), grad_beta = zeros(context, {shape.channels});
   const Tensor mean(context, {statistics}), inverse_std(context, {statistics});
   const auto forward = [=, &queue = context.queue] {
-    kernels::batch_norm_forward(queue, shape, 1e-5f, 0.1f, x.f32(), gamma.f32(), beta.f32(),
-                                kernels::BatchNormEpilogue{}, running_mean.f32(), running_variance.f32(), mean.f32(),
-                                inverse_std.f32(), y.f32());
+    kernels::batch_norm_forward(queue, shape,
+                                {.epsilon = 1e-5f,
+                                 .gamma = gamma.f32(),
+                                 .beta = beta.f32(),
+                                 .momentum = 0.1f,
+                                 .running_mean = running_mean.f32(),
+                                 .running_variance = running_variance.f32(),
+                                 .mean = mean.f32(),
+                                 .inverse_std = inverse_std.f32()},
+                                x.f32(), y.f32());
   };
   const auto backward = [=, &queue = context.queue] {
     kernels::batch_norm_backward(queue, shape,

@@ -29,8 +29,17 @@ Forward run_forward(Queue& queue, const BatchNormShape& s, const std::vector<flo
                     const std::vector<float>& beta, const BatchNormEpilogue& tail = {}) {
   Forward f{random_tensor(s.channels, 4, 2.0f), random_tensor(s.channels, 5, 2.0f), nan_tensor(s.groups() * s.channels),
             nan_tensor(s.groups() * s.channels), nan_tensor(size(s))};
-  batch_norm_forward(queue, s, epsilon, momentum, x.data(), gamma.data(), beta.data(), tail, f.running_mean.data(),
-                     f.running_variance.data(), f.mean.data(), f.inverse_std.data(), f.y.data());
+  batch_norm_forward(queue, s,
+                     {.epsilon = epsilon,
+                      .gamma = gamma.data(),
+                      .beta = beta.data(),
+                      .momentum = momentum,
+                      .running_mean = f.running_mean.data(),
+                      .running_variance = f.running_variance.data(),
+                      .mean = f.mean.data(),
+                      .inverse_std = f.inverse_std.data(),
+                      .epilogue = tail},
+                     x.data(), f.y.data());
   return f;
 }
 
@@ -239,11 +248,25 @@ TEST_CASE("batch norm inference uses the running statistics") {
         expected[i] = (double{x[i]} - mean[c]) / std::sqrt(double{variance[c]} + epsilon) * gamma[c] + beta[c];
       }
       std::vector<float> y = nan_tensor(rows * channels), in_place = x;
-      batch_norm_inference(queue, rows, channels, epsilon, x.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), BatchNormEpilogue{}, y.data());
+      batch_norm_inference(queue,
+                           {.rows = rows,
+                            .channels = channels,
+                            .epsilon = epsilon,
+                            .gamma = gamma.data(),
+                            .beta = beta.data(),
+                            .running_mean = mean.data(),
+                            .running_variance = variance.data()},
+                           x.data(), y.data());
       CHECK(compare(y, expected, {.terms = 4}) == "");
-      batch_norm_inference(queue, rows, channels, epsilon, in_place.data(), gamma.data(), beta.data(), mean.data(),
-                           variance.data(), BatchNormEpilogue{}, in_place.data());
+      batch_norm_inference(queue,
+                           {.rows = rows,
+                            .channels = channels,
+                            .epsilon = epsilon,
+                            .gamma = gamma.data(),
+                            .beta = beta.data(),
+                            .running_mean = mean.data(),
+                            .running_variance = variance.data()},
+                           in_place.data(), in_place.data());
       CHECK(in_place == y);
     }
 }
@@ -252,8 +275,16 @@ TEST_CASE("an empty batch computes nothing, an incomplete or single-row group is
   Queue queue({}, 1);
   std::vector<float> one(1, 1.0f), out(1, 5.0f);
   const auto forward = [&](const BatchNormShape& s) {
-    batch_norm_forward(queue, s, epsilon, momentum, one.data(), one.data(), one.data(), BatchNormEpilogue{}, out.data(),
-                       out.data(), out.data(), out.data(), out.data());
+    batch_norm_forward(queue, s,
+                       {.epsilon = epsilon,
+                        .gamma = one.data(),
+                        .beta = one.data(),
+                        .momentum = momentum,
+                        .running_mean = out.data(),
+                        .running_variance = out.data(),
+                        .mean = out.data(),
+                        .inverse_std = out.data()},
+                       one.data(), out.data());
   };
   forward({0, 1, 1, 4});
   CHECK(out[0] == 5.0f);
@@ -321,14 +352,30 @@ TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of th
 
       std::vector<float> inferred = nan_tensor(size(s)), unfused = inferred;
       for (auto [to, how] : {std::pair{&inferred, tail}, {&unfused, BatchNormEpilogue{}}})
-        batch_norm_inference(three, s.samples * s.positions, s.channels, epsilon, x.data(), gamma.data(), beta.data(),
-                             plain.running_mean.data(), plain.running_variance.data(), how, to->data());
+        batch_norm_inference(three,
+                             {.rows = s.samples * s.positions,
+                              .channels = s.channels,
+                              .epsilon = epsilon,
+                              .gamma = gamma.data(),
+                              .beta = beta.data(),
+                              .running_mean = plain.running_mean.data(),
+                              .running_variance = plain.running_variance.data(),
+                              .epilogue = how},
+                             x.data(), to->data());
       for (size_t i = 0; i < unfused.size(); ++i)
         expected[i] = std::max(0.0f, add ? unfused[i] + addend[i] : unfused[i]);
       CHECK(inferred == expected);
       if (add) {  // over the addend
-        batch_norm_inference(three, s.samples * s.positions, s.channels, epsilon, x.data(), gamma.data(), beta.data(),
-                             plain.running_mean.data(), plain.running_variance.data(), tail, addend.data());
+        batch_norm_inference(three,
+                             {.rows = s.samples * s.positions,
+                              .channels = s.channels,
+                              .epsilon = epsilon,
+                              .gamma = gamma.data(),
+                              .beta = beta.data(),
+                              .running_mean = plain.running_mean.data(),
+                              .running_variance = plain.running_variance.data(),
+                              .epilogue = tail},
+                             x.data(), addend.data());
         CHECK(addend == expected);
         continue;
       }

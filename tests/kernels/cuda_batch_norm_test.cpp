@@ -68,10 +68,25 @@ TEST_CASE("batch normalisation agrees on both devices") {
           grad_x(nan_tensor(size)), in_place(random_tensor(size, 6)), xhat(nan_tensor(size)),
           sums(nan_tensor(s.samples * s.channels)), products(nan_tensor(s.samples * s.channels));
       both.run([&](Queue& q) {
-        batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{}, running_mean.on(q),
-                           running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
-        batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                             running_mean.on(q), running_variance.on(q), BatchNormEpilogue{}, inferred.on(q));
+        batch_norm_forward(q, s,
+                           {.epsilon = 1e-3f,
+                            .gamma = gamma.on(q),
+                            .beta = beta.on(q),
+                            .momentum = 0.1f,
+                            .running_mean = running_mean.on(q),
+                            .running_variance = running_variance.on(q),
+                            .mean = mean.on(q),
+                            .inverse_std = inverse.on(q)},
+                           x.on(q), y.on(q));
+        batch_norm_inference(q,
+                             {.rows = s.samples * s.positions,
+                              .channels = s.channels,
+                              .epsilon = 1e-3f,
+                              .gamma = gamma.on(q),
+                              .beta = beta.on(q),
+                              .running_mean = running_mean.on(q),
+                              .running_variance = running_variance.on(q)},
+                             x.on(q), inferred.on(q));
         batch_norm_backward(q, s, plain_backward(q, s, x, gamma, mean, inverse, grad_y, parameters, grad_x));
         BatchNormBackward arrays = plain_backward(q, s, x, gamma, mean, inverse, in_place, parameters, in_place);
         arrays.gamma_second_moment = arrays.beta_second_moment = nullptr;
@@ -109,13 +124,38 @@ TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
         inferred(nan_tensor(size)), again(nan_tensor(size)), grad_y(random_tensor(size, 6)),
         parameters(random_tensor(4 * s.channels, 7)), grad_x(nan_tensor(size));
     both.run([&](Queue& q) {
-      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{nullptr, true},
-                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
-      batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{sum.on(q), true},
-                         running_mean.on(q), running_variance.on(q), mean.on(q), inverse.on(q), sum.on(q));
-      batch_norm_inference(q, s.samples * s.positions, s.channels, 1e-3f, x.on(q), gamma.on(q), beta.on(q),
-                           running_mean.on(q), running_variance.on(q), BatchNormEpilogue{sum.on(q), true},
-                           inferred.on(q));
+      batch_norm_forward(q, s,
+                         {.epsilon = 1e-3f,
+                          .gamma = gamma.on(q),
+                          .beta = beta.on(q),
+                          .momentum = 0.1f,
+                          .running_mean = running_mean.on(q),
+                          .running_variance = running_variance.on(q),
+                          .mean = mean.on(q),
+                          .inverse_std = inverse.on(q),
+                          .epilogue = BatchNormEpilogue{nullptr, true}},
+                         x.on(q), y.on(q));
+      batch_norm_forward(q, s,
+                         {.epsilon = 1e-3f,
+                          .gamma = gamma.on(q),
+                          .beta = beta.on(q),
+                          .momentum = 0.1f,
+                          .running_mean = running_mean.on(q),
+                          .running_variance = running_variance.on(q),
+                          .mean = mean.on(q),
+                          .inverse_std = inverse.on(q),
+                          .epilogue = BatchNormEpilogue{sum.on(q), true}},
+                         x.on(q), sum.on(q));
+      batch_norm_inference(q,
+                           {.rows = s.samples * s.positions,
+                            .channels = s.channels,
+                            .epsilon = 1e-3f,
+                            .gamma = gamma.on(q),
+                            .beta = beta.on(q),
+                            .running_mean = running_mean.on(q),
+                            .running_variance = running_variance.on(q),
+                            .epilogue = BatchNormEpilogue{sum.on(q), true}},
+                           x.on(q), inferred.on(q));
       batch_norm_normalised(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), again.on(q));
       BatchNormBackward arrays = plain_backward(q, s, x, gamma, mean, inverse, grad_y, parameters, grad_x);
       arrays.relu_beta = beta.on(q);
@@ -176,8 +216,16 @@ TEST_CASE("batch norm of many groups") {
       inverse(nan_tensor(statistics)), y(nan_tensor(size)), grad_y(random_tensor(size, 3)), grad_x(nan_tensor(size));
   both.run([&](Queue& q) {
     float* const p = parameters.on(q);
-    batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), p, p + 1, BatchNormEpilogue{}, p + 2, p + 3, mean.on(q),
-                       inverse.on(q), y.on(q));
+    batch_norm_forward(q, s,
+                       {.epsilon = 1e-3f,
+                        .gamma = p,
+                        .beta = p + 1,
+                        .momentum = 0.1f,
+                        .running_mean = p + 2,
+                        .running_variance = p + 3,
+                        .mean = mean.on(q),
+                        .inverse_std = inverse.on(q)},
+                       x.on(q), y.on(q));
     batch_norm_backward(q, s,
                         BatchNormBackward{.x = x.on(q),
                                           .gamma = p,
@@ -202,8 +250,16 @@ TEST_CASE("batch norm's statistics where threads merge several blocks of rows") 
       running_mean(random_tensor(s.channels, 4)), running_variance(random_tensor(s.channels, 5, 1)),
       mean(nan_tensor(s.channels)), inverse(nan_tensor(s.channels)), y(nan_tensor(size));
   both.run([&](Queue& q) {
-    batch_norm_forward(q, s, 1e-3f, 0.1f, x.on(q), gamma.on(q), beta.on(q), BatchNormEpilogue{}, running_mean.on(q),
-                       running_variance.on(q), mean.on(q), inverse.on(q), y.on(q));
+    batch_norm_forward(q, s,
+                       {.epsilon = 1e-3f,
+                        .gamma = gamma.on(q),
+                        .beta = beta.on(q),
+                        .momentum = 0.1f,
+                        .running_mean = running_mean.on(q),
+                        .running_variance = running_variance.on(q),
+                        .mean = mean.on(q),
+                        .inverse_std = inverse.on(q)},
+                       x.on(q), y.on(q));
   });
   const Tolerance tolerance{.terms = static_cast<double>(s.positions), .condition = 4};
   for (const Floats* values : {&running_mean, &running_variance, &mean, &inverse, &y})

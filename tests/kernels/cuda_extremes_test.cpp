@@ -44,8 +44,16 @@ TEST_CASE("NaN goes through ReLU, batch norm's own, the Fisher's average and max
     fisher_average(q, n, 0.3f, -0.2f, 0.6f, x.on(q), gradient.on(q), average.on(q));
     max_pool_forward(q, windows, x.on(q), pooled.on(q), index.on(q));
     const float* const c = channels.on(q);
-    batch_norm_inference(q, 1, n, 1e-3f, x.on(q), c, c + n, c + 2 * n, c + 3 * n, BatchNormEpilogue{.relu = true},
-                         normalised.on(q));
+    batch_norm_inference(q,
+                         {.rows = 1,
+                          .channels = n,
+                          .epsilon = 1e-3f,
+                          .gamma = c,
+                          .beta = c + n,
+                          .running_mean = c + 2 * n,
+                          .running_variance = c + 3 * n,
+                          .epilogue = BatchNormEpilogue{.relu = true}},
+                         x.on(q), normalised.on(q));
   });
   // difference() wants NaN in the same places.
   CHECK(relu.difference() == "");
@@ -84,8 +92,7 @@ TEST_CASE("extreme logits give the same loss and gradient on both devices") {
   Mirrored<int32_t> labels(std::vector<int32_t>{0, 0, 0, 1, 2, 0, 2});
   Mirrored<LossSums> all_sums({LossSums{}});
   both.run([&](Queue& q) {
-    softmax_cross_entropy(q, 7, 3, logits.on(q), labels.on(q), nullptr, 0, gradient.on(q), losses.on(q),
-                          all_sums.on(q));
+    softmax_cross_entropy(q, {7, 3, labels.on(q)}, 0, logits.on(q), gradient.on(q), losses.on(q), all_sums.on(q));
   });
   const LossSums sums[] = {all_sums.on_cpu()[0], all_sums.on_cuda()[0]};
   // Each to a few units of its own last place, however small: that of a label that is almost certain is -2 e^-40.

@@ -363,11 +363,11 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
         drawn(std::vector<int32_t>(static_cast<size_t>(s.samples), -1));
     Mirrored<LossSums> all_sums({LossSums{.loss = 2, .samples = 5}}), all_plain({LossSums{}});
     both.run([&](Queue& q) {
-      softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), weights.on(q), s.smoothing, grad.on(q),
-                            losses.on(q), all_sums.on(q));
-      softmax_cross_entropy(q, s.samples, s.classes, logits.on(q), labels.on(q), nullptr, s.smoothing, nullptr, nullptr,
+      softmax_cross_entropy(q, {s.samples, s.classes, labels.on(q), weights.on(q)}, s.smoothing, logits.on(q),
+                            grad.on(q), losses.on(q), all_sums.on(q));
+      softmax_cross_entropy(q, {s.samples, s.classes, labels.on(q)}, s.smoothing, logits.on(q), nullptr, nullptr,
                             all_plain.on(q));
-      softmax_cross_entropy(q, s.samples, s.classes, in_place.on(q), labels.on(q), weights.on(q), s.smoothing,
+      softmax_cross_entropy(q, {s.samples, s.classes, labels.on(q), weights.on(q)}, s.smoothing, in_place.on(q),
                             in_place.on(q), nullptr, all_plain.on(q));
       sample_labels(q, s.samples, s.classes, logits.on(q), RandomStream{5, 1, 2, RandomPurpose::fisher_labels}, 11,
                     drawn.on(q));
@@ -405,7 +405,7 @@ TEST_CASE("of equal logits the first is the prediction on both devices") {
     Mirrored<int32_t> labels(first_maxima);
     Mirrored<LossSums> sums({LossSums{}});
     both.run([&](Queue& q) {
-      softmax_cross_entropy(q, samples, classes, logits.on(q), labels.on(q), nullptr, 0, nullptr, nullptr, sums.on(q));
+      softmax_cross_entropy(q, {samples, classes, labels.on(q)}, 0, logits.on(q), nullptr, nullptr, sums.on(q));
     });
     CHECK(sums.on_cpu()[0].correct == samples);
     CHECK(sums.on_cuda()[0].correct == samples);
@@ -417,8 +417,8 @@ TEST_CASE("a label that is no class is an error on the CUDA device too") {
   Floats logits(random_tensor(60, 1)), grad(nan_tensor(60));
   Mirrored<int32_t> labels(std::vector<int32_t>{0, 1, 2, 3, 2, 1, 0, 1, 2, 0, 1, 3, 0, 0, 0, 0, 0, 0, 3, 0});
   Mirrored<LossSums> sums({LossSums{.samples = 100}});
-  softmax_cross_entropy(both.cuda, 20, 3, logits.on(both.cuda), labels.on(both.cuda), nullptr, 0, grad.on(both.cuda),
-                        nullptr, sums.on(both.cuda));
+  softmax_cross_entropy(both.cuda, {20, 3, labels.on(both.cuda)}, 0, logits.on(both.cuda), grad.on(both.cuda), nullptr,
+                        sums.on(both.cuda));
   both.cuda.synchronize();
   CHECK_THROWS_WITH(check(sums.on_cuda()[0]), Catch::Matchers::Contains("sample 103 has a label"));
 }

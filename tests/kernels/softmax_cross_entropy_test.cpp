@@ -38,7 +38,7 @@ TEST_CASE("loss, per-sample losses and accuracy against the formula") {
           }
           std::vector<float> sample_losses = nan_tensor(samples);
           LossSums sums{1.5, -2.5, 3, 4};
-          softmax_cross_entropy(queue, samples, classes, logits.data(), labels.data(), weights.data(), smoothing,
+          softmax_cross_entropy(queue, {samples, classes, labels.data(), weights.data()}, smoothing, logits.data(),
                                 nullptr, sample_losses.data(), &sums);
           // exp in fp32 of fp32 differences: relative error of the sum a few eps, of the loss up to that over the loss
           if (classes > 1)
@@ -66,10 +66,10 @@ TEST_CASE("the gradient is that of the weighted sum of losses, by central differ
           const std::vector<int32_t> labels = random_integers(samples, 3, static_cast<uint32_t>(classes));
           std::vector<float> gradient = nan_tensor(samples * classes), in_place = logits;
           LossSums sums;
-          softmax_cross_entropy(queue, samples, classes, logits.data(), labels.data(),
-                                weighted ? weights.data() : nullptr, smoothing, gradient.data(), nullptr, &sums);
-          softmax_cross_entropy(queue, samples, classes, in_place.data(), labels.data(),
-                                weighted ? weights.data() : nullptr, smoothing, in_place.data(), nullptr, &sums);
+          softmax_cross_entropy(queue, {samples, classes, labels.data(), weighted ? weights.data() : nullptr},
+                                smoothing, logits.data(), gradient.data(), nullptr, &sums);
+          softmax_cross_entropy(queue, {samples, classes, labels.data(), weighted ? weights.data() : nullptr},
+                                smoothing, in_place.data(), in_place.data(), nullptr, &sums);
           const auto loss = [&](const std::vector<double>& z) {
             return dot(reference::cross_entropy(samples, classes, z, labels, smoothing), to_double(weights));
           };
@@ -86,8 +86,7 @@ TEST_CASE("huge logits neither overflow nor lose the loss; NaN shows; -inf is pr
   const std::vector<int32_t> labels = {0, 1, 2, 2};
   std::vector<float> gradient = nan_tensor(12), losses = nan_tensor(4);
   LossSums sums;
-  softmax_cross_entropy(queue, 4, 3, logits.data(), labels.data(), nullptr, 0.0f, gradient.data(), losses.data(),
-                        &sums);
+  softmax_cross_entropy(queue, {4, 3, labels.data()}, 0.0f, logits.data(), gradient.data(), losses.data(), &sums);
   CHECK(losses[0] == 0);
   CHECK(losses[1] == 0);
   CHECK(std::isnan(losses[2]));
@@ -99,7 +98,7 @@ TEST_CASE("huge logits neither overflow nor lose the loss; NaN shows; -inf is pr
   CHECK(sums.nonfinite == 1);
   const std::vector<float> wrong = {-1e4f, 1e4f};
   const std::vector<int32_t> label = {0};
-  softmax_cross_entropy(queue, 1, 2, wrong.data(), label.data(), nullptr, 0.0f, gradient.data(), losses.data(), &sums);
+  softmax_cross_entropy(queue, {1, 2, label.data()}, 0.0f, wrong.data(), gradient.data(), losses.data(), &sums);
   CHECK(losses[0] == Approx(2e4));
   CHECK(gradient[0] == -1);
   CHECK(gradient[1] == 1);
@@ -110,7 +109,7 @@ TEST_CASE("accuracy counts the first maximum") {
   const std::vector<float> logits = {1, 1, 0, /**/ 1, 1, 0, /**/ 0, 0, 0};
   const std::vector<int32_t> labels = {0, 1, 0};
   LossSums sums;
-  softmax_cross_entropy(queue, 3, 3, logits.data(), labels.data(), nullptr, 0.0f, nullptr, nullptr, &sums);
+  softmax_cross_entropy(queue, {3, 3, labels.data()}, 0.0f, logits.data(), nullptr, nullptr, &sums);
   CHECK(sums.correct == 2);
 }
 
@@ -121,10 +120,10 @@ TEST_CASE("loss sums do not depend on the thread count") {
   const std::vector<int32_t> labels = random_integers(samples, 2, 10);
   std::vector<float> gradient[2] = {nan_tensor(samples * classes), nan_tensor(samples * classes)};
   LossSums sums[2];
-  softmax_cross_entropy(one, samples, classes, logits.data(), labels.data(), nullptr, 0.1f, gradient[0].data(), nullptr,
+  softmax_cross_entropy(one, {samples, classes, labels.data()}, 0.1f, logits.data(), gradient[0].data(), nullptr,
                         &sums[0]);
-  softmax_cross_entropy(three, samples, classes, logits.data(), labels.data(), nullptr, 0.1f, gradient[1].data(),
-                        nullptr, &sums[1]);
+  softmax_cross_entropy(three, {samples, classes, labels.data()}, 0.1f, logits.data(), gradient[1].data(), nullptr,
+                        &sums[1]);
   CHECK(sums[0].loss == sums[1].loss);
   CHECK(sums[0].weighted_loss == sums[0].loss);
   CHECK(gradient[0] == gradient[1]);
@@ -136,9 +135,8 @@ TEST_CASE("a label outside the classes is named") {
   LossSums sums;
   for (const int32_t wrong : {-1, 3}) {
     const std::vector<int32_t> labels = {0, wrong};
-    CHECK_THROWS_WITH(
-        softmax_cross_entropy(queue, 2, 3, logits.data(), labels.data(), nullptr, 0.0f, nullptr, nullptr, &sums),
-        Catch::Matchers::Contains("sample 1") && Catch::Matchers::Contains(std::to_string(wrong)));
+    CHECK_THROWS_WITH(softmax_cross_entropy(queue, {2, 3, labels.data()}, 0.0f, logits.data(), nullptr, nullptr, &sums),
+                      Catch::Matchers::Contains("sample 1") && Catch::Matchers::Contains(std::to_string(wrong)));
   }
   CHECK(sums.loss == 0);
 }
