@@ -63,7 +63,7 @@ class Tape {
 class BackwardPass {
  public:
   BackwardPass(Context& context, Tape& tape, const Tape::BackwardOptions& options)
-      : context(context), statistics(options.statistics), into(options.into), samples(options.samples), tape_(tape) {}
+      : context(context), statistics(options.statistics), into(options.into), samples(options.samples), tape_(tape), retain_(options.retain) {}
 
   // Where a parameter adds sum_n g_n, shaped like it; null: the pass does not want it.
   float* gradient_sum(const Parameter& parameter) const { return into.gradient.at(parameter); }
@@ -75,6 +75,8 @@ class BackwardPass {
 
   // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored.
   void add_gradient(int id, Tensor gradient);
+  // What a closure has saved and reads for the last time: its memory need not wait for the end of the closure.
+  Tensor last_use(Tensor& saved) const { return retain_ ? saved : std::move(saved); }
 
   Context& context;
   const Statistics& statistics;
@@ -85,6 +87,7 @@ class BackwardPass {
   friend class Tape;
   Tensor sum(Tensor a, Tensor b);  // over one of them where nothing else holds it
   Tape& tape_;
+  bool retain_;
 };
 
 }  // namespace noisysgd

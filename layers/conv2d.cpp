@@ -68,13 +68,13 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   kernels::conv_forward(pass.context.queue, shape, x.value.f32(), weight_.value.f32(),
                         kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
 
-  const Tensor relu_output = epilogue.relu ? y : Tensor();
-  return pass.record(std::move(y), [this, shape, x = std::move(x), relu_output,
+  Tensor relu_output = epilogue.relu ? y : Tensor();
+  return pass.record(std::move(y), [this, shape, x = std::move(x), relu_output = std::move(relu_output),
                                     normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
-                                                                                       Tensor grad_y) {
-    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_,
-                                             options_.bias ? &bias_ : nullptr, kronecker_, normalisation.get(),
-                                             relu_output});
+                                                                                       Tensor grad_y) mutable {
+    const Parameter* const bias = options_.bias ? &bias_ : nullptr;
+    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
+                                             normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, x.value.shape());
       kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.f32(), grad_x.f32());

@@ -35,13 +35,15 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   kernels::bias_add(queue, samples, outputs,
                     kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
 
-  const Tensor relu_output = epilogue.relu ? y : Tensor();
-  return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x), relu_output,
+  Tensor relu_output = epilogue.relu ? y : Tensor();
+  return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x),
+                                    relu_output = std::move(relu_output),
                                     normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
-                                                                                       Tensor grad_y) {
-    const Tensor grad_z = collect(backward, {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0},
-                                             x.value, std::move(grad_y), weight_, options_.bias ? &bias_ : nullptr,
-                                             kronecker_, normalisation.get(), relu_output});
+                                                                                       Tensor grad_y) mutable {
+    const Parameter* const bias = options_.bias ? &bias_ : nullptr;
+    const kernels::ConvShape shape{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0};
+    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
+                                             normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, {samples, inputs});
       kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_z.f32(),

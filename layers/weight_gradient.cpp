@@ -67,6 +67,7 @@ void collect_bias(const BackwardPass& pass, WeightGradient& of) {
     kernels::bias_relu_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.relu_output.f32(),
                                 of.grad_y.f32(), grad_z.f32(), gradient, squares);
     of.grad_y = std::move(grad_z);
+    of.relu_output = {};
   } else if (gradient || squares) {
     kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.grad_y.f32(), gradient,
                            squares);

@@ -137,6 +137,25 @@ TEST_CASE("an op that adds two gradients itself gets the last one apart, and the
   }
 }
 
+TEST_CASE("closures that are kept for another pass keep what they read") {
+  Context context(test_device);
+  const auto network = chain("net", "lrlr");
+  ParameterSet set(context, network->parameters());
+  set.initialise(3);
+  const Sums sums = all_sums(context, set);
+  Tape tape;
+  const Variable y =
+      network->forward({context, &tape, true}, tape.leaf(from_host(context, {4, 5}, random_tensor(20, 1))));
+  std::vector<std::vector<float>> gradients;
+  for (const bool retain : {true, true, false}) {
+    sums.zero(context);
+    tape.backward(context, y, from_host(context, {4, 5}, random_tensor(20, 2)), {.into = sums, .retain = retain});
+    gradients.push_back(to_host<float>(context, sums.gradient.of(*set.list()[0])));
+  }
+  CHECK(gradients[1] == gradients[0]);
+  CHECK(gradients[2] == gradients[0]);
+}
+
 // The names that `observe` is called with, in order.
 std::vector<std::string> observed(const std::string& json) {
   Context context(test_device);
