@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <noisysgd/core/json.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;
