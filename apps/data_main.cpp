@@ -47,7 +47,8 @@ const Source& known_source(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& source : all_sources()) names.push_back(source.name);
   const Source* source = find_source(name);
-  NSGD_CHECK(source != nullptr, "\"{}\" cannot be fetched; known data sets are {}", name, fmt::join(names, ", "));
+  NSGD_CHECK(source != nullptr, "\"{}\" cannot be fetched; known data sets are {}", name,
+             fmt::format("{}", fmt::join(names, ", ")));
   return *source;
 }
 

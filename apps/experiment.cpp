@@ -1,5 +1,7 @@
 #include <noisysgd/apps/experiment.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <set>

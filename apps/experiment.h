@@ -9,6 +9,7 @@
 
 #include <noisysgd/core/config.h>
 #include <noisysgd/core/initialisation.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/data/registry.h>
 #include <noisysgd/kernels/augment.h>
 #include <noisysgd/layers/loss.h>
@@ -17,8 +18,8 @@
 #include <noisysgd/optim/batch_schedule.h>
 #include <noisysgd/optim/learning_rate_scaling.h>
 #include <noisysgd/optim/noise/noise.h>
-#include <noisysgd/optim/schedule.h>
 #include <noisysgd/optim/optimizer.h>
+#include <noisysgd/optim/schedule.h>
 
 namespace noisysgd {
 

@@ -1,5 +1,7 @@
 #include <noisysgd/apps/make_model.h>
 
+#include <fmt/format.h>
+
 #include <set>
 
 #include <noisysgd/optim/group_statistics.h>

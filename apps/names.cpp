@@ -1,5 +1,7 @@
 #include <noisysgd/apps/names.h>
 
+#include <fmt/format.h>
+
 #include <string_view>
 
 #include <noisysgd/apps/run_folder.h>

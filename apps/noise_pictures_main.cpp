@@ -14,6 +14,7 @@
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/kernels/random.h>
 #include <noisysgd/layers/registry.h>
 #include <noisysgd/optim/sgd.h>

@@ -1,5 +1,7 @@
 #include <noisysgd/apps/progress.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

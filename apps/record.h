@@ -2,6 +2,8 @@
 // naming the key, what stands there and what is expected: `"step" is 3.7, expected a whole number from 0 to 12`.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <limits>
 #include <string>

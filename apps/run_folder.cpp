@@ -104,7 +104,7 @@ void check_identity(const fs::path& folder, const Regime& regime, uint64_t seed,
   const fs::path path = folder / config_file;
   const auto differences = identity_differences(read_if_there(path).value(), regime, seed, extensions);
   NSGD_CHECK(differences.empty(), "{}: was written by another configuration ({}); {}", path.string(),
-             fmt::join(differences, "; "), advice);
+             fmt::format("{}", fmt::join(differences, "; ")), advice);
 }
 
 PathLock claim_run(const fs::path& folder, const Regime& regime, uint64_t seed, const Extensions& extensions) {

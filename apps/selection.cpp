@@ -42,7 +42,7 @@ std::string take_regime(std::string_view& rest, const std::string& text, const s
              json_text(meant[0]), json_text(meant[1]), json_text(meant[0]));
   const std::string name = meant.empty() ? std::string(rest.substr(0, rest.find(','))) : meant.front();
   NSGD_CHECK(std::find(known.begin(), known.end(), name) != known.end(), "--only {}{}: {} has no such regime, only {}",
-             regime_key, name, experiment, fmt::join(known, ", "));
+             regime_key, name, experiment, fmt::format("{}", fmt::join(known, ", ")));
   rest.remove_prefix(name.size());
   return name;
 }
@@ -54,7 +54,7 @@ uint64_t take_seed(std::string_view& rest, const Experiment& experiment) {
   const bool number = error == std::errc() && stop == value.data() + value.size();
   NSGD_CHECK(number && std::find(experiment.seeds.begin(), experiment.seeds.end(), seed) != experiment.seeds.end(),
              "--only {}{}: {} has no such seed, only {}", seed_key, value, experiment.name,
-             fmt::join(experiment.seeds, ", "));
+             fmt::format("{}", fmt::join(experiment.seeds, ", ")));
   rest.remove_prefix(value.size());
   return seed;
 }

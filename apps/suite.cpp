@@ -112,11 +112,12 @@ Claim claim_suite(const SuiteRequest& request) {
   const std::optional<Experiment> there = experiment_there(request);
   if (!there || there->document != request.experiment.document) {
     const bool at_work = there && !PathLock::attempt(path);
-    NSGD_CHECK(!at_work || identities(*there) == identities(request.experiment),
-               "{}: another program is at work on it by another configuration ({}); wait for it, use its configuration, "
-               "or another --output",
-               request.folder.string(),
-               fmt::join(config_differences(there->document, request.experiment.document), "; "));
+    NSGD_CHECK(
+        !at_work || identities(*there) == identities(request.experiment),
+        "{}: another program is at work on it by another configuration ({}); wait for it, use its configuration, "
+        "or another --output",
+        request.folder.string(),
+        fmt::format("{}", fmt::join(config_differences(there->document, request.experiment.document), "; ")));
     if (!at_work) write_file_atomically(path, document_of(request));
   }
   auto lock = PathLock::attempt_shared(path);

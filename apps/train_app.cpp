@@ -1,5 +1,7 @@
 #include <noisysgd/apps/train_app.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>

@@ -129,7 +129,7 @@ class Run {
 
   void check_same_run(const Json& identity) const {
     const auto differences = identity_differences(identity, regime_, request_.seed, request_.extensions);
-    NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::join(differences, "; "));
+    NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::format("{}", fmt::join(differences, "; ")));
   }
 
   StateLimits limits() const {

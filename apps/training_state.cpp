@@ -1,5 +1,7 @@
 #include <noisysgd/apps/training_state.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include <noisysgd/apps/record.h>

@@ -1,5 +1,7 @@
 #include <noisysgd/core/allocator.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <mutex>

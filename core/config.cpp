@@ -1,10 +1,13 @@
 #include <noisysgd/core/config.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/utf8.h>
 

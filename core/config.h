@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include <noisysgd/core/json.h>
+#include <noisysgd/core/json_fwd.h>
 #include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
@@ -102,7 +102,7 @@ class ConfigReader {
   ConfigReader object(std::string_view key) const;  // absent: an empty object, so that its defaults apply
   std::optional<ConfigReader> optional_object(std::string_view key) const;                       // absent or null: none
   std::vector<ConfigReader> objects(std::string_view key, const LengthRule& length = {}) const;  // absent: empty list
-  Json any(std::string_view key, const Json& default_value = nullptr) const;  // as it stands, unchecked
+  Json any(std::string_view key, const Json& default_value) const;  // as it stands, unchecked
 
   bool has(std::string_view key) const;  // written in the document, null included; does not count as reading it
   const std::string& path() const;       // "$.optimizer.noise"

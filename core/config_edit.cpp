@@ -1,8 +1,11 @@
 // Changing a configuration before it is read: regimes (merge_config) and --set (apply_override).
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include <noisysgd/core/config.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/utf8.h>
 

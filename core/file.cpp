@@ -1,6 +1,7 @@
 #include <noisysgd/core/file.h>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,5 +1,7 @@
 #include <noisysgd/core/json.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <unordered_map>
 #include <utility>

@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
-namespace noisysgd {
+#include <noisysgd/core/json_fwd.h>
 
-using Json = nlohmann::ordered_json;
+namespace noisysgd {
 
 // What a document may claim of time and memory. An object searches its keys one by one, so few are to be in one.
 struct JsonLimits {

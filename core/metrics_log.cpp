@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/kernels/check.h>
 
 namespace noisysgd {

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include <noisysgd/core/file.h>
-#include <noisysgd/core/json.h>
+#include <noisysgd/core/json_fwd.h>
 
 namespace noisysgd {
 

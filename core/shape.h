@@ -1,9 +1,6 @@
 // The extents of a tensor, outermost first. Activations are [N,H,W,C] or [N,F]; filters are [K,R,S,C].
 #pragma once
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -53,7 +50,15 @@ class Shape {
   // As PyTorch orders it: [H,W,C] -> [C,H,W] for the shape of one image; others as they are.
   Shape channels_first() const { return rank() == 3 ? Shape{extents_[2], extents_[0], extents_[1]} : *this; }
 
-  std::string text() const { return fmt::format("[{}]", fmt::join(extents_, ",")); }
+  std::string text() const {
+    std::string text = "[";
+    for (const int64_t extent : extents_) {
+      if (text.size() > 1) text += ',';
+      text += std::to_string(extent);
+    }
+    text += ']';
+    return text;
+  }
 
  private:
   std::vector<int64_t> extents_;

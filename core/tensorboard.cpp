@@ -1,5 +1,6 @@
 #include <noisysgd/core/tensorboard.h>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>

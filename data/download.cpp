@@ -1,6 +1,7 @@
 #include <noisysgd/data/download.h>
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>

@@ -18,10 +18,10 @@ constexpr size_t kMagic = 4;  // bytes; four more for each dimension
 size_t read_magic(std::span<const uint8_t> bytes, const std::string& name) {
   constexpr uint8_t kUnsignedByte = 0x08;
   NSGD_CHECK(bytes.size() >= kMagic, "{}: {} bytes are too few for the header of an IDX file", name, bytes.size());
-  NSGD_CHECK(bytes[0] == 0 && bytes[1] == 0, "{}: is not an IDX file: it starts with {:02x} {:02x}, expected 00 00",
-             name, bytes[0], bytes[1]);
-  NSGD_CHECK(bytes[2] == kUnsignedByte, "{}: IDX type 0x{:02x} is not supported, expected 0x08 (unsigned bytes)", name,
-             bytes[2]);
+  NSGD_CHECK(bytes[0] == 0 && bytes[1] == 0, "{}: is not an IDX file: it starts with {}, expected 00 00", name,
+             fmt::format("{:02x} {:02x}", bytes[0], bytes[1]));
+  NSGD_CHECK(bytes[2] == kUnsignedByte, "{}: IDX type {} is not supported, expected 0x08 (unsigned bytes)", name,
+             fmt::format("{:#04x}", bytes[2]));
   const size_t dimensions = bytes[3];
   NSGD_CHECK(dimensions >= 1 && dimensions <= 4, "{}: {} dimensions, expected 1 (labels) to 4 (colour images)", name,
              dimensions);
@@ -42,11 +42,13 @@ std::vector<int64_t> read_shape(std::span<const uint8_t> header, size_t dimensio
   return shape;
 }
 
+std::string text_of(const std::vector<int64_t>& shape) { return fmt::format("{}", fmt::join(shape, ", ")); }
+
 uint64_t value_count(const std::vector<int64_t>& shape, const std::string& name) {
   int64_t count = 1;
   for (const int64_t size : shape)
     NSGD_CHECK(!__builtin_mul_overflow(count, size, &count),
-               "{}: truncated: shape [{}] has more values than any file can hold", name, fmt::join(shape, ", "));
+               "{}: truncated: shape [{}] has more values than any file can hold", name, text_of(shape));
   return static_cast<uint64_t>(count);
 }
 
@@ -77,11 +79,11 @@ IdxArray parse_idx(std::span<const uint8_t> bytes, const std::string& name) {
   array.values = take(expected);
   NSGD_CHECK(array.values.size() == expected,
              "{}: truncated: shape [{}] needs {} bytes of values, the file has {}: {} bytes are missing", name,
-             fmt::join(array.shape, ", "), expected, array.values.size(), expected - array.values.size());
+             text_of(array.shape), expected, array.values.size(), expected - array.values.size());
   NSGD_CHECK(!unpacked || unpacked->at_end(), "{}: unexpected bytes after the {} values of shape [{}]", name, expected,
-             fmt::join(array.shape, ", "));
+             text_of(array.shape));
   NSGD_CHECK(unpacked || bytes.empty(), "{}: {} unexpected bytes after the {} values of shape [{}]", name, bytes.size(),
-             expected, fmt::join(array.shape, ", "));
+             expected, text_of(array.shape));
   return array;
 }
 

@@ -1,5 +1,7 @@
 #include <noisysgd/data/image_folder.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <span>

@@ -1,5 +1,7 @@
 #include <noisysgd/data/normalize.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdint>
 
@@ -35,8 +37,8 @@ ChannelStatistics channel_statistics(const Dataset& dataset) {
 std::vector<float> ChannelStatistics::inverse_standard_deviation() const {
   std::vector<float> inverse;
   for (size_t c = 0; c < standard_deviation.size(); ++c) {
-    NSGD_CHECK(standard_deviation[c] > 0, "channel {} is constant ({:.4f}) in all images and cannot be normalised", c,
-               mean[c]);
+    NSGD_CHECK(standard_deviation[c] > 0, "channel {} is constant ({}) in all images and cannot be normalised", c,
+               fmt::format("{:.4f}", mean[c]));
     inverse.push_back(static_cast<float>(1.0 / standard_deviation[c]));
   }
   return inverse;

@@ -1,6 +1,7 @@
 #include <noisysgd/data/part_file.h>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>

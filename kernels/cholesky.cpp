@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/cholesky.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <vector>
 

@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/workspace.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include <noisysgd/kernels/check.h>

@@ -174,9 +174,10 @@ Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variabl
 
 std::string BatchNorm::describe(Graph& graph, const std::string& input) const {
   GraphNode node{name(), "batch_norm", {input}, output_shape()};
-  node.attributes = {
-      {"channels", channels_}, {"epsilon", options_.epsilon}, {"momentum", options_.momentum}, {"ghost_size", nullptr}};
-  if (options_.ghost_size) node.attributes["ghost_size"] = *options_.ghost_size;
+  node.attributes = {{"channels", channels_},
+                     {"epsilon", options_.epsilon},
+                     {"momentum", options_.momentum},
+                     {"ghost_size", options_.ghost_size ? Attribute(*options_.ghost_size) : nullptr}};
   node.parameters = {&gamma_, &beta_};
   node.flops = 4 * output_shape().elements();
   return graph.add(std::move(node));

@@ -1,8 +1,17 @@
 #include <noisysgd/layers/graph.h>
 
+#include <fmt/format.h>
+
+#include <noisysgd/core/json.h>
 #include <noisysgd/core/text_table.h>
 
 namespace noisysgd {
+
+const Attribute& GraphNode::attribute(std::string_view attribute_name) const {
+  for (const auto& [key, value] : attributes)
+    if (key == attribute_name) return value;
+  throw Error(fmt::format("node '{}' of the network has no attribute \"{}\"", name, attribute_name));
+}
 
 std::string Graph::add(GraphNode node) {
   NSGD_CHECK(names.insert(node.name).second, "two nodes of the network are named '{}'", node.name);
@@ -10,17 +19,18 @@ std::string Graph::add(GraphNode node) {
   return nodes.back().name;
 }
 
-nlohmann::ordered_json Graph::json() const {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+Json Graph::json() const {
+  Json list = Json::array();
   for (const GraphNode& node : nodes) {
-    nlohmann::ordered_json parameters = nlohmann::ordered_json::array();
+    Json parameters = Json::array();
     for (const Parameter* parameter : node.parameters)
       parameters.push_back({{"name", parameter->name}, {"shape", parameter->exported_shape().extents()}});
-    nlohmann::ordered_json entry{{"name", node.name},
-                                 {"type", node.type},
-                                 {"inputs", node.inputs},
-                                 {"output", node.output.channels_first().extents()}};
-    if (!node.attributes.is_null()) entry.update(node.attributes);  // null: what {} in an initialiser makes
+    Json entry{{"name", node.name},
+               {"type", node.type},
+               {"inputs", node.inputs},
+               {"output", node.output.channels_first().extents()}};
+    for (const auto& [key, attribute] : node.attributes)
+      entry[key] = std::visit([](const auto& value) { return Json(value); }, attribute);
     entry["parameters"] = std::move(parameters);
     list.push_back(std::move(entry));
   }

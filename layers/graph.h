@@ -1,24 +1,36 @@
 // A network as data: what --describe prints, complete enough for another program to rebuild it.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <unordered_set>
+#include <utility>
+#include <variant>
 #include <vector>
 
+#include <noisysgd/core/json_fwd.h>
 #include <noisysgd/core/parameter.h>
 #include <noisysgd/core/shape.h>
 
 namespace noisysgd {
+
+// What describes a layer beyond its shapes; nullptr: what is not set.
+using Attribute = std::variant<std::nullptr_t, bool, int64_t, double, std::string, std::array<int64_t, 2>>;
 
 struct GraphNode {
   std::string name;
   std::string type;
   std::vector<std::string> inputs;  // node names, or "input"
   Shape output;                     // of one sample, as here: [H,W,C] or [features]
-  nlohmann::ordered_json attributes = nlohmann::ordered_json::object();
+  std::vector<std::pair<std::string, Attribute>> attributes = {};
   std::vector<const Parameter*> parameters = {};
   int64_t flops = 0;  // of one sample's forward pass, a multiply-add counted as two
+
+  // Throws Error if there is none of this name.
+  const Attribute& attribute(std::string_view attribute_name) const;
 };
 
 struct Graph {
@@ -31,7 +43,7 @@ struct Graph {
   std::string add(GraphNode node);
 
   // {"input": [C,H,W], "classes": K, "nodes": [{"name", "type", "inputs", "output", "parameters", attributes…}]}
-  nlohmann::ordered_json json() const;
+  Json json() const;
   // A table of name, type, output shape, parameters and FLOPs, with totals.
   std::string text() const;
 };

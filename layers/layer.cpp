@@ -1,5 +1,7 @@
 #include <noisysgd/layers/layer.h>
 
+#include <fmt/format.h>
+
 namespace noisysgd {
 
 Layer::Layer(std::string name, Shape input, Shape output)

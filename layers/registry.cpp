@@ -1,5 +1,7 @@
 #include <noisysgd/layers/registry.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 #include <set>

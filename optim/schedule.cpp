@@ -1,5 +1,7 @@
 #include <noisysgd/optim/schedule.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numbers>
 

@@ -29,7 +29,7 @@ printf '%s, %s\n\n' "$("$nvcc" --version | sed -nE 's/.*, (V[0-9.]+).*/nvcc \1/p
 printf '| kernel | registers | spilled bytes | shared memory | HMMA |\n|---|---|---|---|---|\n'
 failed=0
 for source in "${sources[@]}"; do
-  "$nvcc" -std=c++20 -arch="$architecture" --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1 -DNSGD_WITH_CUDA \
+  "$nvcc" -std=c++20 -arch="$architecture" --expt-relaxed-constexpr -DNSGD_WITH_CUDA \
     -I. -Werror all-warnings -Xptxas -v -cubin "$source" -o "$work/kernel.cubin" 2>"$work/log" || {
     cat "$work/log" >&2
     exit 1

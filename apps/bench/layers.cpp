@@ -32,7 +32,7 @@ struct Operation {
 constexpr const char *plain = "weight gradient", *by_cudnn = "weight gradient, cuDNN";
 
 ConvShape conv_shape(const GraphNode& node, const Shape& input, int64_t batch) {
-  const auto pair = [&](const char* key) { return node.attributes.at(key).get<std::array<int64_t, 2>>(); };
+  const auto pair = [&](const char* key) { return std::get<std::array<int64_t, 2>>(node.attribute(key)); };
   const auto kernel = pair("kernel"), stride = pair("stride"), padding = pair("padding");
   return {batch,     input[0],  input[1],  input[2],   node.output[2], kernel[0],
           kernel[1], stride[0], stride[1], padding[0], padding[1]};
@@ -165,7 +165,7 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
                {"layers", Json::array()}}};
 
   for (const auto& [node, input, layers] : distinct_layers(*make_network(network))) {
-    const bool has_bias = node.attributes.at("bias").get<bool>();
+    const bool has_bias = std::get<bool>(node.attribute("bias"));
     const std::vector<Operation> operations =
         node.type == "linear" ? linear_operations(context, options.batch, input[0], node.output[0], has_bias)
                               : conv_operations(context, conv_shape(node, input, options.batch), has_bias);

@@ -1,5 +1,7 @@
 #include <noisysgd/apps/bench/networks.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/layers/activation.h>
 #include <noisysgd/layers/conv2d.h>
 #include <noisysgd/layers/linear.h>

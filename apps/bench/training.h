@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/data/loader.h>
 #include <noisysgd/optim/sgd.h>
 #include <noisysgd/optim/step.h>

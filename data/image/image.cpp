@@ -1,5 +1,7 @@
 #include <noisysgd/data/image/image.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>

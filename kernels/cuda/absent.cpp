@@ -1,4 +1,6 @@
 // The build without CUDA: no device can be used.
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/check.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/cuda/event_timer.h>

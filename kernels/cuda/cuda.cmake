@@ -14,9 +14,9 @@ if(NSGD_CUDA STREQUAL "EMULATE")
 elseif(NSGD_WITH_NVCC)
   set(NSGD_WITH_CUDA ON)
   add_library(nsgd_cuda_flags INTERFACE)
-  # Kernels share the constexpr functions of headers (Philox); nvcc's front end cannot evaluate fmt's consteval checks.
+  # Kernels share the constexpr functions of headers (Philox).
   target_compile_options(nsgd_cuda_flags INTERFACE
-    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-DFMT_CONSTEVAL=;-DFMT_USE_CONSTEXPR=1>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>"
     # The device pass's warnings, and those of the host compiler that nvcc calls.
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")

@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include <noisysgd/kernels/cuda/convert.h>

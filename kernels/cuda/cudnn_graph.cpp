@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/cuda/cudnn_graph.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>

@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/cuda/device.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels::cuda {

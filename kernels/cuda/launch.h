@@ -24,8 +24,8 @@ void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, 
   const char* name = "a kernel";
   cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel));
   fail(error == cudaErrorMemoryAllocation,
-       fmt::format("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name, cudaGetErrorString(error),
-                   grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes));
+       message("{}: {} (grid {}×{}×{}, block {}×{}×{}, {} bytes of shared memory)", name, cudaGetErrorString(error),
+               grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes));
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -24,17 +24,17 @@ inline cudaError_t taken(cudaError_t error) {
 
 // NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message; OutOfMemory
 // if memory is what the call lacked. NSGD_CUBLAS_CHECK likewise.
-#define NSGD_CUDA_CHECK(...)                                                                                         \
-  do {                                                                                                               \
-    if (const cudaError_t nsgd_error = (__VA_ARGS__); nsgd_error != cudaSuccess) [[unlikely]]                        \
-      ::noisysgd::kernels::fail(                                                                                     \
-          nsgd_error == cudaErrorMemoryAllocation,                                                                   \
-          ::fmt::format("{}: {} ({})", #__VA_ARGS__, cudaGetErrorString(nsgd_error), cudaGetErrorName(nsgd_error))); \
+#define NSGD_CUDA_CHECK(...)                                                                                     \
+  do {                                                                                                           \
+    if (const cudaError_t nsgd_error = (__VA_ARGS__); nsgd_error != cudaSuccess) [[unlikely]]                    \
+      ::noisysgd::kernels::fail(nsgd_error == cudaErrorMemoryAllocation,                                         \
+                                ::noisysgd::message("{}: {} ({})", #__VA_ARGS__, cudaGetErrorString(nsgd_error), \
+                                                    cudaGetErrorName(nsgd_error)));                              \
   } while (false)
 
-#define NSGD_CUBLAS_CHECK(...)                                                                               \
-  do {                                                                                                       \
-    if (const cublasStatus_t nsgd_status = (__VA_ARGS__); nsgd_status != CUBLAS_STATUS_SUCCESS) [[unlikely]] \
-      ::noisysgd::kernels::fail(nsgd_status == CUBLAS_STATUS_ALLOC_FAILED,                                   \
-                                ::fmt::format("{}: {}", #__VA_ARGS__, cublasGetStatusString(nsgd_status)));  \
+#define NSGD_CUBLAS_CHECK(...)                                                                                    \
+  do {                                                                                                            \
+    if (const cublasStatus_t nsgd_status = (__VA_ARGS__); nsgd_status != CUBLAS_STATUS_SUCCESS) [[unlikely]]      \
+      ::noisysgd::kernels::fail(nsgd_status == CUBLAS_STATUS_ALLOC_FAILED,                                        \
+                                ::noisysgd::message("{}: {}", #__VA_ARGS__, cublasGetStatusString(nsgd_status))); \
   } while (false)

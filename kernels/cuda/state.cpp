@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/cuda/state.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 #include <noisysgd/kernels/cuda/device.h>
 

@@ -1,6 +1,7 @@
 #include <noisysgd/kernels/emulation/scheduler.h>
 
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 #include <array>
 #include <cstdarg>

@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/simd/simd_kernels.h>
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <string_view>
 

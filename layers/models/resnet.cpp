@@ -1,5 +1,7 @@
 #include <noisysgd/layers/models/resnet.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/layers/activation.h>
 #include <noisysgd/layers/batch_norm.h>
 #include <noisysgd/layers/conv2d.h>

@@ -1,5 +1,7 @@
 #include <noisysgd/optim/noise/kfac.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include <noisysgd/kernels/cholesky.h>

@@ -1,5 +1,7 @@
 #include <noisysgd/optim/noise/structure.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace noisysgd {

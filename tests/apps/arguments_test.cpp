@@ -1,6 +1,8 @@
 // Command lines of the programs: options before the configuration, and arguments that are no text.
 #include <noisysgd/apps/arguments.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/core/suggest.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"

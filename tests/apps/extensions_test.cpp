@@ -1,4 +1,5 @@
 // What a program adds by its Extensions takes part in runs as what is built in does.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cmath>

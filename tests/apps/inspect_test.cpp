@@ -2,6 +2,8 @@
 // from the gradients of the single samples that the file holds the parameters and the batch of.
 #include <noisysgd/apps/inspect.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/core/safetensors.h>
 #include "tests/catch.h"
 #include "tests/data/bytes.h"

@@ -1,4 +1,6 @@
 // Several programs on one suite.
+#include <fmt/format.h>
+
 #include <csignal>
 #include <deque>
 #include <fstream>

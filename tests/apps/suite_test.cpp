@@ -1,6 +1,8 @@
 // Suites: budgets, selections, tables beside published numbers, runs that are finished already.
 #include <noisysgd/apps/suite.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <map>
 #include <optional>

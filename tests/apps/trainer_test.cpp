@@ -1,6 +1,7 @@
 // Whole runs on small synthetic data: interruption and resume, micro-batches, NaN, folders that cannot be used.
 #include <noisysgd/apps/trainer.h>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cmath>

@@ -1,6 +1,8 @@
 // What is read from a checkpoint: every member is checked, as the folder may be from somebody else.
 #include <noisysgd/apps/training_state.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 

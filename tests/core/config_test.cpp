@@ -1,8 +1,10 @@
 #include <noisysgd/core/config.h>
 
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"

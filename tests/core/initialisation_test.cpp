@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/core/parameter.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"

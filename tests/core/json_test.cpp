@@ -1,5 +1,6 @@
 #include <noisysgd/core/json.h>
 
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <cmath>

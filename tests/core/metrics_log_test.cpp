@@ -4,6 +4,7 @@
 #include <limits>
 #include <sstream>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/kernels/check.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"

@@ -1,5 +1,7 @@
 #include <noisysgd/core/tensorboard.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>

@@ -1,4 +1,6 @@
 // docs/models.md and its tables of layers are what --describe prints.
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 #include <regex>

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include <noisysgd/core/config.h>
+#include <noisysgd/core/json.h>
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

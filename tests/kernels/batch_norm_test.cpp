@@ -1,5 +1,6 @@
 #include <noisysgd/kernels/batch_norm.h>
 
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <cmath>

@@ -1,5 +1,6 @@
 #include <noisysgd/kernels/conv_second_moment.h>
 
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <noisysgd/kernels/simd/ops.h>

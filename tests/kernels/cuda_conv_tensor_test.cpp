@@ -1,4 +1,6 @@
 // The CUDA kernels of the weight gradient and its second moments, each on the shapes that it takes, against fp64.
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include "tests/catch.h"

@@ -1,5 +1,6 @@
 #include <noisysgd/kernels/pool.h>
 
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <algorithm>

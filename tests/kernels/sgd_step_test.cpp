@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/sgd_step.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/simd/ops.h>
 #include "tests/compare.h"
 #include "tests/kernels/simd_fixture.h"

@@ -2,6 +2,8 @@
 // layers/centered_sums.h in double precision.
 #include <noisysgd/layers/centered_sums.h>
 
+#include <fmt/format.h>
+
 #include <numeric>
 
 #include "tests/catch.h"

@@ -1,6 +1,8 @@
 // Values and gradients that several consumers share: nothing may be overwritten while another still needs it.
 #include <noisysgd/layers/composite.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/layers/activation.h>
 #include <noisysgd/layers/linear.h>

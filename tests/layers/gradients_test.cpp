@@ -1,4 +1,5 @@
 // Every layer through the tape: tests/layers/layer_check.h.
+#include <fmt/format.h>
 #include <rapidcheck.h>
 
 #include <numeric>

@@ -3,6 +3,8 @@
 // derivatives are central differences, and per-sample ones see the cotangent of that sample only.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <functional>
 #include <string>

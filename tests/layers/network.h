@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/layers/model.h>
 #include <noisysgd/layers/registry.h>
 #include "tests/random_tensor.h"

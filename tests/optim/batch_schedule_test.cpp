@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include <noisysgd/core/json.h>
 #include <noisysgd/optim/learning_rate_scaling.h>
 #include <noisysgd/optim/schedule.h>
 #include "tests/catch.h"

@@ -1,4 +1,6 @@
 // match_trace: noise of every structure has the trace that diagonal Fisher noise would have, or is refused.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numeric>
 

@@ -1,5 +1,7 @@
 #include <noisysgd/optim/noise/noise.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "tests/catch.h"

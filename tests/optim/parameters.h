@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <noisysgd/core/config.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/optim/noise/noise.h>
 #include <noisysgd/optim/sgd.h>
 #include "tests/random_tensor.h"

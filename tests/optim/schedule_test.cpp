@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <noisysgd/core/json.h>
 #include "tests/catch.h"
 
 using namespace noisysgd;
