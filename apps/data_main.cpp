@@ -9,6 +9,7 @@
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/data/contact_sheet.h>
 #include <noisysgd/data/download.h>
 #include <noisysgd/data/normalize.h>

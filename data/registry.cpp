@@ -1,5 +1,7 @@
 #include <noisysgd/data/registry.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace noisysgd {

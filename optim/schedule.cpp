@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numbers>
 
+#include <noisysgd/core/json.h>
+
 namespace noisysgd {
 
 namespace {

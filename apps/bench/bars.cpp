@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include <noisysgd/core/config.h>
+#include <noisysgd/core/json.h>
 
 namespace noisysgd::bench {
 
@@ -19,7 +20,7 @@ Bar read_bar(const ConfigReader& json) {
   Bar bar;
   bar.goal = json.string("goal");
   bar.section = json.choice("section", {"layers", "steps", "bandwidth"});
-  if (json.any("section") != bar.section) {
+  if (json.any("section", nullptr) != bar.section) {
     json.give_up();
     return bar;
   }

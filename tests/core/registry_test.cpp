@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include <noisysgd/core/json.h>
+
 #include "tests/catch.h"
 #include "tests/error_of.h"
 
