@@ -9,6 +9,7 @@
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
+#include <noisysgd/core/file.h>
 #include <noisysgd/data/contact_sheet.h>
 #include <noisysgd/data/download.h>
 #include <noisysgd/data/normalize.h>
@@ -119,6 +120,7 @@ void run_verify(Arguments arguments) {
 }
 
 void run_preview(Arguments arguments) {
+  check_writable(arguments.output);
   arguments.dataset.type = arguments.name;
   arguments.dataset.root = arguments.root;
   const int64_t shown = int64_t{arguments.columns} * arguments.rows;
