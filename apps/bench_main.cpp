@@ -109,6 +109,7 @@ int run(Arguments& arguments) {
   arguments.bandwidth_options.threads = arguments.threads;
   arguments.bandwidth_options.rounds = arguments.rounds;
   const std::vector<Bar> bars = arguments.bars.empty() ? std::vector<Bar>() : read_bars(arguments.bars);
+  if (!arguments.json.empty()) check_writable(arguments.json);
   return run_benchmarks(arguments, bars);
 }
 

@@ -10,6 +10,7 @@
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/core/json.h>
+#include <noisysgd/core/file.h>
 #include <noisysgd/data/contact_sheet.h>
 #include <noisysgd/data/download.h>
 #include <noisysgd/data/normalize.h>
@@ -132,6 +133,7 @@ void run_verify(const Arguments& arguments) {
 }
 
 void run_preview(Arguments arguments) {
+  check_writable(arguments.output);
   if (arguments.name == "synthetic")  // no more than are shown
     arguments.dataset["train_size"] = arguments.dataset["test_size"] = int64_t{arguments.columns} * arguments.rows;
   const DatasetPair pair = dataset_of(arguments).load();

@@ -28,9 +28,11 @@ DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry)
       static_cast<int32_t>(augment.integer("crop_padding", {.default_value = 0, .at_least = 0, .at_most = 64}));
   data.augment.flip = augment.boolean("flip", false);
   if (const auto normalize = json.optional_object("normalize")) {
-    data.mean = normalize->numbers("mean");
-    data.standard_deviation = normalize->numbers("std", {.each = {.above = 0}});
-    if (data.mean.size() != data.standard_deviation.size()) normalize->error("std", "must have as many values as mean");
+    data.mean = normalize->numbers("mean", {.length = {.at_least = 1}});
+    data.standard_deviation = normalize->numbers("std", {.length = {.at_least = 1}, .each = {.above = 0}});
+    const bool lists = normalize->any("mean").is_array() && normalize->any("std").is_array();
+    if (lists && data.mean.size() != data.standard_deviation.size())
+      normalize->error("std", "must have as many values as mean");
   }
   return data;
 }
@@ -138,6 +140,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader root = config.root();
   Regime regime;
   regime.name = name;
+  regime.place = name.empty() ? origin : fmt::format("{}: regime \"{}\"", origin, name);
   regime.precision = read_precision(root);
   regime.data = read_data(root.object("data"), extensions.datasets);
   root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
@@ -225,12 +228,11 @@ std::unique_ptr<Optimizer> Regime::build_optimizer(const Extensions& extensions)
 }
 
 std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const Shape& input, int64_t classes) const {
-  Config config(Json{{"model", effective.at("model")}},
-                name.empty() ? "model" : fmt::format("model of regime \"{}\"", name));
+  Config config(Json{{"model", effective.at("model")}}, place);
   auto network =
       extensions.layers.build(config.root().object("model"), {extensions.layers, "", input, classes, batch.ghost_size});
   config.finish();
-  NSGD_CHECK(network, "the network could not be built");
+  NSGD_CHECK(network, "model: the network could not be built");
   return network;
 }
 

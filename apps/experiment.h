@@ -60,6 +60,7 @@ struct BatchOptions {
 // One regime: the base document with the regime's patch merged over it.
 struct Regime {
   std::string name;
+  std::string place;  // where it is configured, as messages write it: `runs.json` or `runs.json: regime "LB"`
   Json effective;                                           // with every default filled in; rebuilds the regime
   kernels::Precision precision = kernels::Precision::tf32;  // of a CUDA device
   DataOptions data;
@@ -95,6 +96,19 @@ struct Regime {
     return schedule.steps_of_first(noise.epochs_with_noise(epochs));
   }
 };
+
+// What only the data or the network show to be wrong: an Error of `make` then begins with the regime's place, as a
+// ConfigError does by itself.
+template <class Make>
+auto at_place(const Regime& regime, const Make& make) {
+  try {
+    return make();
+  } catch (const ConfigError&) {
+    throw;
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", regime.place, error.what()));
+  }
+}
 
 struct Experiment {
   std::string name;

@@ -9,6 +9,7 @@
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/train_app.h>
 #include <noisysgd/apps/trainer.h>
+#include <noisysgd/core/file.h>
 #include <noisysgd/core/safetensors.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/text_table.h>
@@ -114,6 +115,7 @@ std::string norm_text(const float* values, int64_t n) {
 }  // namespace
 
 std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options) {
+  check_writable(options.output);
   const Regime& regime = find_regime(experiment, options.regime);
   const uint64_t seed = options.seed.value_or(experiment.seeds.front());
   std::string notes;
@@ -128,7 +130,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   model.parameter_set().initialise(seed);
   if (options.checkpoint) load_weights(*options.checkpoint, model);
 
-  const int64_t wanted = options.batch.value_or(regime.batch.size);
+  const int64_t wanted = options.batch.value_or(std::min(regime.batch.size, loader.count()));
   NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,
              loader.count());
   const int64_t samples = model.coupling().usable(wanted);

@@ -18,7 +18,7 @@ struct InspectOptions {
   std::string regime;                               // empty: the first
   std::optional<uint64_t> seed;                     // none: the first of the configuration
   std::optional<std::filesystem::path> checkpoint;  // none: initial parameters
-  std::optional<int64_t> batch;                     // none: batch.size of the regime
+  std::optional<int64_t> batch;                     // none: batch.size of the regime, or all images if there are fewer
   int64_t noise_draws = 0;
   std::filesystem::path output = "inspect.safetensors";
 };

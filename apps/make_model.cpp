@@ -60,6 +60,22 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
       fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
 }
 
+Model build(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
+  auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
+  const SampleCoupling coupling = network->coupling();
+  if (regime.batch.micro)
+    NSGD_CHECK(coupling.allows_parts_of(*regime.batch.micro),
+               "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
+               *regime.batch.micro,
+               coupling.of_whole_batch() ? "would change what it normalises over"
+                                         : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
+  Model model(context, std::move(network), data.sets.train.classes, regime.loss);
+  if (regime.noise.active()) regime.noise.check_globs(model.parameters());
+  check_network(regime.fisher, model.graph());
+  apply_initialisation_rules(regime.initialisation, model.parameters());
+  return model;
+}
+
 }  // namespace
 
 std::vector<std::string> run_notes(const Regime& regime, const BatchSchedule& schedule) {
@@ -83,35 +99,18 @@ StepOptions step_options(const Regime& regime, uint64_t seed) {
 }
 
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
-  auto network = regime.build_network(extensions, data.image_shape(), data.sets.train.classes);
-  const SampleCoupling coupling = network->coupling();
-  if (regime.batch.micro)
-    NSGD_CHECK(coupling.allows_parts_of(*regime.batch.micro),
-               "batch.micro: batch_norm sees micro-batches of {}, which {}; set batch.ghost_size to a divisor of it",
-               *regime.batch.micro,
-               coupling.of_whole_batch() ? "would change what it normalises over"
-                                         : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
-  Model model(context, std::move(network), data.sets.train.classes, regime.loss);
-  if (regime.noise.active()) regime.noise.check_globs(model.parameters());
-  check_network(regime.fisher, model.graph());
-  apply_initialisation_rules(regime.initialisation, model.parameters());
-  return model;
+  return at_place(regime, [&] { return build(context, regime, data, extensions); });
 }
 
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions) {
-  try {
-    Model model = make_model(context, regime, data, extensions);
+  return at_place(regime, [&] {
+    Model model = build(context, regime, data, extensions);
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
     check_steps(context, regime, schedule, model, extensions);
     if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
     return model;
-  } catch (const ConfigError&) {  // of the model: it names the regime itself
-    throw;
-  } catch (const Error& error) {
-    if (regime.name.empty()) throw;
-    throw Error(fmt::format("regime \"{}\": {}", regime.name, error.what()));
-  }
+  });
 }
 
 }  // namespace noisysgd

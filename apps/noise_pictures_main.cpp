@@ -133,6 +133,7 @@ int draw_pictures(const std::string& folder) {
       {"fisher_trace", with_small_batch("fisher_trace")},
       {"multiplicative", {{"type", "multiplicative"}, {"sigma", 1}, {"match_trace", 8}}},
       {"label", with_small_batch("label")}};
+  make_folder(folder);
   Problem problem;
   const Moments fisher = moments(problem.draw(structures.at("full_fisher")));
   const double extent = 3.5 * std::sqrt(std::max(fisher.xx, fisher.yy));
@@ -149,6 +150,7 @@ int draw_pictures(const std::string& folder) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Draws every noise structure on a problem of two parameters", "noisysgd-noise-pictures"};
+  app.set_version_flag("--version", NSGD_VERSION);
   std::string folder = "docs/noise";
   noisysgd::add_path(app, "--output", folder, "Folder of the pictures")->capture_default_str();
   return noisysgd::run_program(app, argc, argv, [&] { return draw_pictures(folder); });

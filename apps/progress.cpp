@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
+#include <span>
 #include <string_view>
 
 #include <noisysgd/apps/console.h>
@@ -25,28 +27,47 @@ int columns_of(std::string_view text) {
   return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+struct Part {
+  std::string text;
+  int rank;  // those of the highest rank are left out first
+};
+
+// In fewer than `columns` columns if those of rank 0 are.
+std::string fitting(std::span<const Part> parts, int columns) {
+  int last = 0;
+  for (const Part& part : parts) last = std::max(last, part.rank);
+  for (int rank = last;; --rank) {
+    std::string line;
+    for (const Part& part : parts)
+      if (part.rank <= rank) line += part.text;
+    if (columns_of(line) < columns || rank == 0) return line;
+  }
+}
+
 }  // namespace
 
 std::string live_line(const std::string& title, const ProgressState& state, int columns) {
-  struct Part {
-    std::string text;
-    int rank;  // the parts of the highest rank are left out first
-  };
   const double done = static_cast<double>(state.step) / static_cast<double>(state.steps);
   const Part parts[]{{title, 0},
-                     {bar(done, 20), 5},
-                     {fmt::format("epoch {}/{}", state.epoch + 1, state.epochs), 2},
-                     {fmt::format("step {}/{}", state.step, state.steps), 6},
-                     {fmt::format("loss {}", format_loss(state.loss)), 1},
-                     {fmt::format("acc {:.2f}%", 100 * state.accuracy), 3},
-                     {fmt::format("{:.0f} samples/s", state.samples_per_second), 7},
-                     {format_duration(state.seconds_left) + " left", 4}};
-  for (int rank = 7;; --rank) {
-    std::string line;
-    for (const Part& part : parts)
-      if (part.rank <= rank) line += (line.empty() ? "" : " ") + part.text;
-    if (columns_of(line) < columns || rank == 0) return line;
-  }
+                     {" " + bar(done, 20), 5},
+                     {fmt::format(" epoch {}/{}", state.epoch + 1, state.epochs), 2},
+                     {fmt::format(" step {}/{}", state.step, state.steps), 6},
+                     {fmt::format(" loss {}", format_loss(state.loss)), 1},
+                     {fmt::format(" acc {:.2f}%", 100 * state.accuracy), 3},
+                     {fmt::format(" {:.0f} samples/s", state.samples_per_second), 7},
+                     {fmt::format(" {} left", format_duration(state.seconds_left)), 4}};
+  return fitting(parts, columns);
+}
+
+std::string epoch_line(const std::string& title, const ProgressState& state, const std::string& evaluated_set,
+                       double loss, double accuracy, int columns) {
+  const Part parts[]{
+      {fmt::format("{} epoch {}/{}", title, state.epoch + 1, state.epochs), 0},
+      {fmt::format("  train loss {}", format_loss(state.loss)), 1},
+      {fmt::format(" acc {:.2f}%", 100 * state.accuracy), 2},
+      {fmt::format("  {} loss {} acc {:.2f}%", evaluated_set, format_loss(loss), 100 * accuracy), 0},
+      {fmt::format("  {:.0f} samples/s", state.samples_per_second), 3}};
+  return fitting(parts, columns);
 }
 
 std::string format_duration(double seconds) {
@@ -74,9 +95,8 @@ void Progress::step(const ProgressState& state) {
 }
 
 void Progress::epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy) {
-  line(fmt::format("{} epoch {}/{}  train loss {} acc {:.2f}%  {} loss {} acc {:.2f}%  {:.0f} samples/s", title_,
-                   state.epoch + 1, state.epochs, format_loss(state.loss), 100 * state.accuracy, evaluated_set,
-                   format_loss(loss), 100 * accuracy, state.samples_per_second));
+  const int columns = mode_ == Mode::live ? terminal_width(stdout) : std::numeric_limits<int>::max();
+  line(epoch_line(title_, state, evaluated_set, loss, accuracy, columns));
 }
 
 void Progress::line(const std::string& text) {

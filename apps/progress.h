@@ -25,7 +25,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void step(const ProgressState& state);  // redraws the live line at most ten times a second
-  // A finished epoch: a line for those who do not watch a terminal.
+  // A finished epoch: a line that stays, within the columns of a terminal.
   // evaluated_set: what the loss and accuracy beside those of the epoch are of, "test" or "holdout".
   void epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy);
   void line(const std::string& text);  // above the live line
@@ -42,6 +42,9 @@ class Progress {
 
 // The live line, in fewer than `columns` columns if the title alone is: what matters least is left out.
 std::string live_line(const std::string& title, const ProgressState& state, int columns);
+// That of an epoch's end, in fewer than `columns` columns if the title, the epoch and what it was evaluated to are.
+std::string epoch_line(const std::string& title, const ProgressState& state, const std::string& evaluated_set,
+                       double loss, double accuracy, int columns);
 
 std::string format_duration(double seconds);  // "42s", "3m07s", "2h05m"
 std::string format_loss(double loss);         // "0.0360", "5.942e+35", "not finite"

@@ -103,6 +103,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
                                   ? fmt::format("{} with {} noise", counted(regime.noisy_steps(schedule), "step"),
                                                 regime.noise.options().type)
                                   : "no noise";
+    if (suite.progress == Progress::Mode::quiet) continue;
     print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),

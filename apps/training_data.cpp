@@ -2,21 +2,29 @@
 
 namespace noisysgd {
 
+namespace {
+
+std::shared_ptr<const TrainingData> load(const DataOptions& options) {
+  auto data = std::make_shared<TrainingData>();
+  data->sets = options.dataset.load();
+  const Dataset& train = data->sets.train;
+  if (options.mean.empty()) {
+    data->normalisation = channel_statistics(train);
+  } else {
+    data->normalisation = {options.mean, options.standard_deviation};
+    NSGD_CHECK(static_cast<int64_t>(options.mean.size()) == train.channels,
+               "data.normalize: {} values for images of {} channels", options.mean.size(), train.channels);
+  }
+  data->normalisation.inverse_standard_deviation();  // throws now, not where the run begins
+  return data;
+}
+
+}  // namespace
+
 std::shared_ptr<const TrainingData> DataCache::get(const Regime& regime) {
   auto& entry = loaded_[regime.effective.at("data").dump()];
   if (entry) return entry;
-  auto data = std::make_shared<TrainingData>();
-  data->sets = regime.data.dataset.load();
-  const Dataset& train = data->sets.train;
-  if (regime.data.mean.empty()) {
-    data->normalisation = channel_statistics(train);
-  } else {
-    data->normalisation = {regime.data.mean, regime.data.standard_deviation};
-    NSGD_CHECK(static_cast<int64_t>(regime.data.mean.size()) == train.channels,
-               "data.normalize: {} values for images of {} channels", regime.data.mean.size(), train.channels);
-  }
-  data->normalisation.inverse_standard_deviation();  // throws now, not where the run begins
-  entry = std::move(data);
+  entry = at_place(regime, [&] { return load(regime.data); });
   return entry;
 }
 

@@ -194,6 +194,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   file.commit();
 }
 
+void check_writable(const std::filesystem::path& path) { const AtomicFile file(path); }
+
 std::string read_file(const std::filesystem::path& path) {
   const FileDescriptor file(open_retrying(path, O_RDONLY));
   if (!file.is_open()) fail_to("read", path, errno);

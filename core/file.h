@@ -57,6 +57,8 @@ class AtomicFile {
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+// Throws Error where no AtomicFile can be begun: before long work whose result is to be written there.
+void check_writable(const std::filesystem::path& path);
 // True for the name of a temporary of any AtomicFile.
 bool is_temporary(const std::filesystem::path& path);
 

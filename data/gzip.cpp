@@ -65,7 +65,7 @@ void GzipReader::end_member() {
     return;
   }
   const auto other = std::find_if(rest_.begin(), rest_.end(), [](uint8_t byte) { return byte != 0; });
-  NSGD_CHECK(other == rest_.end(), "{}: the gzip data ends at byte {}, but {} bytes that are not zeros follow", name_,
+  NSGD_CHECK(other == rest_.end(), "{}: the gzip data ends at byte {}, but {} bytes that are not all zeros follow", name_,
              compressed_.size() - rest_.size(), rest_.size());
   ended_ = true;
 }

@@ -14,7 +14,7 @@ const Attribute& GraphNode::attribute(std::string_view attribute_name) const {
 }
 
 std::string Graph::add(GraphNode node) {
-  NSGD_CHECK(names.insert(node.name).second, "two nodes of the network are named '{}'", node.name);
+  NSGD_CHECK(names.insert(node.name).second, "model: two nodes of the network are named '{}'", node.name);
   nodes.push_back(std::move(node));
   return nodes.back().name;
 }

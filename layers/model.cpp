@@ -21,7 +21,7 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes,
       buffers_(network_->buffers()),
       parameters_(context, network_->parameters()) {
   NSGD_CHECK(network_->output_shape() == Shape{classes},
-             "the network's output {} is not one score for each of {} classes", network_->output_shape().text(),
+             "model: the network's output {} is not one score for each of {} classes", network_->output_shape().text(),
              classes);
   loss_->check(context.queue.device());
   bind_buffers(context, buffers_);

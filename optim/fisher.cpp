@@ -92,7 +92,7 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
     coefficients.second_moment = static_cast<float>(1 / (ghost * (groups - 1)));
     coefficients.gradient_sum = static_cast<float>(-1 / (ghost * groups * (groups - 1)));
   } else if (options.centered) {
-    NSGD_CHECK(batch > 1, "the centred Fisher matrix of a single sample is not defined");
+    NSGD_CHECK(batch > 1, "fisher.centered: the centred Fisher matrix of a single sample is not defined");
     coefficients.second_moment = static_cast<float>(1 / (samples - 1));
     coefficients.gradient_sum = static_cast<float>(-1 / (samples * (samples - 1)));
   } else {
@@ -186,8 +186,10 @@ Tensor fisher_trace(Context& context, const FisherStep& fisher, const std::vecto
 void fisher_diagonal(const FisherOptions& options, const Parameter& parameter, int64_t batch,
                      std::span<const float> sums, std::span<const float> squares, float* diagonal) {
   const kernels::NoiseCoefficients c = fisher_diagonal_coefficients(options, parameter, batch);
-  for (size_t i = 0; i < sums.size(); ++i)
-    diagonal[i] = std::max(0.0f, c.second_moment * squares[i] + c.gradient_sum * sums[i] * sums[i]);
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const float value = c.second_moment * squares[i] + c.gradient_sum * sums[i] * sums[i];
+    diagonal[i] = value < 0 ? 0.0f : value;  // NaN stays NaN
+  }
 }
 
 }  // namespace noisysgd

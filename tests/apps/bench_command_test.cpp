@@ -23,6 +23,13 @@ std::string refused(const TemporaryFolder& folder, const std::vector<std::string
 
 }  // namespace
 
+TEST_CASE("a file of figures that cannot be written is told before anything is measured") {
+  const TemporaryFolder folder;
+  CHECK(refused(folder, {"--json", "nowhere/figures.json"}) ==
+        "noisysgd-bench: cannot write nowhere/figures.json: No such file or directory\n");
+  CHECK(contains(refused(folder, {"--json", "."}), "noisysgd-bench: cannot write "));
+}
+
 TEST_CASE("every problem of a file of bars is told with its place") {
   const TemporaryFolder folder;
   const auto problems = [&](const char* text) {

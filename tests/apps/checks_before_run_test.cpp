@@ -9,6 +9,20 @@
 using namespace noisysgd;
 using namespace noisysgd::test;
 
+namespace {
+
+// What is refused, without the place that it begins with.
+template <class Action>
+std::string reason_of(Action&& action) {
+  const std::string message = error_of(action), place = "test: ";
+  if (message == "no error was thrown") return message;
+  INFO(message);
+  REQUIRE(message.starts_with(place));
+  return message.substr(place.size());
+}
+
+}  // namespace
+
 TEST_CASE("noise that no batch of the run lacks is refused") {
   const std::string name = GENERATE("diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher",
                                     "kfac", "fisher_trace", "label");
@@ -21,7 +35,7 @@ TEST_CASE("noise that no batch of the run lacks is refused") {
     make_checked_model(context, regime, *DataCache().get(regime), {});
   };
   const auto refused = [&](const std::string& noise, const std::string& batch) {
-    return error_of([&] { check(noise, batch); });
+    return reason_of([&] { check(noise, batch); });
   };
   const std::string type = "{\"type\": \"" + name + "\"",
                     message =
@@ -43,7 +57,7 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
     std::vector<std::string> changes{"regimes=[]", "batch={\"size\": 64, \"ghost_size\": 32}", "noise=" + noise};
     changes.insert(changes.end(), more.begin(), more.end());
     const Regime regime = experiment_with(changes).regimes.at(0);
-    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
+    return reason_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
   };
   const std::string label = R"({"type": "label", "small_batch": 8, "match_trace": 8)";
   CHECK(refused(label + "}") == "noise.match_trace: the trace of 'label' is not known before it is drawn");
@@ -80,7 +94,7 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
         R"(model={"type": "sequential", "layers": [{"type": "flatten"}, )" + ghosts + R"(, {"type": "linear"}]})"};
     changes.insert(changes.end(), more.begin(), more.end());
     const Regime regime = experiment_with(changes).regimes.at(0);
-    return error_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
+    return reason_of([&] { make_checked_model(context, regime, *DataCache().get(regime), {}); });
   };
   const auto norms = [](const std::string& a, const std::string& b) {
     return R"({"type": "batch_norm", "ghost_size": )" + a + R"(}, {"type": "batch_norm", "ghost_size": )" + b + "}";
@@ -123,5 +137,5 @@ TEST_CASE("images that cannot be normalised are refused where they are loaded") 
   Json document = parse_config(tiny_suite, "test");
   document["data"] = {{"type", "idx"}, {"root", folder.path().string()}};
   const Regime regime = read_experiment(document, "test", {}).regimes.at(0);
-  CHECK(error_of([&] { DataCache().get(regime); }).starts_with("channel 0 is constant"));
+  CHECK(error_of([&] { DataCache().get(regime); }).starts_with("test: regime \"SB\": channel 0 is constant"));
 }

@@ -108,6 +108,29 @@ TEST_CASE("on a terminal that is narrower than a title a line is cut between cha
   CHECK(cut > 0);
 }
 
+TEST_CASE("the line of an epoch fits into the columns of a terminal, and keeps what the epoch came to") {
+  const ProgressState state{.epoch = 198,
+                            .epochs = 200,
+                            .steps = 1,
+                            .loss = 0.12345,
+                            .accuracy = 0.98765,
+                            .samples_per_second = 123456};
+  const auto line = [&](int columns) { return epoch_line("LB+Diag seed 1", state, "holdout", 0.5, 0.875, columns); };
+  CHECK(line(1000) == "LB+Diag seed 1 epoch 199/200  train loss 0.1235 acc 98.77%  holdout loss 0.5000 acc 87.50%  123456 "
+                      "samples/s");
+  CHECK(line(80) == "LB+Diag seed 1 epoch 199/200  train loss 0.1235  holdout loss 0.5000 acc 87.50%");
+  const std::string shortest = "LB+Diag seed 1 epoch 199/200  holdout loss 0.5000 acc 87.50%";
+  for (int columns = 1; columns <= 200; ++columns)
+    CHECK((columns_of(line(columns)) < columns || line(columns) == shortest));
+
+  const Workplace place;
+  for (const int columns : {80, 200}) {
+    const std::string shown = on_terminal(place, fmt::format("TERM=xterm $TRAIN --output out{}", columns), columns);
+    CHECK(contains(shown, "epoch 3/3"));
+    CHECK(contains(shown, "samples/s\r\n") == (columns == 200));
+  }
+}
+
 TEST_CASE("durations are shown in two units at most, rounded to the last") {
   const std::pair<double, const char*> expected[] = {{0, "0s"},       {59.4, "59s"},      {59.6, "1m00s"},
                                                      {187, "3m07s"},  {3599.4, "59m59s"}, {3599.6, "1h00m"},

@@ -50,6 +50,13 @@ TEST_CASE("preview writes a picture of as many images as asked for") {
   CHECK(Bytes(png.begin() + 16, png.begin() + 24) == Bytes{0, 0, 0, 2 * 29 + 1, 0, 0, 0, 3 * 29 + 1});
 }
 
+TEST_CASE("a picture that cannot be written is told before the images are read") {
+  const TemporaryFolder folder;
+  const CommandResult result = run({"preview", "idx", "--root", "absent", "--output", "nowhere/sheet.png"}, folder);
+  CHECK(result.status == 1);
+  CHECK(result.error == "noisysgd-data: cannot write nowhere/sheet.png: No such file or directory\n");
+}
+
 TEST_CASE("a data set that no one publishes cannot be fetched") {
   const TemporaryFolder folder;
   const CommandResult result = run({"fetch", "imagenet"}, folder);

@@ -210,3 +210,23 @@ TEST_CASE("mistakes of regimes and seeds name the regime") {
   for (const char* name : {R"({"name": ""})", R"({"name": "../x"})", R"({"name": ".x"})"})
     CHECK(any_mentions(problems_of(name), "cannot name a folder"));
 }
+
+TEST_CASE("each mistake of data.normalize is one problem") {
+  const auto problems = [](const std::string& normalize) {
+    return problems_of(("{\"data\": {\"normalize\": " + normalize + "}}").c_str());
+  };
+  const std::pair<const char*, const char*> mistakes[] = {
+      {R"({"mean": [0.5, 0.5, 0.5]})", "$.data.normalize.std: missing"},
+      {R"({"std": [0.5, 0.5, 0.5]})", "$.data.normalize.mean: missing"},
+      {R"({"mean": 0.5, "std": [0.5, 0.5]})", "$.data.normalize.mean: expected a list"},
+      {R"({"mean": [], "std": [0.5]})", "$.data.normalize.mean: must have "},
+      {R"({"mean": [0.5, 0.5], "std": [0.5]})", "$.data.normalize.std: must have as many values as mean"}};
+  for (const auto& [normalize, problem] : mistakes) {
+    const std::vector<std::string> told = problems(normalize);
+    INFO(normalize);
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].starts_with(problem));
+  }
+  CHECK(problems(R"({"mean": [0.5], "std": [0.5]})").empty());
+  CHECK(problems("null").empty());
+}

@@ -113,6 +113,30 @@ TEST_CASE("inspect draws isotropic and multiplicative noise coordinate by coordi
   check_draws([&](int k) { return gather(file, fmt::format("noise.{}.", k)); }, expected, draws);
 }
 
+TEST_CASE("a file that cannot be written is told before anything is computed") {
+  InspectOptions options;
+  options.noise_draws = 1 << 30;  // years
+  options.output = "nowhere/inspect.safetensors";
+  CHECK(error_of([&] { inspect(read_experiment(Json::object(), "test", {}), {}, options); }) ==
+        "cannot write nowhere/inspect.safetensors: No such file or directory");
+}
+
+TEST_CASE("inspect takes all images where there are fewer than a batch wants, as training does") {
+  const TemporaryFolder folder;
+  put_images(folder.path());
+  Json document = parse_config(R"({"data": {"type": "idx"}, "threads": 1, "batch": {"size": 4096}, "model":
+    {"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]}})",
+                               "test");
+  document["data"]["root"] = folder.path().string();
+  InspectOptions options;
+  options.output = folder / "inspect.safetensors";
+  const Experiment experiment = read_experiment(document, "test", {});
+  CHECK(contains(inspect(experiment, {}, options), "seed 1: 8 samples of "));
+  CHECK(SafetensorsFile(options.output).values<int64_t>("input.labels").size() == 8);
+  options.batch = 9;
+  CHECK(error_of([&] { inspect(experiment, {}, options); }) == "a batch of 9 cannot be taken from 8 training images");
+}
+
 TEST_CASE("inspect says what ghost size its batch was normalised by") {
   const TemporaryFolder folder;
   put_images(folder.path());

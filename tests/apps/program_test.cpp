@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "tests/apps/command.h"
 #include "tests/catch.h"
+#include "tests/error_of.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -56,4 +58,26 @@ TEST_CASE("a folder that may not be entered is named with the reason") {
           for (const auto& entry : std::filesystem::directory_iterator(folder.path())) (void)entry;
           return 0;
         }) == "program: " + folder.path().string() + ": Permission denied\n");
+}
+
+TEST_CASE("every program says its version") {
+  const TemporaryFolder folder;
+  for (const char* program : {NSGD_BENCH_PROGRAM, NSGD_DATA_PROGRAM, NSGD_INSPECT_PROGRAM, NSGD_NOISE_PICTURES_PROGRAM,
+                              NSGD_TRAIN_PROGRAM}) {
+    const CommandResult result = Command(program, {"--version"}, folder.path()).wait();
+    CHECK(result.status == 0);
+    CHECK(result.output == NSGD_VERSION "\n");
+  }
+}
+
+TEST_CASE("the pictures of noise are drawn into a folder that is made for them") {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      Command(NSGD_NOISE_PICTURES_PROGRAM, {"--output", "new/pictures"}, folder.path()).wait();
+  INFO(result.error);
+  CHECK(result.status == 0);
+  for (const char* name : {"isotropic.svg", "diagonal_fisher.svg", "kfac.svg"})
+    CHECK(read_file(folder / "new/pictures" / name).starts_with("<svg "));
+  CHECK(contains(Command(NSGD_NOISE_PICTURES_PROGRAM, {"--output", "command.out/pictures"}, folder.path()).wait().error,
+                 "command.out/pictures: cannot be made"));
 }

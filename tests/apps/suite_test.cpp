@@ -134,10 +134,10 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
   const auto refused = [&](const std::vector<std::string>& changes) {
     return error_of([&] { train_selected(experiment_with(changes), out, {}); });
   };
-  CHECK(refused({"regimes[2].init=[{\"parameters\": [\"conv*\"]}]"}).starts_with("regime \"free\": init[0]"));
+  CHECK(refused({"regimes[2].init=[{\"parameters\": [\"conv*\"]}]"}).starts_with("test: regime \"free\": init[0]"));
   CHECK(refused({"regimes[2].batch={\"size\": 97, \"drop_last\": true}"}) ==
-        "regime \"free\": batch.drop_last: 96 training images make no batch of 97");
-  CHECK(refused({"regimes[1].model={\"type\": \"conv2d\"}"}).starts_with("model of regime \"LB\""));
+        "test: regime \"free\": batch.drop_last: 96 training images make no batch of 97");
+  CHECK(refused({"regimes[1].model={\"type\": \"conv2d\"}"}).starts_with("test: regime \"LB\": 1 problem\n  $.model.out_channels: "));
   CHECK_FALSE(std::filesystem::exists(out));
 
   // Runs that were made otherwise stop a suite whether they are selected or not: its table would hold them.

@@ -59,6 +59,37 @@ TEST_CASE("quiet prints nothing, describe the layers and a dry run the plan, and
   CHECK(parse_json(json.output, "graph").at("nodes").size() >= 5);
   CHECK(contains(place.run({"--dry-run"}).output, "640 training"));
   CHECK_FALSE(fs::exists(place.path() / "runs"));
+
+  // Whether a configuration can be run, by the exit status alone.
+  const CommandResult checked = place.run({"--quiet", "--dry-run"});
+  CHECK(checked.status == 0);
+  CHECK(checked.output.empty());
+  CHECK(place.run({"--quiet", "--dry-run", "--set", "noise.small_batch=64"}).status == 1);
+}
+
+TEST_CASE("what the data or the network show to be wrong is named with its file, regime and key") {
+  const Workplace place;
+  const auto refused = [&](const char* assignment) {
+    const CommandResult dry = place.run({"--dry-run", "--set", assignment}),
+                        run = place.run({"--output", "out", "--set", assignment});
+    CHECK(dry.status == 1);
+    CHECK(dry.error == run.error);
+    CHECK_FALSE(fs::exists(place.path() / "out"));
+    return dry.error;
+  };
+  const std::string program = "noisysgd-train: small.json: ";
+  CHECK(refused(R"(model={"type": "sequential", "layers": [{"type": "conv2d", "out_channels": 4, "kernel": 99}]})") ==
+        program + "1 problem\n  $.model.layers[0].type: conv2d 'conv1': a 99x99 kernel does not fit an input of 28x28 "
+                  "with padding 0,0\n");
+  CHECK(refused(R"(model={"type": "sequential", "layers": [{"type": "flatten"}]})") ==
+        program + "model: the network's output [784] is not one score for each of 10 classes\n");
+  CHECK(refused(R"(regimes=[{"name": "A"}, {"name": "B", "model": {"type": "mlp", "hidden": [0]}}])")
+            .starts_with(program + "regime \"B\": 1 problem\n  $.model.hidden[0]: "));
+  CHECK(refused(R"(regimes=[{"name": "A"}, {"name": "B", "init": [{"parameters": ["x"]}]}])") ==
+        program + "regime \"B\": init[0].parameters: \"x\" matches no parameter of this network\n");
+  CHECK(refused(R"(data.normalize={"mean": [0.5, 0.5], "std": [1, 1]})") ==
+        program + "data.normalize: 2 values for images of 1 channels\n");
+  CHECK(contains(place.run({"--describe", "--set", R"(init=[{"parameters": ["x"]}])"}).error, program + "init[0]"));
 }
 
 TEST_CASE("the default folder is runs/NAME, and a second run takes the next free one") {
@@ -107,6 +138,31 @@ TEST_CASE("the folder of one run of a suite in place of a configuration points t
   for (const char* folder : {"run", "deep", "deep/out/A"})
     check_one_line(Command(NSGD_TRAIN_PROGRAM, {folder, "--resume"}, place.path()).wait(),
                    {fmt::format("{}: holds no experiment.json; expected a configuration", folder)});
+}
+
+TEST_CASE("a suite whose files were changed by hand is not continued, and the file is named") {
+  const Workplace place;
+  const std::vector<std::string> suite{"--quiet", "--output", "out", "--set", R"(regimes=[{"name": "A"}])", "--set",
+                                       "seeds=[1, 2]", "--set", "epochs=1"};
+  REQUIRE(place.run(suite).status == 0);
+  const auto resume = [&] { return Command(NSGD_TRAIN_PROGRAM, {"out", "--resume"}, place.path()).wait(); };
+  const fs::path experiment = place.path() / "out/experiment.json", config = place.path() / "out/A/seed-1/config.json";
+
+  const std::string document = read_file(experiment);
+  Json changed = parse_json(document, "experiment");
+  changed["batch"]["size"] = 32;
+  write_file_atomically(experiment, changed.dump(2) + "\n");
+  const CommandResult edited = resume();
+  check_one_line(edited, {"out/A/seed-1/config.json: ", "$.batch.size: 64 there, 32 here",
+                          "; undo what was changed in out/experiment.json, or use another --output"});
+  CHECK_FALSE(contains(edited.error, "--resume"));  // that is what was typed
+  write_file_atomically(experiment, document);
+  CHECK(resume().status == 0);
+
+  fs::rename(config, place.path() / "config.json");
+  check_one_line(resume(), {"out/A/seed-1: holds ", ", but no config.json says that it is of this program"});
+  fs::rename(place.path() / "config.json", config);
+  CHECK(resume().status == 0);
 }
 
 TEST_CASE("resuming where nothing is says that the run begins anew") {

@@ -168,6 +168,19 @@ TEST_CASE("a folder that may not be written gives one error with path and reason
   CHECK(entries(inner) == 1);
 }
 
+TEST_CASE("whether a file can be written is found out without writing it") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "f", "old");
+  for (const char* name : {"f", "new"}) CHECK_NOTHROW(check_writable(folder / name));
+  CHECK(read_file(folder / "f") == "old");
+  CHECK(entries(folder.path()) == 1);
+  for (const fs::path& path : {folder / "no/f", folder.path(), fs::path("/dev/null"), folder / std::string(300, 'n')})
+    CHECK(error_of([&] { check_writable(path); }) == error_of([&] { write_file_atomically(path, "x"); }));
+  const ReadOnlyFolder read_only(folder.path());
+  CHECK(error_of([&] { check_writable(folder / "f"); }) ==
+        "cannot write " + (folder / "f").string() + ": Permission denied");
+}
+
 TEST_CASE("a missing folder, a folder as target, a device as target are refused") {
   const TemporaryFolder folder;
   CHECK(contains(error_of([&] { write_file_atomically(folder / "no/f", "x"); }), "No such file or directory"));

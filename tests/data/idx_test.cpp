@@ -142,7 +142,11 @@ TEST_CASE("bad gzip data is refused") {
   append(garbage, {1, 2, 3, 4});
   put(folder / "garbage", garbage);
   check_mentions(error_of([&] { read_idx(folder / "garbage"); }),
-                 {"garbage", "gzip data ends at byte", "4 bytes that are not zeros"});
+                 {"garbage", "gzip data ends at byte", "4 bytes that are not all zeros"});
+  Bytes padded = whole;
+  append(padded, {0, 0, 0x78});
+  put(folder / "padded", padded);
+  check_mentions(error_of([&] { read_idx(folder / "padded"); }), {"3 bytes that are not all zeros follow"});
 }
 
 TEST_CASE("zeros may fill up what comes after gzip data, nothing else") {
@@ -157,7 +161,7 @@ TEST_CASE("zeros may fill up what comes after gzip data, nothing else") {
   CHECK(parse_idx(with(Bytes(5000)), "data").values == Bytes{1, 2, 3});
   for (const Bytes& more : {Bytes{1}, Bytes{0, 0, 1}, Bytes{0x1f}, Bytes{0x1f, 0}})
     check_mentions(error_of([&] { parse_idx(with(more), "data"); }),
-                   {"data: the gzip data ends at byte", std::to_string(more.size()) + " bytes that are not zeros"});
+                   {"data: the gzip data ends at byte", std::to_string(more.size()) + " bytes that are not all zeros follow"});
   check_mentions(error_of([&] { parse_idx(with({0x1f, 0x8b, 8}), "data"); }), {"data", "truncated"});
 }
 

@@ -296,5 +296,5 @@ TEST_CASE("the first layer that shows a NaN is named") {
 TEST_CASE("a network must end in one score per class") {
   Context context(test_device);
   CHECK_THROWS_WITH(Model(context, network_from(R"({"type": "flatten"})", image, classes), classes),
-                    "the network's output [60] is not one score for each of 3 classes");
+                    "model: the network's output [60] is not one score for each of 3 classes");
 }

@@ -109,7 +109,7 @@ TEST_CASE("names: numbered by kind, given ones kept, two of the same refused") {
       layers_of(
           R"([{"type": "sequential", "name": "a", "layers": [{"type": "relu", "name": "b"}]}, {"type": "relu", "name": "a.b"}])",
           {3}, 3),
-      "two nodes of the network are named 'a.b'");
+      "model: two nodes of the network are named 'a.b'");
 }
 
 TEST_CASE("the graph holds every attribute another program needs") {

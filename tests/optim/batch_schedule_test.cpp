@@ -59,7 +59,7 @@ TEST_CASE("an incomplete last batch that is too small to train on is left out") 
   CHECK(BatchSchedule({{2, 4, 1}}, 10, false, SampleCoupling::whole_batch(2)).total_steps() == 6);
   CHECK(BatchSchedule({{2, 4, 1}}, 9, false).total_steps() == 6);
   CHECK_THROWS_WITH(BatchSchedule({{2, 4, 1}}, 1, false, SampleCoupling::whole_batch(2)),
-                    "1 training images make no batch of 4");
+                    "batch.size: 1 training images make no batch of 4");
 }
 
 TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known before the run") {

@@ -1,5 +1,8 @@
 #include <noisysgd/optim/fisher.h>
 
+#include <cmath>
+#include <limits>
+
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/optim/parameters.h"
@@ -62,6 +65,21 @@ TEST_CASE("diag(F) is the mean of squared per-sample gradients, centred their va
   }
 }
 
+TEST_CASE("diag(F) of sums that are not finite is not finite, and rounding does not make it negative") {
+  Parameters parameters;
+  samples_into(parameters, 12);
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinite = std::numeric_limits<float>::infinity();
+  float* const squares = parameters.sums.second_moment.at(parameters.bias);
+  squares[2] = nan;
+  squares[3] = infinite;
+  squares[4] = 0;  // less than the square of the sum takes off
+  std::vector<float> diagonal(7);
+  diagonal_of({SecondMoment::exact, Labels::data, true}, parameters, 12, diagonal);
+  CHECK(std::isnan(diagonal[2]));
+  CHECK(diagonal[3] == infinite);
+  CHECK(diagonal[4] == 0);
+}
+
 TEST_CASE("spatial_mean divides by the positions that share a weight") {
   Parameters parameters;
   samples_into(parameters, 12);
@@ -81,7 +99,7 @@ TEST_CASE("a centred variance that rounding makes negative is zero; one sample h
   diagonal_of(options, parameters, 4, diagonal);
   CHECK(diagonal == std::vector<float>(7, 0.0f));
   CHECK_THROWS_WITH(diagonal_of(options, parameters, 1, diagonal),
-                    "the centred Fisher matrix of a single sample is not defined");
+                    "fisher.centered: the centred Fisher matrix of a single sample is not defined");
 }
 
 // The identity behind kappa: over all subsets of M_S of M samples, the mean gradient has covariance kappa S^2.
