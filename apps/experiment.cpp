@@ -30,7 +30,7 @@ DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry)
   if (const auto normalize = json.optional_object("normalize")) {
     data.mean = normalize->numbers("mean", {.length = {.at_least = 1}});
     data.standard_deviation = normalize->numbers("std", {.length = {.at_least = 1}, .each = {.above = 0}});
-    const bool lists = normalize->any("mean").is_array() && normalize->any("std").is_array();
+    const bool lists = normalize->any("mean", nullptr).is_array() && normalize->any("std", nullptr).is_array();
     if (lists && data.mean.size() != data.standard_deviation.size())
       normalize->error("std", "must have as many values as mean");
   }

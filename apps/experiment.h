@@ -106,7 +106,7 @@ auto at_place(const Regime& regime, const Make& make) {
   } catch (const ConfigError&) {
     throw;
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", regime.place, error.what()));
+    throw Error(regime.place + ": " + error.what());
   }
 }
 

@@ -2,6 +2,7 @@
 #include <noisysgd/apps/console.h>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // noisysgd-train as a user meets it: exit statuses, one line per error, and runs that are killed without warning.
+#include <fmt/format.h>
+
 #include <chrono>
 #include <csignal>
 #include <fstream>

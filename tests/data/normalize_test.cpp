@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include <noisysgd/data/registry.h>
+#include <noisysgd/core/json.h>
 #include "tests/catch.h"
 #include "tests/data/bytes.h"
 

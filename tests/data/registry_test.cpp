@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include <noisysgd/core/json.h>
+
 #include "tests/data/bytes.h"
 
 using namespace noisysgd;
