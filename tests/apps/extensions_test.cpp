@@ -272,7 +272,8 @@ TEST_CASE("what draws labels is refused with a loss that gives them no probabili
     Context context({}, 1);
     DataCache data;
     CHECK(error_of([&] { make_checked_model(context, regime, *data.get(regime), extensions); }) ==
-          "noise.type: \"label\" draws labels by the probabilities that a loss gives them; that of loss.type gives none");
+          "test: noise.type: \"label\" draws labels by the probabilities that a loss gives them; that of loss.type gives "
+          "none");
   }
   CHECK(contains(error_of([&] { regime_of(small_mlp, R"({"loss": {"type": "owl"}})", extensions); }),
                  R"($.loss.type: expected one of "own", "softmax_cross_entropy", got text "owl"; did you mean "own"?)"));
