@@ -137,7 +137,9 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
   CHECK(refused({"regimes[2].init=[{\"parameters\": [\"conv*\"]}]"}).starts_with("test: regime \"free\": init[0]"));
   CHECK(refused({"regimes[2].batch={\"size\": 97, \"drop_last\": true}"}) ==
         "test: regime \"free\": batch.drop_last: 96 training images make no batch of 97");
-  CHECK(refused({"regimes[1].model={\"type\": \"conv2d\"}"}).starts_with("test: regime \"LB\": 1 problem\n  $.model.out_channels: "));
+  CHECK(refused({"regimes[1].model={\"type\": \"conv2d\"}"}) ==
+        "test: regime \"LB\": 2 problems\n  $.model.out_channels: missing: an integer is required\n"
+        "  $.model.kernel: missing: an integer is required");
   CHECK_FALSE(std::filesystem::exists(out));
 
   // Runs that were made otherwise stop a suite whether they are selected or not: its table would hold them.
