@@ -24,13 +24,14 @@ if ((${#sources[@]} == 0)); then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+ln -s "$root" "$work/noisysgd"  # what <noisysgd/kernels/…> names
 
 printf '%s, %s\n\n' "$("$nvcc" --version | sed -nE 's/.*, (V[0-9.]+).*/nvcc \1/p')" "$architecture"
 printf '| kernel | registers | spilled bytes | shared memory | HMMA |\n|---|---|---|---|---|\n'
 failed=0
 for source in "${sources[@]}"; do
   "$nvcc" -std=c++20 -arch="$architecture" --expt-relaxed-constexpr -DNSGD_WITH_CUDA \
-    -I. -Werror all-warnings -Xptxas -v -cubin "$source" -o "$work/kernel.cubin" 2>"$work/log" || {
+    -I"$work" -Ikernels/cuda/nvcc -Werror all-warnings -Xptxas -v -cubin "$source" -o "$work/kernel.cubin" 2>"$work/log" || {
     cat "$work/log" >&2
     exit 1
   }
