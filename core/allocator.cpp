@@ -18,8 +18,8 @@ namespace {
 constexpr size_t alignment = 64;
 constexpr size_t arena_alignment = 256;  // CUDA's own
 
-// Multiples of 64 bytes for small blocks; for large ones eighths of the leading power of two, so that batches of
-// slightly different size share blocks while at most 1/8 is wasted.
+// Rounds small blocks to multiples of 64 bytes and large ones to eighths of their leading power of two. Batches of
+// slightly different size can then share blocks, and at most 1/8 is wasted.
 size_t block_size(size_t bytes) {
   size_t granule = alignment;
   while (granule * 16 < bytes) granule *= 2;
@@ -41,10 +41,10 @@ struct Allocator::Pool {
   Cache cached;
   MemoryUse use;
 
-  bool temporary = false;  // inside with_temporaries, and no Lasting stands by
-  ArenaPlan plan;          // of all temporaries, those that the arena is too small for as well
+  bool temporary = false;  // inside with_temporaries and outside a Lasting scope
+  ArenaPlan plan;          // of all temporaries, including those that do not fit into the arena
   std::shared_ptr<void> arena;
-  size_t arena_bytes = 0, refused_bytes = SIZE_MAX;  // refused_bytes: there was no room for an arena of this size
+  size_t arena_bytes = 0, refused_bytes = SIZE_MAX;  // refused_bytes: the arena size that could not be allocated
   uint64_t arena_generation = 0;
 
   void release() {
@@ -57,15 +57,15 @@ struct Allocator::Pool {
     return kernels::allocate_memory(device, bytes);
   }
 
-  // A block of exactly this size, from the cache or the device, in the node that takes it back there: giving a block
-  // back, which must not fail, then asks for no memory.
+  // A block of exactly this size, from the cache or the device. It is returned as a cache node: putting the node back
+  // into the cache allocates no memory, so release cannot fail.
   Cache::node_type take(size_t size) {
     if (const auto found = cached.find(size); found != cached.end()) return cached.extract(found);
     Cache own;
-    const auto place = own.emplace(size, nullptr);
-    std::shared_ptr<void>& block = place->second;
+    const auto entry = own.emplace(size, nullptr);
+    std::shared_ptr<void>& block = entry->second;
     block = request(size);
-    if (!block) {  // blocks of other sizes may be what is missing
+    if (!block) {  // cached blocks of other sizes may hold the memory
       release();
       block = request(size);
     }
@@ -74,11 +74,11 @@ struct Allocator::Pool {
           fmt::format("{}: out of memory: {} asked for, {} held by live tensors; a smaller batch.micro needs less",
                       device.name(), memory_text(size), memory_text(use.active)));
     use.reserved += size;
-    return own.extract(place);
+    return own.extract(entry);
   }
 
-  // Makes the arena as large as the latest temporaries have needed. Where there is no room for that, which is tried
-  // once, it stays as large as it was.
+  // Grows the arena to the size that the latest temporaries needed. Each size is tried once; without room for it the
+  // arena keeps its size.
   void grow_arena() {
     if (plan.needed() <= arena_bytes || plan.needed() >= refused_bytes) return;
     const size_t before = arena_bytes;
@@ -90,7 +90,7 @@ struct Allocator::Pool {
   }
 
   bool replace_arena(size_t bytes) {
-    arena.reset();  // before the new one is asked for: the two need not fit together
+    arena.reset();  // first, because there may be no room for both arenas
     use.reserved -= arena_bytes;
     arena_bytes = 0;
     ++arena_generation;
@@ -107,46 +107,46 @@ struct Allocator::Pool {
   }
 };
 
-// Memory that is in use; gives it back to the pool. Its destructor asks for no memory, and nothing in it can fail.
-struct Allocator::Lent {
-  explicit Lent(std::shared_ptr<Pool> from) : pool(std::move(from)) {}
-  ~Lent() {
+// Memory in use. The destructor returns it to the pool; it allocates no memory and cannot fail.
+struct Allocator::Allocation {
+  explicit Allocation(std::shared_ptr<Pool> from) : pool(std::move(from)) {}
+  ~Allocation() {
     const std::lock_guard guard(pool->mutex);
     pool->use.active -= size;
-    pool->plan.release(std::move(place));
+    pool->plan.release(std::move(planned));
     pool->cached.insert(std::move(block));
   }
-  Lent(const Lent&) = delete;
-  Lent& operator=(const Lent&) = delete;
+  Allocation(const Allocation&) = delete;
+  Allocation& operator=(const Allocation&) = delete;
 
   std::shared_ptr<Pool> pool;
   size_t size = 0;               // counted as active
-  Pool::Cache::node_type block;  // empty where the arena reaches
-  ArenaPlan::Block place;        // in the arena, if it is temporary
+  Pool::Cache::node_type block;  // empty if the memory is in the arena
+  ArenaPlan::Block planned;      // for temporaries: the offset in the plan
 };
 
 Allocator::Allocator(Device device) : pool_(std::make_shared<Pool>(device)) {}
 
 std::shared_ptr<void> Allocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
-  // Before the lock: what fails below is given back by a destructor that takes it.
-  const auto lent = std::make_shared<Lent>(pool_);
+  // Declared before the lock and so destroyed after its release: the destructor takes the lock, also if `take` throws.
+  const auto allocation = std::make_shared<Allocation>(pool_);
   const std::lock_guard lock(pool_->mutex);
   size_t size = block_size(bytes);
   void* pointer = nullptr;
   if (pool_->temporary) {
     size = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
-    lent->place = pool_->plan.allocate(size);
-    const size_t offset = lent->place.key();
+    allocation->planned = pool_->plan.allocate(size);
+    const size_t offset = allocation->planned.key();
     if (offset + size <= pool_->arena_bytes) pointer = static_cast<std::byte*>(pool_->arena.get()) + offset;
   }
   if (!pointer) {
-    lent->block = pool_->take(size);
-    pointer = lent->block.mapped().get();
+    allocation->block = pool_->take(size);
+    pointer = allocation->block.mapped().get();
   }
   pool_->count(size);
-  lent->size = size;
-  return {lent, pointer};
+  allocation->size = size;
+  return {allocation, pointer};
 }
 
 size_t Allocator::with_temporaries(const std::function<void()>& work) {
@@ -154,7 +154,7 @@ size_t Allocator::with_temporaries(const std::function<void()>& work) {
     work();
     return 0;
   }
-  NSGD_CHECK(!pool_->temporary, "allocator: temporaries inside temporaries");
+  NSGD_CHECK(!pool_->temporary, "allocator: with_temporaries is called inside with_temporaries");
   pool_->plan.forget();
   pool_->temporary = true;
   try {
@@ -164,7 +164,7 @@ size_t Allocator::with_temporaries(const std::function<void()>& work) {
     throw;
   }
   pool_->temporary = false;
-  NSGD_CHECK(pool_->plan.empty(), "allocator: a tensor that was allocated for a step alone has outlived it");
+  NSGD_CHECK(pool_->plan.empty(), "allocator: a tensor that was allocated as temporary has outlived its step");
   std::lock_guard lock(pool_->mutex);
   pool_->grow_arena();
   return pool_->plan.needed();

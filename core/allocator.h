@@ -1,7 +1,6 @@
-// A caching allocator: freed blocks are kept by size and handed out again, so a steady training step asks the system
-// for nothing (fresh pages of a large batch would otherwise be faulted in anew each step). On a CUDA device what lives
-// for one step alone comes from an arena instead, at addresses that are the same in every such step. Counters say what
-// is and was in use.
+// A caching allocator: freed blocks are kept by size and reused, so a steady training step requests no memory from the
+// system (otherwise each step would fault in the pages of its large blocks again). On a CUDA device, blocks that live
+// for one step only come from an arena, at addresses that are the same in every such step. Counters report the use.
 #pragma once
 
 #include <cstddef>
@@ -17,27 +16,27 @@ struct MemoryUse {
   size_t active = 0;     // bytes held by live tensors
   size_t peak = 0;       // largest `active` since reset_peak
   size_t reserved = 0;   // active, cached and the rest of the arena
-  int64_t requests = 0;  // blocks that were asked of the device or the system so far
+  int64_t requests = 0;  // blocks requested from the device or the system so far
 };
 
 class Allocator {
  public:
   explicit Allocator(Device device = {});
 
-  // Memory of the device, at least 64-byte aligned, uninitialised; zero bytes give a null pointer. Returned to the
-  // cache when the last owner lets go, which may be after the allocator itself is gone. Throws OutOfMemory with the
-  // sizes when memory is out. A block that is handed out again may still be read by ops that were issued for its last
-  // owner: they run before those of the next one, as all are on one queue.
+  // Device memory, at least 64-byte aligned, uninitialised; null for zero bytes. The block returns to the cache when
+  // its last owner is destroyed, which may be after the allocator. Throws OutOfMemory with the sizes. A reused block
+  // may still be read by ops that were issued for its previous owner: they run before the ops of the new owner, because
+  // all ops are on one queue.
   std::shared_ptr<void> allocate(size_t bytes);
 
-  // Runs `work`, of whose blocks none may outlive it unless a Lasting stands by. On a CUDA device they come from the
-  // arena: the same sequence of requests gets the same addresses, whatever happened between. Where the arena is too
-  // small the cache helps out, and when `work` is done the arena grows if there is room. Returns how large an arena
-  // holds them all. Throws Error if a block is left over.
+  // Runs `work`. No block that it allocates may outlive it, except inside a Lasting scope. On a CUDA device the blocks
+  // come from the arena: within one arena_generation() the same sequence of requests gets the same addresses. A block
+  // that does not fit comes from the cache, and after `work` the arena grows if there is room. Returns the size of an
+  // arena that holds all blocks; 0 on the CPU. Throws Error if a block is still in use.
   size_t with_temporaries(const std::function<void()>& work);
-  // Within `work`: what has been released was of an attempt that was given up, and the arena need not hold it.
+  // To be called within `work` after an abandoned attempt: blocks released so far do not count in the arena's size.
   void forget_temporaries();
-  // Blocks that are allocated while this lives are not temporary.
+  // Scope in which allocated blocks are not temporary.
   class Lasting {
    public:
     explicit Lasting(Allocator& allocator);
@@ -47,9 +46,9 @@ class Allocator {
 
    private:
     Allocator& allocator_;
-    bool temporary_;  // as it was
+    bool temporary_;  // the value to restore
   };
-  // Changes when the arena moves: addresses before and after are not the same.
+  // Changes whenever the arena is reallocated, which changes its addresses.
   uint64_t arena_generation() const;
   size_t arena_bytes() const;
 
@@ -59,7 +58,7 @@ class Allocator {
 
  private:
   struct Pool;
-  struct Lent;
+  struct Allocation;
   std::shared_ptr<Pool> pool_;
 };
 

@@ -16,7 +16,7 @@ ArenaPlan::Block ArenaPlan::allocate(size_t bytes) {
   } else {
     const bool grows = best == gaps_.end();
     Sizes own;
-    own.emplace(grows ? end_ : best->first, bytes);  // the one request for memory: nothing has changed if it fails
+    own.emplace(grows ? end_ : best->first, bytes);  // the only allocation: if it fails, nothing has changed
     block = own.extract(own.begin());
     if (grows) {
       end_ += bytes;

@@ -61,7 +61,7 @@ void BackwardPass::add_gradient(int id, Tensor gradient) {
 }
 
 Tensor BackwardPass::sum(Tensor a, Tensor b) {
-  if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum hands one gradient to both
+  if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum passes one gradient to both
   if (a.sole_owner()) {
     kernels::add(context.queue, a.elements(), b.f32(), a.f32());
     return a;

@@ -1,7 +1,7 @@
-// Tape autograd. Layers compute values eagerly and record one node each, whose closure owns what its backward needs;
-// backward walks the tape in reverse, and a node with parameters adds its gradient and whatever statistics were asked
-// for in the same kernel. A value is freed as soon as no closure and no caller holds it, a gradient as soon as its node
-// has run.
+// Tape autograd. Layers compute values eagerly and record one node each; the closure of a node owns the tensors that
+// its backward needs. Backward walks the tape in reverse, and a node with parameters computes its gradient and the
+// requested statistics in the same kernel. A value is freed as soon as no closure and no caller holds it, a gradient as
+// soon as its node has run.
 #pragma once
 
 #include <functional>
@@ -24,11 +24,11 @@ class BackwardPass;
 
 class Tape {
  public:
-  // Called once with the gradient of the node's output (which it may overwrite); gives gradients to the node's inputs
-  // by BackwardPass::add_gradient and to parameters by += on the sums that the pass has for them.
+  // Called once with the gradient of the node's output, which it may overwrite. Passes gradients to the node's inputs
+  // by BackwardPass::add_gradient, and adds those of parameters to the sums of the pass.
   using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
-  // As Backward, for an op whose sweep adds two gradients of its output itself. other: undefined if one came. Of three
-  // or more the tape adds all but the last.
+  // As Backward, for an op whose kernel adds two gradients of its output itself. other: undefined if only one arrived.
+  // Of three or more the tape adds all but the last.
   using BackwardOfTwo = std::function<void(BackwardPass& pass, Tensor grad_output, Tensor other)>;
 
   // An input whose gradient is wanted: gradient(variable) after backward.
@@ -39,8 +39,8 @@ class Tape {
 
   struct BackwardOptions {
     Statistics statistics = {};
-    Sums into = {};             // where parameters add what they collect
-    SampleStream samples = {};  // of random signs
+    Sums into = {};             // where parameters add their statistics
+    SampleStream samples = {};  // for random signs
     bool retain = false;        // keep the closures, so that backward can run again with another seed
   };
   // Walks back from `output`, whose gradient is `seed`.
@@ -53,7 +53,7 @@ class Tape {
   friend class BackwardPass;
   struct Node {
     BackwardOfTwo backward;  // empty for a leaf
-    bool adds_two;           // the op does, not the tape
+    bool adds_two;           // true: the op adds two gradients itself
     Shape shape;
     Tensor gradient = {}, other = {};
   };
@@ -65,17 +65,17 @@ class BackwardPass {
   BackwardPass(Context& context, Tape& tape, const Tape::BackwardOptions& options)
       : context(context), statistics(options.statistics), into(options.into), samples(options.samples), tape_(tape), retain_(options.retain) {}
 
-  // Where a parameter adds sum_n g_n, shaped like it; null: the pass does not want it.
+  // Address to which a parameter adds sum_n g_n, in its own shape; null: not collected in this pass.
   float* gradient_sum(const Parameter& parameter) const { return into.gradient.at(parameter); }
-  // Where it adds sum_n g_n^2, by the estimator statistics.second_moment; null: not wanted.
+  // The same for sum_n g_n^2, by the estimator statistics.second_moment.
   float* second_moment(const Parameter& parameter) const {
     const bool left_out = statistics.factors_replace_second_moment && parameter.kronecker;
     return statistics.second_moment == SecondMoment::none || left_out ? nullptr : into.second_moment.at(parameter);
   }
 
-  // Adds `gradient` (consumed) to what has reached the variable with this id; ids below 0 are ignored.
+  // Adds `gradient` (consumed) to the gradient of the variable with this id; ids below 0 are ignored.
   void add_gradient(int id, Tensor gradient);
-  // What a closure has saved and reads for the last time: its memory need not wait for the end of the closure.
+  // For the last use of a saved tensor: its memory can be freed before the closure ends.
   Tensor last_use(Tensor& saved) const { return retain_ ? saved : std::move(saved); }
 
   Context& context;
@@ -85,7 +85,7 @@ class BackwardPass {
 
  private:
   friend class Tape;
-  Tensor sum(Tensor a, Tensor b);  // over one of them where nothing else holds it
+  Tensor sum(Tensor a, Tensor b);  // overwrites a or b if nothing else holds it
   Tape& tape_;
   bool retain_;
 };

@@ -1,5 +1,5 @@
 // One number for every element of every parameter, in one contiguous array: gradient sums, second moments, momentum,
-// averages. Whoever needs a Block owns it. Copies share memory.
+// averages. The class that uses a Block owns it. Copies share memory.
 #pragma once
 
 #include <noisysgd/core/parameter.h>
@@ -8,7 +8,7 @@ namespace noisysgd {
 
 class Block {
  public:
-  Block() = default;  // undefined: nothing is kept, or wanted
+  Block() = default;  // undefined: no memory; the values are not collected
   Block(Context& context, const ParameterSet& parameters) : all_(zeros(context, {parameters.padded()})) {}
 
   bool defined() const { return all_.defined(); }

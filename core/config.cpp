@@ -14,7 +14,7 @@
 namespace noisysgd {
 namespace config_detail {
 
-// What a reader asked for under one key: a value, or nodes that write themselves into the effective document.
+// What was read under one key: a value, or the nodes of an object or of a list of objects.
 struct Member {
   std::string key;
   Json value = {};
@@ -25,12 +25,12 @@ struct Member {
 struct Node {
   std::string path;
   const Json* input;    // the object in the document; null when it is absent
-  bool faulty = false;  // something else stands in the object's place: its keys cannot be missed
-  bool open = false;    // its "type" is wrong or was not reached, so its other keys cannot be judged
+  bool faulty = false;  // the value is not an object: its required keys are not reported as missing
+  bool open = false;    // its valid keys are not known (a wrong "type"): unread keys are not reported
   std::vector<Member> members = {};
 };
 
-constexpr std::size_t told_problems = 100;
+constexpr std::size_t most_problems = 100;  // in one message
 
 struct State {
   std::string origin;
@@ -39,8 +39,8 @@ struct State {
   Node root;
 
   void report(const std::string& path, std::string_view message) {
-    if (problems.size() > told_problems) return;
-    if (problems.size() == told_problems) return problems.push_back("and more");
+    if (problems.size() > most_problems) return;
+    if (problems.size() == most_problems) return problems.push_back("and more");
     std::string problem = fmt::format("{}: {}", path, message);
     if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(std::move(problem));
   }
@@ -60,7 +60,7 @@ Member* find_member(const Node& node, std::string_view key) {
   return found == node.members.end() ? nullptr : const_cast<Member*>(&*found);
 }
 
-// `text "abc"`, `1.5`, `a list of 3`, …: what stands in the document, shortly.
+// A value of the document in short form: `text "abc"`, `1.5`, `a list of 3`, …
 std::string describe(const Json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return fmt::format("a list of {}", value.size());
@@ -83,7 +83,7 @@ Checked<double> check_number(const Json& json, const NumberRule& rule) {
   if (value >= rule.below) return {.problem = fmt::format("must be below {}, got {}", rule.below, value)};
   if (std::abs(value) > std::numeric_limits<float>::max())
     return {.problem = fmt::format("must be at most {} in size, got {}", std::numeric_limits<float>::max(), value)};
-  // Training computes in single precision. Rounding keeps the order, so only bounds that are excluded can be reached.
+  // Training computes in single precision. Rounding is monotonic, so only the exclusive bounds need a second check.
   const auto single = static_cast<float>(value);
   const auto rounded = [&](const std::string& wanted) {
     return fmt::format("must be {}, got {}, which is {} in single precision", wanted, value, single);
@@ -96,7 +96,7 @@ Checked<double> check_number(const Json& json, const NumberRule& rule) {
 
 Checked<std::int64_t> check_integer(const Json& json, const IntegerRule& rule) {
   if (!json.is_number_integer()) return {.problem = "expected an integer, got " + describe(json)};
-  // The parser keeps numbers from 2^63 on as unsigned.
+  // The parser stores integers of 2^63 and more as unsigned.
   const bool too_large =
       json.is_number_unsigned() && json.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
   const std::int64_t value = too_large ? 0 : json.get<std::int64_t>();
@@ -115,11 +115,11 @@ Checked<std::string> check_string(const Json& json) {
   if (!json.is_string()) return {.problem = "expected a text, got " + describe(json)};
   std::string text = json.get<std::string>();
   if (text.find('\0') != std::string::npos)
-    return {.problem = "must not hold the character NUL, got " + describe(json)};
+    return {.problem = "must not contain the character NUL, got " + describe(json)};
   return {.value = std::move(text)};
 }
 
-// Values to go on with after a problem; they only have to satisfy the rule.
+// Values returned after a problem; they only have to satisfy the rule.
 double some_number(const NumberRule& rule) {
   const double low = std::max(rule.at_least, std::nextafter(rule.above, std::numeric_limits<double>::infinity()));
   const double high = std::min(rule.at_most, std::nextafter(rule.below, -std::numeric_limits<double>::infinity()));
@@ -303,7 +303,7 @@ std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::st
     }
     return fallback;
   }
-  // Without quotes a name like true is no text to JSON, but what is meant is plain.
+  // An unquoted name such as true is parsed as a boolean or a number, but its meaning is unambiguous.
   const bool bare = json->is_boolean() || json->is_number();
   if (!json->is_string() && !bare) {
     error(key, fmt::format("expected one of {}, got {}", quoted_list(names), describe(*json)));
@@ -445,10 +445,10 @@ Json parse_config(std::string_view text, std::string_view origin) {
 }
 
 Json parse_config_file(const std::string& path) {
-  std::error_code no_size;  // of a pipe, or of what read_file will name
+  std::error_code no_size;  // a pipe, or an error that read_file will report
   const auto bytes = std::filesystem::file_size(path, no_size);
   if (!no_size && bytes > JsonLimits{}.bytes)
-    throw ConfigError(fmt::format("{}: has {} bytes, of which {} are allowed", path, bytes, JsonLimits{}.bytes));
+    throw ConfigError(fmt::format("{}: has {} bytes; at most {} are allowed", path, bytes, JsonLimits{}.bytes));
   return parse_config(read_file(path), path);
 }
 

@@ -1,10 +1,10 @@
-// Strict JSON configuration: what is read is checked, what nobody reads is an error, all errors come in one message.
+// Strict JSON configuration: values are checked as they are read, keys that are never read are errors, and all errors
+// are reported in one message.
 //
 //   Config config(parse_config_file("experiment.json"), "experiment.json");
 //   const ConfigReader optimizer = config.root().object("optimizer");
 //   const double momentum = optimizer.number("momentum", {.default_value = 0.9, .at_least = 0, .below = 1});
-//   const Json effective = config.finish();  // throws ConfigError, or returns the document with every default filled
-//   in
+//   const Json effective = config.finish();  // throws ConfigError, or returns the document with all defaults
 #pragma once
 
 #include <array>
@@ -34,9 +34,9 @@ class ConfigError : public Error {
   std::vector<std::string> problems_;
 };
 
-// Rules of values. Without default_value the key is required. What a rule leaves open is bounded all the same, so that
-// sums and products of what was read survive: integers by 31 bits, lists by 10 000 entries, numbers by what they become
-// in single precision, which must be finite, not 0 unless they are, and within the bounds as well.
+// Rules for values. Without default_value the key is required. Every value is bounded, so that sums and products of
+// values do not overflow: integers have 31 bits by default, lists at most 10 000 entries. A number rounded to single
+// precision must also be finite and within the bounds, and must not become 0 unless it is 0.
 struct NumberRule {
   std::optional<double> default_value = {};
   double at_least = -std::numeric_limits<double>::infinity();
@@ -73,8 +73,9 @@ struct Node;
 struct State;
 }  // namespace config_detail
 
-// A view of one object of the document. A getter never throws for what the user wrote: it notes the problem and returns
-// the default, or some value that satisfies the rule, so that reading goes on. Cheap to copy; keeps the document alive.
+// A view of one object of the document. A getter does not throw for an invalid document: it records the problem and
+// returns the default, or some value that satisfies the rule, and reading continues. Cheap to copy; keeps the document
+// alive.
 class ConfigReader {
  public:
   double number(std::string_view key, const NumberRule& rule = {}) const;
@@ -82,14 +83,14 @@ class ConfigReader {
   bool boolean(std::string_view key, std::optional<bool> default_value = {}) const;
   std::string string(std::string_view key, const std::optional<std::string>& default_value = {}) const;
 
-  // One of some names; the second form maps them to the values of an enumeration.
+  // One of the given names; the second form maps each name to an enumeration value.
   std::string choice(std::string_view key, const std::vector<std::string>& names,
                      const std::optional<std::string>& default_value = {}) const;
   template <class T>
   T choice(std::string_view key, std::initializer_list<std::pair<const char*, T>> choices,
            std::optional<T> default_value = {}) const;
 
-  // null and (without default_value) absence mean none.
+  // None if the value is null, or if the key is absent and the rule has no default.
   std::optional<double> optional_number(std::string_view key, const NumberRule& rule = {}) const;
   std::optional<std::int64_t> optional_integer(std::string_view key, const IntegerRule& rule = {}) const;
   std::optional<std::string> optional_string(std::string_view key) const;
@@ -99,16 +100,16 @@ class ConfigReader {
   std::vector<std::string> strings(std::string_view key, const StringListRule& rule = {}) const;
   std::array<std::int64_t, 2> integer_pair(std::string_view key, const IntegerRule& rule = {}) const;  // 3 or [3, 5]
 
-  ConfigReader object(std::string_view key) const;  // absent: an empty object, so that its defaults apply
+  ConfigReader object(std::string_view key) const;  // absent: an empty object; its defaults apply
   std::optional<ConfigReader> optional_object(std::string_view key) const;                       // absent or null: none
   std::vector<ConfigReader> objects(std::string_view key, const LengthRule& length = {}) const;  // absent: empty list
-  Json any(std::string_view key, const Json& default_value) const;  // as it stands, unchecked
+  Json any(std::string_view key, const Json& default_value) const;  // unchecked
 
-  bool has(std::string_view key) const;  // written in the document, null included; does not count as reading it
+  bool has(std::string_view key) const;  // present, even as null; does not count as reading the key
   const std::string& path() const;       // "$.optimizer.noise"
   std::string path_of(std::string_view key) const;
-  void error(std::string_view key, std::string_view message) const;  // a problem that only the caller can see
-  void give_up() const;  // what to ask for is not known, so that keys that nobody asks for are no problem here
+  void error(std::string_view key, std::string_view message) const;  // records a problem found by the caller
+  void give_up() const;  // the valid keys are not known: unread keys of this object are not reported
 
  private:
   friend class Config;
@@ -117,7 +118,7 @@ class ConfigReader {
 
   ConfigReader(std::shared_ptr<State> state, Node* node) : state_(std::move(state)), node_(node) {}
 
-  const Json* ask(std::string_view key) const;  // null when absent
+  const Json* ask(std::string_view key) const;  // marks the key as read; null if absent
   void record(std::string_view key, Json value) const;
   void missing(std::string_view key, std::string_view expected) const;
   std::size_t choose(std::string_view key, const std::vector<std::string>& names,
@@ -140,8 +141,8 @@ class Config {
 
   ConfigReader root() const;
   bool has_problems() const;  // found so far; unknown keys are found by finish()
-  // Throws ConfigError with all problems, among them every key that nobody asked for in the objects that were visited
-  // (texts under "comment" or "$comment…" are free). Returns what was read, in the order it was read.
+  // Throws ConfigError with all problems, including every unread key of the objects that were visited (texts under
+  // "comment" or "$comment…" are allowed). Returns the values that were read, in the order of reading.
   Json finish() const;
 
  private:
@@ -152,13 +153,13 @@ Json parse_config(std::string_view text, std::string_view origin);  // ConfigErr
 Json parse_config_file(const std::string& path);
 
 // RFC 7386 merge patch (null removes, objects merge, all else replaces), except that an object whose "type" changes is
-// replaced whole: the keys of the old type mean nothing to the new one.
+// replaced whole, because the keys of the old type do not apply to the new one.
 Json merge_config(const Json& base, const Json& patch);
 
-// "optimizer.momentum=0.5", "regimes[1].name=LB": sets one value, read as JSON where it is JSON and as a text
-// otherwise. An entry of a list is meant by its index or by its "name": "regimes[LB+Diag].noise.scale=2". Brackets in a
-// name close as they open; any name may be a JSON text, as in regimes["a]"]. Missing objects on the way are made; lists
-// are never extended. Throws ConfigError, also where a number is both an index and a name.
+// Sets one value: "optimizer.momentum=0.5", "regimes[1].name=LB". The value is parsed as JSON; a bare word is a text. A
+// list entry is selected by its index or by its "name": "regimes[LB+Diag].noise.scale=2". Brackets in a name must be
+// balanced; any name may be written as a JSON text, as in regimes["a]"]. Missing objects on the path are created; lists
+// are never extended. Throws ConfigError, also if a number is the index of one entry and the name of another.
 void apply_override(Json& document, std::string_view assignment);
 
 // Path and value of an assignment, at the first '=' outside brackets. Throws ConfigError if there is none.
@@ -167,11 +168,11 @@ struct Assignment {
 };
 Assignment split_assignment(std::string_view assignment);
 
-// "LB+Diag", or "\"a]\"" for a name that brackets would not mean as it stands.
+// The name as apply_override reads it in brackets: "LB+Diag", or the JSON text "\"a]\"" where it would be misread.
 std::string bracketed_name(const std::string& name);
 
-// Where two documents differ, each as "$.batch.size: 64 there, 128 here" (or "absent"); empty if they are equal. Lists
-// of one length are compared entry by entry.
+// The differences of two documents, each as "$.batch.size: 64 there, 128 here" (or "absent"); empty if they are equal.
+// Lists of equal length are compared entry by entry.
 std::vector<std::string> config_differences(const Json& there, const Json& here);
 
 template <class T>

@@ -1,4 +1,4 @@
-// Changing a configuration before it is read: regimes (merge_config) and --set (apply_override).
+// Changes to a configuration before it is read: regimes (merge_config) and --set (apply_override).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,13 +12,13 @@
 namespace noisysgd {
 namespace {
 
-// One step of a path: a key, or what stands in brackets, a list entry [3] or [LB+Diag] or a quoted name.
+// One step of a path: a key, or the text in brackets, which is a list entry [3] or [LB+Diag] or a quoted name.
 struct Step {
   std::string key;
   bool bracketed = false, quoted = false;
 };
 
-// The index that a step means in a list; "3" counts as well as "[3]".
+// The list index of a step, from "3" or "[3]"; none if it is not an index.
 std::optional<std::size_t> as_index(const Step& step) {
   if (step.quoted) return {};
   std::size_t index = 0;
@@ -27,8 +27,7 @@ std::optional<std::size_t> as_index(const Step& step) {
   return error == std::errc() && stop == end ? std::optional(index) : std::nullopt;
 }
 
-// The entry of a list that a step means, by its index or by the "name" that it has. Throws ConfigError that begins with
-// `place`.
+// The list entry that a step selects, by its index or its "name". Throws ConfigError that begins with `place`.
 std::size_t entry_of(const Json& list, const Step& step, const std::string& place) {
   std::vector<std::string> names;
   std::optional<std::size_t> named;
@@ -51,8 +50,8 @@ std::size_t entry_of(const Json& list, const Step& step, const std::string& plac
                         : fmt::format("{}: has no entry named \"{}\"{}", place, step.key, suggestion(step.key, names)));
 }
 
-// The place of the bracket that closes the one at the front of a path, or npos. A quoted name closes where its JSON
-// text does, any other where as many brackets have closed as opened.
+// The position of the bracket that closes the first bracket of a path, or npos. A quoted name ends with its JSON text;
+// any other name ends where the brackets are balanced.
 std::size_t closing_bracket(std::string_view path) {
   if (path.substr(1).starts_with('"')) {
     std::size_t end = 2;
@@ -68,7 +67,7 @@ std::size_t closing_bracket(std::string_view path) {
   return std::string_view::npos;
 }
 
-// The first '=' outside brackets, or npos; behind a bracket that nothing closes, the first one.
+// The first '=' outside brackets, or npos. After a bracket that is never closed, the first '='.
 std::size_t equals_sign(std::string_view assignment) {
   std::size_t at = 0;
   while (true) {
@@ -85,7 +84,7 @@ std::vector<Step> split_path(std::string_view path, std::string_view assignment)
     if (!good) throw ConfigError(fmt::format("override \"{}\": malformed path \"{}\"", assignment, path));
   };
   std::string_view rest = path;
-  if (rest.starts_with("$.")) rest.remove_prefix(2);  // as error messages write it
+  if (rest.starts_with("$.")) rest.remove_prefix(2);  // the form in error messages
   check(!rest.empty());
   std::vector<Step> steps;
   bool key_follows = true;
@@ -121,7 +120,7 @@ Json parse_value(std::string_view text, std::string_view assignment) {
   try {
     return parse_json(text, "value");
   } catch (const Error& error) {
-    // A bare word is a text; a broken list, object or quoted text is a slip of the hand.
+    // A bare word is a text; a malformed list, object or quoted text is an error.
     const bool bare = text.empty() || std::string_view("{[\"").find(text.front()) == std::string_view::npos;
     if (bare) return std::string(text);
     throw ConfigError(fmt::format("override \"{}\": {}", assignment, error.what()));
@@ -169,7 +168,7 @@ Json merge_config(const Json& base, const Json& patch) {
 }
 
 Assignment split_assignment(std::string_view assignment) {
-  // Neither the document nor a message could hold such bytes.
+  // Neither the document nor a message can contain other bytes.
   if (!is_utf8(assignment)) throw ConfigError("override: the assignment is not UTF-8");
   const std::size_t equals = equals_sign(assignment);
   if (equals == std::string_view::npos)
@@ -189,7 +188,7 @@ void apply_override(Json& document, std::string_view assignment) {
   Json value = parse_value(text, assignment);
 
   Json* place = &document;
-  Json created;  // the part of the path that does not exist yet grows here: a failure must not change the document
+  Json created;  // the missing part of the path, built separately: a failure must not change the document
   Json* attach_to = nullptr;
   std::string attach_key;
   std::string path = "$";

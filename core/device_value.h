@@ -18,7 +18,7 @@ class DeviceValue {
     write(initial);
   }
 
-  T* place() const { return static_cast<T*>(memory_.get()); }  // on the device: for ops
+  T* place() const { return static_cast<T*>(memory_.get()); }  // device pointer, for ops
   void write(const T& value) { kernels::copy_from_host(context_.queue, sizeof(T), &value, place()); }
   T read() const {  // waits for the device
     T value;

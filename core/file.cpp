@@ -31,7 +31,7 @@ int open_retrying(const std::filesystem::path& path, int flags, mode_t mode = 0)
   return file;
 }
 
-// 0, or the error number. A short write is continued, so that the reason for it (a full disk) comes out.
+// 0, or the error number. A short write is continued, which reveals its reason, such as a full disk.
 int write_all(int file, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(file, bytes.data(), std::min(bytes.size(), largest_transfer));
@@ -45,7 +45,7 @@ int write_all(int file, std::span<const std::byte> bytes) {
 int sync_folder(const std::filesystem::path& folder) {
   const FileDescriptor file(open_retrying(folder, O_RDONLY | O_DIRECTORY));
   if (!file.is_open()) return errno;
-  // Some network file systems have no fsync for folders and say EINVAL; there a rename is durable by itself.
+  // Some network file systems have no fsync for folders and return EINVAL; on these a rename is durable by itself.
   return ::fsync(file.get()) == 0 || errno == EINVAL ? 0 : errno;
 }
 
@@ -53,11 +53,11 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
-// Renaming onto a device would replace it (as root, even /dev/null), and onto a link would cut it off from its target.
+// Renaming onto a device would replace the device (as root, even /dev/null), and renaming onto a link the link.
 std::filesystem::path resolve_target(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::path target = path;
-  // Link by link, as the last one may point to a file that does not exist yet. The kernel, too, gives up after 40.
+  // Link by link, because the last link may point to a file that does not exist yet. 40 is the limit of the kernel.
   for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, error)); ++links) {
     if (links == 40) fail_to("write", path, ELOOP);
     target = folder_of(target) / std::filesystem::read_symlink(target, error);
@@ -73,7 +73,7 @@ std::filesystem::path resolve_target(const std::filesystem::path& path) {
 constexpr std::string_view temporary_mark = ".noisysgd-", temporary_end = ".tmp";
 constexpr std::size_t random_characters = 6;
 
-// NAME of such a file name, which is never empty; nothing for another.
+// NAME of such a file name, never empty; none for any other file name.
 std::optional<std::string_view> name_of_temporary(std::string_view name) {
   constexpr std::size_t added = temporary_mark.size() + random_characters + temporary_end.size();
   if (name.size() <= added || !name.ends_with(temporary_end)) return {};
@@ -93,7 +93,7 @@ std::string random_word() {
 
 bool locked(int file) { return ::flock(file, LOCK_EX | LOCK_NB) == 0; }
 
-// The temporaries of `target` that no process holds: their writers were killed.
+// Removes the temporary files of `target` that no process has locked: their writers were killed.
 void remove_leftovers(const std::filesystem::path& target) {
   const std::string name = target.filename().string();
   std::error_code error;
@@ -111,7 +111,7 @@ std::string read_all(int file, const std::filesystem::path& path) {
   if (::fstat(file, &status) != 0) fail_to("read", path, errno);
   std::string bytes;
   std::size_t filled = 0;
-  // One byte more than the size: the read that would fill it finds the end instead. Pipes, of size 0, grow by doubling.
+  // One byte more than the size, so that the last read finds the end of the file. Pipes, of size 0, grow by doubling.
   bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
   while (true) {
     if (filled == bytes.size()) bytes.resize(std::max<std::size_t>(2 * bytes.size(), 4096));
@@ -159,8 +159,8 @@ void AtomicFile::open_temporary() {
     if (!file_.is_open() && errno == EEXIST) continue;
     if (!file_.is_open()) fail(errno);
     temporary_ = std::move(temporary);
-    // Another writer may take it for a leftover until it is locked: then it is gone, and another one is made. A file
-    // system without locks has no such writer.
+    // Until the file is locked, another writer may remove it as a leftover; then a new one is created. On a file system
+    // without locks no writer removes leftovers.
     const bool kept = locked(file_.get()) || errno != EWOULDBLOCK;
     struct stat status {};
     if (!kept || ::fstat(file_.get(), &status) != 0 || status.st_nlink == 0) continue;
@@ -180,7 +180,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 
 void AtomicFile::commit() {
   if (::fsync(file_.get()) != 0) fail(errno);
-  // The same open file once more: its lock holds until the name is given.
+  // A duplicate descriptor keeps the lock until the rename is done.
   FileDescriptor lock(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
   if (!lock.is_open() || file_.close() != 0) fail(errno);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
@@ -234,7 +234,7 @@ PathLock PathLock::wait(const std::filesystem::path& folder) {
   return take(folder, O_RDONLY | O_DIRECTORY, LOCK_EX).value();
 }
 
-// Open for writing, as network file systems want it.
+// Opened for writing, which network file systems require for an exclusive lock.
 std::optional<PathLock> PathLock::attempt(const std::filesystem::path& file) {
   return take(file, O_RDWR | O_NOFOLLOW, LOCK_EX | LOCK_NB);
 }
@@ -259,7 +259,7 @@ AppendFile::AppendFile(const std::filesystem::path& path, std::uint64_t keep)
 
 void AppendFile::append(std::string_view bytes) {
   if (const int error = write_all(file_.get(), std::as_bytes(std::span(bytes)))) {
-    // Half a record would spoil the file for its readers; on a device, which cannot be cut, nothing was kept anyway.
+    // A partial record would make the file unreadable. On a pipe or device the call fails, and nothing is to be undone.
     [[maybe_unused]] const int undone = ::ftruncate(file_.get(), static_cast<off_t>(size_));
     fail_to("write", path_, error);
   }
@@ -285,8 +285,8 @@ void RandomAccessFile::read(std::uint64_t offset, std::span<std::byte> destinati
                                 static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_to("read", path_, errno);
-    NSGD_CHECK(got > 0, "cannot read {}: it ends at byte {}, {} bytes before the end of what was asked", path_.string(),
-               offset, destination.size());
+    NSGD_CHECK(got > 0, "cannot read {}: it ends at byte {}, {} bytes before the end of the requested range",
+               path_.string(), offset, destination.size());
     destination = destination.subspan(static_cast<std::size_t>(got));
     offset += static_cast<std::uint64_t>(got);
   }

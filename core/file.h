@@ -1,5 +1,5 @@
-// Files that are written whole or not at all, files that only grow, and reading a whole file.
-// Every failure is an Error naming the path and the system's reason.
+// Atomic files, append-only files, locks and reading. Every failure is an Error that names the path and the system's
+// reason.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace noisysgd {
 
-// An open file descriptor; closes itself.
+// An open file descriptor, closed by the destructor.
 class FileDescriptor {
  public:
   explicit FileDescriptor(int value = -1) : value_(value) {}
@@ -31,10 +31,10 @@ class FileDescriptor {
   int value_;
 };
 
-// A file that appears under its name only when complete: a temporary of its own in the same folder, fsync, rename,
-// fsync of the folder. Until commit() the previous file is untouched; without it the temporary disappears with this
-// object. Several writers of a path do not meet: the last to commit wins. What killed writers left behind is removed by
-// the next one. A symbolic link under the name is followed, never replaced.
+// A file that appears under its name only when complete: a temporary file in the same folder, fsync, rename, fsync of
+// the folder. Until commit() the previous file is untouched; without commit() the destructor removes the temporary
+// file. Concurrent writers of a path have separate temporary files, and the last commit wins. The temporary files of
+// killed writers are removed by the next writer. A symbolic link under the name is followed, never replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -50,32 +50,32 @@ class AtomicFile {
   [[noreturn]] void fail(int error) const;
   void open_temporary();
 
-  std::filesystem::path path_;       // as the caller names it: for messages
-  std::filesystem::path target_;     // links resolved
+  std::filesystem::path path_;       // as given by the caller, for messages
+  std::filesystem::path target_;     // with symbolic links resolved
   std::filesystem::path temporary_;  // empty once renamed
-  FileDescriptor file_;              // locked: other writers see that the temporary is in use
+  FileDescriptor file_;              // locked: other writers do not remove the temporary file
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
-// Throws Error where no AtomicFile can be begun: before long work whose result is to be written there.
+// Throws Error if no AtomicFile can be opened at the path. For a check before long work that writes its result there.
 void check_writable(const std::filesystem::path& path);
-// True for the name of a temporary of any AtomicFile.
+// True for the name of a temporary file of any AtomicFile.
 bool is_temporary(const std::filesystem::path& path);
 
-std::string read_file(const std::filesystem::path& path);  // of a pipe or device, too
-// Nothing if there is no such file. Whatever else is under the name, a symbolic link too, is an Error.
+std::string read_file(const std::filesystem::path& path);  // the path may be a pipe or a device
+// Reads a regular file; none if the path does not exist. Anything else, including a symbolic link, is an Error.
 std::optional<std::string> read_plain_file(const std::filesystem::path& path);
 
-// With those above it. Throws Error that names the folder.
+// Creates the folder and its missing parents. Throws Error that names the folder.
 void make_folder(const std::filesystem::path& folder);
 
-// Keeps other processes that ask for it away from a folder or a file until it, or its process, ends. Writes nothing; a
-// file system that cannot lock lets everybody in. A file that is locked must not be replaced.
+// An advisory lock on a folder or a file, held until this object is destroyed or its process ends. Writes nothing. On a
+// file system without locks it always succeeds. A locked file must not be replaced.
 class PathLock {
  public:
-  static PathLock wait(const std::filesystem::path& folder);                              // until no other has it
-  static std::optional<PathLock> attempt(const std::filesystem::path& file);              // nothing if another has it
-  static std::optional<PathLock> attempt_shared(const std::filesystem::path& file);       // with others that share it
+  static PathLock wait(const std::filesystem::path& folder);                         // waits until it is free
+  static std::optional<PathLock> attempt(const std::filesystem::path& file);         // none if it is held elsewhere
+  static std::optional<PathLock> attempt_shared(const std::filesystem::path& file);  // along with other shared locks
 
  private:
   explicit PathLock(FileDescriptor file) : file_(std::move(file)) {}
@@ -84,14 +84,14 @@ class PathLock {
   FileDescriptor file_;
 };
 
-// A log that only grows: opened with its first `keep` bytes (the rest is cut off), each append() whole or undone. A
-// symbolic link is refused.
+// An append-only log. Opening keeps the first `keep` bytes and cuts off the rest; each append() is written whole or
+// undone. A symbolic link is refused.
 class AppendFile {
  public:
   explicit AppendFile(const std::filesystem::path& path, std::uint64_t keep = 0);
 
   void append(std::string_view bytes);
-  void sync();  // on return everything appended survives a power failure
+  void sync();  // on return, all appended bytes survive a power failure
   std::uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
 
@@ -101,12 +101,12 @@ class AppendFile {
   std::uint64_t size_;
 };
 
-// Reads at any place of an open file of known size.
+// Reads at any offset of an open file of known size.
 class RandomAccessFile {
  public:
   explicit RandomAccessFile(const std::filesystem::path& path);
 
-  void read(std::uint64_t offset, std::span<std::byte> destination) const;  // all of it, or an Error
+  void read(std::uint64_t offset, std::span<std::byte> destination) const;  // fills it, or throws Error
   std::uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
 

@@ -1,4 +1,4 @@
-// What parameters start from: a layer's own choice, and rules of a configuration that replace it by name.
+// Initial values of parameters: each layer has its default, which rules in a configuration override by parameter name.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct InitialisationRule {
 // The list `key` of objects {"parameters": ["fc.weight"], "mean": 0, "std": 0.01}; empty if absent.
 std::vector<InitialisationRule> read_initialisation_rules(const ConfigReader& json, std::string_view key);
 
-// Gives matching parameters their new Initialisation, the last rule that matches; ParameterArena::initialise then draws
-// it. Throws Error for a glob that matches none.
+// Sets the Initialisation of each matching parameter; the last matching rule applies. ParameterSet::initialise then
+// draws the values. Throws Error for a glob that matches no parameter.
 void apply_initialisation_rules(const std::vector<InitialisationRule>& rules,
                                 const std::vector<Parameter*>& parameters);
 

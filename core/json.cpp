@@ -14,8 +14,8 @@ namespace noisysgd {
 namespace {
 
 constexpr std::size_t deepest_nesting = 256;  // writing JSON recurses; hostile input must not exhaust the stack
-constexpr std::size_t told_duplicates = 20;   // reading stops there
-constexpr std::size_t told_key_bytes = 80;
+constexpr std::size_t most_duplicates = 20;   // parsing stops there
+constexpr std::size_t most_key_bytes = 80;    // in a message
 
 std::string place_in(std::string_view text, std::size_t characters_read) {
   const std::string_view before = text.substr(0, std::min(characters_read == 0 ? 0 : characters_read - 1, text.size()));
@@ -33,7 +33,7 @@ std::string plain_reason(std::string_view message) {
   return std::string(message);
 }
 
-// Builds the document from the parser's events: unlike the library's own builder it sees every key, duplicates too.
+// Builds the document from the parser's events. Unlike the library's own builder it receives duplicate keys too.
 class DocumentBuilder : public nlohmann::json_sax<Json> {
  public:
   DocumentBuilder(std::string_view text, std::string_view origin, const JsonLimits& limits)
@@ -45,7 +45,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
   bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return false; }  // never in text
+  bool binary(binary_t&) override { return false; }  // never occurs in JSON text
 
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
@@ -60,7 +60,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     if (times == 2) duplicates_.push_back(json_member_path(path(levels_.size() - 1), level.key));
     NSGD_CHECK(level.keys.size() <= limits_.keys, "{}: {}: has more than {} keys", origin_, path(levels_.size() - 1),
                limits_.keys);
-    return duplicates_.size() < told_duplicates;
+    return duplicates_.size() < most_duplicates;
   }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
@@ -69,13 +69,13 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
 
   Json finish() {
     if (duplicates_.empty()) return std::move(document_);
-    const bool stopped = duplicates_.size() == told_duplicates;
-    std::vector<std::string> told;  // a path comes again in a container that is itself a duplicate
+    const bool stopped = duplicates_.size() == most_duplicates;
+    std::vector<std::string> paths;  // distinct: a container that is itself a duplicate repeats paths
     for (const std::string& path : duplicates_)
-      if (std::find(told.begin(), told.end(), path) == told.end()) told.push_back(path);
-    std::string message = fmt::format("{}: {}{} duplicate key{}", origin_, stopped ? "at least " : "", told.size(),
-                                      told.size() == 1 ? "" : "s");
-    for (const std::string& path : told) message += fmt::format("\n  {}: duplicate key", path);
+      if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+    std::string message = fmt::format("{}: {}{} duplicate key{}", origin_, stopped ? "at least " : "", paths.size(),
+                                      paths.size() == 1 ? "" : "s");
+    for (const std::string& path : paths) message += fmt::format("\n  {}: duplicate key", path);
     throw Error(message);
   }
 
@@ -84,7 +84,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     Json container;
     std::string key = {};  // of the member being read
     bool duplicate = false;
-    std::unordered_map<std::string, int> keys = {};  // how often each has come
+    std::unordered_map<std::string, int> keys = {};  // occurrences of each
   };
 
   bool add(Json value) {
@@ -143,7 +143,7 @@ bool is_plain_word(std::string_view key) {
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view origin, const JsonLimits& limits) {
-  NSGD_CHECK(text.size() <= limits.bytes, "{}: has {} bytes, of which {} are allowed", origin, text.size(),
+  NSGD_CHECK(text.size() <= limits.bytes, "{}: has {} bytes; at most {} are allowed", origin, text.size(),
              limits.bytes);
   DocumentBuilder builder(text, origin, limits);
   Json::sax_parse(text, &builder);
@@ -151,9 +151,9 @@ Json parse_json(std::string_view text, std::string_view origin, const JsonLimits
 }
 
 std::string json_member_path(std::string_view path, std::string_view key) {
-  const std::string told = shortened(key, told_key_bytes);
-  if (is_plain_word(key)) return fmt::format("{}.{}", path, told);
-  return fmt::format("{}[{}]", path, Json(told).dump(-1, ' ', false, Json::error_handler_t::replace));
+  const std::string shown = shortened(key, most_key_bytes);
+  if (is_plain_word(key)) return fmt::format("{}.{}", path, shown);
+  return fmt::format("{}[{}]", path, Json(shown).dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 std::string json_element_path(std::string_view path, std::size_t index) { return fmt::format("{}[{}]", path, index); }

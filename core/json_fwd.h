@@ -1,4 +1,4 @@
-// The name of JSON documents, for headers that take or return them: core/json.h defines what they can do.
+// Forward declaration of Json, for headers that only take or return documents; core/json.h has the definition.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -9,7 +9,7 @@
 namespace noisysgd {
 namespace {
 
-// Called before the log is opened, so that a wrong place changes nothing.
+// Called before the log is opened: a wrong `keep` must not change the file.
 const std::filesystem::path& checked_to_end_a_line(const std::filesystem::path& path, std::uint64_t keep) {
   if (keep == 0) return path;
   const RandomAccessFile log(path);

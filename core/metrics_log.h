@@ -1,6 +1,6 @@
-// metrics.jsonl: one JSON object per line, on its way to the disk when write() returns.
-// JSON has no NaN and no infinity: such a number becomes null, and the line gains "nonfinite": {"loss": "nan"} with its
-// path, so that nothing is lost. A line that cannot be written whole is undone and is an Error naming the path.
+// metrics.jsonl: one JSON object per line, passed to the operating system before write() returns.
+// JSON has no NaN and no infinity: such a number becomes null, and the line records its path and value under
+// "nonfinite": {"loss": "nan"}. A line that cannot be written whole is undone, and an Error names the path.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,12 @@ namespace noisysgd {
 
 class MetricsLog {
  public:
-  // Keeps the first `keep` bytes of an existing log, which must end a line, and cuts off the rest: with the size() at
-  // the last checkpoint, the log of a resumed run equals that of an uninterrupted one.
+  // Keeps the first `keep` bytes of an existing log, which must end at the end of a line, and cuts off the rest. With
+  // keep = size() at the last checkpoint, a resumed run and an uninterrupted run write the same log.
   explicit MetricsLog(const std::filesystem::path& path, std::uint64_t keep = 0);
 
   void write(const Json& record);  // an object
-  void sync() { file_.sync(); }    // before a checkpoint refers to size()
+  void sync() { file_.sync(); }    // to be called before a checkpoint stores size()
   std::uint64_t size() const { return file_.size(); }
   const std::filesystem::path& path() const { return file_.path(); }
 

@@ -10,7 +10,7 @@ namespace noisysgd {
 
 namespace {
 
-constexpr int64_t alignment = 16;  // floats: one cache line, so that vector loads of one tensor never touch the next
+constexpr int64_t alignment = 16;  // floats: one cache line; vector loads of one tensor never read the next
 
 // exported [K,C,T] <-> internal [K,T,C], T = R*S
 template <class Copy>

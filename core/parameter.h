@@ -1,6 +1,6 @@
-// Trainable tensors and buffers. A layer declares its parameters by name and shape; ParameterSet then lays their values
-// out in one block, so that the optimizer is one pass over memory. Whatever else is kept for each parameter is a Block of
-// the same layout (core/block.h) and belongs to whoever uses it.
+// Trainable tensors and buffers. A layer declares its parameters by name and shape; ParameterSet places all values in
+// one array, over which the optimizer makes one pass. Other data with one value per parameter element is kept in a
+// Block of the same layout (core/block.h).
 #pragma once
 
 #include <cstdint>
@@ -20,11 +20,12 @@ enum class ParameterLayout {
 
 struct Parameter;
 
-// K-FAC (Martens & Grosse 2015; Grosse & Martens 2016) takes the Fisher block of a layer's weight [outputs, inputs] and
-// bias for a product of two covariances. A layer that gives them (core/sums.h) points its parameters here.
+// K-FAC (Martens & Grosse 2015; Grosse & Martens 2016) approximates the Fisher block of a layer's weight
+// [outputs, inputs] and bias by a Kronecker product of two covariances. A layer that collects them (core/sums.h) sets
+// Parameter::kronecker of its weight and bias.
 struct KroneckerShape {
   const Parameter* weight = nullptr;
-  const Parameter* bias = nullptr;  // or null; its input, a constant 1, is the last of `inputs`
+  const Parameter* bias = nullptr;  // null: none. Its input is a constant 1, the last of `inputs`
   int64_t inputs = 0, outputs = 0, positions = 1;
 };
 
@@ -35,7 +36,7 @@ struct Parameter {
   ParameterLayout layout = ParameterLayout::same;
   int64_t positions = 1;  // output positions that share this weight: the T of the spatial estimators
 
-  // What its layer can collect (core/statistics.h) beside gradient and second moment.
+  // What its layer can collect (core/statistics.h) in addition to the gradient and the second moment.
   const KroneckerShape* kronecker = nullptr;
   bool gives_signed_sums = false;       // Statistics::signs
   bool gives_signed_squares = false;    // SignedSums::squares
@@ -67,13 +68,13 @@ class ParameterSet {
 
   const std::vector<Parameter*>& list() const { return list_; }
   int64_t elements() const { return elements_; }  // trainable scalars
-  int64_t padded() const { return padded_; }      // with the padding between tensors: the size of a Block
+  int64_t padded() const { return padded_; }      // elements of a Block: includes the padding between tensors
   // All values, [padded].
   const Tensor& values() const { return values_; }
-  // Exchanges them for other memory of that size, of which views[i] is what belongs to list()[i].
+  // Swaps values() with `values`, which has the same size, and list()[i]->value with views[i], the view of `values`.
   void exchange_values(Tensor& values, std::vector<Tensor>& views) noexcept;
 
-  // Values as a function of the seed and each parameter's index.
+  // Draws the values, which depend only on each parameter's Initialisation and index and on the seed.
   void initialise(uint64_t seed);
 
  private:

@@ -9,7 +9,7 @@
 namespace noisysgd {
 namespace {
 
-// Control characters, and those that reorder the text around them.
+// Control characters, and characters that reorder the text around them.
 bool commands_a_terminal(uint32_t code) {
   const bool control = (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7f && code < 0xa0);
   const bool reorders = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);

@@ -1,5 +1,5 @@
-// What a configuration chooses by "type": a name and how to build what it names. Layers, noises, optimizers, schedules,
-// data sets and losses have one registry each. A program adds types of its own before it reads a configuration:
+// Maps the "type" in a configuration to a builder. Layers, noises, optimizers, schedules, data sets and losses have one
+// registry each. A program adds its own types before it reads a configuration:
 //
 //   extensions.noises.add("laplace_fisher", LaplaceFisher::read);
 #pragma once
@@ -19,10 +19,10 @@ namespace noisysgd {
 template <class Entry>
 class Registry {
  public:
-  // thing: what messages call one of them, as in "an optimizer".
+  // thing: what messages call an entry, such as "an optimizer".
   explicit Registry(std::string thing) : thing_(std::move(thing)) {}
 
-  // Throws Error for a name that is taken.
+  // Throws Error if the type is empty or already registered.
   template <class... Parts>
   void add(std::string type, Parts&&... parts) {
     NSGD_CHECK(!type.empty(), "{} without a name is registered", thing_);
@@ -36,7 +36,7 @@ class Registry {
     return names;
   }
 
-  // Throws Error for a type that nobody has added.
+  // Throws Error for a type that is not registered.
   const Entry& at(const std::string& type) const {
     const auto found = entries_.find(type);
     NSGD_CHECK(found != entries_.end(), "{} of type '{}' is not registered{}", thing_, type, suggestion(type, types()));

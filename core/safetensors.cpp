@@ -122,7 +122,7 @@ void check_tiling(const std::vector<SafetensorsHeader::Entry>& entries, std::uin
   by_place.reserve(entries.size());
   for (const auto& entry : entries) by_place.push_back(&entry);
   std::sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) {
-    return std::pair(a->begin, a->bytes) < std::pair(b->begin, b->bytes);  // empty tensors before what they touch
+    return std::pair(a->begin, a->bytes) < std::pair(b->begin, b->bytes);  // empty tensors first at one offset
   });
   std::uint64_t end = 0;
   for (const auto* entry : by_place) {
@@ -189,7 +189,7 @@ SafetensorsHeader read_safetensors_header(std::uint64_t file_bytes,
   const std::uint64_t remaining = file_bytes - length_bytes;
   NSGD_CHECK(
       header_bytes <= std::min(remaining, largest_header),
-      "the header is said to have {} bytes, of which {} are there and {} allowed: truncated, or no safetensors file",
+      "the header length is {} bytes, but {} bytes follow and {} are allowed: truncated, or not a safetensors file",
       header_bytes, remaining, largest_header);
   std::string text(static_cast<std::size_t>(header_bytes), '\0');
   read(length_bytes, std::as_writable_bytes(std::span(text)));

@@ -1,6 +1,6 @@
 // The safetensors format: 8 bytes header length (little endian), JSON header, data. Reads and writes raw bytes with a
-// type and a shape; knows nothing of Tensor. Both stream: no second copy of the data is made. Every malformed,
-// truncated or inconsistent file is an Error naming file, tensor and values.
+// type and a shape, independently of Tensor. Both directions stream: no second copy of the data is made. Every
+// malformed, truncated or inconsistent file is an Error that names the file, the tensor and the values.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +40,7 @@ constexpr StoredType stored_type_of() {
 using StoredShape = std::vector<std::int64_t>;
 using StoredMetadata = std::map<std::string, std::string>;
 
-// A tensor to write; the bytes belong to the caller.
+// A tensor to write; the caller owns the bytes.
 struct StoredTensor {
   std::string name;
   StoredType type;
@@ -53,12 +53,12 @@ StoredTensor stored_tensor(std::string name, StoredShape shape, std::span<const 
   return {std::move(name), stored_type_of<T>(), std::move(shape), std::as_bytes(values)};
 }
 
-// Atomic (core/file.h). The header keeps the given order; the data lie by falling element size, so that each is
-// aligned.
+// Atomic (core/file.h). The header keeps the given order. The data are ordered by decreasing element size, which aligns
+// each tensor to its element size.
 void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
                        const StoredMetadata& metadata = {});
 
-// What a file says of its data, checked whole: sizes, offsets, types, names.
+// The header of a file, fully checked: sizes, offsets, types, names.
 struct SafetensorsHeader {
   struct Entry {
     std::string name;
@@ -73,8 +73,8 @@ struct SafetensorsHeader {
   std::uint64_t data_begin = 0;  // within the file
 };
 
-// Of a file of so many bytes, which `read` copies from any place; or of one in memory. Throws Error that names the
-// tensor and the values.
+// Reads the header of a file of `file_bytes` bytes by calls of read(offset, destination), or of a file in memory.
+// Throws Error that names the tensor and the values.
 SafetensorsHeader read_safetensors_header(std::uint64_t file_bytes,
                                           const std::function<void(std::uint64_t, std::span<std::byte>)>& read);
 SafetensorsHeader read_safetensors_header(std::span<const std::byte> file);
@@ -89,7 +89,7 @@ class SafetensorsFile {
   const StoredMetadata& metadata() const { return header_.metadata; }
   const std::filesystem::path& path() const { return file_.path(); }
   bool contains(std::string_view name) const { return index_.contains(std::string(name)); }
-  const Entry& entry(std::string_view name) const;  // an Error with the nearest name when there is none
+  const Entry& entry(std::string_view name) const;  // throws Error with the nearest name if there is none
 
   // The destination must have the tensor's type, shape and size.
   void read(std::string_view name, StoredType type, const StoredShape& shape, std::span<std::byte> destination) const;

@@ -13,7 +13,7 @@
 
 namespace noisysgd {
 
-// Of one sample's activation, and of one parameter.
+// Limit for the activation of one sample and for one parameter.
 inline constexpr int64_t most_elements = 2'147'483'647;
 
 class Shape {
@@ -24,14 +24,14 @@ class Shape {
 
   int rank() const { return static_cast<int>(extents_.size()); }
   int64_t operator[](int axis) const { return extents_[static_cast<size_t>(axis < 0 ? axis + rank() : axis)]; }
-  // True if there are at most so many elements; products beyond 64 bits are none of them.
+  // True if there are at most `limit` elements; false if their number overflows 64 bits.
   bool has_at_most(int64_t limit) const {
     int64_t product = 1;
     return std::none_of(extents_.begin(), extents_.end(),
                         [&](int64_t extent) { return __builtin_mul_overflow(product, extent, &product); }) &&
            product <= limit;
   }
-  // Throws Error for more than can be counted in bytes.
+  // Throws Error above 2^60 elements: their bytes must be countable in 64 bits.
   int64_t elements() const {
     NSGD_CHECK(has_at_most(int64_t{1} << 60), "a tensor of shape {} has too many elements", text());
     return std::accumulate(extents_.begin(), extents_.end(), int64_t{1}, std::multiplies<>());
@@ -47,7 +47,7 @@ class Shape {
   }
   Shape sample() const { return Shape(std::vector<int64_t>(extents_.begin() + 1, extents_.end())); }
 
-  // As PyTorch orders it: [H,W,C] -> [C,H,W] for the shape of one image; others as they are.
+  // In PyTorch's order: [H,W,C] -> [C,H,W] for the shape of one image; other shapes are unchanged.
   Shape channels_first() const { return rank() == 3 ? Shape{extents_[2], extents_[0], extents_[1]} : *this; }
 
   std::string text() const {

@@ -1,5 +1,5 @@
-// What lives from one step to the next. Whoever keeps state names each tensor once, in visit_state; a checkpoint then
-// saves and restores it, and a resumed run has the same bits.
+// State that persists from one step to the next. A class with state names each tensor once, in visit_state. Checkpoints
+// save and restore these tensors, and a resumed run is bit-identical to an uninterrupted one.
 #pragma once
 
 #include <string>
@@ -13,11 +13,11 @@ class StateVisitor {
   virtual ~StateVisitor() = default;
   // A tensor of one parameter, stored in PyTorch's layout.
   virtual void visit(const std::string& name, const Parameter& parameter, const Tensor& tensor) = 0;
-  // Any other tensor, stored as it lies in memory. f32, f64 or i32.
+  // Any other tensor, stored in memory order: f32, f64 or i32.
   virtual void visit(const std::string& name, const Tensor& tensor) = 0;
 };
 
-// Every parameter's part of a block, named prefix + the parameter's name.
+// Visits the view of each parameter in the block, under the name prefix + parameter name.
 inline void visit_block(StateVisitor& visitor, const std::string& prefix, const ParameterSet& parameters,
                         const Block& block) {
   for (const Parameter* parameter : parameters.list())

@@ -1,5 +1,5 @@
-// What a backward pass collects beside the gradient. Statistics are asked for, not hard-wired: a layer that cannot give
-// one says so at start-up. All are sums over samples; optim/ divides once, so micro-batches only add.
+// What a backward pass collects in addition to the gradient. Statistics are requested, not hard-wired; a request that a
+// layer does not support is an error at start-up. All are sums over samples: micro-batches add, optim/ divides once.
 #pragma once
 
 #include <cstdint>
@@ -9,22 +9,22 @@
 
 namespace noisysgd {
 
-// Sums with random signs, added to Sums::signed_sum beside the weight gradient of each layer: a draw of noise.
-// The weight and the bias of a layer share signs; every layer has its own.
+// Sums of gradients with random signs, added to Sums::signed_sum by each layer with parameters: a draw of noise.
+// The weight and the bias of a layer share signs; different layers have independent signs.
 struct SignedSums {
-  // Signs that a sample's gradients share over its positions.
+  // True if all positions of a sample share its signs.
   bool of_samples() const { return grain == kernels::SignGrain::sample || grain == kernels::SignGrain::sample_channel; }
 
   auto operator<=>(const SignedSums&) const = default;
 
-  kernels::SignGrain grain = kernels::SignGrain::none;  // element: of signs in the gradient's place, not of gradients
-  float scale = 1;                                      // of every sign
-  // Signs of single positions: the squares of what they multiply are added to Sums::signed_variance.
+  kernels::SignGrain grain = kernels::SignGrain::none;  // element: the signs replace the gradient
+  float scale = 1;                                      // multiplies every sign
+  // For signs of single positions: the squares of the terms that they multiply are added to Sums::signed_variance.
   bool squares = false;
 };
 
-// Which random numbers the samples of a pass get: those of this step of the run with this seed, from sample `offset` of
-// its batch on, so that nothing depends on micro-batches.
+// Selects the random numbers for the samples of a pass: by seed, step, and position in the batch, which starts at
+// `offset`. The numbers therefore do not depend on the division into micro-batches.
 struct SampleStream {
   uint64_t seed = 0;
   StepNumber step = 0;
@@ -32,8 +32,8 @@ struct SampleStream {
 };
 
 struct Statistics {
-  SecondMoment second_moment = SecondMoment::none;  // as collected_for gives it
-  // Layers right before a batch normalisation: without the part of the second moment that it cancels
+  SecondMoment second_moment = SecondMoment::none;  // as returned by collected_for
+  // Layers directly before a batch normalisation leave out the part of the second moment that it cancels
   // (layers/centered_sums.h).
   bool center_normalised = false;
   SignedSums signs = {};

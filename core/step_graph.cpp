@@ -20,10 +20,10 @@ void StepGraph::issue_ops(Context& context, const std::function<void()>& issue, 
 void StepGraph::run(Context& context, bool recordable, bool enabled, const std::function<void()>& issue, StepCounts& counts) {
   Allocator& allocator = context.allocator;
   const bool possible = enabled && recordable && kernels::OpGraph::supported(context.queue);
-  // What would be recorded with one branch must not depend on the step's numbers, on any device.
+  // A recordable step must not branch on the step's numbers, because a graph replays one branch. Hidden on any device.
   const HiddenNumbers hidden(recordable);
-  // The first step of a kind makes the arena and the workspace as large as the later ones need. Either may have become
-  // smaller since, when a larger one was asked for and there was no room.
+  // The first step with a key makes the arena and the workspace as large as later steps need. Either may have shrunk
+  // since, after a failed attempt to make it larger.
   if (!possible || !known_ || !fits_ || needed_ > allocator.arena_bytes() ||
       workspace_needed_ > context.queue.workspace_bytes())
     return issue_ops(context, issue, counts);
@@ -32,13 +32,14 @@ void StepGraph::run(Context& context, bool recordable, bool enabled, const std::
     graph_.reset();
     const size_t needed =
         allocator.with_temporaries([&] { graph_ = std::make_unique<kernels::OpGraph>(context.queue, issue); });
-    NSGD_CHECK(needed <= needed_, "step graph: a step needs {} bytes and one of its kind needed {}", needed, needed_);
+    NSGD_CHECK(needed <= needed_, "step graph: a step needs {} bytes, and an earlier one with the same key needed {}",
+               needed, needed_);
     arena_ = allocator.arena_generation();
     workspace_ = context.queue.workspace().generation();
   }
   try {
     graph_->launch();
-  } catch (const OutOfMemory&) {  // the ops themselves need no more than when they were issued
+  } catch (const OutOfMemory&) {  // without the graph the ops need no more memory than before
     graph_.reset();
     fits_ = false;
     return issue_ops(context, issue, counts);

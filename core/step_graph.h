@@ -1,5 +1,6 @@
-// Steps as graphs: a step is issued op by op the first time that one of its kind comes, recorded the second time, and
-// from then on launched as a whole. Where the device has no graphs every step is issued.
+// Training steps as device graphs. Steps with equal keys issue the same ops on the same memory. The first step with a
+// key is issued op by op. The second is recorded as a graph, which is launched for this and all later steps. On a
+// device without graphs every step is issued op by op.
 #pragma once
 
 #include <functional>
@@ -12,16 +13,17 @@
 namespace noisysgd {
 
 struct StepCounts {
-  int64_t issued = 0, recorded = 0, replayed = 0;  // a step that is recorded is replayed as well
+  int64_t issued = 0, recorded = 0, replayed = 0;  // a recorded step is also replayed
 };
 
-// The steps of one kind.
+// The steps with one key.
 class StepGraph {
  public:
-  // Issues the step's ops, whose tensors do not outlive it, or replays them. recordable: false for ops that make the
-  // host wait, or read on the host what changes from step to step; enabled: false issues those of every kind.
+  // Issues the ops of the step or replays its graph. No tensor that `issue` allocates may outlive it. recordable: false
+  // if the ops make the host wait, or if the host reads values that change from step to step. enabled: false issues
+  // every step.
   void run(Context& context, bool recordable, bool enabled, const std::function<void()>& issue, StepCounts& counts);
-  bool known() const { return known_; }  // one has been issued
+  bool known() const { return known_; }  // a step has been issued
 
  private:
   bool current(Context& context) const;
@@ -29,33 +31,33 @@ class StepGraph {
 
   std::unique_ptr<kernels::OpGraph> graph_;
   bool known_ = false;
-  size_t needed_ = 0;                   // of the arena
-  size_t workspace_needed_ = 0;         // an op that takes more while it is recorded is refused
-  uint64_t arena_ = 0, workspace_ = 0;  // generations of the memory that it uses
+  size_t needed_ = 0;                   // bytes of the arena
+  size_t workspace_needed_ = 0;         // bytes; an op that needs more during recording throws
+  uint64_t arena_ = 0, workspace_ = 0;  // generations of the memory that the graph uses
   bool fits_ = true;                    // false: the device had no room for the graph
 };
 
-// Kind: what makes steps alike, ordered. Equal kinds issue the same ops on the same memory, and what differs is read
-// from memory when the ops run (kernels/number.h).
-template <class Kind>
+// Key: an ordered type. Values that differ between steps of equal keys are read from memory when the ops run
+// (kernels/number.h).
+template <class Key>
 class StepGraphs {
  public:
   // enabled: false issues every step.
   StepGraphs(Context& context, bool enabled) : context_(context), enabled_(enabled) {}
 
-  void run(const Kind& kind, bool recordable, const std::function<void()>& issue) {
-    kinds_[kind].run(context_, recordable, enabled_, issue, counts_);
+  void run(const Key& key, bool recordable, const std::function<void()>& issue) {
+    graphs_[key].run(context_, recordable, enabled_, issue, counts_);
   }
-  bool known(const Kind& kind) const {
-    const auto found = kinds_.find(kind);
-    return found != kinds_.end() && found->second.known();
+  bool known(const Key& key) const {
+    const auto found = graphs_.find(key);
+    return found != graphs_.end() && found->second.known();
   }
   const StepCounts& counts() const { return counts_; }
 
  private:
   Context& context_;
   bool enabled_;
-  std::map<Kind, StepGraph> kinds_;
+  std::map<Key, StepGraph> graphs_;
   StepCounts counts_;
 };
 

@@ -37,7 +37,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
 
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
   std::string nearest;
-  std::size_t least = name.size();  // replacing every letter is no resemblance
+  std::size_t least = name.size();  // a distance of the whole length means no resemblance
   for (const std::string& candidate : known) {
     const std::size_t limit = std::max<std::size_t>(1, std::max(name.size(), candidate.size()) / 3);
     const std::size_t length_gap = std::max(name.size(), candidate.size()) - std::min(name.size(), candidate.size());

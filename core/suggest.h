@@ -1,5 +1,6 @@
-// What error messages suggest: the known name nearest to a mistyped one, and words to type.
-// Distance: insertions, deletions, replacements and swaps of neighbours, ignoring case; at most a third of the length.
+// Suggestions in error messages: the known name nearest to a mistyped one, and quoted text to type.
+// Distance: insertions, deletions, replacements and swaps of adjacent characters, ignoring case; at most a third of the
+// length.
 #pragma once
 
 #include <span>
@@ -8,13 +9,13 @@
 
 namespace noisysgd {
 
-std::string nearest_name(std::string_view name, std::span<const std::string> known);  // empty: none is near
+std::string nearest_name(std::string_view name, std::span<const std::string> known);  // empty if none is near
 
-// What follows the name in a message: `; did you mean "b"?`, else `; known: "a", "b"`, else nothing.
+// Text to append to the name in a message: `; did you mean "b"?`, else `; known: "a", "b"`, else nothing.
 std::string suggestion(std::string_view name, std::span<const std::string> known);
 
-// An argument in the quotes that a shell needs: "regimes[LB].epochs=3", single ones where it changes what double ones
-// hold.
+// An argument quoted for a shell: "regimes[LB].epochs=3", or in single quotes if a shell would expand it in double
+// ones.
 std::string shell_quoted(std::string_view text);
 
 std::string quoted_list(std::span<const std::string> names);  // "a", "b", "c"

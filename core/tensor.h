@@ -1,5 +1,5 @@
-// A dense, contiguous, reference-counted array on one device. Copies share storage; nothing is copied behind the user's
-// back.
+// A dense, contiguous, reference-counted array on one device. Copies share storage; elements are never copied
+// implicitly.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ constexpr DType dtype_of() {
   return DType::u8;
 }
 
-// Where tensors live and where their ops run: one per training run.
+// The memory of tensors and the queue of their ops: one per training run.
 struct Context {
   explicit Context(Device device = {}, int threads = 0) : queue(device, threads), allocator(device) {
     queue.set_reserve([this] { allocator.release_cached(); });
@@ -49,10 +49,10 @@ class Tensor {
   DType dtype() const { return dtype_; }
   int64_t elements() const { return shape_.elements(); }
   bool defined() const { return shape_.rank() > 0; }
-  // True if no other tensor or view shares the storage, so that an op may write its result over it.
+  // True if no other tensor or view shares the storage; an op may then overwrite it with its result.
   bool sole_owner() const { return storage_.use_count() == 1; }
 
-  // An address on the tensor's device: for ops.
+  // Device pointer, for ops.
   template <class T>
   T* data() const {
     NSGD_CHECK(dtype_ == dtype_of<T>(), "tensor {} holds {}, read as {}", shape_.text(), name_of(dtype_),
@@ -60,13 +60,13 @@ class Tensor {
     return reinterpret_cast<T*>(static_cast<char*>(storage_.get()) + offset_);
   }
   float* f32() const { return data<float>(); }
-  // The same for ops that decide by the type; null for a tensor that is undefined.
+  // The same for ops that dispatch on the type; null for an undefined tensor.
   kernels::Values values() const { return {static_cast<char*>(storage_.get()) + offset_, dtype_}; }
-  // The elements, for host code; throws Error for a tensor of a device, of which host code reads and writes copies:
+  // The elements, for host code. Throws Error for a tensor in device memory, which host code accesses only by copies:
   // to_host, from_host and copy_from_host below.
   template <class T>
   std::span<T> span() const {
-    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code cannot touch it, only a copy",
+    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code can only access a copy",
                shape_.text());
     return {data<T>(), static_cast<size_t>(elements())};
   }

@@ -20,7 +20,7 @@ constexpr int summary_value = 1, value_tag = 1, value_simple_value = 2;
 
 constexpr std::string_view events_beginning = "events.out.tfevents.";
 
-// Protobuf's encodings of a field, the low three bits of its key.
+// Protobuf encodings of a field: the low three bits of its key.
 enum class Wire { varint = 0, fixed64 = 1, length_delimited = 2, fixed32 = 5 };
 
 template <class T>
@@ -65,7 +65,7 @@ std::string summary_of(std::span<const Scalar> scalars) {
   return summary;
 }
 
-// A CRC over bytes that hold CRCs is weak, so records store it rotated and shifted.
+// A CRC over bytes that contain CRCs is weak, so records store it rotated and with an offset.
 std::uint32_t masked_crc(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8u; }
 
 std::string record_of(std::string_view event) {
@@ -77,7 +77,7 @@ std::string record_of(std::string_view event) {
   return record;
 }
 
-// Called before the log is opened, so that a wrong place changes nothing.
+// Called before the log is opened: a wrong `keep` must not change the file.
 const std::filesystem::path& checked_to_end_a_record(const std::filesystem::path& path, std::uint64_t keep) {
   if (keep == 0) return path;
   const RandomAccessFile log(path);

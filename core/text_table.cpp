@@ -12,7 +12,7 @@ struct Range {
   char32_t first, last;
 };
 
-// The blocks of combining marks and of wide characters that names and units may contain, not the whole Unicode tables.
+// The Unicode blocks of combining marks and of wide characters that names and units may contain; not the full tables.
 constexpr std::array zero_width = {Range{0x0300, 0x036F}, Range{0x1AB0, 0x1AFF}, Range{0x1DC0, 0x1DFF},
                                    Range{0x200B, 0x200F}, Range{0x20D0, 0x20FF}, Range{0xFE00, 0xFE0F},
                                    Range{0xFE20, 0xFE2F}};
@@ -26,7 +26,7 @@ bool is_in(const std::array<Range, N>& ranges, char32_t code) {
   return std::any_of(ranges.begin(), ranges.end(), [&](Range r) { return r.first <= code && code <= r.last; });
 }
 
-// Takes one character off the front; an invalid byte comes out as U+FFFD.
+// Removes the first character and returns it; an invalid byte is returned as U+FFFD.
 char32_t take_character(std::string_view& text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -123,7 +123,7 @@ std::string TextTable::markdown() const {
     for (std::string& cell : row) cell = replaced(replaced(cell, '|', "\\|"), '\n', "<br>");
   }
   std::vector<std::size_t> width = widths(rows);
-  for (std::size_t& columns : width) columns = std::max<std::size_t>(columns, 3);  // "--:" is short enough a rule
+  for (std::size_t& columns : width) columns = std::max<std::size_t>(columns, 3);  // "--:" is the shortest rule
   std::string result;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     std::string rule;

@@ -1,5 +1,5 @@
 // A small table of texts, rendered for a terminal or as Markdown. Columns are as wide as their widest cell, measured in
-// terminal columns: ± and × count one, combining marks none, East Asian wide characters and emoji two.
+// terminal columns: ± and × count 1, combining marks 0, East Asian wide characters and emoji 2.
 #pragma once
 
 #include <string>
@@ -8,13 +8,13 @@
 
 namespace noisysgd {
 
-std::size_t display_width(std::string_view utf8);  // a byte that is no UTF-8 counts one
+std::size_t display_width(std::string_view utf8);  // an invalid byte counts 1
 
 class TextTable {
  public:
   enum class Align { left, right };
 
-  // Without alignments the first column (names) is left, the others (numbers) right.
+  // By default the first column (names) is aligned left, the others (numbers) right.
   explicit TextTable(std::vector<std::string> header, std::vector<Align> alignments = {});
 
   void add_row(std::vector<std::string> cells);  // as many as the header has

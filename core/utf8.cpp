@@ -18,7 +18,7 @@ std::optional<Character> first_character(std::string_view text) {
     if (!continues(text[i])) return {};
     code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
   }
-  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};  // a longer form than necessary is none
+  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};  // overlong forms are invalid
   const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
   if (code < least[length] || code > 0x10FFFF || surrogate) return {};
   return Character{code, length};

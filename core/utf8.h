@@ -1,4 +1,4 @@
-// Texts as UTF-8 (RFC 3629): what names, keys and arguments must be, since all files that are written are.
+// UTF-8 (RFC 3629). Names, keys and arguments must be valid UTF-8, because they are written to UTF-8 files.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +10,16 @@
 namespace noisysgd {
 
 struct Character {
-  std::uint32_t code;  // its number in Unicode
-  std::size_t bytes;   // that it takes
+  std::uint32_t code;  // Unicode code point
+  std::size_t bytes;   // length of its encoding
 };
 
-// What a text that is not empty begins with; none if its first bytes are not well-formed.
+// The first character of a text that is not empty; none if its first bytes are not well-formed.
 std::optional<Character> first_character(std::string_view text);
 bool is_utf8(std::string_view text);
-bool has_control_characters(std::string_view text);  // of ASCII
+bool has_control_characters(std::string_view text);  // in ASCII
 
-// At most `bytes` of the text; the end of a longer one, cut between characters, becomes "…".
+// The text in at most `bytes` bytes: a longer text is cut between characters and ends in "…".
 std::string shortened(std::string_view text, std::size_t bytes);
 
 }  // namespace noisysgd

@@ -217,7 +217,7 @@ TEST_CASE("what a rule leaves open is bounded all the same") {
 TEST_CASE("a text holds no NUL, at which file names and patterns would end") {
   const Config config = config_of("{\"x\": \"a\\u0000b\"}");
   config.root().string("x");
-  CHECK(problems_of(config) == Problems{"$.x: must not hold the character NUL, got text \"a\\u0000b\""});
+  CHECK(problems_of(config) == Problems{"$.x: must not contain the character NUL, got text \"a\\u0000b\""});
 }
 
 TEST_CASE("of very many problems the first hundred are told") {

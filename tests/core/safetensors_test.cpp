@@ -234,7 +234,7 @@ TEST_CASE("every kind of damage in the header has its own message") {
   CHECK(contains(error_of_file(folder, "1234567"), "7 bytes are too few"));
   CHECK(contains(error_of_file(folder, ""), "0 bytes are too few"));
   CHECK(contains(error_of_file(folder, std::string(8, '\xff') + "{}"),
-                 "18446744073709551615 bytes, of which 2 are there"));
+                 "18446744073709551615 bytes, but 2 bytes follow"));
   CHECK(contains(header("[]"), "does not begin with '{'"));
   CHECK(contains(header(""), "does not begin with '{'"));
   CHECK(contains(header(" {}"), "does not begin with '{'"));

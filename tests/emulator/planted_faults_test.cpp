@@ -168,7 +168,7 @@ TEST_CASE("a captured graph replays what was put on its streams") {
 
 TEST_CASE("host code that touches a device tensor gets an error with the tensor's shape") {
   Device256 device;
-  CHECK_THROWS_WITH(device.x.span<float>(), "tensor [256] is on a device: host code cannot touch it, only a copy");
+  CHECK_THROWS_WITH(device.x.span<float>(), "tensor [256] is on a device: host code can only access a copy");
 }
 
 TEST_CASE("a full device is an error with the sizes") {
