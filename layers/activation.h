@@ -5,7 +5,7 @@
 
 namespace noisysgd {
 
-// y = max(x, 0), over x's own memory where nothing else holds it. Saves y.
+// y = max(x, 0), in place if nothing else holds x. Saves y.
 class Relu : public Layer {
  public:
   Relu(std::string name, const Shape& input) : Layer(std::move(name), input, input) {}
@@ -17,7 +17,7 @@ class Relu : public Layer {
 };
 
 // y = x mask / (1 - probability) in training, the identity otherwise. The mask is a function of seed, step, layer and
-// the sample's place in the batch, so it is drawn again in backward instead of being saved.
+// the sample's index in the batch; backward draws it again instead of reading a saved copy.
 class Dropout : public Layer {
  public:
   // stream: distinguishes the masks of several dropout layers.

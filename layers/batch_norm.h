@@ -1,10 +1,10 @@
 // (Ghost) batch normalisation over [N,H,W,C] or [N,C]. In training each group of `ghost_size` consecutive samples is
-// normalised by its own statistics; without a ghost size the whole (micro-)batch is one group. A batch smaller than the
-// ghost size is one group. Saves x and the group statistics. diag(F): activation x backprop, squares of sum_t dy xhat
-// and of sum_t dy per sample. Tells the layer before it how it normalised (layers/layer.h). Its epilogue is fused in both
-// directions: the sweeps of backward add two gradients of the output, apply the ReLU and write the addend's gradient.
-// They compute the sign of the output again; that of a sum, whose addend is gone by then, they read from the output,
-// which is saved.
+// normalised by its own statistics. Without a ghost size, or in a smaller batch, the whole (micro-)batch is one group.
+// Saves x and the group statistics. diag(F): activation x backprop, the squares of sum_t dy xhat and of sum_t dy per
+// sample. Passes its normalisation to the layer before it (Epilogue::normalisation).
+// The epilogue is fused in both directions: the backward kernels add two gradients of the output, apply the ReLU and
+// write the addend's gradient. They recompute the sign of the output from x. With an addend, which is freed by then,
+// they read the sign from the saved output.
 #pragma once
 
 #include <optional>

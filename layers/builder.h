@@ -1,4 +1,4 @@
-// Builds a sequence of layers, passing shapes along and numbering names by kind: conv1, relu1, conv2, …
+// Builds a sequence of layers, passes shapes along and numbers the names of each prefix: conv1, relu1, conv2, …
 //
 //   NetworkBuilder net("", {28, 28, 1});
 //   net.add<Conv2d>("conv", Conv2dOptions{.out_channels = 20, .kernel = {5, 5}}).add<Relu>("relu");
@@ -12,14 +12,14 @@ namespace noisysgd {
 
 class NetworkBuilder {
  public:
-  // scope: put before every name, "" or "block1.".
+  // scope: prefix of every name, "" or "block1.".
   NetworkBuilder(std::string scope, Shape input) : scope_(std::move(scope)), input_(input), shape_(std::move(input)) {}
 
   template <class LayerType, class... Options>
   NetworkBuilder& add(const std::string& kind, Options&&... options) {
     return append(std::make_unique<LayerType>(next_name(kind), shape_, std::forward<Options>(options)...));
   }
-  // A layer whose name does not count: the scope with `name` behind it.
+  // Adds a layer named scope + name, without a number.
   template <class LayerType, class... Options>
   NetworkBuilder& add_named(const std::string& name, Options&&... options) {
     return append(std::make_unique<LayerType>(scope_ + name, shape_, std::forward<Options>(options)...));
@@ -30,13 +30,13 @@ class NetworkBuilder {
     return *this;
   }
 
-  const Shape& shape() const { return shape_; }  // of what is built so far
+  const Shape& shape() const { return shape_; }  // output of the layers added so far
   std::string next_name(const std::string& kind) { return scope_ + kind + std::to_string(++counts_[kind]); }
   const std::string& scope() const { return scope_; }
 
-  // Flattens first if there is more than one axis left.
+  // Adds a flatten layer if the shape has more than one axis.
   NetworkBuilder& flatten();
-  // Nothing if the probability is 0.
+  // Adds a dropout layer unless the probability is 0.
   NetworkBuilder& dropout(float probability);
 
   std::unique_ptr<Sequential> build() {

@@ -67,7 +67,7 @@ FusibleEpilogue Sequential::fuses() const {
 }
 
 Variable Sequential::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
-  std::shared_ptr<Normalisation> normalisation;  // that the stage before asks for
+  std::shared_ptr<Normalisation> normalisation;  // shared with the previous stage
   for (const Stage& stage : stages_) {
     const bool last = &stage == &stages_.back();
     Epilogue own = last ? std::move(epilogue) : Epilogue{};
@@ -119,7 +119,7 @@ Variable Residual::forward_fused(const Forward& pass, Variable x, Epilogue epilo
   }
   Variable sum = body_->forward(pass, x);
   Variable shortcut = shortcut_->forward(pass, std::move(x));
-  // The body's result is nobody's input but ours, unless its last layer saved it for backward (a ReLU does).
+  // The body's result can be overwritten, unless its last layer saved it for backward, as a ReLU does.
   if (!sum.value.sole_owner()) {
     Tensor own(pass.context, sum.value.shape());
     copy(pass.context, sum.value, own);

@@ -1,5 +1,5 @@
-// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x). Both are matched once, when they are
-// built, for what a layer can do as its epilogue.
+// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x). The constructors determine which
+// operations a layer computes as its epilogue.
 #pragma once
 
 #include <noisysgd/layers/layer.h>
@@ -18,12 +18,12 @@ class Sequential : public Layer {
   SampleCoupling coupling() const override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
-  FusibleEpilogue fuses() const override;  // what the last layer can do
+  FusibleEpilogue fuses() const override;  // those of the last layer
   void append_to(std::vector<Layer*>& sequence) override;
 
  private:
-  // A layer of this sequence or of one within it; whether the ReLU after it is its epilogue, and whether the next stage
-  // is a batch normalisation that it asks how its output is normalised.
+  // A layer of this sequence or of a nested one. relu: the ReLU after it is its epilogue. normalised: the next stage is
+  // a batch normalisation that passes its normalisation to this layer.
   struct Stage {
     Layer* layer;
     bool relu = false, normalised = false;
@@ -35,7 +35,7 @@ class Sequential : public Layer {
   std::vector<Stage> stages_;
 };
 
-// Where the body's last layer can add an addend, the shortcut is its epilogue, and so is a ReLU after the sum.
+// If the body's last layer can add an addend, the shortcut and a ReLU after the sum are its epilogue.
 class Residual : public Layer {
  public:
   Residual(std::string name, std::unique_ptr<Sequential> body, std::unique_ptr<Sequential> shortcut);

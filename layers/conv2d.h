@@ -1,6 +1,6 @@
-// 2-D convolution, x [N,H,W,C] -> y [N,Ho,Wo,K], W [K,R,S,C]. Saves x. Its diag(F) comes out of the same sweep as the
-// weight gradient (kernels/conv_second_moment.h), exact or spatial, and so do sums with a sign for each sample. A ReLU
-// is fused in both directions; its output is then saved too.
+// 2-D convolution, x [N,H,W,C] -> y [N,Ho,Wo,K], W [K,R,S,C]. Saves x. The pass of the weight gradient also computes
+// diag(F), exact or spatial, and sums with one sign per sample (kernels/conv_second_moment.h). A ReLU is fused in both
+// directions; its output is then also saved.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// A network as data: what --describe prints, complete enough for another program to rebuild it.
+// A network as data: the output of --describe, from which another program can rebuild the network.
 #pragma once
 
 #include <array>
@@ -17,19 +17,19 @@
 
 namespace noisysgd {
 
-// What describes a layer beyond its shapes; nullptr: what is not set.
+// An attribute of a layer other than its shapes; nullptr: not set.
 using Attribute = std::variant<std::nullptr_t, bool, int64_t, double, std::string, std::array<int64_t, 2>>;
 
 struct GraphNode {
   std::string name;
   std::string type;
   std::vector<std::string> inputs;  // node names, or "input"
-  Shape output;                     // of one sample, as here: [H,W,C] or [features]
+  Shape output;                     // of one sample, in memory order: [H,W,C] or [features]
   std::vector<std::pair<std::string, Attribute>> attributes = {};
   std::vector<const Parameter*> parameters = {};
-  int64_t flops = 0;  // of one sample's forward pass, a multiply-add counted as two
+  int64_t flops = 0;  // of the forward pass of one sample; a multiply-add counts as two
 
-  // Throws Error if there is none of this name.
+  // Throws Error if the node has no attribute of this name.
   const Attribute& attribute(std::string_view attribute_name) const;
 };
 
@@ -37,9 +37,9 @@ struct Graph {
   Shape input;
   int64_t classes = 0;
   std::vector<GraphNode> nodes;
-  std::unordered_set<std::string> names = {"input"};  // taken
+  std::unordered_set<std::string> names = {"input"};  // in use
 
-  // Appends the node and returns its name; a name given twice is an error.
+  // Appends the node and returns its name; a name that is in use is an Error.
   std::string add(GraphNode node);
 
   // {"input": [C,H,W], "classes": K, "nodes": [{"name", "type", "inputs", "output", "parameters", attributes…}]}

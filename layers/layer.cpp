@@ -26,7 +26,7 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
                                : "a sum");
   Variable y =
       epilogue.empty() ? forward_impl(pass, std::move(x)) : forward_fused(pass, std::move(x), std::move(epilogue));
-  NSGD_CHECK(y.value.shape() == output_.batched(samples), "layer '{}': output {} where [{}] x {} was promised", name_,
+  NSGD_CHECK(y.value.shape() == output_.batched(samples), "layer '{}': output {} where [{}] x {} is expected", name_,
              y.value.shape().text(), samples, output_.text());
   if (pass.observe && !part_of_sum) pass.observe(name_, y.value);
   return y;

@@ -1,5 +1,5 @@
-// The interface of every layer: forward records one tape node that owns what backward needs; shapes are those of one
-// sample, [H,W,C] for images and [features] for vectors.
+// The interface of every layer. forward records one tape node, which owns the tensors that backward needs. Shapes are
+// those of one sample: [H,W,C] for images and [features] for vectors.
 #pragma once
 
 #include <functional>
@@ -21,12 +21,12 @@ struct Forward {
   bool training = false;
   uint64_t seed = 0;
   StepNumber step = 0;
-  int64_t sample_offset = 0;  // of this micro-batch in its batch, so that random masks do not depend on micro-batching
-  // Called, when set, with the name and output of every layer, after its epilogue; a sum in an epilogue is the output
-  // of the residual block, which alone is called with it. Used to name the first layer that shows a NaN.
+  int64_t sample_offset = 0;  // of this micro-batch in its batch: keeps random masks independent of micro-batches
+  // If set, is called with the name and output of every layer, after its epilogue. An output with an addend is reported
+  // once, as the output of the residual block. Used to find the first layer with a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
-  // Records `backward` if there is a tape; otherwise the value stands alone.
+  // Records `backward` if there is a tape; otherwise returns the value without a tape node.
   template <class Backward>
   Variable record(Tensor value, Backward backward) const {
     return tape ? tape->record(std::move(value), std::move(backward)) : Variable{std::move(value)};
@@ -35,24 +35,24 @@ struct Forward {
 
 struct Normalisation;  // layers/centered_sums.h
 
-// What a layer does with its output y in the sweep that writes it, max(0, y + addend), and with the gradient of that in
-// the sweep of backward that reads it.
+// Operations fused into the kernel that writes the output y of a layer, max(0, y + addend), and into the backward
+// kernel that reads the gradient of the result.
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
-  // Shared by a layer and the batch normalisation that alone reads its output; null: there is no such pair. The latter
-  // sets it in backward, before backward of the former, if Statistics::center_normalised.
+  // Shared by a layer and the batch normalisation that is the only reader of its output; null: there is no such pair.
+  // If Statistics::center_normalised, the batch normalisation sets it in backward, and then the layer reads it.
   std::shared_ptr<Normalisation> normalisation = nullptr;
 
   bool empty() const { return !addend.value.defined() && !relu && !normalisation; }
 };
 
-// What a layer can do in its epilogue, alone or together, and whether it asks how its output is normalised.
+// The epilogue operations that a layer supports, alone or combined. normalisation: it reads Epilogue::normalisation.
 struct FusibleEpilogue {
   bool addend = false, relu = false, normalisation = false;
 };
 
-// The tensor itself if it is there and nothing else holds its memory, which may then be overwritten; or a new one.
+// Returns `tensor` itself, to be overwritten, if it is defined and nothing else holds its memory; else a new tensor.
 inline Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
   return tensor.sole_owner() ? tensor : Tensor(context, shape);
 }
@@ -67,20 +67,20 @@ class Layer {
   const Shape& input_shape() const { return input_; }
   const Shape& output_shape() const { return output_; }
 
-  // Checks the input's shape, then computes. Pass x by move where it is not needed again: an op may then reuse its
-  // memory. Throws Error for an epilogue that is not in fuses().
+  // Checks the shape of the input, then computes. Move x into the call if it is not needed again: an op may then reuse
+  // its memory. Throws Error for an epilogue that is not in fuses().
   Variable forward(const Forward& pass, Variable x, Epilogue epilogue = {});
   virtual FusibleEpilogue fuses() const { return {}; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
   virtual bool is_relu() const { return false; }
-  // Whether the layer tells the one before it how it normalises (Epilogue::normalisation).
+  // Whether the layer passes its normalisation to the layer before it (Epilogue::normalisation).
   virtual bool is_batch_norm() const { return false; }
-  // Appends the layers that this one is a sequence of: itself, if it is none.
+  // Appends the layers of a sequence; any other layer appends itself.
   virtual void append_to(std::vector<Layer*>& sequence) { sequence.push_back(this); }
 
   virtual std::vector<Parameter*> parameters() { return {}; }
   virtual std::vector<Buffer*> buffers() { return {}; }
-  // How the samples of a training batch influence each other.
+  // How the samples of a training batch depend on each other.
   virtual SampleCoupling coupling() const { return {}; }
 
   // Appends this layer's nodes to the graph; `input` names the node that feeds it. Returns the name of its output node.
@@ -88,7 +88,7 @@ class Layer {
 
  private:
   virtual Variable forward_impl(const Forward& pass, Variable x) = 0;
-  // As forward_impl with an epilogue that is not empty: for layers with fuses().
+  // forward_impl with an epilogue that is not empty. Layers with fuses() must override it.
   virtual Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue);
 
   std::string name_;

@@ -1,5 +1,5 @@
-// y = x W^T + b for x [N,in_features], W [out_features,in_features]. Saves x. diag(F) exactly, as one product of
-// squares. A ReLU is fused in both directions; its output is then saved too.
+// y = x W^T + b for x [N,in_features], W [out_features,in_features]. Saves x. diag(F) is exact: one matrix product of
+// squares. A ReLU is fused in both directions; its output is then also saved.
 #pragma once
 
 #include <noisysgd/layers/layer.h>

@@ -5,11 +5,11 @@
 namespace noisysgd {
 
 void Loss::sample_labels(Context&, const Tensor&, const RandomStream&, int64_t, const Tensor&) const {
-  throw Error("loss.type: this loss gives labels no probabilities, so none can be drawn");
+  throw Error("loss.type: this loss defines no label probabilities, so labels cannot be sampled");
 }
 
 void SampleLoss::check(const Device& device) const {
-  NSGD_CHECK(device.backend == Backend::cpu, "loss.type: this loss is written for the processor; --device cpu runs there");
+  NSGD_CHECK(device.backend == Backend::cpu, "loss.type: this loss runs only on the CPU; use --device cpu");
 }
 
 void SampleLoss::evaluate(const LossCall& call) const {
@@ -29,8 +29,8 @@ std::unique_ptr<Loss> SoftmaxCrossEntropy::read(const ConfigReader& json) {
 }
 
 void SoftmaxCrossEntropy::evaluate(const LossCall& call) const {
-  // The mean over labels, with the gradient p - 1/K, is the loss under complete smoothing. Labels that are drawn are of
-  // the model's likelihood: smoothing belongs to the targets of the data.
+  // The mean over labels, with the gradient p - 1/K, is the loss with smoothing 1. Sampled labels follow the model's
+  // likelihood and are not smoothed: smoothing applies to the targets of the data.
   const float smoothing =
       call.targets == Targets::training ? label_smoothing_ : call.targets == Targets::uniform ? 1.0f : 0.0f;
   kernels::softmax_cross_entropy(call.context.queue,

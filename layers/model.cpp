@@ -60,7 +60,7 @@ Tensor Model::loss_gradient(const Tensor& logits, const BackwardJob& job, const 
                        {options.samples.seed, options.noise_step, 0, RandomPurpose::noise_labels},
                        options.samples.offset, labels);
   Tensor gradient = gradient_at(logits, labels, Targets::label, loss.weights, job.losses);
-  if (uniform) {  // less the mean over labels; that of `model` is 0
+  if (uniform) {  // subtracts the mean over labels, which is 0 for `model`
     const Tensor mean = gradient_at(logits, labels, Targets::uniform, loss.weights);
     kernels::scale(context_.queue, mean.elements(), -1.0f, mean.f32(), mean.f32());
     kernels::add(context_.queue, mean.elements(), mean.f32(), gradient.f32());
@@ -87,7 +87,7 @@ void Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
 
 std::string Model::first_nonfinite_layer(const Batch& batch, const ForwardOptions& options) {
   std::string culprit;
-  Tape tape;  // with a tape layers are in training mode as in the step that failed
+  Tape tape;  // training mode with a tape, as in the step that failed
   Forward pass{context_, &tape, true, options.samples.seed, options.samples.step, options.samples.offset};
   pass.observe = [&](const std::string& name, const Tensor& output) {
     if (!culprit.empty()) return;

@@ -1,4 +1,4 @@
-// A network with its loss: what an optimizer trains. Owns the layers and binds their parameters into one arena.
+// A network with its loss, to be trained by an optimizer. Owns the layers and places their parameters in one array.
 #pragma once
 
 #include <memory>
@@ -12,39 +12,40 @@
 namespace noisysgd {
 
 struct Batch {
-  Tensor images;  // [M,H,W,C], as the network sees them
+  Tensor images;  // [M,H,W,C], the input of the network
   Tensor labels;  // [M] i32
 
   int64_t size() const { return images.shape()[0]; }
   Batch rows(int64_t begin, int64_t end) const;
 };
 
-// Which labels the loss of a backward pass is taken at.
+// The labels at which the loss of a backward pass is evaluated.
 enum class Labels {
-  data,     // the batch's, as training takes them: Targets::training
-  sampled,  // drawn from the prediction: those of the true Fisher matrix. All passes over a batch share them.
-  uniform,  // each class with the same probability; less the mean gradient over labels
-  model,    // drawn from the prediction, from another stream than `sampled`
+  data,     // those of the batch, with Targets::training
+  sampled,  // drawn from the prediction, for the true Fisher matrix; all passes over a batch share them
+  uniform,  // drawn with equal class probabilities; the mean gradient over labels is subtracted
+  model,    // drawn from the prediction, with another random stream than `sampled`
 };
 
-// The gradient of the loss that a backward pass starts from: sum_n w_n l_n.
+// The weighted loss sum_n w_n l_n. Its gradient is the start of a backward pass.
 struct LossGradient {
   Labels labels = Labels::data;
-  Tensor weights = {};  // [M], or undefined: all 1
+  Tensor weights = {};  // [M]; undefined: all 1
 };
 
-// One backward pass: what it starts from, what layers collect, and where they add it. What has no sink is not computed.
+// One backward pass: the loss, the statistics that layers collect, and the sums to which they add. Statistics whose sum
+// is undefined are not computed.
 struct BackwardJob {
   LossGradient loss = {};
   Statistics collect = {};
   Sums into = {};
-  kernels::LossSums* losses = nullptr;  // on the device: the losses are added to it; null: they are not counted
+  kernels::LossSums* losses = nullptr;  // device pointer to which the losses are added; null: not added
 };
 
 // A forward pass over a batch or micro-batch in training mode.
 struct ForwardOptions {
-  SampleStream samples = {};   // of dropout and sampled labels
-  StepNumber noise_step = 0;   // in the place of samples.step for random signs and for `uniform` and `model` labels
+  SampleStream samples = {};   // random numbers of dropout and sampled labels
+  StepNumber noise_step = 0;   // replaces samples.step for random signs and for `uniform` and `model` labels
   Tensor logits = {};          // [M,K], written if defined
   Tensor sampled_labels = {};  // [M] i32, written if defined and a job has Labels::sampled
 };
@@ -57,14 +58,14 @@ class Model {
   // One forward pass, then each job's backward pass in order.
   void accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs);
 
-  // Inference: running statistics, no dropout.
+  // Inference: with running statistics, without dropout.
   Tensor logits(const Tensor& images);
-  void evaluate(const Batch& batch, kernels::LossSums* sums);  // added to *sums, on the device
+  void evaluate(const Batch& batch, kernels::LossSums* sums);  // adds to *sums, a device pointer
 
   // Name of the first layer whose output holds a NaN or Inf in this forward pass; empty if none does.
   std::string first_nonfinite_layer(const Batch& batch, const ForwardOptions& options);
 
-  // Values and buffers under PyTorch's names.
+  // Visits parameter values and buffers under PyTorch's names.
   void visit_state(StateVisitor& visitor) const;
 
   const SampleCoupling& coupling() const { return coupling_; }  // of the network

@@ -24,9 +24,9 @@ using LayerPointer = std::unique_ptr<Layer>;
 
 constexpr size_t longest_name = 200;
 
-// What keeps a layer from being given a name in a scope; empty if nothing does.
+// Why a layer in this scope cannot have this name; empty if it can.
 std::string name_problem(const std::string& scope, const std::string& name) {
-  if (has_control_characters(name)) return "must not hold control characters";
+  if (has_control_characters(name)) return "must not contain control characters";
   if (name.size() > longest_name) return fmt::format("must not have more than {} bytes", longest_name);
   if (!scope.empty()) return {};
   if (name == "input" || name == "loss") return fmt::format("\"{}\" names the network's {}", name, name);
@@ -36,7 +36,8 @@ std::string name_problem(const std::string& scope, const std::string& name) {
   return {};
 }
 
-// Layers under `key`, one after the other. Stops at the first that cannot be built: the shapes behind it are unknown.
+// The layers under `key`, in sequence. Stops at the first that cannot be built, because the shapes after it are
+// unknown.
 std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_view key, const std::string& scope,
                                        const LayerContext& at) {
   NetworkBuilder net(scope, at.input);
@@ -55,7 +56,7 @@ std::unique_ptr<Sequential> build_list(const ConfigReader& json, std::string_vie
       entry.error("name", problem);
     else if (!names.insert(name).second)
       entry.error("name", fmt::format("\"{}\" is the name of an earlier layer{}", name,
-                                      given.empty() ? "; this one needs another than its automatic name" : ""));
+                                      given.empty() ? "; give this layer a \"name\" of its own" : ""));
     LayerPointer layer = at.registry.build(entry, {at.registry, name, net.shape(), at.classes, at.ghost_size});
     built = layer != nullptr;
     if (built) net.append(std::move(layer));
@@ -109,7 +110,7 @@ template <class Pool>
 LayerPointer build_pool(const ConfigReader& json, const LayerContext& at) {
   PoolOptions options;
   options.kernel =
-      json.integer("kernel", {.default_value = 2, .at_least = 1, .at_most = 15});  // a maximum's place is one byte
+      json.integer("kernel", {.default_value = 2, .at_least = 1, .at_most = 15});  // a maximum's index is one byte
   options.stride = json.integer("stride", {.default_value = options.kernel, .at_least = 1});
   options.padding = json.integer("padding", {.default_value = 0, .at_least = 0});
   return std::make_unique<Pool>(at.name, at.input, options);

@@ -1,5 +1,5 @@
-// JSON type -> layer. A user's own layer is one call of `add` on the registry that the program hands to its
-// configuration:
+// Maps JSON types to layers. A user-defined layer is registered by one call of `add` on the registry that the program
+// passes to its configuration:
 //
 //   registry.add("swish", [](const ConfigReader& json, const LayerContext& at) {
 //     return std::make_unique<Swish>(at.name, at.input);
@@ -18,10 +18,10 @@ namespace noisysgd {
 
 class LayerRegistry;
 
-// First parts of names of tensors that a checkpoint keeps beside parameters and buffers: no layer is named so.
+// First parts of the names of other tensors in a checkpoint; the name of a layer must not begin with one of them.
 inline constexpr std::string_view checkpoint_scopes[] = {"momentum", "average", "fisher", "kfac"};
 
-// Where in the network a layer is being built.
+// The context in which a layer is built.
 struct LayerContext {
   const LayerRegistry& registry;
   std::string name;
@@ -45,11 +45,11 @@ class LayerRegistry : public Registry<LayerEntry> {
 
   std::string name_prefix(const std::string& type) const;
 
-  // Builds {"type": …, …}. Bad values are noted in the reader; null if nothing could be built.
+  // Builds {"type": …, …}. Invalid values are recorded in the reader; null if no layer could be built.
   std::unique_ptr<Layer> build(const ConfigReader& json, const LayerContext& at) const;
 };
 
-// The third Philox word of a layer's random stream: FNV-1a of its name, so that it does not depend on the other layers.
+// The third Philox word of a layer's random stream: FNV-1a of its name, independent of the other layers.
 constexpr uint32_t stream_of(std::string_view name) {
   uint32_t hash = 2166136261u;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;

@@ -1,12 +1,12 @@
-// Layers that move data: flatten, and the option-A shortcut of residual networks.
+// Layers that rearrange data: flatten, and the option-A shortcut of residual networks.
 #pragma once
 
 #include <noisysgd/layers/layer.h>
 
 namespace noisysgd {
 
-// [N,H,W,C] -> [N,C*H*W] in PyTorch's order (channels outermost), so that the weights of the linear layer behind it
-// mean the same there.
+// [N,H,W,C] -> [N,C*H*W] in PyTorch's order (channels outermost). The weights of a linear layer after it are then in
+// PyTorch's order too.
 class Flatten : public Layer {
  public:
   Flatten(std::string name, const Shape& input) : Layer(std::move(name), input, Shape{input.elements()}) {}

@@ -8,7 +8,7 @@ namespace noisysgd {
 
 namespace {
 
-// Beyond 64 bits: a number that no batch is a multiple of.
+// The least common multiple; beyond 64 bits a number that no batch size is a multiple of.
 int64_t common_multiple(int64_t a, int64_t b) {
   int64_t multiple = 0;
   return __builtin_mul_overflow(a / std::gcd(a, b), b, &multiple) ? std::numeric_limits<int64_t>::max() : multiple;
@@ -46,9 +46,9 @@ bool SampleCoupling::allows_parts_of(int64_t samples) const {
   return !whole_batch_ && (ghost_sizes_.empty() || samples % ghost_size() == 0);
 }
 
-// A batch has to be a multiple of every ghost size below it; it is one group of every other.
+// A batch must be a multiple of every ghost size smaller than it; for every other ghost size it is one group.
 int64_t SampleCoupling::usable(int64_t samples) const {
-  int64_t unit = 1, best = 0;  // unit: of the ghost sizes so far
+  int64_t unit = 1, best = 0;  // unit: least common multiple of the ghost sizes so far
   for (auto size = ghost_sizes_.begin();; ++size) {
     const int64_t largest = size == ghost_sizes_.end() ? samples : std::min(samples, *size);
     best = std::max(best, largest / unit * unit);

@@ -1,5 +1,5 @@
-// How the samples of a training batch influence each other in a network, and so which batches it takes and how they may
-// be cut. A network has one: that of all its layers together.
+// How the samples of a training batch depend on each other in a network. This determines which batch sizes are valid
+// and how a batch can be divided. The coupling of a network combines those of its layers.
 #pragma once
 
 #include <cstdint>
@@ -10,22 +10,22 @@ namespace noisysgd {
 class SampleCoupling {
  public:
   SampleCoupling() = default;  // samples are independent
-  // Of a layer that normalises over all samples of a batch, which must be `least` or more.
+  // For a layer that normalises over all samples of a batch. least: the smallest valid batch.
   static SampleCoupling whole_batch(int64_t least);
-  // Of one that normalises over groups of so many samples; a smaller batch is one group.
+  // For a layer that normalises over groups of `size` samples; a smaller batch is one group.
   static SampleCoupling ghosts(int64_t size, int64_t least);
 
-  // Of a network with layers of both.
+  // Combines the couplings of two layers of a network.
   SampleCoupling& operator+=(const SampleCoupling& other);
 
-  // The largest batch of at most so many samples that every layer takes: one group, or whole groups; 0: none.
+  // The largest batch of at most `samples` samples that every layer accepts: one group, or whole groups. 0: none.
   int64_t usable(int64_t samples) const;
-  // Passes over consecutive parts of so many samples give what one pass over a usable batch does.
+  // True if passes over consecutive parts of `samples` samples give the same result as one pass over a usable batch.
   bool allows_parts_of(int64_t samples) const;
-  // True if nothing less than a whole batch is independent of the rest.
+  // True if all samples of a batch depend on each other.
   bool of_whole_batch() const { return whole_batch_; }
-  // Consecutive samples that are independent of all others in every batch: the least common multiple of the layers'
-  // groups. 0: no samples are coupled, or all are.
+  // The number of consecutive samples that do not depend on the others in any batch: the least common multiple of the
+  // layers' group sizes. 0: no samples are coupled, or all are.
   int64_t ghost_size() const;
 
  private:

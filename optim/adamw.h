@@ -61,7 +61,7 @@ class AdamW : public Optimizer {
     kernels::adamw_step(context_->queue, segments, hyperparameters, step.norms);
   }
 
-  // "adamw.first." and "adamw.second." with the parameters' names.
+  // Names: "adamw.first." and "adamw.second." + parameter name.
   void visit_state(StateVisitor& visitor) const override {
     visit_block(visitor, "adamw.first.", *parameters_, first_);
     visit_block(visitor, "adamw.second.", *parameters_, second_);

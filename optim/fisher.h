@@ -1,4 +1,4 @@
-// From the sums that backward collects to the diagonal of the Fisher matrix (Eqn 4 and Section 4 of the paper).
+// The diagonal of the Fisher matrix, from the sums that backward collects (Eqn 4 and Section 4 of the paper).
 // With Q = sum_n g_n^2 and S = sum_n g_n over M samples: diag(F) = Q/M, centred (Q - S^2/M)/(M-1).
 #pragma once
 
@@ -17,12 +17,12 @@
 
 namespace noisysgd {
 
-// "batch_norm": what a sample contributes to diag(F) where ghost batches couple their samples.
+// Key "batch_norm": the contribution of a sample to diag(F) if ghost batches couple their samples.
 enum class GhostFisher {
-  activation,           // delta times activation: what one backward pass holds
+  activation,           // delta times activation, from one backward pass
   activation_centered,  // without the part that cancels in a ghost batch: layers/centered_sums.h
-  // D = B Var_b(G_b) over the mean gradients G_b of ghost batches of B samples, one forward and backward pass each; at
-  // M_S = B, kappa D is the variance of small batches with all their coupling.
+  // D = B Var_b(G_b) over the mean gradients G_b of ghost batches of B samples, with one forward and backward pass
+  // each. At M_S = B, kappa D is the variance of small batches including their coupling.
   ghost_variance,
 };
 
@@ -35,15 +35,15 @@ struct FisherOptions {
   int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
   double ema = 0;             // weight of the old average at a refresh
 
-  // True if the noise takes diag(F) from an average over steps instead of the sums of its own.
+  // True if noise uses an average of diag(F) over steps instead of the sums of its own step.
   bool averaged() const { return refresh_every > 1 || ema > 0; }
   bool refreshes(int64_t step) const { return step % refresh_every == 0; }
-  // What backward passes collect for diag(F).
+  // Sets the statistics that backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
     statistics.second_moment = collected_for(conv);
     statistics.center_normalised = batch_norm == GhostFisher::activation_centered;
   }
-  // Samples of the passes whose gradients are squared one by one; 0: of the whole pass, layers square single samples.
+  // Samples per pass if the gradient of each pass is squared as a whole; 0: layers square the gradients of samples.
   int64_t squared_passes() const { return batch_norm == GhostFisher::ghost_variance ? ghost_size : 0; }
   FisherOptions of_one_batch() const {
     FisherOptions options = *this;
@@ -55,17 +55,17 @@ struct FisherOptions {
   std::string_view batch_norm_name() const;
 };
 
-// ghost_size: the configured one, for ghost_variance.
+// ghost_size: the configured batch.ghost_size, for ghost_variance.
 FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost_size = {});
 
-// Throws Error, naming the layer, for a network that activation_centered does not apply to.
+// Throws Error, naming the layer, if activation_centered is set and does not apply to the network.
 void check_network(const FisherOptions& options, const Graph& graph);
 
-// D_i = cQ Q_i + cS S_i^2, clamped at 0: the coefficients for one parameter.
+// The coefficients cQ and cS of D_i = cQ Q_i + cS S_i^2, clamped at 0, for one parameter.
 kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& options, const Parameter& parameter,
                                                         int64_t batch);
 
-// diag(F) in a step: of the sums of its batch, or an average over steps.
+// The inputs of diag(F) in a step: the sums of its batch, or an average over steps.
 struct FisherStep {
   const FisherOptions& options;
   const Sums& sums;
@@ -73,14 +73,15 @@ struct FisherStep {
   const Block& average;  // defined if options.averaged()
 };
 
-// Where noise of covariance diag(F) takes it from: the coefficients of the parameter's sums, or 1 of its average.
+// diag(F) of one parameter as an input of noise: from its sums with their coefficients, or from its average with
+// coefficient 1.
 struct FisherSource {
   kernels::NoiseCoefficients coefficients;
   const float* second_moment = nullptr;
 };
 FisherSource fisher_source(const FisherStep& fisher, const Parameter& parameter);
 
-// Takes the sums of this step into the average; first: it begins with them.
+// Updates the average with the sums of this step; first: sets it to their diag(F).
 void update_fisher_average(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
                            bool first);
 
@@ -94,10 +95,10 @@ struct LayerFisher {
 };
 // The layers of these parameters, in their order.
 std::vector<std::string> layer_names(const std::vector<Parameter*>& parameters);
-// sums [layers,2] f64, from the sums of one batch: tr F_l and the squared Frobenius norm of diag F_l.
+// Writes sums [layers,2] f64, from the sums of one batch: tr F_l and the squared Frobenius norm of diag F_l.
 void layer_fisher(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
                   const Tensor& sums);
-// The same, read from the host's copy of them.
+// The same from a copy of these sums on the host.
 std::vector<LayerFisher> read_layer_fisher(const std::vector<Parameter*>& parameters, const double* sums);
 
 // [1] f64: factor tr F over the given parameters, tr F = sum_i D_i without the clamp.

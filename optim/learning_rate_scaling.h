@@ -1,4 +1,4 @@
-// How the learning rate grows with the batch: as configured, in proportion (Goyal et al. 2017), or with the square root
+// How the learning rate scales with the batch size: not at all, linearly (Goyal et al. 2017), or with the square root
 // (Krizhevsky 2014; Hoffer et al. 2017).
 #pragma once
 

@@ -1,5 +1,5 @@
-// The interface of an optimizer: what a step makes of the mean gradient and its noise, in one fused pass over the
-// parameters. It owns what it keeps between steps.
+// The interface of an optimizer: updates the parameters from the mean gradient and its noise in one fused pass, and
+// owns its state between steps.
 #pragma once
 
 #include <functional>
@@ -17,26 +17,26 @@ struct OptimizerStep {
   const Block& gradient;                                 // sum_n g_n over `batch` samples
   std::span<const kernels::NoiseField> noise;            // of each parameter; empty: none
   int64_t batch = 0;
-  Number<float> learning_rate = 0;                       // after the schedule
-  Number<double> gradient_factor = 1.0;                  // of clipping: multiplies the mean gradient, not its norm
-  bool noise_after_momentum = false;                     // noise goes past what the optimizer keeps of gradients
+  Number<float> learning_rate = 0;                       // with the schedule's factor
+  Number<double> gradient_factor = 1.0;                  // of clipping: multiplies the mean gradient, not the logged norm
+  bool noise_after_momentum = false;                     // true: noise does not enter the optimizer's momentum
   uint64_t seed = 0;
   StepNumber step = 0;
-  Number<uint32_t> halted = 0;                           // unless it is 0, nothing changes
-  kernels::StepNorms* norms = nullptr;                   // on the device: added to, or null
+  Number<uint32_t> halted = 0;                           // if not 0, the step changes nothing
+  kernels::StepNorms* norms = nullptr;                   // device pointer, added to; null: not computed
 };
 
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // Allocates its state for a run: zero. The parameters must outlive it.
+  // Allocates its state for a run, with zeros. The parameters must outlive it.
   virtual void begin(Context& context, const ParameterSet& parameters) = 0;
   virtual void step(const OptimizerStep& step) = 0;
   // Names the tensors that it keeps from step to step: they are saved in checkpoints and restored.
   virtual void visit_state(StateVisitor& visitor) const = 0;
 };
 
-// What every optimizer has.
+// Options of all optimizers.
 struct OptimizerOptions {
   std::string type = "sgd";
   double learning_rate = 0.1;
@@ -53,9 +53,10 @@ class OptimizerRegistry : public Registry<OptimizerEntry> {
  public:
   OptimizerRegistry() : Registry("an optimizer") {}
   static OptimizerRegistry builtin();
-  // Reads "type" and what every optimizer has.
+  // Reads "type" and the options of all optimizers.
   OptimizerOptions read(const ConfigReader& json) const;
-  // Builds what `read` has named from the keys of its own. Bad values are noted in the reader.
+  // Builds an optimizer of the type that `read` returned, from the type's own keys. Invalid values are recorded in the
+  // reader.
   std::unique_ptr<Optimizer> build(const std::string& type, const ConfigReader& json) const {
     return at(type).builder(json);
   }

@@ -19,7 +19,7 @@ class Sgd : public Optimizer {
 
   void begin(Context& context, const ParameterSet& parameters) override;
   void step(const OptimizerStep& step) override;
-  // "momentum." and the parameters' names.
+  // Names: "momentum." + parameter name.
   void visit_state(StateVisitor& visitor) const override;
 
  private:

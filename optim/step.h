@@ -1,6 +1,6 @@
-// One training step as work for its device: everything is issued, nothing is waited for. What a step does is decided
-// once, as a recipe; what changes between steps of one recipe is read from the device's memory, and what a run counts
-// stays there (kernels/training_sums.h). Trainer, inspect, pictures, benchmark and tests take this step.
+// One training step: issues all ops and does not wait for the device. A recipe determines the ops of a step. Values
+// that change between steps of one recipe are read from device memory, and the sums of a run stay there
+// (kernels/training_sums.h). Used by the trainer, inspect, pictures, the benchmark and tests.
 #pragma once
 
 #include <functional>
@@ -17,29 +17,29 @@
 
 namespace noisysgd {
 
-// The step's numbers in device memory; their values on the host are hidden while a step is issued (kernels/number.h).
+// Numbers of the step in device memory. Their host values are hidden while a step is issued (kernels/number.h).
 struct StepNumbers {
   StepNumber step = 0, epoch = 0;
   Number<int64_t> first_sample = 0;
   Number<float> learning_rate = 0;
 };
 
-// Samples [begin, begin + count) of the step's batch.
+// Returns samples [begin, begin + count) of the step's batch.
 using BatchSource = std::function<Batch(const StepNumbers& numbers, int64_t begin, int64_t count)>;
 
 struct StepOptions {
   FisherOptions fisher = {};
   std::optional<double> clip_norm = {};
-  std::optional<int64_t> micro = {};  // samples of a forward and backward pass; none: the whole batch, or what fits
-  int64_t granularity = 1;            // chosen micro-batches are multiples of it
+  std::optional<int64_t> micro = {};  // samples per forward and backward pass; none: the whole batch, or what fits
+  int64_t granularity = 1;            // automatically chosen micro-batches are multiples of it
   bool log_layers = false;
   std::optional<int64_t> log_groups = {};
   uint64_t seed = 1;
-  bool keep_gradient = false;  // the gradient sums stay those of unweighted samples, as draw_noise needs them
+  bool keep_gradient = false;  // true: gradient sums are of unweighted samples, which draw_noise needs
   bool graphs = true;          // false: every step is issued op by op
 };
 
-// What a step is to do, as its schedule sees it.
+// The request for one step, which a recipe turns into ops.
 struct StepRequest {
   kernels::StepValues values = {};
   int64_t samples = 0;
@@ -48,63 +48,63 @@ struct StepRequest {
   bool layers = false;  // the Fisher statistics of every layer, into layer_sums
 };
 
-// What a step does: all that decides which ops are issued. Equal recipes issue the same ops.
+// Everything that determines the ops of a step. Equal recipes issue the same ops.
 struct StepRecipe {
   auto operator<=>(const StepRecipe&) const = default;
 
   int64_t samples = 0;
-  int64_t micro_batch = 0;     // samples of a forward and backward pass
-  int64_t squared_passes = 0;  // above 0: passes of so many samples, whose gradients are squared one by one
+  int64_t micro_batch = 0;     // samples per forward and backward pass
+  int64_t squared_passes = 0;  // above 0: samples per pass, and the gradient of each pass is squared
   int64_t pass_samples() const { return squared_passes > 0 ? squared_passes : micro_batch; }
   Statistics collect = {};     // at the labels of the Fisher matrix
   NoisePlan noise = {};
   bool norms = false, layers = false, groups = false;
 };
 
-// Where the values of a whole batch go; undefined: nowhere.
+// Optional outputs for the whole batch; undefined: not written.
 struct StepOutputs {
   Tensor logits = {};          // [M,K]
-  Tensor sampled_labels = {};  // [M] i32, where the Fisher matrix has such labels
+  Tensor sampled_labels = {};  // [M] i32, if the Fisher matrix uses sampled labels
 };
 
-// False under NSGD_GRAPH=0: a device runs every step op by op.
+// False if NSGD_GRAPH=0 is set in the environment: every step is then issued op by op.
 bool graphs_wanted();
 
 class Step {
  public:
-  // All must outlive the step; average may be null. Begins the optimizer. Throws Error if two of them give one name to
-  // tensors of their state.
+  // All arguments must outlive the step; average may be null. Begins the optimizer. Throws Error if two tensors of
+  // their state have the same name.
   Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, WeightAverage* average,
        const StepOptions& options);
 
-  // Of a run whose steps may have noise: begins it, and allocates what they collect.
+  // For a run with noise: begins the noise and allocates the sums that it needs.
   void begin_noise();
 
-  // Throws Error for noise that the batch or the loss cannot have.
+  // Throws Error if the batch or the loss does not support the noise.
   StepRecipe recipe(const StepRequest& request) const;
   // Issues the step, or replays the graph of its recipe.
   void run(const StepRequest& request, const BatchSource& source);
 
-  // The parts of a step, for whoever looks at one. Adds the passes over the batch to cleared sums.
+  // Parts of a step, for inspection. Clears the sums and adds the passes over the batch to them.
   void accumulate(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers,
                   const StepOutputs& outputs = {}, std::optional<StepNumber> noise_step = {});
-  // draws[i] of parameters()[i]: what the optimizer would add to the mean gradient. Nothing is updated.
+  // draws[i] for parameters()[i]: the noise that the optimizer would add to the mean gradient. No parameter is updated.
   std::vector<Tensor> draw_noise(const StepRecipe& recipe, StepNumber step);
 
   const Sums& sums() const { return sums_; }
   Sums& sums() { return sums_; }
   const StepCounts& counts() const { return graphs_.counts(); }
-  // Samples of a forward and backward pass, if a whole batch did not fit into the device's memory.
+  // The automatically chosen micro-batch, if a whole batch did not fit into device memory.
   std::optional<int64_t> chosen_micro_batch() const { return chosen_micro_; }
 
   DeviceValue<kernels::TrainingSums>& training_sums() { return training_sums_; }
   const Tensor& layer_sums() const { return layer_sums_; }          // [layers,2] f64: see layer_fisher
   const Tensor& group_products() const { return group_products_; }  // [layers,2,R,R]: see GroupStatistics::multiply
-  // The first layer whose output is not finite for the part of the step at which `halted` was set; empty if none.
+  // The first layer with a non-finite output in the pass of the step that `halted` describes; empty if there is none.
   std::string first_nonfinite_layer(const StepRequest& request, const BatchSource& source,
                                     const kernels::LossSums& halted);
 
-  // Model, optimizer, noise and average.
+  // Visits the state of model, optimizer, noise and average.
   void visit_state(StateVisitor& visitor) const;
 
  private:
@@ -123,7 +123,7 @@ class Step {
   WeightAverage* average_;
   StepOptions options_;
   Sums sums_;
-  Block pass_gradient_;  // of passes whose gradients are squared one by one
+  Block pass_gradient_;  // of one pass, if the gradient of each pass is squared
   DeviceValue<kernels::StepValues> values_;
   DeviceValue<kernels::TrainingSums> training_sums_;
   Tensor layer_sums_, group_products_;

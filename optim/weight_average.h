@@ -1,4 +1,4 @@
-// Exponential moving average of the weights and running statistics, evaluated in place of the latest ones
+// Exponential moving average of the weights and running statistics, used in evaluations instead of the latest values
 // (Polyak & Juditsky 1992): average <- decay average + (1-decay) latest after every step, from the initial values on.
 #pragma once
 
@@ -10,15 +10,15 @@ namespace noisysgd {
 
 class WeightAverage {
  public:
-  // Starts with the model's present values. The model must outlive the average.
+  // Starts with the current values of the model. The model must outlive the average.
   WeightAverage(Context& context, Model& model, float decay);
 
-  void restart();  // from the model's present values
+  void restart();  // from the current values of the model
   void update();
-  // "average." and the model's names.
+  // Names: "average." + name in the model.
   void visit_state(StateVisitor& visitor) const;
 
-  // The model computes with the averages as long as this lives.
+  // Scope in which the model uses the averages.
   class Use {
    public:
     explicit Use(WeightAverage& average) : average_(average) { average_.swap(); }

@@ -10,7 +10,7 @@ namespace noisysgd {
 
 std::unique_ptr<Layer> alexnet(const Shape& input, int64_t classes, const AlexnetOptions& options) {
   NetworkBuilder net("", input);
-  const bool bias = !options.batch_norm;  // the batch norm behind has its own
+  const bool bias = !options.batch_norm;  // a batch norm after it has its own
   const auto activate = [&] {
     if (options.batch_norm) net.add<BatchNorm>("bn", BatchNormOptions{options.ghost_size});
     net.add<Relu>("relu");

@@ -1,4 +1,4 @@
-// The networks under their JSON types.
+// Registers the networks under their JSON types.
 #pragma once
 
 #include <noisysgd/layers/registry.h>

@@ -7,12 +7,12 @@
 
 namespace noisysgd {
 
-// What leads around a block that halves the image and doubles the filters: a 1x1 convolution with batch norm (option B
-// of He et al.), or every second pixel with zero channels added, without parameters (option A).
+// The shortcut of a block that halves the image and doubles the filters: a 1x1 convolution with batch norm (option B of
+// He et al.), or every second pixel with zero channels added, without parameters (option A).
 enum class ResnetShortcut { projection, identity_pad };
 
 struct ResnetOptions {
-  int64_t depth = 44;  // 6n+2: three stages of n blocks of two convolutions, one convolution before, one linear behind
+  int64_t depth = 44;  // 6n+2: three stages of n blocks of two convolutions, one convolution before, one linear after
   int64_t width = 1;   // multiplies the filters 16, 32, 64 of the stages; 2: ResNet44X2 of the paper
   ResnetShortcut shortcut = ResnetShortcut::projection;
   std::optional<int64_t> ghost_size = {};

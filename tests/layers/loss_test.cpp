@@ -134,7 +134,7 @@ TEST_CASE("a loss of a formula trains on the processor and is refused elsewhere"
   const auto loss = std::make_shared<ScoreSum>();
   if (test_device.backend == Backend::cuda) {
     CHECK(error_of([&] { Trainee trainee(loss); }) ==
-          "loss.type: this loss is written for the processor; --device cpu runs there");
+          "loss.type: this loss runs only on the CPU; use --device cpu");
     return;
   }
   Trainee trainee(loss);
@@ -146,5 +146,5 @@ TEST_CASE("a loss of a formula trains on the processor and is refused elsewhere"
   CHECK(trainee.gradient().back() == samples);  // of a bias
   const BackwardJob at_sampled{.loss = {Labels::sampled, {}}, .into = trainee.sums};
   CHECK(error_of([&] { trainee.model.accumulate(trainee.batch, {}, {&at_sampled, 1}); }) ==
-        "loss.type: this loss gives labels no probabilities, so none can be drawn");
+        "loss.type: this loss defines no label probabilities, so labels cannot be sampled");
 }

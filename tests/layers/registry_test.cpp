@@ -212,14 +212,14 @@ TEST_CASE("layers have names of their own, none of which a checkpoint uses for s
     CHECK(problem(R"([{"type": "relu", "name": ")" + name + "\"}]") ==
           "$.model.layers[0].name: \"" + name + "\" names the network's " + name);
   CHECK(problem(R"([{"type": "relu", "name": "a\u001bb"}])") ==
-        "$.model.layers[0].name: must not hold control characters");
+        "$.model.layers[0].name: must not contain control characters");
   CHECK(problem(R"([{"type": "relu", "name": "a"}, {"type": "relu", "name": "a"}])") ==
         "$.model.layers[1].name: \"a\" is the name of an earlier layer");
   CHECK(problem(R"([{"type": "relu"}, {"type": "relu", "name": "relu1"}])") ==
         "$.model.layers[1].name: \"relu1\" is the name of an earlier layer");
   CHECK(problem(R"([{"type": "relu", "name": "relu2"}, {"type": "relu"}])") ==
-        "$.model.layers[1].name: \"relu2\" is the name of an earlier layer; this one needs another than its automatic "
-        "name");
+        "$.model.layers[1].name: \"relu2\" is the name of an earlier layer; give this layer a \"name\" of "
+        "its own");
   CHECK(problem(R"([{"type": "residual", "body": [{"type": "relu", "name": "momentum"}]}])").empty());
   CHECK(problem(R"([{"type": "relu", "name": "momentum2"}, {"type": "relu", "name": "relu1"}])").empty());
 }
