@@ -31,7 +31,7 @@ class Tape {
   // Of three or more the tape adds all but the last.
   using BackwardOfTwo = std::function<void(BackwardPass& pass, Tensor grad_output, Tensor other)>;
 
-  // An input whose gradient is wanted: gradient(variable) after backward.
+  // An input that needs a gradient, which is gradient(variable) after backward.
   Variable leaf(Tensor value);
   // The result of an op. Every op that has parameters, or an input that needs a gradient, is recorded.
   Variable record(Tensor value, Backward backward);

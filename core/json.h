@@ -1,5 +1,5 @@
-// JSON parsing: keeps the order of keys and refuses duplicate keys. parse_json throws Error: "ORIGIN:LINE:COLUMN:
-// reason" for the first syntax error, or a list of the duplicate keys by their paths.
+// JSON parsing: keeps the order of keys and refuses duplicate keys. parse_json throws Error with the first syntax
+// error, "ORIGIN:LINE:COLUMN: reason", or with a list of the duplicate keys by their paths.
 #pragma once
 
 #include <cstddef>

@@ -12,8 +12,8 @@ Tensor Tensor::reshape(Shape shape) const {
 }
 
 Tensor Tensor::view(int64_t offset, Shape shape) const {
-  NSGD_CHECK(offset >= 0 && offset + shape.elements() <= elements(), "view of {} elements at {} leaves tensor {}",
-             shape.elements(), offset, shape_.text());
+  NSGD_CHECK(offset >= 0 && offset + shape.elements() <= elements(),
+             "a view of {} elements at offset {} is outside tensor {}", shape.elements(), offset, shape_.text());
   Tensor result = *this;
   result.offset_ += static_cast<size_t>(offset) * size_of(dtype_);
   result.shape_ = std::move(shape);

@@ -54,7 +54,7 @@ BatchPosition BatchSchedule::position(int64_t step) const {
     epoch += phase.epochs;
     step -= phase.epochs * steps;
   }
-  throw Error("a batch schedule without phases");  // the constructor has refused it
+  throw Error("a batch schedule without phases");  // the constructor refuses it
 }
 
 std::vector<std::string> BatchSchedule::left_out() const {

@@ -34,7 +34,7 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
   if (ghost_variance && (options.conv != SecondMoment::exact || options.labels != Labels::data))
     json.error("batch_norm", "\"ghost_variance\" needs \"conv\": \"exact\" and \"kind\": \"empirical\"");
   if (ghost_variance && options.centered)
-    json.error("centered", "does not go with \"batch_norm\": \"ghost_variance\", a variance already");
+    json.error("centered", "cannot be used with \"batch_norm\": \"ghost_variance\", which is a variance already");
   if (options.batch_norm == GhostFisher::activation_centered && options.conv != SecondMoment::exact)
     json.error("batch_norm", "\"activation_centered\" needs \"conv\": \"exact\"");
   if (options.centered && options.conv != SecondMoment::exact)
@@ -68,11 +68,11 @@ void check_network(const FisherOptions& options, const Graph& graph) {
                                    [](const Parameter* parameter) { return parameter->gives_centered_squares; });
     NSGD_CHECK(gives,
                "fisher.batch_norm: \"activation_centered\" does not apply to '{}': its input comes from '{}', "
-               "which is no linear layer or convolution",
+               "which is not a linear layer or a convolution",
                node.name, input);
     NSGD_CHECK(readers[input] == 1,
-               "fisher.batch_norm: \"activation_centered\" does not apply to '{}': it is not alone "
-               "in reading the output of '{}'",
+               "fisher.batch_norm: \"activation_centered\" does not apply to '{}': another layer "
+               "also reads the output of '{}'",
                node.name, input);
     any = true;
   }
@@ -162,7 +162,7 @@ void layer_fisher(Context& context, const FisherStep& fisher, const std::vector<
 Tensor fisher_trace(Context& context, const FisherStep& fisher, const std::vector<Parameter*>& parameters,
                     double factor) {
   std::vector<kernels::SummedTensor> summed;
-  std::vector<double> coefficients;  // of the sum of an even target, of the sum of squares of an odd one
+  std::vector<double> coefficients;  // even targets: of the sum; odd targets: of the sum of squares
   for (const Parameter* parameter : parameters) {
     const auto [c, second_moment] = fisher_source(fisher, *parameter);
     const auto target = static_cast<int32_t>(coefficients.size());

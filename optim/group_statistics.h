@@ -1,9 +1,9 @@
 // Statistics of a layer for the log that need the gradients of groups of samples. With R groups of B samples each,
 // U_r = sum of g_n over group r, and V_r = the same with a random sign for each sample and layer:
-//   variance ratio   r_l = tr F_l / (B sum_i Var_r (U_r/B)_i): the variance predicted by F_l over the measured variance,
-//                    as in Figure 2. Groups of whole ghost batches include their coupling.
-//   effective rank   (tr F_l)^2 / ||F_l||_F^2 (the participation ratio of the eigenvalues), at least 1. Both factors are
-//                    means over pairs of groups: E (V_r . V_q)^2 = B^2 ||F_l||^2 and E |V_r|^2 |V_q|^2 = B^2 (tr F_l)^2.
+//   variance ratio   r_l = tr F_l / (B sum_i Var_r (U_r/B)_i): the variance predicted by F_l over the measured one, as
+//                    in Figure 2. Groups of whole ghost batches include their coupling.
+//   effective rank   (tr F_l)^2 / ||F_l||_F^2 (the participation ratio of the eigenvalues), at least 1. Both parts are
+//                    means over pairs of groups: E (V_r . V_q)^2 = B^2 ||F_l||^2, E |V_r|^2 |V_q|^2 = B^2 (tr F_l)^2.
 //                    They are unbiased for the population's F_l because pairs share no sample. The relative standard
 //                    error of the norm is about sqrt(2 / pairs) if many directions matter: 6 % with 32 groups, 27 %
 //                    with 8.
@@ -30,7 +30,7 @@ class GroupStatistics {
  public:
   GroupStatistics(Context& context, Model& model, const SampleGroups& groups);
 
-  // The end of the part of [begin, end) that lies in the group of `begin`.
+  // The end of the part of [begin, end) in the same group as `begin`; `end` if `begin` is in no group.
   int64_t end_of_piece(int64_t begin, int64_t end) const;
   // To be called before and after the forward and backward passes of one piece, which add to `gradient`. begin_piece
   // returns the block for the signed sums of a further pass with random signs; undefined: the piece is in no group and

@@ -18,7 +18,7 @@ struct OptimizerStep {
   std::span<const kernels::NoiseField> noise;            // of each parameter; empty: none
   int64_t batch = 0;
   Number<float> learning_rate = 0;                       // with the schedule's factor
-  Number<double> gradient_factor = 1.0;                  // of clipping: multiplies the mean gradient, not the logged norm
+  Number<double> gradient_factor = 1.0;                  // of clipping: multiplies the mean gradient, not `norms`
   bool noise_after_momentum = false;                     // true: noise does not enter the optimizer's momentum
   uint64_t seed = 0;
   StepNumber step = 0;

@@ -1,5 +1,5 @@
-// eps = sqrt(kappa) sqrt(diag F) xi (Algorithm 1): covariance kappa diag(F), the diagonal of what small batches would
-// add. Cost: the second moment, collected in the sweep that computes the weight gradient.
+// eps = sqrt(kappa) sqrt(diag F) xi (Algorithm 1): covariance kappa diag(F), the diagonal of the covariance that small
+// batches would add. Cost: the second moment, collected in the pass of the weight gradient.
 #pragma once
 
 #include <noisysgd/optim/noise/structure.h>

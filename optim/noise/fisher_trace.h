@@ -1,7 +1,7 @@
-// Isotropic noise as strong as the Fisher matrix, by `level`:
+// Isotropic noise with the trace of the Fisher matrix, by `level`:
 //   global     eps = sqrt(kappa tr F / d) xi over all d noisy parameters: trace of the covariance kappa tr F
 //   per_layer  the same with tr F_l and d_l of each layer (weight and bias together)
-//   literal    eps = sqrt(kappa tr F) xi, the words of Appendix E.2: trace kappa d tr F
+//   literal    eps = sqrt(kappa tr F) xi, as written in Appendix E.2: trace kappa d tr F
 // Cost: the second moment, whose sum is M tr F.
 #pragma once
 
@@ -52,7 +52,7 @@ class FisherTraceNoise : public NoiseStructure {
   }
 
  private:
-  // One layer for all unless levels are per layer.
+  // The key of a parameter's trace: its layer for per_layer, otherwise the same for all parameters.
   std::string layer_of(const Parameter& parameter) const {
     return level_ == TraceLevel::per_layer ? layer_name(parameter) : std::string();
   }

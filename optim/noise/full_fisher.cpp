@@ -14,9 +14,9 @@ std::unique_ptr<NoiseStructure> FullFisherNoise::read(const ConfigReader& json) 
   const bool centered = json.boolean("centered", false);
   const NoiseBatchSizes sizes = NoiseBatchSizes::read(json);
   if (signs == FisherSigns::subset && sizes.large_batch)
-    json.error("large_batch", "does not go with \"signs\": \"subset\": the subset is taken from each batch");
+    json.error("large_batch", "cannot be used with \"signs\": \"subset\": the subset is drawn from each batch");
   if (signs == FisherSigns::subset && centered)
-    json.error("centered", "does not go with \"signs\": \"subset\": its weights have mean 0 already");
+    json.error("centered", "cannot be used with \"signs\": \"subset\": its weights already have mean 0");
   return std::make_unique<FullFisherNoise>(sizes, signs, centered);
 }
 

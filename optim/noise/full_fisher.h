@@ -1,12 +1,12 @@
-// eps = (s/M) sum_n sigma_n g_n with s = sqrt(kappa M): covariance kappa F, all of the Fisher matrix (Appendix F, whose
-// formula lacks the factor). sigma by `signs`:
+// eps = (s/M) sum_n sigma_n g_n with s = sqrt(kappa M): covariance kappa F, the full Fisher matrix (Appendix F, which
+// leaves out the factor s/M). sigma by `signs`:
 //   rademacher  +-1 per sample
 //   gaussian    N(0,1) per sample
 //   subset      u_n = M/M_S - 1 on M_S random samples and -1 on the others: a small batch, covariance kappa S^2
 //   ghost       +-1 per ghost batch: the covariance of ghost-batch gradients with their coupling, of rank <= M/B_g
 // `centered` subtracts the mean of the signs and scales by sqrt(M/(M-1)) (ghost: with the number of groups): covariance
 // kappa S^2 exactly.
-// Cost: none as loss weights; one more backward pass where optim/noise/structure.h says so.
+// Cost: none as loss weights; one more backward pass in the cases listed in optim/noise/structure.h.
 #pragma once
 
 #include <noisysgd/optim/noise/structure.h>

@@ -15,7 +15,7 @@ using kernels::Transpose;
 
 namespace {
 
-// Rows of A's factor that belong to this parameter: all inputs but the constant, or that one.
+// Rows of A's factor that belong to this parameter: the constant input for the bias, all others for the weight.
 struct InputRows {
   int64_t first, count;
 };
@@ -38,7 +38,7 @@ std::unique_ptr<NoiseStructure> KfacNoise::read(const ConfigReader& json) {
 }
 
 NoiseCapabilities KfacNoise::capabilities() const {
-  return {.second_moment = true,  // of parameters without factors
+  return {.second_moment = true,  // for parameters without factors
           .signs = options_.matrix_free ? kernels::SignGrain::element : kernels::SignGrain::none,
           .kronecker_input = !options_.matrix_free,
           .kronecker_output = true,
@@ -76,7 +76,7 @@ void KfacNoise::visit_state(StateVisitor& visitor) const {
 const KfacNoise::Roots& KfacNoise::roots_of(const Parameter& parameter) const {
   for (const Roots& roots : roots_)
     if (roots.shape == parameter.kronecker) return roots;
-  throw Error(fmt::format("kfac: parameter '{}' came after the run had begun", parameter.name));
+  throw Error(fmt::format("kfac: parameter '{}' was not there when the run began", parameter.name));
 }
 
 void KfacNoise::refresh(const NoiseStep& step) const {
@@ -136,7 +136,7 @@ void KfacNoise::prepare(const NoiseStep& step, std::span<kernels::NoiseField> fi
 
 Tensor KfacNoise::trace(const NoiseStep& step) const {
   if (options_.matrix_free) return {};
-  std::vector<kernels::SummedTensor> roots;  // of two consecutive targets for each parameter with factors
+  std::vector<kernels::SummedTensor> roots;  // two consecutive targets for each parameter with factors
   std::vector<Parameter*> others;
   for (Parameter* parameter : step.parameters) {
     if (!parameter->kronecker) {

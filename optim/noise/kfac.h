@@ -1,10 +1,10 @@
 // Kronecker-factored noise (Appendix D; Grosse & Martens 2016 for convolutions): eps = sqrt(kappa) L_G Z L_A^T with
 // Z ~ N(0, I), covariance kappa A (x) G over each layer's weight and bias (as the weight of a constant input 1):
 //   A = L_A L_A^T = (1/M) sum_n sum_t a a^T,  G = L_G L_G^T = (1/(M T)) sum_n sum_t delta delta^T
-// Parameters of layers without factors (batch_norm) get the noise of diagonal_fisher. Nothing is inverted, so there is
-// no damping; `jitter` is relative to the mean of the diagonal and only helps the Cholesky factorisation.
-// `matrix_free`: eps = sqrt(kappa) L_G U, U = M^-1/2 sum_n sum_t r_nt a_nt^T with signs r: the same covariance without
-// A, whose order is that of a filter.
+// Parameters of layers without factors (batch_norm) get the noise of diagonal_fisher. No matrix is inverted, so there
+// is no damping; `jitter` is relative to the mean of the diagonal and only stabilises the Cholesky factorisation.
+// `matrix_free`: eps = sqrt(kappa) L_G U, U = M^-1/2 sum_n sum_t r_nt a_nt^T with random signs r. This has the same
+// covariance without forming A, which has a row and a column for each weight of a filter.
 // Cost: A and G from products over the batch, every `refresh_every` steps, and their factorisation; matrix-free: G and
 // one more weight-gradient pass.
 #pragma once

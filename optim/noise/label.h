@@ -1,5 +1,5 @@
 // eps = (s/M) sum_n (grad l_n(y_n) - E_y grad l_n(y)) with random labels y_n and s = sqrt(kappa M). `labels`:
-//   uniform  each class alike: covariance kappa (1/M) sum_n J_n^T (I/K - 1 1^T/K^2) J_n, J_n = d logits / d theta
+//   uniform  equal probabilities: covariance kappa (1/M) sum_n J_n^T (I/K - 1 1^T/K^2) J_n, J_n = d logits / d theta
 //   model    drawn from the prediction, where the mean is 0: covariance kappa times the true Fisher matrix
 //            (1/M) sum_n J_n^T (diag p - p p^T) J_n (Appendix F)
 // Without label smoothing. Cost: one more backward pass.

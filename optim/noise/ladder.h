@@ -1,13 +1,14 @@
-// Between full and diagonal: signs of a finer index than the sample. With G_l,n the gradient of sample n in layer l,
-// G_l,n,i its part of output channel i (weights into it and its bias), G_l,n,t that of position t; s = sqrt(kappa M):
+// Noise between full_fisher and diagonal_fisher: signs with a finer index than the sample. G_l,n is the gradient of
+// sample n in layer l, G_l,n,i its part of output channel i (weights into it and its bias), G_l,n,t its part of position
+// t; s = sqrt(kappa M):
 //   block_fisher     eps_l = (s/M) sum_n sigma_ln G_l,n        covariance kappa F without the blocks between layers
 //   unit_fisher      eps_li = (s/M) sum_n sigma_lni G_l,n,i    kappa F between weights of one output channel, else 0
 //   position_fisher  eps_l = (s/M) sum_nt sigma_lnt G_l,n,t    kappa (1/M) sum_nt G_l,n,t G_l,n,t^T: its diagonal is
 //                                                             that of fisher.conv "spatial"
-// Cost: of the first two little more than the second moment's where the signed sum is formed in the sweep of the weight
-// gradient, on the CPU and by the window kernel of a device; elsewhere, and of position_fisher, one more
-// weight-gradient pass per layer. Layers must give signed sums (core/statistics.h): linear, conv2d and batch_norm do; a
-// parameter of another layer is an error at the start, unless noise.parameters leaves it out.
+// Cost of the first two: little more than that of the second moment if the signed sum is formed in the weight-gradient
+// pass, as on the CPU and in the window kernel of a device. Otherwise, and for position_fisher: one more
+// weight-gradient pass per layer. Layers must support signed sums (core/statistics.h), as linear, conv2d and batch_norm
+// do. A parameter of another layer is an error at start-up, unless noise.parameters leaves it out.
 #pragma once
 
 #include <noisysgd/kernels/reduce.h>
@@ -38,7 +39,7 @@ class LadderNoise : public NoiseStructure {
   }
 
  private:
-  // diag(F) of single positions is none that `fisher` configures for all parameters: the passes collect this one.
+  // `fisher` cannot configure diag(F) of single positions for all parameters, so the passes collect it.
   static constexpr bool of_positions = grain == kernels::SignGrain::sample_position;
 
   static Tensor trace_of_signs(const NoiseStep& step) {

@@ -1,7 +1,7 @@
 // Gradients times a Gaussian of mean 1 (Hoffer et al. 2017):
 //   per coordinate  g (1 + sigma xi): covariance sigma^2 diag(g^2), g the mean gradient
 //   per sample      (1/M) sum_n (1 + sigma xi_n) g_n: covariance (sigma^2/M) F
-// Cost: none (per sample: where optim/noise/structure.h says so, one more backward pass).
+// Cost: none; per sample, one more backward pass in the cases listed in optim/noise/structure.h.
 #pragma once
 
 #include <noisysgd/kernels/reduce.h>

@@ -70,19 +70,19 @@ double Noise::epochs_with_noise(int64_t epochs) const {
 }
 
 void Noise::begin(Context& context, const ParameterSet& parameters, const FisherOptions& fisher) {
-  NSGD_CHECK(!std::exchange(structure_->begun_, true), "noise '{}': a structure serves one run, and this one has begun",
-             options_.type);
+  NSGD_CHECK(!std::exchange(structure_->begun_, true),
+             "noise '{}': begin was called twice; each run needs a Noise of its own", options_.type);
   const NoiseCapabilities needs = capabilities();
   const bool signs = needs.signs != kernels::SignGrain::none && needs.signs != kernels::SignGrain::element;
   const bool variance = needs.signed_variance && options_.match_trace;
   for (const Parameter* parameter : parameters.list()) {
     if (!applies_to(parameter->name)) continue;
     NSGD_CHECK(!signs || parameter->gives_signed_sums,
-               "noise '{}': the layer of parameter '{}' gives no sums with signs; leave it out by noise.parameters",
+               "noise '{}': the layer of parameter '{}' does not support signed sums; leave it out by noise.parameters",
                options_.type, parameter->name);
     NSGD_CHECK(!variance || parameter->gives_signed_squares,
-               "noise.match_trace: the layer of parameter '{}' gives no squares of terms with signs; leave it out by "
-               "noise.parameters",
+               "noise.match_trace: the layer of parameter '{}' does not support squares of signed terms; leave it out "
+               "by noise.parameters",
                parameter->name);
   }
   parameters_ = &parameters;
@@ -104,7 +104,7 @@ void Noise::require_sums(Context& context, const ParameterSet& parameters, Sums&
 
 void Noise::visit_state(StateVisitor& visitor) const {
   if (!parameters_) return;
-  if (fisher_average_.defined())  // no other program reads it: as it lies in memory
+  if (fisher_average_.defined())  // in memory order, since no other program reads it
     for (const Parameter* parameter : parameters_->list())
       visitor.visit("fisher." + parameter->name, fisher_average_.of(*parameter));
   structure_->visit_state(visitor);
@@ -129,8 +129,8 @@ NoisePlan Noise::plan(const FisherOptions& fisher, const NoiseBatch& batch, int6
   if (!plan.weights) return plan;
   if (plan.weights->centered)
     NSGD_CHECK(batch.samples > plan.weights->group,
-               "noise.centered: a batch of {} is one {} alone, whose sign has no deviation from the mean; another "
-               "batch.size or batch.drop_last avoids it",
+               "noise.centered: a batch of {} is a single {}, and one sign minus its mean is 0; change batch.size or "
+               "set batch.drop_last",
                batch.samples, plan.weights->group > 1 ? "ghost batch" : "sample");
   plan.labels = plan.collects.labels.value_or(fisher.labels);
   plan.weighs_losses = !keep_gradient && !needs_second_moment() && !options_.after_momentum &&
@@ -178,13 +178,13 @@ std::vector<kernels::NoiseField> Noise::prepare(Context& context, const NoisePla
   std::vector<kernels::NoiseField> fields(parameters_->list().size());
   const FisherStep diagonal{fisher, sums, samples, fisher_average_};
   if (plan.updates_average) update_fisher_average(context, diagonal, parameters_->list(), plan.first_average);
-  if (plan.weighs_losses) return fields;  // the gradient sums hold the noise already
+  if (plan.weighs_losses) return fields;  // the gradient sums already contain the noise
   const std::vector<Parameter*> noisy = noisy_parameters();
   std::vector<kernels::NoiseField> own(noisy.size());
   const NoiseStep of_structure{context, noisy, sums, diagonal, samples, seed, step, plan.collects, kept};
   structure_->prepare(of_structure, own);
 
-  const float* match = nullptr;  // of match_trace, for variances
+  const float* match = nullptr;  // device pointer to the match_trace factor of variances
   Number<float> vector = static_cast<float>(options_.scale);
   if (options_.match_trace) {
     const Tensor trace = known_trace(of_structure);

@@ -70,7 +70,7 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
   CHECK(refused(R"({"type": "full_fisher", "small_batch": 8, "signs": "ghost"})") ==
         "noise.signs: \"ghost\" needs ghost batch normalisation in the network");
 
-  // Of 96 images the second batch of an epoch has 32, which is one ghost batch alone.
+  // Of 96 images the second batch of an epoch has 32, which is a single ghost batch.
   const std::string message =
       "fisher.batch_norm: \"ghost_variance\" needs two or more whole ghost batches of 32, not 32 samples";
   const std::string diagonal = R"({"type": "diagonal_fisher", "small_batch": 8, "stop_fraction": )";
@@ -108,13 +108,13 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
   CHECK(refused(norms("4", "6"), R"({"size": 24, "micro": 12})") == accepted);
   CHECK(refused(norms("4", "6"), R"({"size": 88})") == accepted);  // of the last 8 images all layers take 4
 
-  // Of 96 images the second batch has 32: one ghost batch, whose sign has no deviation from the mean.
+  // Of 96 images the second batch has 32: a single ghost batch, and its sign minus the mean is 0.
   const std::string ghost = R"({"type": "batch_norm"})", batch = R"({"size": 64, "ghost_size": 32)",
                     centered = R"(noise={"type": "full_fisher", "signs": "ghost", "centered": true, "small_batch": 8,
                                          "stop_fraction": 1})";
   CHECK(refused(ghost, batch + "}", {centered}) ==
-        "noise.centered: a batch of 32 is one ghost batch alone, whose sign has no deviation from the mean; another "
-        "batch.size or batch.drop_last avoids it");
+        "noise.centered: a batch of 32 is a single ghost batch, and one sign minus its mean is 0; change "
+        "batch.size or set batch.drop_last");
   CHECK(refused(ghost, batch + R"(, "drop_last": true})", {centered}) == accepted);
   CHECK(refused(norms("4", "null"), R"({"size": 64})", {centered}) ==
         "noise.signs: \"ghost\" needs ghost batch normalisation in the network");

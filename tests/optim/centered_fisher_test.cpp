@@ -25,13 +25,13 @@ TEST_CASE("a network that activation_centered does not apply to is told so, by t
       check(R"({"type": "flatten"}, {"type": "linear", "out_features": 5}, )" + norm + R"({"type": "linear"})"));
   CHECK_THROWS_WITH(check(conv + R"({"type": "relu"}, )" + norm + end),
                     "fisher.batch_norm: \"activation_centered\" does not apply to 'bn1': its input comes from 'relu1', "
-                    "which is no linear layer or convolution");
+                    "which is not a linear layer or a convolution");
   CHECK_THROWS_WITH(check(norm + end),
                     "fisher.batch_norm: \"activation_centered\" does not apply to 'bn1': its input comes from 'input', "
-                    "which is no linear layer or convolution");
+                    "which is not a linear layer or a convolution");
   CHECK_THROWS_WITH(
       check(conv + R"({"type": "residual", "body": [{"type": "batch_norm"}]}, )" + end),
-      Catch::Matchers::Contains("does not apply to 'block1.bn1': it is not alone in reading the output of "
+      Catch::Matchers::Contains("does not apply to 'block1.bn1': another layer also reads the output of "
                                 "'conv1'"));
   CHECK_THROWS_WITH(check(conv + end),
                     "fisher.batch_norm: \"activation_centered\" does not apply to this network: it has no batch_norm");

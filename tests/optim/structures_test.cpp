@@ -356,8 +356,8 @@ TEST_CASE("a parameter whose layer gives no signed sums is named at the start, u
   Parameters parameters;
   const auto begin = [&](const std::string& json) { noise_from(json).begin(parameters.context, parameters.set, {}); };
   CHECK_THROWS_WITH(begin(R"({"type": "unit_fisher"})"),
-                    "noise 'unit_fisher': the layer of parameter 'layer.weight' gives no sums with signs; leave it out "
-                    "by noise.parameters");
+                    "noise 'unit_fisher': the layer of parameter 'layer.weight' does not support signed sums; leave it "
+                    "out by noise.parameters");
   CHECK_NOTHROW(begin(R"({"type": "unit_fisher", "parameters": ["other.*"]})"));
   CHECK_NOTHROW(begin(R"({"type": "full_fisher"})"));
 }
