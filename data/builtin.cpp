@@ -102,7 +102,7 @@ class IdxFiles : public DatasetLoader {
   }
 
   DatasetPair load(const DatasetSelection& selection) const override {
-    FileFinder finder(options_.type, root_, options_.folders, ", unpacked or with a dot before idx, too");
+    FileFinder finder(options_.type, root_, options_.folders, " (also without .gz, and with a dot before idx)");
     const auto find = [&](const std::string& stem, const std::string& kind) {
       // Some copies write a dot before "idx".
       const std::string dash = stem + "-" + kind, dot = stem + "." + kind;

@@ -148,7 +148,7 @@ std::optional<std::string> try_mirror(const SourceFile& file, const std::string&
 void fetch_file(const SourceFile& file, const fs::path& target, const std::vector<std::string>& mirrors,
                 const FetchOptions& options) {
   std::error_code error;  // ignored: that of the part says more
-  NSGD_CHECK(!fs::is_directory(target, error), "{}: is a folder, in the place of the file", target.string());
+  NSGD_CHECK(!fs::is_directory(target, error), "{}: is a folder, expected a file", target.string());
   PartFile part(target);
   if (part.size() > largest_size(file)) part.truncate(0);
   std::string failures;

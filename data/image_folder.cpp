@@ -88,7 +88,7 @@ std::vector<fs::path> images_in(const fs::path& folder, Problems& problems) {
     if (entry.is_regular_file(error)) {
       if (!is_image(entry.path())) continue;
       if (!is_image_name(entry.path()))
-        problems.add(entry.path(), "is an image, but its name does not end like that of one");
+        problems.add(entry.path(), "is an image, but its name has no extension of an image");
       images.push_back(entry.path());
     } else if (entry.is_directory(error)) {
       problems.add(entry.path(), "is a folder within a class; expected images only");

@@ -27,8 +27,8 @@ PartFile::PartFile(const fs::path& target) : target_(target), path_(part_of(targ
   const bool plain = file_.is_open() && ::fstat(file_.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                      status.st_nlink == 1 && status.st_uid == ::geteuid();
   const bool other = error == ELOOP || error == EISDIR || error == ENXIO;  // a link, a folder, a pipe
-  NSGD_CHECK(plain || (error != 0 && !other), "{}: is no plain file of this user's own: remove it, then fetch again",
-             path_.string());
+  NSGD_CHECK(plain || (error != 0 && !other),
+             "{}: is not a regular file that this user owns: remove it, then fetch again", path_.string());
   if (error != 0) fail(error);
   // Another program may have renamed the file before it was locked here.
   struct stat named {};
