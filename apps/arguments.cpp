@@ -32,7 +32,7 @@ CLI::Validator whole_number(int64_t low, int64_t high) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc() || end != text.data() + text.size() || number < low || number > high)
       return fmt::format("{} is no whole number from {} to {}", text, low, high);
-    text = std::to_string(number);  // without the zeros in front, which CLI11 takes for the mark of an octal number
+    text = std::to_string(number);  // without leading zeros, which CLI11 reads as octal
     return std::string();
   };
   return CLI::Validator(check, fmt::format("{} to {}", low, high));

@@ -1,4 +1,4 @@
-// Arguments of the programs, which all read them in the same way.
+// Command-line arguments, read in the same way by all programs.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,26 +8,27 @@
 
 namespace noisysgd {
 
-// Throws CLI::ValidationError for an argument that is not UTF-8, as no file that is written could name it, and for one
-// that is empty, as a variable of the shell may be.
+// Throws CLI::ValidationError for an argument that is not UTF-8, because the files that a program writes could not
+// contain it, and for an empty argument, which an unset shell variable can cause.
 void check_arguments(int argc, const char* const* argv);
 
-// An option that may come several times, each with one value, so that it can stand before the positional ones.
+// Adds an option that may be repeated. Each occurrence takes exactly one value, so positional arguments may follow it.
 CLI::Option* add_repeated(CLI::App& app, const std::string& name, std::vector<std::string>& values,
                           const std::string& description);
 
-// "~" and "~/…" by the home folder: a shell does so only where a word begins with it, and not in --output=~/runs.
+// Replaces the "~" of "~" and "~/…" by the home folder. A shell does so only at the beginning of a word, not in
+// --output=~/runs.
 std::string path_of_argument(const std::string& text);
 
-// An option, or a positional argument, that is a path.
+// Adds an option, or a positional argument, that is a path.
 template <class Path>
 CLI::Option* add_path(CLI::App& app, const std::string& name, Path& path, const std::string& description) {
   return app.add_option(name, path, description)->transform(path_of_argument);
 }
 
-// For ->transform() of an option that takes a whole number: decimal digits, leading zeros among them, from low to high.
+// For ->transform() of an option that takes a whole number from low to high: decimal digits, leading zeros allowed.
 CLI::Validator whole_number(int64_t low, int64_t high);
-inline constexpr int64_t largest_seed = INT64_MAX;  // that of a configuration
+inline constexpr int64_t largest_seed = INT64_MAX;  // the limit in a configuration, too
 inline constexpr int64_t most_threads = 4096;
 
 }  // namespace noisysgd

@@ -1,5 +1,5 @@
-// noisysgd-bench: what the machine can do, what each layer makes of it, and what diagonal-Fisher noise costs in a whole
-// training step. Links the kernels that train; nothing is measured on copies.
+// noisysgd-bench: measures the limits of the machine, the share of them that each layer reaches, and the cost of noise
+// in a whole training step. It runs the same kernels as training.
 #include <string>
 #include <vector>
 
@@ -128,12 +128,12 @@ int main(int argc, char** argv) {
       ->check(network);
   app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);
-  app.add_option("--variants", arguments.step_options.variants, "Of --steps, beside the plain step [all]")
+  app.add_option("--variants", arguments.step_options.variants, "With --steps: variants besides the plain step [all]")
       ->check(CLI::IsMember(step_variants()));
-  app.add_option("--only-steps", arguments.only_steps, "Of --steps: run so many of each variant and measure nothing")
+  app.add_option("--only-steps", arguments.only_steps, "With --steps: run this many of each variant, measure nothing")
       ->transform(count);
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--precision", arguments.precision, "Of a CUDA device: fp32, tf32 or bf16 [tf32]")
+  app.add_option("--precision", arguments.precision, "On a CUDA device: fp32, tf32 or bf16 [tf32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   add_path(app, "--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step")

@@ -1,13 +1,13 @@
-// A trial run: the whole training protocol squeezed into a fraction of its epochs.
+// Shortens the whole training protocol to a fraction of its epochs, for a trial run.
 #pragma once
 
 #include <noisysgd/apps/experiment.h>
 
 namespace noisysgd {
 
-// Scales epochs (to a whole number, at least one), what the schedule counts in epochs, and batch changes of a regime by
-// the same factor, in its options and in its effective configuration. A batch change that is left with no epoch is
-// dropped.
+// Scales the epochs of a regime (to a whole number, at least 1), the values of its schedule that count epochs, and its
+// batch changes by the same factor, in its options and in its effective configuration. A batch change with no epochs
+// left is dropped.
 void apply_budget(Regime& regime, double budget, const Extensions& extensions);
 
 }  // namespace noisysgd

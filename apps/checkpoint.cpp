@@ -17,7 +17,7 @@ bool all_finite(std::span<const T> values) {
   return true;
 }
 
-// All values of a tensor as 32-bit or 64-bit numbers that must be finite, or as 32-bit integers.
+// Calls `visit` with a value of the tensor's type: float or double, which must be finite, or int32_t.
 template <class Visit>
 void visit_type(const Tensor& tensor, Visit visit) {
   switch (tensor.dtype()) {
@@ -28,11 +28,11 @@ void visit_type(const Tensor& tensor, Visit visit) {
     case DType::i32:
       return visit(int32_t());
     case DType::u8:
-      throw Error("a checkpoint keeps no tensors of bytes");
+      throw Error("a checkpoint cannot hold u8 tensors");
   }
 }
 
-// Collects what is to be stored.
+// Collects the tensors to be stored.
 class Saver : public StateVisitor {
  public:
   explicit Saver(Context& context) : context_(context) {}
@@ -57,11 +57,11 @@ class Saver : public StateVisitor {
   }
 
   Context& context_;
-  std::deque<std::vector<std::byte>> owned_;  // a deque: what it holds does not move
+  std::deque<std::vector<std::byte>> owned_;  // a deque: its elements do not move
   std::vector<StoredTensor> tensors_;
 };
 
-// Overwrites what is visited with what the file holds.
+// Overwrites the visited tensors with those of the file.
 class Loader : public StateVisitor {
  public:
   Loader(Context& context, const SafetensorsFile& file) : context_(context), file_(file) {}
@@ -121,7 +121,8 @@ void Checkpoint::load(Context& context, Step& step) const {
   Loader loader(context, file_);
   step.visit_state(loader);
   for (const auto& entry : file_.entries())
-    NSGD_CHECK(loader.has_read(entry.name), "{}: tensor \"{}\" is none of this run", file_.path().string(), entry.name);
+    NSGD_CHECK(loader.has_read(entry.name), "{}: tensor \"{}\" does not belong to this run", file_.path().string(),
+               entry.name);
 }
 
 void load_weights(const std::filesystem::path& path, Model& model) {

@@ -1,6 +1,6 @@
-// A training run on disk: one safetensors file, written atomically, with everything that lives from step to step
-// (core/state.h), parameters under PyTorch's names and layouts, and in its metadata, as JSON, which run it is of
-// (apps/run_folder.h) and the counters, so that no two files can disagree. All its values are finite.
+// A training run on disk: one safetensors file, written atomically. It holds everything that lives from step to step
+// (core/state.h), with parameters under PyTorch's names and in its layouts. Its metadata holds, as JSON, the identity
+// of the run (apps/run_folder.h) and the counters, so no second file can disagree with it. All its values are finite.
 #pragma once
 
 #include <filesystem>
@@ -19,19 +19,19 @@ class NonfiniteTensor : public Error {
   using Error::Error;
 };
 
-// What the step's visit_state names. Throws NonfiniteTensor before anything is written.
+// Saves what the step's visit_state names. Throws NonfiniteTensor before anything is written.
 void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step, const Json& identity,
                      const Json& state);
 
-// One that was saved. Errors name the file.
+// Reads a saved checkpoint. Errors name the file.
 class Checkpoint {
  public:
   explicit Checkpoint(const std::filesystem::path& path) : file_(path) {}
 
-  std::optional<Json> identity() const;  // none: from a version that wrote none
+  std::optional<Json> identity() const;  // none: written by a version that stored none
   Json state() const;
-  // Overwrites what the step's visit_state names. Throws Error for a tensor that is missing, misshapen or not finite, and
-  // for one that the step does not have.
+  // Overwrites what the step's visit_state names. Throws Error for a tensor that is missing, has a wrong shape, is not
+  // finite, or is unknown to the step.
   void load(Context& context, Step& step) const;
 
  private:
@@ -40,7 +40,7 @@ class Checkpoint {
   SafetensorsFile file_;
 };
 
-// Values and buffers only: a network to look at.
+// Loads parameters and buffers only, for inspecting a network.
 void load_weights(const std::filesystem::path& path, Model& model);
 
 }  // namespace noisysgd

@@ -12,7 +12,7 @@
 namespace noisysgd {
 namespace {
 
-// So many characters of UTF-8 text, one column each.
+// The first `columns` characters of UTF-8 text, one column each.
 std::string_view first_columns(std::string_view text, int columns) {
   const auto continues = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; };
   size_t end = 0;
@@ -22,7 +22,7 @@ std::string_view first_columns(std::string_view text, int columns) {
   return text.substr(0, end);
 }
 
-// libc keeps a failure in the stream, where finish_output() finds it.
+// libc records a failure in the stream, and finish_output() checks it.
 void write_raw(std::FILE* stream, std::string_view text) { std::fwrite(text.data(), 1, text.size(), stream); }
 
 constexpr std::string_view clear_sequence = "\r\033[K";

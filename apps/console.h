@@ -1,5 +1,5 @@
-// What the programs print. Control characters are shown as escapes (core/printable.h), so that no name, key or path
-// can command the terminal. A failed write does not interrupt the work: finish_output() tells of it in the end.
+// Console output of the programs. Control characters are printed as escapes (core/printable.h), so no name, key or path
+// can send commands to the terminal. A failed write does not interrupt the work; finish_output() reports it at the end.
 #pragma once
 
 #include <fmt/format.h>
@@ -22,16 +22,17 @@ void print_error(fmt::format_string<Values...> format, Values&&... values) {
   write_console(stderr, fmt::format(format, std::forward<Values>(values)...));
 }
 
-// A line that is drawn over the one before it, for a terminal; cut to its width, with a trailing "…".
+// Draws a line over the previous one on a terminal, cut to its width with a trailing "…".
 void draw_line(std::FILE* stream, std::string_view text);
 void clear_line(std::FILE* stream);
 
-// Characters of a line of the terminal at `stream`: 80 where it does not say.
+// Width in characters of the terminal at `stream`; 80 if unknown.
 int terminal_width(std::FILE* stream);
-// True if `stream` is a terminal on which a line can be drawn anew: TERM=dumb names one that cannot.
+// True if `stream` is a terminal that can redraw a line. TERM=dumb marks one that cannot.
 bool is_live_terminal(std::FILE* stream);
 
-// `status`, or 1 with a line on standard error if something printed to standard output did not arrive.
+// Flushes standard output. If something printed to it was lost, prints a line on standard error and returns 1 in place
+// of a `status` of 0; otherwise returns `status`.
 int finish_output(std::string_view program, int status);
 
 }  // namespace noisysgd

@@ -23,7 +23,7 @@ namespace {
 using namespace noisysgd;
 namespace fs = std::filesystem;
 
-constexpr const char* default_root = "datasets";  // that of a configuration, too
+constexpr const char* default_root = "datasets";  // the default in a configuration, too
 
 struct Arguments {
   std::string name;
@@ -32,7 +32,7 @@ struct Arguments {
   fs::path output;
   std::string split = "train";
   int columns = 10, rows = 10, scale = 3;
-  Json dataset = Json::object();  // the options of the data set that are given, as a configuration has them
+  Json dataset = Json::object();  // the given options of the data set, as in a configuration
 };
 
 ConfiguredDataset dataset_of(const Arguments& arguments) {
@@ -78,7 +78,7 @@ void run_fetch(const Arguments& arguments) {
   print_out("{} is in {}\n", source.title, (arguments.root / source.folder).string());
 }
 
-// Size and hash of every published file that is there; false if one differs.
+// Prints for every published file whether its size and hash are right; false if one is wrong or missing.
 bool verify_files(const Source& source, const fs::path& root) {
   bool right = true;
   const auto report = [&](const fs::path& path, const std::optional<std::string>& difference, const char* what) {
@@ -134,7 +134,7 @@ void run_verify(const Arguments& arguments) {
 
 void run_preview(Arguments arguments) {
   check_writable(arguments.output);
-  if (arguments.name == "synthetic")  // no more than are shown
+  if (arguments.name == "synthetic")  // draws only the images that are shown
     arguments.dataset["train_size"] = arguments.dataset["test_size"] = int64_t{arguments.columns} * arguments.rows;
   const DatasetPair pair = dataset_of(arguments).load();
   write_contact_sheet(arguments.split == "train" ? pair.train : pair.test, arguments.columns, arguments.rows,
@@ -147,7 +147,7 @@ void add_dataset_options(CLI::App& command, Arguments& arguments, const std::vec
   add_path(command, "--root", arguments.root, "Folder that holds the data sets")->capture_default_str();
 }
 
-// An option that a configuration has under `data`.
+// Adds an option that a configuration has under `data`.
 template <class T>
 CLI::Option* add_data_option(CLI::App& command, Arguments& arguments, const std::string& key, const std::string& text) {
   return command.add_option_function<T>(

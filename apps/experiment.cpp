@@ -14,7 +14,7 @@ namespace noisysgd {
 
 namespace {
 
-// Regimes claim at most so much memory: each of them is a whole document.
+// Limits on the memory that regimes may take: each of them is a whole document.
 constexpr size_t most_regimes = 1000, most_regime_bytes = size_t{256} << 20;
 
 // Keys that belong to the experiment, not to a regime.
@@ -69,10 +69,10 @@ void check_changes(const ConfigReader& batch, const Regime& regime) {
   for (const BatchChange& change : regime.batch.changes) epochs += change.epochs;
   if (epochs >= regime.epochs && epochs > 0)
     batch.error("change",
-                fmt::format("takes {} epochs of a run of {}, so that batch.size is never used", epochs, regime.epochs));
+                fmt::format("covers {} epochs of a run of {}, so batch.size is never used", epochs, regime.epochs));
 }
 
-constexpr size_t told_problems = 100;  // of all regimes
+constexpr size_t most_reported_problems = 100;  // of all regimes
 
 // A problem and the regimes that have it.
 struct RegimeProblem {
@@ -83,25 +83,26 @@ struct RegimeProblem {
 void add_problem(std::vector<RegimeProblem>& problems, const std::string& text, const std::string& regime) {
   const auto known = std::find_if(problems.begin(), problems.end(),
                                   [&](const RegimeProblem& problem) { return problem.text == text; });
-  if (known == problems.end() && problems.size() < told_problems)
+  if (known == problems.end() && problems.size() < most_reported_problems)
     problems.push_back({text, {regime}});
   else if (known != problems.end())
     known->regimes.push_back(regime);
 }
 
-// An assignment may begin with "$.", as error messages write paths.
+// An assignment may begin with "$.", like the paths in error messages.
 std::string_view without_root(std::string_view assignment) {
   if (assignment.starts_with("$.")) assignment.remove_prefix(2);
   return assignment;
 }
 
-// `--set "regimes[LB+Diag].noise.position=after_momentum"` of an assignment to the base.
+// Advice to change one regime only, `--set "regimes[LB+Diag].noise.position=after_momentum"`, in place of an assignment
+// to the base.
 std::string for_one_regime(const std::string& regime, const std::string& assignment) {
   return "for one regime alone: --set " +
          shell_quoted(fmt::format("regimes[{}].{}", bracketed_name(regime), without_root(assignment)));
 }
 
-// What follows the problem of a value that --set gave to all regimes and some cannot take.
+// The advice after a problem with a value that --set gave to all regimes and that some of them cannot take.
 std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regimes,
                  const std::vector<std::string>& assignments) {
   const auto other = std::find_if(regimes.begin(), regimes.end(), [&](const Regime& regime) {
@@ -115,7 +116,7 @@ std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regime
   return "";
 }
 
-// What follows the problem of a text that --set gave as a number or another word of JSON.
+// The advice after a problem with a text that --set gave as a number or another JSON value.
 std::string text_hint(const std::string& problem, const std::vector<std::string>& assignments) {
   for (const std::string& assignment : assignments) {
     const auto [path, value] = split_assignment(assignment);
@@ -125,9 +126,9 @@ std::string text_hint(const std::string& problem, const std::vector<std::string>
   return "";
 }
 
-// A mistake in the base shows in every regime: it is told once.
-std::string told(const RegimeProblem& problem, const std::vector<Regime>& regimes,
-                 const std::vector<std::string>& assignments) {
+// The message of a problem. A mistake in the base occurs in every regime and is reported once.
+std::string message_of(const RegimeProblem& problem, const std::vector<Regime>& regimes,
+                       const std::vector<std::string>& assignments) {
   const bool all = problem.regimes.size() == regimes.size();
   if (all && (regimes.size() > 1 || regimes.front().name.empty())) return problem.text;
   return fmt::format("regime{} {}: {}{}", problem.regimes.size() > 1 ? "s" : "", quoted_list(problem.regimes),
@@ -150,7 +151,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   check_changes(batch, regime);
   const ConfigReader optimizer = root.object("optimizer");
   regime.optimizer = extensions.optimizers.read(optimizer);
-  extensions.optimizers.build(regime.optimizer.type, optimizer);  // notes what is wrong
+  extensions.optimizers.build(regime.optimizer.type, optimizer);  // collects its problems
   regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
@@ -175,7 +176,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
     regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
   try {
     regime.effective = config.finish();
-    regime.effective.erase("expect");  // says nothing about the run
+    regime.effective.erase("expect");  // does not affect the run
     if (budget != 1) apply_budget(regime, budget, extensions);
   } catch (const ConfigError& error) {
     for (const std::string& problem : error.problems()) add_problem(problems, problem, name);
@@ -183,20 +184,20 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   return regime;
 }
 
-// Regimes that a change of the base does not reach, since they have values of their own there.
+// Names of the regimes that a change of the base leaves unchanged, because they set the value themselves.
 std::vector<std::string> not_reached(const Json& before, const Json& after) {
   std::vector<std::string> names;
   if (before == after || !after.contains("regimes") || !after["regimes"].is_array()) return names;
   for (Json patch : after["regimes"]) {
     if (!patch.is_object() || !patch.contains("name") || !patch["name"].is_string()) continue;
     const std::string name = patch["name"];
-    patch.erase("name");  // another thing than the experiment's
+    patch.erase("name");  // the experiment has a name of its own
     if (config_differences(merge_config(before, patch), merge_config(after, patch)).empty()) names.push_back(name);
   }
   return names;
 }
 
-// Regimes that would claim too much memory; nothing if they do not.
+// Why the regimes would take too much memory; empty if they do not.
 std::string claim_problem(const Json& regimes, const Json& base) {
   if (regimes.size() > most_regimes)
     return fmt::format("must have at most {} entries, has {}", most_regimes, regimes.size());
@@ -305,12 +306,12 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
         read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, regime_problems));
   }
   for (const RegimeProblem& problem : regime_problems)
-    problems.push_back(told(problem, experiment.regimes, assignments));
+    problems.push_back(message_of(problem, experiment.regimes, assignments));
   for (const Regime& regime : experiment.regimes)
     if (regime.data.evaluated_set() != experiment.regimes.front().data.evaluated_set())
       problems.push_back(
           fmt::format("data.holdout: regime \"{}\" is evaluated on {} images and \"{}\" on {} images, "
-                      "which no table should compare",
+                      "but all regimes of a table must be evaluated on the same images",
                       experiment.regimes.front().name, experiment.regimes.front().data.evaluated_set(), regime.name,
                       regime.data.evaluated_set()));
   for (std::string& problem : problems) problem += text_hint(problem, assignments);
@@ -327,12 +328,12 @@ Experiment read_experiment_file(const std::string& path, const std::vector<std::
     apply_override(document, assignment);
     if (const auto names = not_reached(before, document); !names.empty()) {
       if (names.size() == document["regimes"].size())
-        throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime has its own; {}", assignment,
+        throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime sets its own; {}", assignment,
                                       for_one_regime(names.front(), assignment)));
-      notes.push_back(fmt::format("--set {}: not for {}, which {} its own", assignment, quoted_list(names),
-                                  names.size() > 1 ? "have" : "has"));
+      notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment, quoted_list(names),
+                                  names.size() > 1 ? "set" : "sets"));
     }
-    // Either says which seeds to run: the one of the file gives way.
+    // "seed" and "seeds" exclude each other: an assignment to one removes the other.
     if (without_root(assignment).starts_with("seed=")) document.erase("seeds");
     if (without_root(assignment).starts_with("seeds=")) document.erase("seed");
   }

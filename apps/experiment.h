@@ -1,5 +1,5 @@
-// An experiment as configured: what one regime trains on, with which network, optimizer and noise. Strict: every
-// problem of the document is reported at once with its JSON path.
+// Reads the configuration of an experiment: the data, network, optimizer and noise of each regime. All problems of the
+// document are reported at once, each with its JSON path.
 #pragma once
 
 #include <filesystem>
@@ -23,7 +23,7 @@
 
 namespace noisysgd {
 
-// What a program can add to the framework: types of its own.
+// The types that a configuration can name. A program can add its own.
 struct Extensions {
   LayerRegistry layers = LayerRegistry::builtin();
   NoiseRegistry noises = NoiseRegistry::builtin();
@@ -39,7 +39,7 @@ struct DataOptions {
   // Per channel on the [0,1] scale; empty: mean and standard deviation of the training images.
   std::vector<double> mean, standard_deviation;
 
-  // What a run is evaluated on.
+  // The set that a run is evaluated on.
   std::string evaluated_set() const { return dataset.selection().holdout > 0 ? "holdout" : "test"; }
 };
 
@@ -61,7 +61,7 @@ struct BatchOptions {
 struct Regime {
   std::string name;
   std::string place;  // where it is configured, as messages write it: `runs.json` or `runs.json: regime "LB"`
-  Json effective;                                           // with every default filled in; rebuilds the regime
+  Json effective;                                           // with every default filled in; can rebuild the regime
   kernels::Precision precision = kernels::Precision::tf32;  // of a CUDA device
   DataOptions data;
   BatchOptions batch;
@@ -73,32 +73,32 @@ struct Regime {
   std::optional<double> weight_average;            // decay of the averaged weights that are evaluated
   std::vector<InitialisationRule> initialisation;  // "init": replaces that of the layers
   FisherOptions fisher;
-  Noise noise = Noise::none();  // as it is configured: a run makes one of its own
+  Noise noise = Noise::none();  // as configured; each run builds its own
   std::shared_ptr<const Loss> loss;
   std::optional<double> expected_accuracy;  // "expect": published test accuracy, in percent; not part of `effective`
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
   bool logs(int64_t step) const { return (step + 1) % log_every_steps == 0; }
-  bool log_layers = false;            // with tr F_l and the norm of diag F_l of every layer
-  std::optional<int64_t> log_groups;  // and with r_l and the effective rank, from so many groups of samples
+  bool log_layers = false;            // log tr F_l and the norm of diag F_l of every layer, too
+  std::optional<int64_t> log_groups;  // log r_l and the effective rank from this many groups
   int64_t checkpoint_every_epochs = 1;
 
-  // A new network for images of this shape, unbound and uninitialised. Throws ConfigError.
+  // Builds a new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
-  // Those of one run, which keep its state.
+  // Build the noise and the optimizer of one run, which keep its state.
   Noise build_noise(const Extensions& extensions) const;
   std::unique_ptr<Optimizer> build_optimizer(const Extensions& extensions) const;
 
-  // Batches and base learning rates over the epochs of a run on so many training images. coupling: of the network.
+  // The batches and base learning rates of all epochs of a run on `images` training images. coupling: the network's.
   BatchSchedule batch_schedule(int64_t images, const SampleCoupling& coupling = {}) const;
-  // Steps that draw noise, from the first on.
+  // The number of steps that draw noise. They are the first steps of the run.
   int64_t noisy_steps(const BatchSchedule& schedule) const {
     return schedule.steps_of_first(noise.epochs_with_noise(epochs));
   }
 };
 
-// What only the data or the network show to be wrong: an Error of `make` then begins with the regime's place, as a
-// ConfigError does by itself.
+// Runs `make`, which may find problems that only the data or the network show. Its Errors get the regime's place in
+// front; a ConfigError contains it already.
 template <class Make>
 auto at_place(const Regime& regime, const Make& make) {
   try {
@@ -115,14 +115,15 @@ struct Experiment {
   std::string device = "auto";
   int threads = 0;
   std::vector<uint64_t> seeds;
-  double budget = 1;  // fraction of the configured epochs that the regimes have been cut to
+  double budget = 1;  // fraction of the configured epochs to which the regimes are shortened
   std::vector<Regime> regimes;
   Json document;                   // as given, with overrides applied
-  std::vector<std::string> notes;  // assignments that do not reach all regimes
+  std::vector<std::string> notes;  // about assignments that do not change all regimes
 };
 
-// Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems; where they
-// come from assignments, it says how to set the value for one regime. An assignment that reaches no regime is an error.
+// Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems. For a
+// problem that an assignment causes, it says how to set the value for one regime. An assignment that changes no regime
+// is an error.
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
                            const std::vector<std::string>& assignments = {});
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,

@@ -32,7 +32,7 @@ const Regime& find_regime(const Experiment& experiment, const std::string& name)
   throw Error(fmt::format("no regime is named \"{}\"{}", name, suggestion(name, names)));
 }
 
-// An option is at its default if the noise reads the same without it.
+// True if the option has its default value: without it, the noise reads the same.
 bool is_default(const Json& noise, const std::string& key, const NoiseRegistry& registry) {
   Json without = noise;
   without.erase(key);
@@ -41,7 +41,7 @@ bool is_default(const Json& noise, const std::string& key, const NoiseRegistry& 
     Noise::read(config.root(), registry);
     return config.finish() == noise;
   } catch (const ConfigError&) {
-    return false;  // required
+    return false;  // the option is required
   }
 }
 
@@ -65,11 +65,11 @@ StoredMetadata describe(const Regime& regime, const Extensions& extensions, cons
     if (always || !is_default(noise, key, extensions.noises)) metadata["noise." + key] = plain_text(value);
   }
   if (noise.contains("large_batch") && noise.at("large_batch").is_null())
-    metadata["noise.large_batch"] = std::to_string(samples);  // absent: the size of each batch
+    metadata["noise.large_batch"] = std::to_string(samples);  // null: the size of each batch
   return metadata;
 }
 
-// The file being put together: owns what has to be converted until it is written.
+// Collects the tensors of the file, and owns converted values until they are written.
 class Export {
  public:
   template <class T>
@@ -141,7 +141,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   if (options.noise_draws > 0 && !(regime.noise.active() && regime.noise.acts_on(samples)))
     notes += fmt::format("note: {} samples of this regime get no noise: all draws are zero\n", samples);
   const Batch batch = loader.shuffled({}, samples, seed);
-  const Tensor inference = model.logits(batch.images);  // before the pass moves the running statistics
+  const Tensor inference = model.logits(batch.images);  // before the training pass changes the running statistics
   Noise noise = regime.build_noise(extensions);
   const auto optimizer = regime.build_optimizer(extensions);
   StepOptions step_options = noisysgd::step_options(regime, seed);

@@ -1,8 +1,9 @@
-// One batch of a configured run without an update: everything another framework needs to check this one, as
-// safetensors in PyTorch's names and layouts. Tensors: input.images [N,C,H,W], input.labels [N] i64, logits [N,K],
-// logits.evaluation [N,K] (of running statistics, without dropout), loss (mean over the batch), param.NAME, grad.NAME
-// (mean, without weight decay), fisher_diag.NAME, noise.k.NAME (draw k), and fisher.labels where they are sampled. The
-// metadata states the estimator, the noise, seed and version, and under "graph" the network as data (layers/graph.h).
+// Computes one batch of a configured run without an update, and writes everything that another framework needs to check
+// it, as safetensors with PyTorch's names and layouts. Tensors: input.images [N,C,H,W], input.labels [N] i64, logits
+// [N,K], logits.evaluation [N,K] (with running statistics, without dropout), loss (mean over the batch), param.NAME,
+// grad.NAME (mean, without weight decay), fisher_diag.NAME, noise.k.NAME (draw k), and fisher.labels if they are
+// sampled. The metadata states the estimator, the noise, seed and version, and under "graph" the network as data
+// (layers/graph.h).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct InspectOptions {
   std::filesystem::path output = "inspect.safetensors";
 };
 
-// Takes positions [0, batch) of the shuffled first epoch, augmented as in training, and writes options.output.
-// Returns a summary to print. Throws Error.
+// Uses positions [0, batch) of the shuffled first epoch, augmented as in training, and writes options.output. Returns a
+// summary to print. Throws Error.
 std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options);
 
 }  // namespace noisysgd

@@ -1,4 +1,4 @@
-// noisysgd-inspect: one batch of a configured run, without an update, written for other programs to check.
+// noisysgd-inspect: writes one batch of a configured run, without an update, for other programs to check.
 #include <string>
 #include <vector>
 

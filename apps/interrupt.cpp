@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kinds[]{SIGINT, SIGTERM, SIGHUP};
 
-// Where forward() finds the waiting thread: a handler has no argument of its own.
+// The waiting thread, for forward(): a signal handler takes no argument of its own.
 std::atomic<pthread_t> waiting_thread;
 
-// Only threads that a library started before main() do not block the signals. They pass them on.
+// Runs only on threads that a library started before main(), which do not block the signals. Passes the signal on.
 void forward(int signal) {
   const int kept = errno;
   pthread_kill(waiting_thread, signal);

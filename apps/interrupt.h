@@ -1,7 +1,7 @@
-// SIGINT, SIGTERM and SIGHUP ask a run to end its step, write a checkpoint and leave.
+// After SIGINT, SIGTERM or SIGHUP, a run ends its step, writes a checkpoint and exits.
 //
-// No handler runs on a thread that computes: libraries may keep data where such a thread's stack pointer is (a product
-// of matrices in oneDNN does). The signals are blocked in every thread, and one thread waits for them.
+// No handler runs on a thread that computes: libraries may keep data at such a thread's stack pointer (oneDNN's matrix
+// product does). The signals are blocked in every thread, and one thread waits for them.
 #pragma once
 
 #include <signal.h>
@@ -12,8 +12,8 @@
 
 namespace noisysgd {
 
-// The signals of the process. To be made once, before the process has other threads: those inherit what is blocked
-// here. A signal that was ignored when the program began (nohup, background jobs) stays ignored.
+// Handles the signals of the process. Create it once, before other threads start: they inherit the blocked signals. A
+// signal that was ignored when the program began (nohup, background jobs) stays ignored.
 class Interrupts {
  public:
   Interrupts();
@@ -21,9 +21,9 @@ class Interrupts {
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
-  // While one lives, a signal is kept for received(); at other times it ends the process at once. Once one is kept, the
-  // program is on its way out and later ones change nothing, but for a SIGINT that comes more than a second after the
-  // first: a person who presses Ctrl-C again. It ends the process at once.
+  // While a Hold exists, a signal is stored for received(); otherwise it ends the process at once. After the first
+  // stored signal the program is exiting, and later signals have no effect. The exception is a SIGINT more than a
+  // second after the first signal (Ctrl-C again), which ends the process at once.
   class Hold {
    public:
     explicit Hold(Interrupts* interrupts);  // null: does nothing
@@ -41,7 +41,7 @@ class Interrupts {
  private:
   void wait_for_signals();
 
-  std::vector<int> taken_;  // the signals, and the same as a set
+  std::vector<int> taken_;  // the signals handled here; signals_: the same as a set
   sigset_t signals_, mask_before_;
   std::atomic<int> holds_ = 0, received_ = 0;
   std::atomic<bool> over_ = false;

@@ -10,7 +10,7 @@ namespace noisysgd {
 
 namespace {
 
-// The sizes of batches that a run meets, as far as its noise and its log have to do with them.
+// The batch sizes of a run that matter to its noise and its log.
 struct BatchSizes {
   BatchSizes(const Regime& regime, const BatchSchedule& schedule) {
     const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
@@ -28,13 +28,13 @@ struct BatchSizes {
     }
   }
 
-  std::set<int64_t> noisy, measured;  // of steps that take part in the noise, and of those that collect diag(F)
-  int64_t largest_noisy = 0;          // of the steps in which noise is due
-  bool acted_on = false;              // one of them gets it
+  std::set<int64_t> noisy, measured;  // of steps that take part in the noise, of steps that collect diag(F)
+  int64_t largest_noisy = 0;          // largest batch while noise is drawn
+  bool acted_on = false;              // at least one of these batches gets noise
 };
 
-// Refuses noise that would be zero in every step. Every size of batch is tried here: one that the noise or the log
-// cannot take would end the run later.
+// Throws Error if the noise would be zero in every step, or if the noise or the log cannot handle a batch size of the
+// run. That would otherwise end the run later.
 void check_steps(Context& context, const Regime& regime, const BatchSchedule& schedule, Model& model,
                  const Extensions& extensions) {
   const BatchSizes sizes(regime, schedule);

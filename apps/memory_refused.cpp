@@ -12,10 +12,10 @@
 namespace noisysgd {
 namespace {
 
-char line[256];  // put together beforehand: there is no memory for it later
+char line[256];  // formatted in advance: later there is no memory for it
 size_t length = 0;
 std::atomic<bool> refused = false;
-std::atomic_flag told;
+std::atomic_flag reported;
 std::terminate_handler otherwise = nullptr;
 
 [[noreturn]] void refuse() {
@@ -25,7 +25,7 @@ std::terminate_handler otherwise = nullptr;
 
 [[noreturn]] void terminate() {
   if (refused) {
-    if (!told.test_and_set() && ::write(STDERR_FILENO, line, length) < 0) ::_exit(1);
+    if (!reported.test_and_set() && ::write(STDERR_FILENO, line, length) < 0) ::_exit(1);
     ::_exit(1);
   }
   otherwise();
@@ -34,7 +34,7 @@ std::terminate_handler otherwise = nullptr;
 
 }  // namespace
 
-void end_by_a_line_without_memory(const std::string& program) {
+void end_program_if_out_of_memory(const std::string& program) {
   const auto add = [](std::string_view text) {
     length += text.copy(line + length, std::min(text.size(), sizeof line - length));
   };

@@ -12,9 +12,9 @@ namespace noisysgd {
 
 namespace {
 
-constexpr size_t longest_name = 200;  // bytes; a file system takes 255, numbers behind the name included
+constexpr size_t longest_name = 200;  // bytes; file systems allow 255, including a number after the name
 
-// What a run or a suite writes into its folder, as the names begin.
+// The beginnings of the names of files that a run or a suite writes into its folder.
 constexpr std::string_view own_files[] = {
     experiment_file,        config_file,     summary_file, divergence_file, "checkpoint.safetensors",
     "events.out.tfevents.", "metrics.jsonl", "table."};
@@ -42,7 +42,7 @@ std::string folder_name_problem(const std::string& name) {
 std::string regime_name_problem(const std::string& name) {
   for (const std::string_view file : own_files)
     if (name.starts_with(file)) return cannot(name, fmt::format("\"{}\" begins the name of a file of the runs", file));
-  if (is_seed_folder(name)) return cannot(name, "it is that of a seed's folder");
+  if (is_seed_folder(name)) return cannot(name, "it is the name of a seed's folder");
   return folder_name_problem(name);
 }
 

@@ -1,15 +1,15 @@
-// Which names can stand for folders of runs.
+// Checks the names that become folders of runs.
 #pragma once
 
 #include <string>
 
 namespace noisysgd {
 
-// What keeps a name from naming a folder, as a message: not a text of printable characters and moderate length, or one
-// with '/' or a dot in front. Empty: nothing does.
+// Why `name` cannot be the name of a folder, as a message; empty if it can. It must not be empty or too long, contain
+// '/' or control characters, or begin with a dot.
 std::string folder_name_problem(const std::string& name);
 
-// The same of a regime, whose folder stands beside the files of its suite.
+// The same for a regime. Its folder is next to the files of its suite, so it must not have one of their names either.
 std::string regime_name_problem(const std::string& name);
 
 }  // namespace noisysgd

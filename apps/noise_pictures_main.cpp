@@ -46,14 +46,14 @@ class Problem {
     batch_.labels = Tensor(context_, {samples}, DType::i32);
     const RandomStream stream{3, 0, 0, RandomPurpose::synthetic_data};
     kernels::random_normal(context_.queue, 4 * samples, 0.0f, 1.0f, stream, batch_.images.f32());
-    // Neighbouring pixels are alike, so that the two weights' gradients are correlated.
+    // Neighbouring pixels are correlated, so the gradients of the two weights are correlated.
     for (int64_t i = 4 * samples - 1; i > 0; --i)
       batch_.images.f32()[i] = 0.9f * batch_.images.f32()[i] + 0.7f * batch_.images.f32()[i - 1];
     for (int64_t n = 0; n < samples; ++n)
       batch_.labels.data<int32_t>()[n] = static_cast<int32_t>(random_word({3, 1, 0, stream.purpose}, n) % classes);
   }
 
-  // Draws of the noise, each of its own step.
+  // Returns draws of the noise, each in a step of its own.
   std::vector<std::array<double, 2>> draw(const Json& json) {
     Config config(json, "noise");
     Noise noise = Noise::read(config.root(), NoiseRegistry::builtin());
@@ -97,7 +97,7 @@ Moments moments(const std::vector<std::array<double, 2>>& points) {
   return m;
 }
 
-// The ellipse at two standard deviations, in a picture of 220 x 220 whose half side is `extent`.
+// The ellipse at two standard deviations, in a picture of 220 x 220 pixels that spans 2 extent in each direction.
 std::string ellipse(const Moments& m, double extent, const std::string& style) {
   const double mean = (m.xx + m.yy) / 2, half = std::hypot((m.xx - m.yy) / 2, m.xy), scale = 110 / extent;
   const double angle = 0.5 * std::atan2(2 * m.xy, m.xx - m.yy) * 180 / std::numbers::pi;

@@ -17,10 +17,10 @@
 namespace noisysgd {
 namespace {
 
-// A file that is opened while one of them is closed would get its number, and with it all that is printed.
+// If a standard descriptor were closed, the next file to be opened would get its number and receive the output.
 void open_standard_descriptors() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor)
-    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", O_RDWR);  // takes the lowest number
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", O_RDWR);  // uses the lowest free number
 }
 
 int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
@@ -37,7 +37,7 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
     return status;
   } catch (const std::bad_alloc&) {
     print_error("{}: out of memory\n", name);
-  } catch (const std::filesystem::filesystem_error& error) {  // its own text is of functions, not of files
+  } catch (const std::filesystem::filesystem_error& error) {  // what() names functions, not files
     print_error("{}: {}: {}\n", name, error.path1().string(), error.code().message());
   } catch (const std::exception& error) {
     print_error("{}: {}\n", name, error.what());
@@ -49,9 +49,9 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   open_standard_descriptors();
-  end_by_a_line_without_memory(app.get_name());
+  end_program_if_out_of_memory(app.get_name());
   std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead
-  std::signal(SIGPIPE, SIG_IGN);  // and with EPIPE where a reader has left: a run is worth more than its lines
+  std::signal(SIGPIPE, SIG_IGN);  // and with EPIPE if the reader has gone: the run continues without its output
   return finish_output(app.get_name(), run_body(app, argc, argv, body));
 }
 

@@ -22,17 +22,17 @@ std::string bar(double fraction, int width) {
   return text;
 }
 
-// Characters, of text in UTF-8.
+// The number of characters of UTF-8 text.
 int columns_of(std::string_view text) {
   return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 struct Part {
   std::string text;
-  int rank;  // those of the highest rank are left out first
+  int rank;  // parts of the highest rank are left out first; rank 0 always stays
 };
 
-// In fewer than `columns` columns if those of rank 0 are.
+// Joins the parts, leaving out ranks until the line has fewer than `columns` columns.
 std::string fitting(std::span<const Part> parts, int columns) {
   int last = 0;
   for (const Part& part : parts) last = std::max(last, part.rank);

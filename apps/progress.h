@@ -1,4 +1,4 @@
-// What a person sees while a run trains: one live line on a terminal, plain lines elsewhere, nothing when quiet.
+// The progress output of a run: one live line on a terminal, plain lines elsewhere, nothing when quiet.
 #pragma once
 
 #include <chrono>
@@ -9,7 +9,7 @@ namespace noisysgd {
 
 struct ProgressState {
   int64_t epoch = 0, epochs = 0;  // epoch: from 0
-  int64_t step = 0, steps = 0;    // done, of the whole run
+  int64_t step = 0, steps = 0;    // steps done, steps of the whole run
   double loss = 0, accuracy = 0;  // of the epoch so far
   double samples_per_second = 0;
   double seconds_left = 0;  // of this run
@@ -25,8 +25,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void step(const ProgressState& state);  // redraws the live line at most ten times a second
-  // A finished epoch: a line that stays, within the columns of a terminal.
-  // evaluated_set: what the loss and accuracy beside those of the epoch are of, "test" or "holdout".
+  // Prints a line for a finished epoch, which stays. On a terminal it is shortened to the width.
+  // evaluated_set: "test" or "holdout", the set that loss and accuracy belong to.
   void epoch(const ProgressState& state, const std::string& evaluated_set, double loss, double accuracy);
   void line(const std::string& text);  // above the live line
   ~Progress() { clear(); }             // an error that follows starts at the left edge
@@ -40,9 +40,9 @@ class Progress {
   std::chrono::steady_clock::time_point last_{};
 };
 
-// The live line, in fewer than `columns` columns if the title alone is: what matters least is left out.
+// The live line. The least important parts are left out until it has fewer than `columns` columns, but never the title.
 std::string live_line(const std::string& title, const ProgressState& state, int columns);
-// That of an epoch's end, in fewer than `columns` columns if the title, the epoch and what it was evaluated to are.
+// The line at the end of an epoch, shortened in the same way, but never without title, epoch and evaluation.
 std::string epoch_line(const std::string& title, const ProgressState& state, const std::string& evaluated_set,
                        double loss, double accuracy, int columns);
 

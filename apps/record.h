@@ -1,5 +1,5 @@
-// Reads the members of a JSON object that the program wrote for itself: each has its type and its range. Throws Error
-// naming the key, what stands there and what is expected: `"step" is 3.7, expected a whole number from 0 to 12`.
+// Reads the members of a JSON object that the program wrote itself, and checks their types and ranges. Throws Error
+// that names the key, its value and what is expected: `"step" is 3.7, expected a whole number from 0 to 12`.
 #pragma once
 
 #include <fmt/format.h>
@@ -34,7 +34,7 @@ class Record {
     return number;
   }
 
-  // Without a range: any that is finite.
+  // Any finite number if no range is given.
   double number(const std::string& key, double low = -largest, double high = largest) const {
     const Json& value = at(key);
     const double number = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
@@ -51,10 +51,10 @@ class Record {
   }
 
   void has_only_keys_of(const Json& known) const {
-    for (const auto& [key, value] : json_.items()) NSGD_CHECK(known.contains(key), "\"{}\" is no key of it", key);
+    for (const auto& [key, value] : json_.items()) NSGD_CHECK(known.contains(key), "unknown key \"{}\"", key);
   }
 
-  // It must be this one.
+  // Throws Error if the value is not `expected`.
   void equals(const std::string& key, const Json& expected) const {
     if (at(key) != expected) fail(key, expected.dump());
   }

@@ -16,7 +16,7 @@ namespace noisysgd {
 namespace {
 
 struct Spread {
-  double mean = 0, deviation = 0;  // deviation: of the sample, n-1; 0 for one value
+  double mean = 0, deviation = 0;  // deviation: with divisor n-1; 0 for one value
   size_t count = 0;
 
   Json json() const { return {{"mean", mean}, {"standard_deviation", deviation}}; }
@@ -69,7 +69,7 @@ std::string divergence_text(const std::vector<Json>& diverged) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// What `check` says of a file that a run has left behind, with the file's name.
+// Runs `check` on a file of a run, and checks the regime and the seed in it. Errors begin with the file's path.
 template <class Check>
 void check_file(const SuiteRun& run, const char* file, const Json& document, Check&& check) {
   try {
@@ -96,7 +96,7 @@ void check_divergence(const SuiteRun& run, const Json& divergence) {
   check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
-// A finished suite can be looked at where nothing can be written.
+// Writes only if the text differs, so the table of a finished suite can be shown where nothing can be written.
 void write_if_new(const std::filesystem::path& path, const std::string& text) {
   if (read_plain_file(path) != text) write_file_atomically(path, text);
 }

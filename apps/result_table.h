@@ -1,5 +1,5 @@
-// The table that compares the regimes of an experiment: what the finished runs give, mean ± standard deviation over
-// their seeds, beside the published accuracy where a regime names one, and which runs diverged.
+// The table that compares the regimes of an experiment: the results of the finished runs, as mean ± standard deviation
+// over their seeds, next to the published accuracy if a regime states one, and the runs that diverged.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@
 
 namespace noisysgd {
 
-// One of a suite's runs, and where it is or will be.
+// A run of a suite, and its folder, which may not exist yet.
 struct SuiteRun {
   const Regime& regime;
   uint64_t seed;
@@ -24,18 +24,19 @@ struct RegimeResults {
   bool operator==(const RegimeResults&) const = default;
 };
 
-// Of each of the experiment's regimes. Throws Error naming a file that is of another run, or lacks what the table
-// shows.
+// The results of each of the experiment's regimes. Throws Error that names a file if it belongs to another run or lacks
+// a value that the table shows.
 std::vector<RegimeResults> read_results(const Experiment& experiment, const std::vector<SuiteRun>& runs);
 
 struct WrittenTable {
-  std::string text;       // of table.txt
+  std::string text;       // the content of table.txt
   std::string unwritten;  // why the folder does not hold the table; empty if it does
 };
 
-// read()[i] belongs to the experiment's regimes[i]; a regime without any has no row. Writes table.txt, table.md and
-// table.json into the folder, each if it says something else there. Reads once more after writing, and writes anew until
-// nothing has changed: of several programs that end together the last one's table has the runs of all.
+// read()[i] are the results of the experiment's regimes[i]; a regime without results has no row. Writes table.txt,
+// table.md and table.json into the folder, each only if its content changes. Then reads the results again, and writes
+// again until they have not changed. If several programs end at the same time, the last one's table therefore has the
+// runs of all.
 WrittenTable write_result_table(const Experiment& experiment, const std::function<std::vector<RegimeResults>()>& read,
                                 const std::filesystem::path& folder);
 

@@ -26,8 +26,8 @@ bool is_of_suite(const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// A configuration from a file as this version of the program would have written it: keys that are newer than the file
-// take their defaults. One that can no longer be read stays as it is.
+// A stored configuration completed with the defaults of keys that were added to the program later. Returned unchanged
+// if it cannot be read any more.
 Json with_newer_keys(const Json& config, const Extensions& extensions) {
   try {
     return read_experiment(config, "stored", extensions).regimes.at(0).effective;
@@ -41,7 +41,7 @@ std::optional<Json> read_if_there(const fs::path& path) {
   return text ? std::optional<Json>(parse_json(*text, path.string())) : std::nullopt;
 }
 
-// Of an identity as it is stored.
+// The regime and the seed of a stored identity.
 RunName name_in(const Json& identity) {
   const Record record(identity);
   NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
@@ -60,14 +60,14 @@ void check_ours(const fs::path& folder, FolderOf kind) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const fs::file_status file = fs::symlink_status(entry->path(), error);
-    if (is_temporary(name) || file.type() == fs::file_type::not_found) continue;  // another program is at work
+    if (is_temporary(name) || file.type() == fs::file_type::not_found) continue;  // another program is running
     NSGD_CHECK(!(is_of_run(name) || is_of_suite(name)) || fs::is_regular_file(file),
-               "{}: is a link, or no file at all; a run writes into files of its own only", entry->path().string());
-    // The first file of a run is its config.json, that of a suite its experiment.json.
+               "{}: is not a regular file; a run writes only into files of its own", entry->path().string());
+    // A run writes config.json first, a suite experiment.json.
     const bool holds_suite = fs::exists(folder / experiment_file);
     NSGD_CHECK(fs::exists(folder / config_file) || (holds_suite && !is_of_run(name)),
-               "{}: holds {}, but no {} says that it is of this program; use another --output", folder.string(), name,
-               holds_suite || kind == FolderOf::run ? config_file : experiment_file);
+               "{}: holds {} but no {}, so it is not a folder of this program; use another --output", folder.string(),
+               name, holds_suite || kind == FolderOf::run ? config_file : experiment_file);
   }
   NSGD_CHECK(!error, "{}: cannot be read: {}", folder.string(), error.message());
 }

@@ -15,18 +15,18 @@ namespace noisysgd {
 inline constexpr const char *config_file = "config.json", *summary_file = "summary.json",
                             *divergence_file = "diverged.json", *checkpoint_file = "checkpoint.safetensors",
                             *metrics_file = "metrics.jsonl";
-// Of a suite's folder: the document that it was made from, and its table.
+// Files of a suite's folder: the configuration that it was made from, and its table.
 inline constexpr const char *experiment_file = "experiment.json", *table_text_file = "table.txt",
                             *table_markdown_file = "table.md", *table_json_file = "table.json";
 
-// What a folder is to hold: a suite, and in a folder of its own or in the suite's a run.
+// What a folder is meant to hold: a suite or a run. A run has its own folder or is in that of its suite.
 enum class FolderOf { suite, run };
 
-// Throws Error if `folder` is of somebody else: if there is something in it, but neither a suite nor a run of this
-// program, or if one of their files is a link or anything else that is no plain file.
+// Throws Error if `folder` holds something but neither a suite nor a run of this program, or if one of their files is
+// not a regular file (a link, for example).
 void check_ours(const std::filesystem::path& folder, FolderOf kind);
 
-// What makes a run the run that it is: the content of config.json.
+// The identity of a run (regime, seed and effective configuration): the content of config.json.
 Json run_identity(const Regime& regime, uint64_t seed);
 
 // The regime and the seed of the run in `folder`, if there is one.
@@ -38,13 +38,13 @@ struct RunName {
 };
 std::optional<RunName> run_in(const std::filesystem::path& folder);
 
-// How the run of a stored identity differs from this one, as messages write it; empty if it is the same. Keys that are
-// newer than what is stored must have their defaults.
+// The differences between a stored identity and this run, as text for messages; empty if there are none. Keys that the
+// stored configuration does not have yet must have their defaults here.
 std::vector<std::string> identity_differences(const Json& stored, const Regime& regime, uint64_t seed,
                                               const Extensions& extensions);
 
-// Throws Error naming every difference if there is a run in `folder` that was made by another effective configuration
-// or seed. advice: what the message says to do.
+// Throws Error with every difference if `folder` holds a run with another regime, effective configuration or seed.
+// advice: the end of the message, which says what to do.
 void check_identity(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
                     const Extensions& extensions, const std::string& advice = "use another --output");
 
@@ -53,12 +53,12 @@ class FolderInUse : public Error {
   using Error::Error;
 };
 
-// Makes the folder that of this run and keeps other programs out of the run until the lock ends: they get FolderInUse.
-// Throws Error as check_ours and check_identity do.
+// Creates the folder and its config.json if necessary, and locks the run: other programs get FolderInUse while the lock
+// exists. Throws Error as check_ours and check_identity do.
 PathLock claim_run(const std::filesystem::path& folder, const Regime& regime, uint64_t seed,
                    const Extensions& extensions);
 
-// summary.json and diverged.json of a run folder, where it has them.
+// summary.json and diverged.json of a run folder, if they exist.
 std::optional<Json> run_summary(const std::filesystem::path& folder);
 std::optional<Json> run_divergence(const std::filesystem::path& folder);
 bool is_finished(const std::filesystem::path& folder);  // there is a summary

@@ -16,7 +16,7 @@ bool empty_or_has(const std::vector<T>& values, const T& value) {
 
 constexpr std::string_view regime_key = "regime=", seed_key = "seed=";
 
-// What may follow a value: nothing, or a comma and the next pair.
+// True if `rest` may follow a value: it is empty, or a comma and the next pair.
 bool ends_value(std::string_view rest) {
   if (rest.empty()) return true;
   if (!rest.starts_with(',')) return false;
@@ -26,8 +26,8 @@ bool ends_value(std::string_view rest) {
 
 std::string json_text(const std::string& name) { return Json(name).dump(); }
 
-// The regime's name at the front of `rest`, which then begins behind it. A name may hold commas: it is one that is
-// known, or a JSON text.
+// Removes a regime's name from the front of `rest` and returns it. A name may contain commas, so the known names are
+// tried, plain and as JSON strings.
 std::string take_regime(std::string_view& rest, const std::string& text, const std::string& experiment,
                         const std::vector<std::string>& known) {
   std::vector<std::string> meant;

@@ -30,7 +30,7 @@ std::filesystem::path experiment_path(const SuiteRequest& request) { return requ
 
 std::string document_of(const SuiteRequest& request) { return request.experiment.document.dump(2) + "\n"; }
 
-// The experiment that the folder has been made from, if there is one.
+// The experiment that the folder was made from, if there is one.
 std::optional<Experiment> experiment_there(const SuiteRequest& request) {
   const std::string path = experiment_path(request).string();
   const std::optional<std::string> text = read_plain_file(path);
@@ -38,7 +38,7 @@ std::optional<Experiment> experiment_there(const SuiteRequest& request) {
   return read_experiment(parse_json(*text, path), path, request.extensions);
 }
 
-// What makes the runs of an experiment what they are, in the order of its table.
+// The identities of all runs of an experiment, in the order of its table.
 std::vector<Json> identities(const Experiment& experiment) {
   std::vector<Json> all;
   for (const Regime& regime : experiment.regimes)
@@ -46,7 +46,7 @@ std::vector<Json> identities(const Experiment& experiment) {
   return all;
 }
 
-// The experiment.json and the table of a folder are of all runs that it holds.
+// Throws Error if the folder holds a run that the new experiment.json and table would not include.
 void check_kept(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
   const std::optional<Experiment> there = experiment_there(request);
   if (!there) return;
@@ -54,7 +54,7 @@ void check_kept(const SuiteRequest& request, const std::vector<SuiteRun>& runs) 
   for (const SuiteRun& run : runs) here.insert(run.folder);
   for (const SuiteRun& run : suite_runs(*there, request.folder))
     NSGD_CHECK(!run_in(run.folder) || here.contains(run.folder),
-               "{}: {} and the table would no longer tell of this run; keep its regime and seed, or use another "
+               "{}: {} and the table would no longer include this run; keep its regime and seed, or use another "
                "--output",
                run.folder.string(), experiment_file);
 }
@@ -68,13 +68,13 @@ void check_identities(const SuiteRequest& request, const std::vector<SuiteRun>& 
   for (const SuiteRun& run : runs) check_identity(run.folder, run.regime, run.seed, request.extensions, advice);
 }
 
-// What the table is made of: nothing of another configuration.
+// The results for the table. Throws Error for a run of another configuration.
 std::vector<RegimeResults> results_of(const SuiteRequest& request, const std::vector<SuiteRun>& runs) {
   check_identities(request, runs);
   return read_results(request.experiment, runs);
 }
 
-// The runs, where the folder can take them.
+// Returns the runs. Throws Error if the folder cannot hold them.
 std::vector<SuiteRun> checked_runs(const SuiteRequest& request) {
   check_ours(request.folder, FolderOf::suite);
   std::vector<SuiteRun> runs = suite_runs(request.experiment, request.folder);
@@ -97,13 +97,13 @@ void check_models(Context& context, const SuiteRequest& request, const std::vect
     if (to_be_made.contains(&regime)) make_checked_model(context, regime, *data.get(regime), request.extensions);
 }
 
-// While it lives, experiment.json stays as it is: programs that are at work on a suite all make it by one configuration.
+// While a Claim exists, experiment.json does not change: all programs that work on a suite use one configuration.
 struct Claim {
   std::vector<SuiteRun> runs;
   PathLock lock;
 };
 
-// Checks the folder once more, as another program may have come first, and writes experiment.json, while no other can.
+// Locks the folder, checks it again, since another program may have changed it, and writes experiment.json.
 Claim claim_suite(const SuiteRequest& request) {
   make_folder(request.folder);
   const PathLock folder = PathLock::wait(request.folder);
@@ -114,7 +114,7 @@ Claim claim_suite(const SuiteRequest& request) {
     const bool at_work = there && !PathLock::attempt(path);
     NSGD_CHECK(
         !at_work || identities(*there) == identities(request.experiment),
-        "{}: another program is at work on it by another configuration ({}); wait for it, use its configuration, "
+        "{}: another program is at work on it with another configuration ({}); wait for it, use its configuration, "
         "or another --output",
         request.folder.string(),
         fmt::format("{}", fmt::join(config_differences(there->document, request.experiment.document), "; ")));
@@ -125,7 +125,7 @@ Claim claim_suite(const SuiteRequest& request) {
   return {std::move(runs), std::move(*lock)};
 }
 
-// A line each.
+// One line per message.
 Error error_of_all(const std::vector<std::string>& messages) {
   return Error(fmt::format("{}", fmt::join(messages, "\n")));
 }
@@ -160,7 +160,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
     } catch (const UnusableRun& error) {
       failed.push_back(error.what());
       tell(run, "cannot be continued");
-    } catch (const Error& error) {  // a full disk, for one: the next run would meet it too
+    } catch (const Error& error) {  // such as a full disk, which would stop the next run too
       failed.push_back(error.what());
       throw error_of_all(failed);
     }

@@ -1,4 +1,4 @@
-// All regimes and seeds of an experiment, one run folder each, and the table that compares them.
+// Trains all regimes and seeds of an experiment, each run in a folder of its own, and compares them in a table.
 #pragma once
 
 #include <filesystem>
@@ -14,24 +14,25 @@ struct SuiteRequest {
   const Extensions& extensions;
   std::filesystem::path folder;
   Progress::Mode progress = Progress::Mode::lines;
-  Selection only = {};  // runs to make; the table has all that are finished
+  Selection only = {};  // runs to train; the table has all finished ones
   Interrupts* interrupts = nullptr;
 };
 
-// OUTPUT/REGIME/seed-S each, but a run that is in OUTPUT itself stays there, and one that is alone begins there.
+// The folder of each run is OUTPUT/REGIME/seed-S. Exceptions: a run that OUTPUT itself already holds stays there, and
+// the only run of an experiment starts in OUTPUT unless its own folder holds it already.
 std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesystem::path& folder);
 
-// What can be wrong with a run is found before the first begins and before anything is written: data, network, schedule
-// and noise of each regime are put together once, and what is in the folder is read. Throws Error that names the
-// regime, the folder of a run that was made by another configuration or that this experiment does not have, a folder of
-// somebody else, or a file that the table could not be made from.
+// Finds problems of all runs before the first begins and before anything is written: builds data, network, schedule and
+// noise of each regime once, and reads what the folder holds. Throws Error that names the regime, the folder of a run
+// that was made with another configuration or that this experiment does not have, a folder that holds neither a suite
+// nor a run, or a file that the table cannot be made from.
 //
-// Then writes experiment.json, which stays as it is while this program or others are at work on the suite: one that
-// comes with other runs is refused. Makes the selected runs that are not finished yet, and prints and writes the table
-// (apps/result_table.h). Returns `interrupted` as soon as a run was. Runs that other programs are at work on are left
-// to them. Throws Error after the table, a line for each reason, if a run diverged or could not be continued, the others
-// being made all the same, if all that is left to make is in the hands of other programs, or if the table could not be
-// written. Where nothing is left to make and the table is there, nothing is written.
+// Then writes experiment.json, which does not change while this program or others work on the suite: a program with
+// other runs is refused. Trains the selected runs that are not finished yet, then prints and writes the table
+// (apps/result_table.h). Returns `interrupted` as soon as a run was interrupted. Skips runs that other programs are
+// training. After the table, throws Error with one line per reason: for a run that diverged or could not be continued
+// (the others are trained nevertheless), if other programs are training all that is left, or if the table could not be
+// written. If nothing is left to train and the table is up to date, nothing is written.
 RunOutcome train_all(Context& context, const SuiteRequest& request);
 
 }  // namespace noisysgd

@@ -28,7 +28,7 @@ struct Arguments {
   bool resume = false, dry_run = false, quiet = false;
 };
 
-// Of a folder that has none itself: of SUITE/seed-S and SUITE/REGIME/seed-S the folder of the suite.
+// The folder of the suite that SUITE/seed-S or SUITE/REGIME/seed-S belongs to, if there is one.
 std::optional<std::filesystem::path> suite_above(const std::filesystem::path& folder) {
   for (const char* above : {"..", "../.."}) {
     std::filesystem::path suite = (folder / above).lexically_normal();
@@ -38,7 +38,8 @@ std::optional<std::filesystem::path> suite_above(const std::filesystem::path& fo
   return {};
 }
 
-// A suite's folder in place of a configuration: what it was made from, to be continued there.
+// If a suite's folder is given in place of a configuration, uses the configuration that it was made from, and the
+// folder as output.
 void name_folder(Arguments& arguments) {
   const std::filesystem::path folder = arguments.config;
   if (!std::filesystem::is_directory(folder)) return;
@@ -53,7 +54,7 @@ void name_folder(Arguments& arguments) {
   if (arguments.output.empty()) arguments.output = folder.string();
 }
 
-// runs/NAME, or with a number behind it the first that is free; the last that is not, to resume.
+// The first of runs/NAME, runs/NAME-2, … that does not exist; to resume, the last that does.
 std::filesystem::path default_folder(const std::string& name, bool resume) {
   const std::filesystem::path base = std::filesystem::path("runs") / name;
   std::filesystem::path folder = base, last = base;
@@ -73,7 +74,7 @@ std::filesystem::path output_folder(const Arguments& arguments, const Experiment
   return folder;
 }
 
-// The network of the first regime that is selected.
+// Prints the network of the first selected regime.
 void describe(Context& context, const SuiteRequest& suite, bool as_json) {
   DataCache data;
   const std::vector<Regime>& regimes = suite.experiment.regimes;
@@ -114,8 +115,8 @@ void show_plan(Context& context, const SuiteRequest& suite) {
 }
 
 int run(Arguments arguments, const Extensions& extensions) {
-  // Before anything starts a thread, and until the process has ended: a program on its way out is not killed by the
-  // next signal.
+  // Created before any thread starts, and never destroyed: the next signal must not kill a program that is already
+  // exiting.
   static Interrupts& interrupts = *new Interrupts;
   name_folder(arguments);
   const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);

@@ -15,8 +15,8 @@ namespace noisysgd {
 // line that CLI11 refuses, 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM with a checkpoint written.
 int train_main(int argc, char** argv, const Extensions& extensions = {});
 
-// "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device this build or machine does not have;
-// auto is a CUDA device where there is one, and otherwise the CPU, which a build with CUDA says on stderr.
+// "auto", "cpu", "cuda" or "cuda:N". Throws Error for a device that this build or machine does not have. "auto" is a
+// CUDA device if one is usable, otherwise the CPU; a build with CUDA then prints the reason on stderr.
 Device parse_device(const std::string& text);
 
 }  // namespace noisysgd

@@ -95,7 +95,8 @@ class Run {
       try {
         resume();
       } catch (const Error& error) {
-        throw UnusableRun(fmt::format("{}; without {} the run begins anew", error.what(), checkpoint_path().string()));
+        throw UnusableRun(
+            fmt::format("{}; remove {} to start the run again", error.what(), checkpoint_path().string()));
       }
     } else {
       begin();
@@ -129,7 +130,7 @@ class Run {
 
   void check_same_run(const Json& identity) const {
     const auto differences = identity_differences(identity, regime_, request_.seed, request_.extensions);
-    NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::format("{}", fmt::join(differences, "; ")));
+    NSGD_CHECK(differences.empty(), "belongs to another run ({})", fmt::format("{}", fmt::join(differences, "; ")));
   }
 
   StateLimits limits() const {
@@ -168,21 +169,21 @@ class Run {
   void train_step() {
     const StepRequest plan = request_of(state_.step);
     step_.run(plan, source_);
-    if (step_.chosen_micro_batch() != told_micro_batch_) tell_micro_batch(plan);
+    if (step_.chosen_micro_batch() != reported_micro_batch_) report_micro_batch(plan);
     ++state_.step;
-    if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // there is nothing to wait for
+    if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // needs no wait
     if (plan.norms) begin_log(plan);
     if (logged_ && sums_read_.ready()) finish_log();
     log_.progress(progress_state(plan.values.epoch));
   }
 
-  void tell_micro_batch(const StepRequest& plan) {
-    told_micro_batch_ = step_.chosen_micro_batch();
+  void report_micro_batch(const StepRequest& plan) {
+    reported_micro_batch_ = step_.chosen_micro_batch();
     log_.line(fmt::format("a batch of {} does not fit into the memory of {}: micro-batches of {}", plan.samples,
-                               context_.queue.device().name(), *told_micro_batch_));
+                               context_.queue.device().name(), *reported_micro_batch_));
   }
 
-  // What the device has counted. Throws Error if a loss was not finite: no parameter has changed since.
+  // Takes over the device's counters. Throws Error if a loss was not finite; no parameter has changed since that step.
   void take(const kernels::TrainingSums& sums) {
     if (sums.halted) stop_at_nonfinite_loss(sums);
     state_.epoch = Meter::from(sums.epoch);
@@ -198,7 +199,7 @@ class Run {
                         layer.empty() ? "the loss itself" : fmt::format("layer '{}'", layer)));
   }
 
-  // Of what is evaluated or saved after a step.
+  // For a value that is evaluated or saved after a step.
   [[noreturn]] void stop_after_step(const std::string& what) {
     const int64_t epoch = schedule_.position(state_.step - 1).epoch + 1;
     diverge(state_.step, epoch, "", fmt::format("{} is not finite after step {} (epoch {})", what, state_.step, epoch));
@@ -212,8 +213,8 @@ class Run {
         fmt::format("{}: {}; a smaller learning rate or a longer warm-up may help", request_.folder.string(), reason));
   }
 
-  // The copies of a log line are issued behind its step and looked at when they are there, or are needed: the device
-  // goes on meanwhile.
+  // Issues the copies for a log line after its step. They are read when they have arrived or are needed, and the device
+  // continues meanwhile.
   void begin_log(const StepRequest& plan) {
     finish_log();
     sums_read_.issue(step_.training_sums().place());
@@ -313,7 +314,7 @@ class Run {
     state_.seconds = seconds_before_ + seconds_since(started_);
     log_.save(state_);
     const Json state = state_.json();
-    TrainingState::from(state, limits());  // what is written can be read
+    TrainingState::from(state, limits());  // throws if the written state could not be read
     try {
       save_checkpoint(checkpoint_path(), context_, step_, run_identity(regime_, request_.seed), state);
     } catch (const NonfiniteTensor& error) {
@@ -359,7 +360,7 @@ class Run {
   const BatchSource source_;
   kernels::PendingRead sums_read_;
   std::optional<kernels::PendingRead> layers_read_, groups_read_;  // of a run that logs every layer
-  std::optional<int64_t> told_micro_batch_;
+  std::optional<int64_t> reported_micro_batch_;
   std::optional<StepRequest> logged_;  // the step whose log line is being read
   const BatchSchedule schedule_;
   const int64_t total_steps_, noisy_steps_;
@@ -367,7 +368,7 @@ class Run {
   TrainingLog log_;
   TrainingState state_;
   double seconds_before_ = 0;
-  int64_t first_step_ = 0;  // of this sitting
+  int64_t first_step_ = 0;  // of this process
   Clock::time_point started_, window_started_;
 };
 

@@ -1,7 +1,7 @@
 // One training run: a regime with one seed in one folder. Everything random is a function of (seed, step, index), so a
 // run that is interrupted and resumed gives the same bits as one that was not.
 //
-// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, and in the
+// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, and at the
 // end summary.json or diverged.json.
 #pragma once
 
@@ -24,8 +24,8 @@ struct RunRequest {
 
 enum class RunOutcome { finished, interrupted };
 
-// A loss, of training or of an evaluation, or a value of the checkpoint was not finite: the message names step and
-// place.
+// A training or evaluation loss, or a value for the checkpoint, was not finite. The message names the step and what was
+// not finite.
 class Divergence : public Error {
  public:
   using Error::Error;
@@ -37,10 +37,10 @@ class UnusableRun : public Error {
   using Error::Error;
 };
 
-// Trains to the end, or to the end of a step after a signal (a checkpoint is then on disk). A folder with a
-// checkpoint is continued, a finished run left as it is; both must have been made by the same effective configuration
-// and seed. Throws Divergence: the last good checkpoint stays, and diverged.json says what happened until the run is
-// tried again. Throws FolderInUse, UnusableRun, and Error for a folder that is not a run's.
+// Trains to the end. After a signal, trains to the end of the step and writes a checkpoint. Continues from a checkpoint
+// if the folder has one, and leaves a finished run as it is; both must have been made with the same effective
+// configuration and seed. Throws Divergence: the last good checkpoint stays, and diverged.json says what happened until
+// the run is tried again. Throws FolderInUse, UnusableRun, and Error for a folder that does not belong to a run.
 RunOutcome train(Context& context, const TrainingData& data, const RunRequest& request);
 
 }  // namespace noisysgd

@@ -15,7 +15,7 @@ std::shared_ptr<const TrainingData> load(const DataOptions& options) {
     NSGD_CHECK(static_cast<int64_t>(options.mean.size()) == train.channels,
                "data.normalize: {} values for images of {} channels", options.mean.size(), train.channels);
   }
-  data->normalisation.inverse_standard_deviation();  // throws now, not where the run begins
+  data->normalisation.inverse_standard_deviation();  // throws here, before the run begins
   return data;
 }
 

@@ -1,4 +1,4 @@
-// The data of a regime in memory, with what normalises it. Regimes that ask for the same data share one copy.
+// The images of a regime in memory, with the statistics that normalise them. Regimes with the same data share one copy.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
-// What a run says of itself: one record becomes a line of metrics.jsonl, scalars for TensorBoard and, of an epoch, a line
-// on the terminal.
+// The log of a run. A record becomes a line of metrics.jsonl, scalars for TensorBoard and, for an epoch, a line on the
+// terminal.
 #pragma once
 
 #include <filesystem>
@@ -15,16 +15,16 @@
 
 namespace noisysgd {
 
-// Of the steps since the latest record.
+// The steps since the previous record.
 struct StepRecord {
   int64_t step = 0, epoch = 0;  // from 1
   Meter window;
   double learning_rate = 0;
   double gradient_norm = 0;
-  std::optional<double> noise_norm = {};  // none: the gradient's norm is that of both together
+  std::optional<double> noise_norm = {};  // none: gradient_norm includes the noise
   double samples_per_second = 0;
   std::optional<std::vector<LayerFisher>> layers = {};
-  bool groups = false;  // of the layers: variance ratio and effective rank were asked for
+  bool groups = false;  // the layers have variance ratio and effective rank
 };
 
 struct EpochRecord {
@@ -38,11 +38,11 @@ class TrainingLog {
   TrainingLog(std::filesystem::path folder, Progress::Mode mode, std::string title)
       : folder_(std::move(folder)), progress_(mode, std::move(title)) {}
 
-  // Starts empty files; those of a run that was killed before its first checkpoint are gone.
+  // Starts empty files, and removes those of a run that was killed before its first checkpoint.
   void begin();
-  // Goes on where the state was saved. Throws Error, naming the file, if one of them is shorter.
+  // Continues the files at the sizes in `state`. Throws Error that names the file if one is shorter.
   void resume(const TrainingState& state);
-  // On the disk until here: what the state has to say of the files.
+  // Writes the files to disk, and their names and sizes to `state`.
   void save(TrainingState& state);
 
   void write(const StepRecord& record);

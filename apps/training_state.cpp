@@ -60,7 +60,7 @@ TrainingState TrainingState::from(const Json& json, const StateLimits& limits) {
   state.metrics_bytes = static_cast<uint64_t>(record.whole("metrics_bytes", 0));
   state.events_file = record.text("events_file");
   NSGD_CHECK(is_events_name(state.events_file),
-             "\"events_file\" is no name of a TensorBoard log, and nothing else may be written");
+             "\"events_file\" is not the name of a TensorBoard log, and no other file may be written");
   state.events_bytes = static_cast<uint64_t>(record.whole("events_bytes", 1));
   return state;
 }

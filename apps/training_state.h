@@ -1,5 +1,4 @@
-// What a checkpoint says beside its tensors: how far a run has come, what it has counted, and how much of its logs
-// belongs to it.
+// The part of a checkpoint that is not tensors: the progress of a run, its counters, and the sizes of its logs.
 #pragma once
 
 #include <functional>
@@ -10,7 +9,7 @@
 
 namespace noisysgd {
 
-// Sums of a metric over some steps.
+// Sums over some steps.
 struct Meter {
   double loss = 0;
   int64_t correct = 0, samples = 0;
@@ -21,9 +20,9 @@ struct Meter {
   double accuracy() const { return samples ? static_cast<double>(correct) / static_cast<double>(samples) : 0; }
 };
 
-// What a run has counted when so many of its steps are done.
+// The counters of a run after a given number of steps.
 struct Counts {
-  int64_t epochs = 0;                             // whole ones
+  int64_t epochs = 0;                             // complete
   int64_t epoch = 0, window = 0, last_epoch = 0;  // samples: see TrainingState
 };
 
@@ -39,14 +38,14 @@ struct TrainingState {
   Meter last_epoch;     // the latest whole epoch
   double test_loss = 0, test_accuracy = 0, best_accuracy = 0;
   int64_t best_epoch = 0;
-  double seconds = 0;  // spent so far, over all sittings
+  double seconds = 0;  // spent so far, by all processes that worked on the run
   uint64_t metrics_bytes = 0;
   std::string events_file;  // in the run's folder
   uint64_t events_bytes = 0;
 
   Json json() const;
-  // Throws Error naming the key whose value is missing, of another type, out of range, not finite, or not what the run
-  // would have at this step, or that is unknown.
+  // Throws Error that names the key if it is unknown, or if its value is missing, of another type, out of range, not
+  // finite, or not what the run has at this step.
   static TrainingState from(const Json& json, const StateLimits& limits);
 };
 

@@ -22,7 +22,7 @@ std::string text_field(std::span<const uint8_t> header, size_t offset, size_t le
   return {begin, strnlen(begin, length)};
 }
 
-// Fields have at most 12 digits, 36 bits.
+// Cannot overflow: a field has at most 12 octal digits, which are 36 bits.
 std::optional<uint64_t> octal_field(std::span<const uint8_t> header, size_t offset, size_t length) {
   std::string digits = text_field(header, offset, length);
   digits.erase(std::remove(digits.begin(), digits.end(), ' '), digits.end());
@@ -35,7 +35,7 @@ std::optional<uint64_t> octal_field(std::span<const uint8_t> header, size_t offs
 }
 
 bool checksum_matches(std::span<const uint8_t> header) {
-  constexpr size_t kOffset = 148, kLength = 8;  // counted as if they were spaces
+  constexpr size_t kOffset = 148, kLength = 8;  // the checksum field itself counts as spaces
   uint64_t sum = 0;
   for (size_t i = 0; i < kBlock; ++i) sum += i >= kOffset && i < kOffset + kLength ? ' ' : header[i];
   return octal_field(header, kOffset, kLength) == sum;
@@ -48,7 +48,8 @@ std::string member_name(std::span<const uint8_t> header) {
   return prefix.empty() ? name : prefix + "/" + name;
 }
 
-// Where a member belongs. A link on the way, or under its name, could lead anywhere.
+// The path of a member below `destination`. Throws Error if it leaves `destination`, or if any part of it is a symbolic
+// link, which could lead anywhere.
 fs::path safe_path(const fs::path& destination, const std::string& name, const fs::path& archive) {
   const fs::path relative = fs::path(name).lexically_normal();
   NSGD_CHECK(!relative.empty() && relative.is_relative() && *relative.begin() != "..",
@@ -85,11 +86,12 @@ void visit_tar(std::span<const uint8_t> all, const std::string& archive,
     } else if (type == '5') {
       visit({name, true, {}});
     } else {
-      // 'x' and 'g' only annotate the members; anything else would be left out silently.
+      // 'x' and 'g' are pax headers, which only annotate members. Any other type is an Error, or it would be lost
+      // silently.
       NSGD_CHECK(type == 'x' || type == 'g', "{}: member \"{}\" has type '{}', expected a file or a folder", archive,
                  name, type);
     }
-    // The last block may be cut.
+    // The padding of the last block may be missing.
     at += kBlock + std::min<size_t>(rest, (*size + kBlock - 1) / kBlock * kBlock);
   }
 }

@@ -1,5 +1,6 @@
-// The types of data sets of this library: mnist, fashion_mnist, cifar10, cifar100, image_folder, idx (any four IDX files),
-// synthetic. Missing files give one Error that lists what was looked for, where, and the command that fetches it.
+// The built-in types of data sets: mnist, fashion_mnist, cifar10, cifar100, image_folder, idx (any four IDX files),
+// synthetic. If files are missing, one Error lists them, the folders that were searched, and the command that downloads
+// them.
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -19,18 +20,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Collects every file of a data set before any is read, so that one message can name all that are missing.
+// Finds all files of a data set before any is read, so one message can name all that are missing.
 class FileFinder {
  public:
-  // other_spellings: what is to be said of those that find() gets beside the first.
+  // other_spellings: what the message adds about the spellings that find() tries after the first.
   FileFinder(std::string type, fs::path root, const std::vector<std::string>& folders, std::string other_spellings = "")
       : type_(std::move(type)), root_(std::move(root)), other_spellings_(std::move(other_spellings)) {
     for (const auto& folder : folders) places_.push_back(root_ / folder);
     places_.push_back(root_);
   }
 
-  // The copies of a file in the first place that has one, in the order of the spellings; none (and remembered as
-  // missing) otherwise. Some tools unpack NAME into a folder NAME: there it is looked for after all spellings.
+  // Returns the copies of a file in the first folder that holds any, in the order of the spellings. If no folder does,
+  // returns nothing and notes the file as missing. Some tools unpack NAME into a folder NAME, so subfolders with these
+  // names are searched last.
   std::vector<fs::path> find(const std::vector<std::string>& spellings) {
     for (const auto& place : places_) {
       std::vector<fs::path> copies;
@@ -81,7 +83,8 @@ class FileFinder {
   std::vector<std::string> missing_;
 };
 
-// The files, or the folder that holds the data set's own folder; "~/…": below the home.
+// "root": the folder of the files, or the folder that contains the data set's own folder. "~/…" is below the home
+// folder.
 fs::path read_root(const ConfigReader& json) { return expand_home(json.string("root", "datasets")); }
 
 class IdxFiles : public DatasetLoader {
@@ -89,7 +92,7 @@ class IdxFiles : public DatasetLoader {
   struct Options {
     std::string type;
     std::vector<std::string> folders = {};
-    int64_t classes = 0;  // 0: as the labels of the training images say
+    int64_t classes = 0;  // 0: one more than the largest training label
     std::vector<std::string> class_names = {};
   };
   IdxFiles(Options options, fs::path root) : options_(std::move(options)), root_(std::move(root)) {}
@@ -99,7 +102,7 @@ class IdxFiles : public DatasetLoader {
   }
 
   DatasetPair load(const DatasetSelection& selection) const override {
-    FileFinder finder(options_.type, root_, options_.folders, ", unpacked or with a dot before idx, too");
+    FileFinder finder(options_.type, root_, options_.folders, " (also without .gz, and with a dot before idx)");
     const auto find = [&](const std::string& stem, const std::string& kind) {
       // Some copies write a dot before "idx".
       const std::string dash = stem + "-" + kind, dot = stem + "." + kind;
@@ -171,7 +174,7 @@ class ImageFolder : public DatasetLoader {
   ImageFolder(const ImageFolderOptions& options, fs::path root) : options_(options), root_(std::move(root)) {}
 
   static std::unique_ptr<DatasetLoader> read(const ConfigReader& json) {
-    constexpr int64_t most_pixels = 4096;  // of a side: a few gigabytes of memory at most
+    constexpr int64_t most_pixels = 4096;  // per side: 48 MiB per colour image
     const IntegerRule side{.default_value = 0, .at_least = 0, .at_most = most_pixels};
     const fs::path root = read_root(json);
     ImageFolderOptions options;
@@ -188,7 +191,7 @@ class ImageFolder : public DatasetLoader {
     options.holdout = selection.holdout;
     return load_image_folder(root_, options);
   }
-  bool selects() const override { return true; }  // while it lists the files
+  bool selects() const override { return true; }  // load_image_folder decodes only the selected files
 
  private:
   ImageFolderOptions options_;

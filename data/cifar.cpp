@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kSide = 32, kPlane = kSide * kSide, kChannels = 3, kImage = kChannels * kPlane;
 
-constexpr int64_t kAllImages = 60000;  // of both splits: no file holds more
+constexpr int64_t kAllImages = 60000;  // in both splits together: no file holds more
 
 int64_t label_bytes_of(CifarVersion version) { return version == CifarVersion::cifar10 ? 1 : 2; }
 

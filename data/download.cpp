@@ -25,8 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 using CurlHandle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
-// The most bytes that the published file can have. What gzip makes of data that it cannot compress depends on its
-// settings: this is above zlib's own bound for all of them, and has room for a long header.
+// Upper bound on the size of the published file in bytes. The gzip size of data that cannot be compressed depends on
+// the settings: this bound is above zlib's own for all settings, and leaves room for a long header.
 int64_t largest_size(const SourceFile& file) {
   if (file.size == 0) return std::numeric_limits<int64_t>::max();  // unknown
   return file.archive ? file.size : file.size + file.size / 8 + file.size / 64 + 65536;
@@ -35,11 +35,11 @@ int64_t largest_size(const SourceFile& file) {
 struct Transfer {
   CURL* curl;
   PartFile& part;
-  int64_t already;  // bytes there before this transfer
-  int64_t limit;    // and at most in the end
+  int64_t already;  // bytes in the part before this transfer
+  int64_t limit;    // most bytes after it
   const std::string& name;
   const FetchOptions& options;
-  int64_t too_many = 0;  // bytes that the server has announced or sent, where they are above the limit
+  int64_t too_many = 0;  // bytes that the server has announced or sent, if above the limit
   std::exception_ptr write_error{};
   std::chrono::steady_clock::time_point last_report{};
 };
@@ -81,7 +81,7 @@ struct Result {
   std::string reason;
 };
 
-// Appends what is missing of `url` to the part.
+// Downloads the missing bytes of `url` and appends them to the part.
 Result transfer_rest(const SourceFile& source, const std::string& url, PartFile& part, const FetchOptions& options) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
   NSGD_CHECK(initialised == CURLE_OK, "libcurl cannot start: {}", curl_easy_strerror(initialised));
@@ -97,8 +97,8 @@ Result transfer_rest(const SourceFile& source, const std::string& url, PartFile&
   set(CURLOPT_MAXREDIRS, 10L);
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_CONNECTTIMEOUT, 20L);
-  set(CURLOPT_LOW_SPEED_LIMIT, 100L);  // bytes per second, over
-  set(CURLOPT_LOW_SPEED_TIME, 30L);    // seconds: a mirror that stalls gives way to the next
+  set(CURLOPT_LOW_SPEED_LIMIT, 100L);  // bytes per second
+  set(CURLOPT_LOW_SPEED_TIME, 30L);    // seconds below it, after which the next mirror is tried
   set(CURLOPT_RESUME_FROM_LARGE, static_cast<curl_off_t>(transfer.already));
   set(CURLOPT_ERRORBUFFER, detail.data());
   set(CURLOPT_WRITEFUNCTION, &on_data);
@@ -112,12 +112,12 @@ Result transfer_rest(const SourceFile& source, const std::string& url, PartFile&
   if (transfer.write_error) std::rethrow_exception(transfer.write_error);
   if (code == CURLE_OK) return {Outcome::complete, {}};
   if (transfer.too_many > 0) {
-    part.truncate(transfer.already);  // what came is of another file
+    part.truncate(transfer.already);  // the received bytes are of another file
     return {Outcome::failed,
             fmt::format("gives {} bytes or more, expected at most {}", transfer.too_many, transfer.limit)};
   }
   const std::string reason = detail[0] != 0 ? detail.data() : curl_easy_strerror(code);
-  // The server has nothing after our last byte, or no ranges at all.
+  // The server has no bytes after our last one, or does not support ranges.
   const bool refused = code == CURLE_RANGE_ERROR || code == CURLE_BAD_DOWNLOAD_RESUME || status == 416;
   return {transfer.already > 0 && refused ? Outcome::cannot_resume : Outcome::failed, reason};
 }
@@ -126,7 +126,7 @@ void note(const FetchOptions& options, const std::string& line) {
   if (options.note) options.note(line);
 }
 
-// Nothing once `part` is the published file; otherwise the reason why this mirror did not give it.
+// Returns nothing once `part` is the published file, otherwise the reason why this mirror failed.
 std::optional<std::string> try_mirror(const SourceFile& file, const std::string& url, PartFile& part,
                                       const FetchOptions& options) {
   for (;;) {
@@ -137,7 +137,8 @@ std::optional<std::string> try_mirror(const SourceFile& file, const std::string&
     if (result.outcome == Outcome::failed) return result.reason;
     const auto difference = find_difference(file, part.path());
     if (!difference) return std::nullopt;
-    // A part of another edition of the file, or a complete but wrong file: only a fresh start can help, and only once.
+    // The part is of another version of the file, or the complete file is wrong. Only a download from the start can
+    // help, and it is tried once.
     part.truncate(0);
     if (!resuming) return difference;
     note(options, fmt::format("{}: the resumed file is wrong ({}); starting again", file.name, *difference));
@@ -146,8 +147,8 @@ std::optional<std::string> try_mirror(const SourceFile& file, const std::string&
 
 void fetch_file(const SourceFile& file, const fs::path& target, const std::vector<std::string>& mirrors,
                 const FetchOptions& options) {
-  std::error_code error;  // the part's own says more
-  NSGD_CHECK(!fs::is_directory(target, error), "{}: is a folder, in the place of the file", target.string());
+  std::error_code error;  // ignored: that of the part says more
+  NSGD_CHECK(!fs::is_directory(target, error), "{}: is a folder, expected a file", target.string());
   PartFile part(target);
   if (part.size() > largest_size(file)) part.truncate(0);
   std::string failures;
@@ -172,7 +173,8 @@ void fetch_file(const SourceFile& file, const fs::path& target, const std::vecto
   throw Error(fmt::format("{}: no mirror gave the file{}{}", file.name, remainder, failures));
 }
 
-// Of an archive: what it is known to hold, headers, and small files beside.
+// Upper bound on the unpacked size of an archive in bytes: its known files, and 1 MiB for headers and small other
+// files.
 uint64_t largest_unpacked(const Source& source) {
   uint64_t size = uint64_t{1} << 20;
   for (const auto& file : source.unpacked) size += static_cast<uint64_t>(file.size);
@@ -192,7 +194,7 @@ bool is_unpacked(const Source& source, const fs::path& root) {
 std::optional<std::string> find_difference(const SourceFile& file, const fs::path& path) {
   std::vector<uint8_t> bytes;
   try {
-    std::error_code error;  // tells itself where the file is read
+    std::error_code error;  // ignored: reading the file reports it
     const auto on_disk = fs::file_size(path, error);
     if (!error && std::cmp_greater(on_disk, largest_size(file)))
       return fmt::format("{} bytes, expected {}{}", on_disk, file.archive ? "" : "at most ", largest_size(file));

@@ -1,7 +1,7 @@
-// Fetches published data sets: tries the mirrors in order, resumes partial files (NAME.part), and gives a file its name
-// only after its size and SHA-256 are right. Archives are unpacked and removed. What is already there is not fetched
-// again. A transfer ends where the file grows longer than the published one can be. Errors name the file and what went
-// wrong at every mirror.
+// Downloads published data sets. Tries the mirrors in order, resumes partial files (NAME.part), and gives a file its
+// name only after its size and SHA-256 have been checked. Archives are unpacked and removed. Files that are already
+// there are not downloaded again. A transfer stops when it exceeds the largest size that the published file can have.
+// Errors name the file and the failure of every mirror.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ namespace noisysgd {
 
 struct FetchOptions {
   std::vector<std::string> mirrors;  // tried before the published ones; with or without the final slash
-  // Bytes so far and in all (0: unknown), a few times per second.
+  // Called a few times per second with the bytes so far and in total (0: unknown).
   std::function<void(const std::string& file, int64_t done, int64_t total)> progress;
   std::function<void(const std::string& line)> note;  // one line per event: kept, resumed, failed mirror, done
 };
 
 void fetch(const Source& source, const std::filesystem::path& root, const FetchOptions& options);
 
-// Why the file is not the published one: size or hash; nothing if it is.
+// How the file differs from the published one (size or hash); nothing if it does not.
 std::optional<std::string> find_difference(const SourceFile& file, const std::filesystem::path& path);
 
 }  // namespace noisysgd

@@ -9,7 +9,7 @@ struct Point {
   float x, y;
 };
 
-// A smooth curve through its points (Catmull-Rom); corners are where one stroke ends and the next begins.
+// A smooth curve through its points (Catmull-Rom). A corner is where one stroke ends and the next begins.
 using Stroke = std::span<const Point>;
 using Glyph = std::span<const Stroke>;
 

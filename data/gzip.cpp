@@ -10,7 +10,7 @@ bool is_gzip(std::span<const uint8_t> bytes) { return bytes.size() >= 2 && bytes
 
 GzipReader::GzipReader(std::span<const uint8_t> compressed, std::string name)
     : compressed_(compressed), rest_(compressed), name_(std::move(name)) {
-  // 15 bits of window, 16: gzip framing
+  // 15: bits of the window. 16: gzip framing.
   NSGD_CHECK(inflateInit2(&stream_, 15 + 16) == Z_OK, "{}: zlib cannot start decompression", name_);
 }
 
@@ -23,7 +23,7 @@ void GzipReader::append(std::vector<uint8_t>& bytes, uint64_t count) {
     --count;
   }
   while (count > 0 && !ended_) {
-    // A guess of what is to come, so that small data take little memory and large data few steps.
+    // An estimate of the remaining size, so small data take little memory and large data few iterations.
     const size_t before = bytes.size(), guess = std::max<size_t>({4096, before, 4 * rest_.size()});
     bytes.resize(before + static_cast<size_t>(std::min<uint64_t>(count, guess)));
     const size_t added = read(std::span(bytes).subspan(before));
@@ -52,7 +52,7 @@ size_t GzipReader::read(std::span<uint8_t> destination) {
     NSGD_CHECK(status == Z_OK || status == Z_STREAM_END || status == Z_BUF_ERROR,
                "{}: corrupt gzip data near byte {} of {}: {}", name_, compressed_.size() - rest_.size(),
                compressed_.size(), stream_.msg ? stream_.msg : zError(status));
-    // Z_BUF_ERROR: no progress, though there is room for it.
+    // Z_BUF_ERROR: no progress although the output has room, so the input has ended too early.
     NSGD_CHECK(status != Z_BUF_ERROR, "{}: the gzip data is truncated after {} bytes", name_, compressed_.size());
     if (status == Z_STREAM_END) end_member();
   }

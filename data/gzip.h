@@ -1,5 +1,5 @@
-// Unpacks gzip data in memory, never beyond what the caller expects. Members may follow each other, and zeros may fill
-// up what comes after the last one. Errors name the data: corrupt, truncated, too long, other bytes after the end.
+// Decompresses gzip data in memory, never more than the caller asks for. The data may consist of several members, and
+// zeros may follow the last one. Errors name the data: corrupt, truncated or too long, or other bytes after the end.
 #pragma once
 
 #include <zlib.h>
@@ -20,10 +20,10 @@ class GzipReader {
   GzipReader& operator=(const GzipReader&) = delete;
   ~GzipReader();
 
-  // The bytes that come next, appended to `bytes`: `count`, or fewer at the end of the data. Takes memory as they come,
-  // so that a count which the data only claims costs nothing.
+  // Appends the next `count` bytes to `bytes`, or fewer at the end of the data. Memory grows only as data arrive, so a
+  // wrong `count` from a corrupt header costs nothing.
   void append(std::vector<uint8_t>& bytes, uint64_t count);
-  // True once nothing follows; the checksum was right then.
+  // True if all bytes have been read. Their checksums were then correct.
   bool at_end();
 
  private:
@@ -34,10 +34,10 @@ class GzipReader {
   std::string name_;
   z_stream stream_{};
   bool ended_ = false;
-  std::vector<uint8_t> ahead_;  // at most one byte, which at_end() met
+  std::vector<uint8_t> ahead_;  // at most one byte, which at_end() has read ahead
 };
 
-// Error if there are more than `limit` bytes.
+// Decompresses all of `compressed`. Throws Error if it has more than `limit` bytes.
 std::vector<uint8_t> gunzip(std::span<const uint8_t> compressed, uint64_t limit, const std::string& name);
 
 }  // namespace noisysgd

@@ -12,9 +12,9 @@
 namespace noisysgd {
 namespace {
 
-constexpr size_t kMagic = 4;  // bytes; four more for each dimension
+constexpr size_t kMagic = 4;  // bytes; the header has four more for each dimension
 
-// The number of dimensions.
+// Returns the number of dimensions.
 size_t read_magic(std::span<const uint8_t> bytes, const std::string& name) {
   constexpr uint8_t kUnsignedByte = 0x08;
   NSGD_CHECK(bytes.size() >= kMagic, "{}: {} bytes are too few for the header of an IDX file", name, bytes.size());
@@ -58,7 +58,7 @@ IdxArray parse_idx(std::span<const uint8_t> bytes, const std::string& name) {
   NSGD_CHECK(!bytes.empty(), "{}: the file is empty", name);
   std::optional<GzipReader> unpacked;
   if (is_gzip(bytes)) unpacked.emplace(bytes, name);
-  // The next bytes, `count` or what is left.
+  // Returns the next `count` bytes, or fewer at the end of the data.
   const auto take = [&](uint64_t count) {
     std::vector<uint8_t> taken;
     if (unpacked) {

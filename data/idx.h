@@ -1,6 +1,7 @@
-// The IDX format of MNIST, Fashion-MNIST and their relatives: two bytes 0, type (8: uint8), number of dimensions, then
-// big-endian 32-bit dimensions and the values. Files may be plain or gzip.
-// Errors name the file and the values: magic, type, dimensions, size, counts that differ, labels out of range.
+// Reads the IDX format of MNIST and Fashion-MNIST: two zero bytes, the type (8: uint8), the number of dimensions, then
+// the dimensions (32 bits each, big-endian) and the values. Files may be plain or gzip.
+// Errors name the file and the values: magic, type, dimensions, size, different numbers of images and labels, labels
+// out of range.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +15,16 @@
 namespace noisysgd {
 
 struct IdxArray {
-  std::string name;  // of its file, for messages
+  std::string name;  // of the file, for messages
   std::vector<int64_t> shape;
   std::vector<uint8_t> values;
 };
 
-// Plain or gzip bytes. Gzip is unpacked as far as the header says, not further.
+// Parses plain or gzip bytes. Gzip data are decompressed only up to the size that the header states.
 IdxArray parse_idx(std::span<const uint8_t> bytes, const std::string& name);
 
 IdxArray read_idx(const std::filesystem::path& path);
-// Copies of one file: the first that is whole. If none is, the Error says of each why.
+// Reads the first of several copies of a file that is valid. If none is, the Error gives the reason for each.
 IdxArray read_idx(std::span<const std::filesystem::path> copies);
 
 // Images [N,H,W] or [N,H,W,C] and labels [N]. `classes` 0: one more than the largest label.

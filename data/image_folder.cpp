@@ -23,14 +23,14 @@ struct LabelledFile {
   int32_t label;
 };
 
-// Nothing that looks like an image is passed over: it would be missing in the data set. Collects what is wrong, so that
-// one message can name the first file and count the others.
+// Collects the problems of all files, so one message can name the first file and count the others. A file that looks
+// like an image but cannot be used is a problem: skipping it would change the data set silently.
 class Problems {
  public:
   void add(const fs::path& path, const std::string& text) { lines_.push_back(path.string() + ": " + text); }
   void throw_if_any() {
     if (lines_.empty()) return;
-    std::sort(lines_.begin(), lines_.end());  // folders are listed in any order
+    std::sort(lines_.begin(), lines_.end());  // directories are listed in any order
     throw_first(lines_);
   }
   static void throw_first(const std::vector<std::string>& lines) {
@@ -43,7 +43,7 @@ class Problems {
   std::vector<std::string> lines_;
 };
 
-// What file managers leave behind.
+// Hidden files, and files that file managers create.
 bool is_hidden(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.starts_with('.') || name == "Thumbs.db" || name == "desktop.ini";
@@ -58,7 +58,7 @@ bool is_image(const fs::path& path) {
   return is_image_content(first);
 }
 
-// The class folders of a split.
+// The names of the class folders of a split, sorted.
 std::vector<std::string> folders_in(const fs::path& split) {
   NSGD_CHECK(fs::is_directory(split), "{}: is not a folder; expected {}/CLASS/IMAGE", split.string(), split.string());
   std::vector<std::string> names;
@@ -88,7 +88,7 @@ std::vector<fs::path> images_in(const fs::path& folder, Problems& problems) {
     if (entry.is_regular_file(error)) {
       if (!is_image(entry.path())) continue;
       if (!is_image_name(entry.path()))
-        problems.add(entry.path(), "is an image, but its name does not end like that of one");
+        problems.add(entry.path(), "is an image, but its name has no extension of an image");
       images.push_back(entry.path());
     } else if (entry.is_directory(error)) {
       problems.add(entry.path(), "is a folder within a class; expected images only");
@@ -120,7 +120,7 @@ struct Choice {
   std::vector<LabelledFile> chosen, left;
 };
 
-// So many of the files, evenly spaced.
+// Chooses `wanted` of the files, evenly spaced.
 Choice choose(const std::vector<LabelledFile>& files, int64_t wanted) {
   Choice choice;
   const auto count = static_cast<int64_t>(files.size());
@@ -170,7 +170,7 @@ void check_sizes(const std::vector<LabelledFile>& files, const std::vector<Image
   if (!errors.empty()) Problems::throw_first(errors);
 }
 
-// `shape` with the images, decoded into place.
+// Returns `shape` with the decoded images and the labels.
 Dataset decode_all(const std::vector<LabelledFile>& files, const Dataset& shape) {
   Dataset dataset = shape;
   dataset.count = static_cast<int64_t>(files.size());

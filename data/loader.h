@@ -1,6 +1,6 @@
-// The data set on the device, as uint8, and batches gathered from it: augmentation and normalisation are one kernel.
-// The order of an epoch and every augmentation are functions of (seed, epoch, index), so a resumed run sees what the
-// uninterrupted one would have.
+// Keeps a data set on the device as uint8 and gathers batches from it. One kernel augments and normalises. The order of
+// an epoch and every augmentation are functions of (seed, epoch, index), so a resumed run sees the same batches as an
+// uninterrupted one.
 #pragma once
 
 #include <vector>
@@ -13,7 +13,7 @@
 
 namespace noisysgd {
 
-// Where a batch, or its part from sample `offset` on, stands in the run.
+// Position in the run of a batch, or of the part of a batch that begins at its sample `offset`.
 struct BatchPlace {
   StepNumber epoch = 0;
   Number<int64_t> first = 0;  // position in the shuffled epoch
@@ -22,16 +22,17 @@ struct BatchPlace {
 
 class Loader {
  public:
-  // statistics: what normalises each channel (of the training images, for the test images too).
+  // statistics: mean and standard deviation that normalise each channel. The test images use those of the training
+  // images.
   Loader(Context& context, const Dataset& dataset, const ChannelStatistics& statistics,
          const kernels::AugmentOptions& augment = {});
 
   int64_t count() const { return count_; }
   Shape image_shape() const { return {height_, width_, channels_}; }
 
-  // Training: `samples` from this place of the shuffled epoch on, augmented.
+  // Training: `samples` augmented images of the shuffled epoch, from `place` on.
   Batch shuffled(const BatchPlace& place, int64_t samples, uint64_t seed) const;
-  // Evaluation: images [begin, end) in their stored order, as they are.
+  // Evaluation: images [begin, end) in their stored order, not augmented.
   Batch ordered(int64_t begin, int64_t end) const;
 
  private:

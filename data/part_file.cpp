@@ -19,7 +19,7 @@ fs::path part_of(fs::path target) { return target += ".part"; }
 }  // namespace
 
 PartFile::PartFile(const fs::path& target) : target_(target), path_(part_of(target)) {
-  // O_NONBLOCK: a pipe must not wait for its reader.
+  // O_NONBLOCK: opening a pipe must not wait for a reader.
   file_ =
       FileDescriptor(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
   const int error = file_.is_open() ? 0 : errno;
@@ -27,10 +27,10 @@ PartFile::PartFile(const fs::path& target) : target_(target), path_(part_of(targ
   const bool plain = file_.is_open() && ::fstat(file_.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                      status.st_nlink == 1 && status.st_uid == ::geteuid();
   const bool other = error == ELOOP || error == EISDIR || error == ENXIO;  // a link, a folder, a pipe
-  NSGD_CHECK(plain || (error != 0 && !other), "{}: is no plain file of this user's own: remove it, then fetch again",
-             path_.string());
+  NSGD_CHECK(plain || (error != 0 && !other),
+             "{}: is not a regular file that this user owns: remove it, then fetch again", path_.string());
   if (error != 0) fail(error);
-  // Once locked, it may be another program's that was renamed in between.
+  // Another program may have renamed the file before it was locked here.
   struct stat named {};
   const bool locked = ::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
   NSGD_CHECK(locked && ::lstat(path_.c_str(), &named) == 0 && named.st_ino == status.st_ino,

@@ -1,5 +1,6 @@
-// The beginning of a file that is being fetched, NAME.part: kept when a program ends, continued by the next one.
-// Only a plain file of this user's own is written to: never what a symbolic or hard link leads to. Errors name it.
+// NAME.part, the beginning of a file that is being downloaded. It stays when the program ends, and the next download
+// continues it. Only a regular file that this user owns is written to, never the target of a symbolic or hard link.
+// Errors name the file.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +13,15 @@ namespace noisysgd {
 
 class PartFile {
  public:
-  // Made if there is none. Locked: an Error if another program is fetching it.
+  // Opens the file, creates it if there is none, and locks it. Throws Error if another program is downloading it.
   explicit PartFile(const std::filesystem::path& target);
 
   const std::filesystem::path& path() const { return path_; }
   int64_t size() const;
   void append(std::span<const std::byte> bytes);
   void truncate(int64_t size);
-  void remove();  // the name; an Error only if it stays
-  // Gives it its name, in place of what is there: a link there is replaced, not followed.
+  void remove();  // throws Error only if the file still exists
+  // Renames the file to the target and replaces what is there. A link there is replaced, not followed.
   void commit();
 
  private:

@@ -42,7 +42,7 @@ std::string sizes(const Dataset& dataset) {
                      dataset.width, dataset.channels);
 }
 
-// What other code relies on: a loader of a user's own may have made any mistake.
+// Checks what other code relies on: a user's own loader may return anything.
 void check(const Dataset& dataset) {
   const auto count = static_cast<size_t>(std::max<int64_t>(0, dataset.count));
   NSGD_CHECK(dataset.count > 0 && dataset.image_size() > 0 && dataset.classes > 0, "{}: {} images, {}", dataset.name,
@@ -88,7 +88,7 @@ DatasetPair ConfiguredDataset::load() const {
   check(pair.train);
   if (!loader_->selects()) {
     hold_out_last(pair, selection_.holdout);
-    check(pair.test);  // which the limits shorten
+    check(pair.test);  // before the limits shorten it
     keep_first(pair.train, selection_.train_limit, "train_limit");
     keep_first(pair.test, selection_.test_limit, "test_limit");
   }

@@ -1,5 +1,4 @@
-// From a configured data set to its training and test images. Those of this library are
-// in data/builtin.cpp.
+// Loads the training and test images of a configured data set. The built-in types are in data/builtin.cpp.
 #pragma once
 
 #include <cstdint>
@@ -14,22 +13,22 @@ namespace noisysgd {
 
 // Which images of a data set a run uses.
 struct DatasetSelection {
-  // The last so many training images (image folders: spread over the classes) are taken out and become the test images,
-  // before the limits: settings can then be chosen without a look at the real ones, and without their files.
+  // This many of the last training images (image folders: spread over the classes) become the test images, before the
+  // limits apply. Settings can then be chosen without the real test images, and without their files.
   int64_t holdout = 0;
-  int64_t train_limit = 0;  // keep the first images only (image folders: spread over the classes); 0 keeps all
+  int64_t train_limit = 0;  // keep only this many first images (image folders: spread over the classes); 0 keeps all
   int64_t test_limit = 0;
 };
 
-// Where the images come from. Every call gives the same ones.
+// Loads the images of a data set. Every call returns the same images.
 class DatasetLoader {
  public:
   virtual ~DatasetLoader() = default;
-  // All images. Their names are given by the caller; `class_names` may be empty where the numbers will do. Where images
-  // are held out, the test images are not to be looked at and may be left out. Throws Error for files that are missing or
-  // damaged.
+  // Returns all images. The caller sets the names of the two sets. `class_names` may be empty: the class numbers are
+  // then used. If holdout > 0, the test images must not be read and may be left empty. Throws Error for missing or
+  // damaged files.
   virtual DatasetPair load(const DatasetSelection& selection) const = 0;
-  // True if `load` gives the selected images alone, so that it need not read the others.
+  // True if `load` applies the selection itself and returns only the selected images, without reading the others.
   virtual bool selects() const { return false; }
 };
 
@@ -49,7 +48,7 @@ class ConfiguredDataset {
 
   const std::string& type() const { return type_; }
   const DatasetSelection& selection() const { return selection_; }
-  // Throws Error, too, for images, sizes and labels that do not agree with each other.
+  // Also throws Error if images, sizes and labels do not agree.
   DatasetPair load() const;
 
  private:

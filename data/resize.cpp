@@ -6,7 +6,7 @@
 namespace noisysgd {
 namespace {
 
-// The source pixels of one target pixel, from `first` on, and their weights, which sum to 1.
+// The source pixels that contribute to one target pixel: the index of the first, and the weights, which sum to 1.
 struct Taps {
   int64_t first = 0;
   std::vector<double> weights;
@@ -14,7 +14,7 @@ struct Taps {
 
 Taps area(int64_t at, int64_t from, int64_t to) {
   Taps taps{at * from / to, {}};
-  const int64_t begin = at * from, end = begin + from;  // in parts of which a source pixel has `to`
+  const int64_t begin = at * from, end = begin + from;  // in units of 1/`to` of a source pixel
   for (int64_t pixel = taps.first; pixel * to < end; ++pixel)
     taps.weights.push_back(static_cast<double>(std::min(end, (pixel + 1) * to) - std::max(begin, pixel * to)) /
                            static_cast<double>(from));

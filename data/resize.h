@@ -1,6 +1,6 @@
-// Resizing of images. Along an axis that shrinks, a pixel is the mean of the area that it covers (a pixel that lies in
-// it in part counts for that part); along one that grows, it is interpolated linearly between pixel centres, edges
-// repeated.
+// Resizes images. Along an axis that shrinks, a pixel is the mean of the area that it covers, with source pixels
+// weighted by the fraction that lies in the area. Along any other axis, it is interpolated linearly between pixel
+// centres, with the edges repeated.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Where published data sets lie and how to recognise them. Files are looked for at the mirrors in order.
+// Download addresses of published data sets, and the sizes and hashes of their files. Mirrors are tried in order.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace noisysgd {
 
 struct SourceFile {
   std::string name;
-  // Mirrors recompress .gz files, so those are recognised by what they hold: size and hash after decompression.
-  // An archive (.tar.gz) is recognised as it is and unpacked.
+  // Mirrors recompress .gz files, so size and hash are those of the decompressed content. For an archive (.tar.gz),
+  // which is unpacked, they are those of the file itself.
   bool archive = false;
   int64_t size = 0;    // bytes; 0: unknown
   std::string sha256;  // 64 hexadecimal digits
@@ -25,8 +25,8 @@ struct UnpackedFile {
 struct Source {
   std::string name;  // as in a configuration: "mnist"
   std::string title;
-  std::string folder;                // below the root; archives bring their own
-  std::vector<std::string> mirrors;  // addresses of folders, with the final slash
+  std::string folder;                // below the root; archives contain their own
+  std::vector<std::string> mirrors;  // URLs of folders, with the final slash
   std::vector<SourceFile> files;
   std::vector<UnpackedFile> unpacked;  // what the archives hold
 };

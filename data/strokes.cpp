@@ -7,7 +7,7 @@ namespace noisysgd {
 namespace {
 
 constexpr int kPiecesPerSpan = 6;
-constexpr float kSoftness = 0.75f;  // half the width of the edge in pixels: that of a scanned pen
+constexpr float kSoftness = 0.75f;  // half the width of the edge in pixels, as of a scanned pen stroke
 
 }  // namespace
 

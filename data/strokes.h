@@ -1,4 +1,5 @@
-// Anti-aliased pen strokes on a small canvas: a pixel's ink is how deep its centre lies inside the stroke, by distance.
+// Draws anti-aliased pen strokes on a small canvas. The ink of a pixel depends on the distance of its centre from the
+// edge of the stroke: 0 outside, 1 inside, and a linear ramp across the edge.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kClasses = 10;
 
-// The words of one image's stream in the order they are asked for.
+// The random words of one image, in the order in which they are used.
 class Dice {
  public:
   Dice(uint64_t seed, SyntheticSplit split, int64_t index)
@@ -30,7 +30,8 @@ class Dice {
   float uniform(float low, float high) { return low + (high - low) * uniform_from_word(word()); }
   float around_zero(float extent) { return uniform(-extent, extent); }
   int below(int bound) { return static_cast<int>(below_from_word(word(), static_cast<uint32_t>(bound))); }
-  // Mean 0, variance 1: four bytes of one word added. Arithmetic only, so that every machine draws the same pixels.
+  // Mean 0, variance 1: the scaled sum of the four bytes of a word. Arithmetic only, so every machine draws the same
+  // pixels.
   float bell() {
     const uint32_t w = word();
     const auto sum = static_cast<float>((w & 0xff) + (w >> 8 & 0xff) + (w >> 16 & 0xff) + (w >> 24));
@@ -80,7 +81,7 @@ class ElasticField {
   std::array<std::array<Point, 4>, 4> lattice_{};
 };
 
-// Unit square to pixels: size, slant, turn and place of one written digit.
+// Maps the unit square to pixels: size, slant, rotation and position of one digit.
 class Placement {
  public:
   Placement(Dice& dice, int side, float wildness) {
@@ -130,7 +131,8 @@ Palette colour_palette(Dice& dice, float wildness) {
   palette.background_from = any();
   palette.background_to = palette.background_from;
   for (float& value : palette.background_to) value = std::clamp(value + dice.around_zero(0.2f * wildness), 0.0f, 1.0f);
-  // Redrawn until it can be told from the paper; the opposite corner of the colour cube always can.
+  // Drawn again, up to eight times, until it differs enough from the background. The opposite corner of the colour cube
+  // always does.
   const auto legible = [&](const Colour& colour) {
     return distance2(colour, palette.background_from) > 0.2f && distance2(colour, palette.background_to) > 0.2f;
   };
@@ -174,11 +176,11 @@ void draw_scratches(Dice& dice, InkCanvas& canvas, int side, float wildness) {
 void draw_sample(const SyntheticOptions& options, SyntheticSplit split, int64_t index, int side, int channels,
                  uint8_t* image, int32_t& label) {
   Dice dice(options.seed, split, index);
-  // Random colours are a difficulty of their own: with this factor LeNet is about as good on both kinds.
+  // Random colours make the task harder. With this factor LeNet is about as accurate on colour as on grey images.
   const auto wildness = static_cast<float>(2 * options.difficulty * (channels == 3 ? 0.75 : 1.0));
   const int digit = static_cast<int>(index % kClasses);
   label = digit;
-  // Both are drawn always, so that label noise never changes a picture.
+  // Both are drawn in any case, so label noise never changes an image.
   const float doubt = dice.uniform(0, 1);
   const int other = dice.below(kClasses - 1);
   if (split == SyntheticSplit::train && doubt < static_cast<float>(options.label_noise))

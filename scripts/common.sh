@@ -1,4 +1,4 @@
-# Shared by the scripts beside it, which source it: where the tree is, and one line of output per stage.
+# Sourced by the other scripts: the root of the tree, and functions that print one line per stage.
 # shellcheck shell=bash
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)

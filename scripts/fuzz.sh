@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Looks for inputs that break a parser: every fuzz target under libFuzzer and the sanitizers, for some seconds each.
+# Looks for inputs that break a parser: runs every fuzz target under libFuzzer and the sanitizers for some seconds.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -8,9 +8,9 @@ case ${1:-} in
     cat <<HELP
 Usage: scripts/fuzz.sh [SECONDS [TARGET…]]
 
-Builds the fuzz targets by clang and runs each for SECONDS (60), from the inputs in tests/fuzz/corpus. Prints how many
-inputs each tried. New inputs are kept in build/fuzz/corpus, and one that breaks a target is written to build/fuzz/found:
-the exit status is then 1. Such an input, once the fault is mended, belongs into tests/fuzz/corpus.
+Builds the fuzz targets with clang and runs each for SECONDS (60), starting from the inputs in tests/fuzz/corpus. Prints
+how many inputs each target tried. New inputs are kept in build/fuzz/corpus. An input that breaks a target is written to
+build/fuzz/found, and the exit status is then 1. Once the fault is fixed, add this input to tests/fuzz/corpus.
 NSGD_INSTALL=0 in the environment skips the installation of system packages.
 HELP
     exit 0

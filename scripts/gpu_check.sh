@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything there is to check on a machine with a GPU, within ten minutes, and a report of it in JSON and Markdown.
+# Runs all checks for a machine with a GPU within ten minutes, and writes a report in JSON and Markdown.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -8,11 +8,11 @@ usage() {
   cat <<HELP
 Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--quick]
 
-Builds the cuda preset, or takes the built folder BUILD (of this tree, for machines without nvcc); then runs all tests
-of the label gpu, of which none may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
-noisysgd-bench on the device, at tf32 and bf16, against the bars of apps/bench/cuda_bars.json; and sets a replayed step
-against the times of its kernels where ncu is installed. Writes report.json, report.md and the logs to FOLDER
-[build/gpu_check]. --quick measures small networks alone, as a test of this script does on the emulated device.
+Builds the cuda preset, or uses the build folder BUILD of this tree (for machines without nvcc). Then runs all tests
+with the label gpu, none of which may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
+noisysgd-bench on the device at tf32 and bf16 against the bars of apps/bench/cuda_bars.json. If ncu is installed, also
+compares a replayed step with the times of its kernels. Writes report.json, report.md and the logs to FOLDER
+[build/gpu_check]. --quick measures only small networks; a test of this script uses it on the emulated device.
 Exit status: 0 if all passed, 1 if not, 2 if only a bar was broken.
 HELP
 }
@@ -38,7 +38,7 @@ if [[ -z $folder ]]; then
   folder=$root/build/cuda
 fi
 
-# results: one line per check, "name<TAB>passed|failed|not run<TAB>what is to be said".
+# results: one line per check, "name<TAB>state<TAB>remark". State: passed, failed, not run, broken or not judged.
 results=()
 failed=0
 result() { # NAME STATE REMARK
@@ -49,7 +49,7 @@ result() { # NAME STATE REMARK
   fi
 }
 
-# Written whatever ends the script, of what is known by then.
+# Called at every exit; reports the results so far.
 write_report() {
   local gpu commit
   gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit --format=csv,noheader 2>/dev/null | head -n 1 || true)
@@ -60,7 +60,7 @@ write_report() {
 trap write_report EXIT
 trap 'exit 1' INT TERM
 
-# The tests, among them the trainings on both devices ("apps on cuda").
+# The tests, including the trainings on both devices ("apps on cuda").
 status=0
 only=()
 if ((quick)); then
@@ -71,16 +71,16 @@ ctest --test-dir "$folder" --label-regex '^gpu$' "${only[@]}" --parallel 6 \
 count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report/tests.xml" 2>/dev/null | head -n 1; }
 tests=$(count tests) failures=$(count failures) disabled=$(count disabled) skipped=$(count skipped)
 left_out=$((${skipped:-0} + ${disabled:-0}))
-said="${tests:-0} run, ${failures:-?} failed, $left_out skipped"
+counts="${tests:-0} run, ${failures:-?} failed, $left_out skipped"
 if ((status == 0 && ${tests:-0} > 0 && left_out == 0)); then
-  result "gpu tests" passed "$said"
+  result "gpu tests" passed "$counts"
 else
-  result "gpu tests" failed "$said"
+  result "gpu tests" failed "$counts"
 fi
 
-# The tests of the kernels, as Catch takes their names, dealt out to eight lines: under the sanitizers a process mostly
-# waits, for one launch after the other. racecheck is not done in time with the test that tries all plans of cuDNN, whose
-# kernels are not of this tree.
+# The names of the kernel tests, as Catch reads them, in eight lines, one for each process: under the sanitizers a
+# process mostly waits for one launch after another. racecheck leaves out the test of all plans of cuDNN: it does not
+# finish in time, and the kernels of cuDNN are not part of this tree.
 kernel_tests() { # TOOL
   local without='^$'
   [[ $1 != racecheck ]] || without='convolutions by cuDNN'
@@ -90,8 +90,8 @@ names = [test["command"][1] for test in json.load(sys.stdin)["tests"] if len(tes
 print("\n".join(filter(None, (",".join(names[share::8]) for share in range(8)))))'
 }
 
-# Both sanitizers side by side, each a process for every share of the tests; TOOL.log in the end, and exit statuses in
-# worst, 124 for one that was not done in time.
+# Runs the sanitizers in parallel, each with one process per line of tests. Writes TOOL.log, and to worst[TOOL] the exit
+# status, 124 if a process timed out.
 declare -A worst=() processes=()
 run_sanitizers() { # TOOL…
   local tool share shares status
@@ -120,10 +120,11 @@ run_sanitizers() { # TOOL…
   done
 }
 
-# What the tool found is one check, tests that failed in its run another: both can make compute-sanitizer fail.
+# The findings of the tool are one check, and tests that failed during its run another: both can make compute-sanitizer
+# fail.
 judge_sanitizer() { # TOOL
   local log=$report/$1.log found failures clean
-  # One summary by each process: "0 errors", "0 hazards displayed (0 errors, 0 warnings)".
+  # One summary per process: "0 errors", "0 hazards displayed (0 errors, 0 warnings)".
   found=$(sed -nE 's/^=+ (ERROR|RACECHECK) SUMMARY: ([0-9]+) ([a-z]+).*/\2 \3/p' "$log" |
     awk '{ count += $1; what = $2 } END { if (NR > 0) print NR, count, what }')
   failures=$(grep -E '^(test cases|assertions):.* failed' "$log" | tail -n 1 || true)
@@ -136,7 +137,7 @@ judge_sanitizer() { # TOOL
   else
     result "compute-sanitizer $1" failed "${found:+processes that ended, and what they found: }${found:-$(tail -n 1 "$log")}"
   fi
-  if [[ -n $failures ]] && ((worst[$1] != 124)); then # or else among them those that were stopped
+  if [[ -n $failures ]] && ((worst[$1] != 124)); then # after a timeout they would include stopped tests
     result "tests under $1" failed "$failures"
   elif ((clean && worst[$1] != 0)); then
     result "tests under $1" failed "exit status ${worst[$1]}"
@@ -153,7 +154,7 @@ for tool in memcheck racecheck; do
   fi
 done
 
-# bench PRECISION NAME OPTION…: writes NAME.json, NAME.md and NAME.log; bars tells whether one was broken.
+# bench PRECISION NAME OPTION…: writes NAME.json, NAME.md and NAME.log; sets bars to 1 if a bar was broken.
 bars=0
 bench() {
   local precision=$1 name=$2 status=0
@@ -179,8 +180,9 @@ else
     --steps alexnet resnet44 vgg16 --batch 4096 --variants "$exact"
 fi
 
-# The replayed step against the sum of its kernels' times. They are profiled op by op: the same kernels in the same
-# memory. The third step is the second of its kind, as the one that a graph is recorded from.
+# Compares the replayed step with the sum of its kernels' times. They are profiled while the step is issued op by op:
+# the same kernels on the same memory. The third step is the second of its kind, like the step from which a graph is
+# recorded.
 at_most=1.10
 profile() {
   local status=0 remark state=passed
@@ -209,7 +211,7 @@ if command -v ncu >/dev/null; then
 else
   result "step over its kernels" "not run" "ncu is not on this machine"
 fi
-# Counted by a test, between two reads of the log.
+# A test counts the waits between two reads of the log.
 waits='a steady step makes the host wait for nothing and asks for no memory'
 absent=failed
 ((quick == 0)) || absent='not run'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""report.json and report.md of scripts/gpu_check.sh: gpu_report.py FOLDER COMMIT GPU RESULTS"""
+"""Writes report.json and report.md for scripts/gpu_check.sh: gpu_report.py FOLDER COMMIT GPU RESULTS"""
 import json
 import pathlib
 import sys
@@ -18,7 +18,7 @@ def mib(size):
 
 
 def memory_peaks(benchmarks):
-    """What each kind of step needed at most, the largest first."""
+    """The peak memory of each kind of step, largest first."""
     peaks = [{"precision": section["precision"], "network": section["network"], "batch": section["batch"],
               "micro": variant.get("micro_batch", section["micro"]), "variant": variant["name"],
               "peak_bytes": variant["peak_bytes"], "held_bytes": variant["held_bytes"]}
@@ -33,7 +33,7 @@ def memory_lines(peaks, benchmark):
     device = benchmark["machine"].get("gpu_memory_mib", "?") if benchmark else "?"
     rows = [[p["network"], p["variant"], p["precision"], str(p["batch"]), str(p["micro"]), mib(p["peak_bytes"]),
              mib(p["held_bytes"])] for p in peaks]
-    return ["## Memory", "", f"Tensors and workspace at their peak, and all that was taken of the device's {device} MiB; "
+    return ["## Memory", "", f"Peak of tensors plus workspace, and all memory reserved of the device's {device} MiB; "
             f"the largest peak is {mib(peaks[0]['peak_bytes'])} MiB.", ""] + table(
                 ["network", "step", "precision", "batch", "micro-batch", "peak MiB", "held MiB"], rows) + [""]
 
@@ -46,7 +46,7 @@ def kernel_lines(kernels):
     return ["## Kernels of a step", "",
             f"Plain step of {kernels['network']}, batch {kernels['batch']}: {kernels['kernels']} kernels take "
             f"{kernels['kernel_seconds'] * 1e3:.3f} ms one by one (ncu, clocks and caches as they are; copies and fills "
-            f"by the driver are not in it), the replayed step {kernels['replayed_step_seconds'] * 1e3:.3f} ms: "
+            f"by the driver are not included), the replayed step {kernels['replayed_step_seconds'] * 1e3:.3f} ms: "
             f"{kernels['ratio']:.3f} times as long. The longest:", ""] + table(
                 ["kernel", "launches", "ms", "% of the sum"], rows) + [""]
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the path of an nvcc of CUDA 12.3 or later: the machine's ($CUDACXX, in the PATH, in $CUDA_HOME or /usr/local/cuda),
-# or else one that it installs into build/cuda-toolkit with all that the CUDA build needs of the toolkit, from NVIDIA's own
-# packages for Python. Neither a GPU nor a driver is needed to build with it.
+# Prints the path of an nvcc of CUDA 12.3 or later. Looks for one in $CUDACXX, the PATH, $CUDA_HOME and /usr/local/cuda. If
+# there is none, installs the parts of the toolkit that the CUDA build needs into build/cuda-toolkit, from NVIDIA's own
+# packages for Python. Building with it needs neither a GPU nor a driver.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# One release of the toolkit, so that its parts fit together.
+# The versions belong to one release of the toolkit, so its parts fit together.
 packages=(
   nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85
   nvidia-cuda-runtime==13.0.96 nvidia-cublas==13.1.0.3 nvidia-curand==10.4.0.35
@@ -15,7 +15,7 @@ packages=(
 folder=$root/build/cuda-toolkit
 toolkit=$folder/nvidia/cu13
 
-# 12.3 as 1203; 0 for a program that does not say it.
+# The version as a number, 1203 for 12.3; 0 if the program does not print one.
 version_of() {
   local major=0 minor=0
   read -r major minor < <("$1" --version 2>/dev/null | sed -nE 's/.*release ([0-9]+)\.([0-9]+).*/\1 \2/p') || true
@@ -34,12 +34,12 @@ if [[ $(cat "$folder/complete" 2>/dev/null) != "${packages[*]}" ]]; then
     "$root/scripts/install_packages.sh" python3-pip
   fi
   rm -rf "$folder"
-  # --no-deps: the list is whole, and a wheel's loose wish for its neighbours would bring another release of them.
+  # --no-deps: the list is complete, and the wheels' own requirements would install parts of other releases.
   stage "Installing the CUDA toolkit's packages" install-cuda.log \
     python3 -m pip install --target "$folder" --no-deps --no-compile --no-cache-dir "${packages[@]}"
 
-  # cuDNN unpacks beside the others. nvcc and CMake look for the folders of an installed toolkit, the linker for
-  # libcublas.so where the packages hold libcublas.so.13 alone.
+  # cuDNN is unpacked next to the other packages. nvcc and CMake expect the folders of an installed toolkit, and the
+  # linker expects libcublas.so, but the packages hold only libcublas.so.13.
   ln -s ../../cudnn/include/* "$toolkit/include"
   ln -s ../../cudnn/lib/*.so.* "$toolkit/lib"
   ln -s lib "$toolkit/lib64"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the system packages that the build needs and that are missing (Debian, Ubuntu and their kin).
-# Nothing is asked of the network when all are there. NSGD_INSTALL=0 skips the whole step. Arguments: further packages.
+# Installs the system packages that the build needs and that are missing (Debian, Ubuntu and derivatives). Does not use
+# the network if none is missing. NSGD_INSTALL=0 skips this step. Arguments: further packages.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# a|b: either will do; a is what gets installed. OpenBLAS in its OpenMP flavour: it shares oneDNN's threads, where the
-# pthread flavour would keep a second pool spinning beside it.
+# a|b: either is enough; a is installed if both are missing. OpenBLAS is the OpenMP variant, which shares oneDNN's
+# threads: the pthread variant would keep a second pool of spinning threads.
 packages=(
   g++ cmake ninja-build ccache ca-certificates
   libdnnl-dev libopenblas-openmp-dev
@@ -21,7 +21,7 @@ if [[ ${NSGD_INSTALL:-1} == 0 ]]; then
 fi
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-  echo "No apt here: install what your system calls ${packages[*]%%|*}, then run again with NSGD_INSTALL=0." >&2
+  echo "apt is not available: install your system's packages for ${packages[*]%%|*}, then run again with NSGD_INSTALL=0." >&2
   exit 1
 fi
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints what nvcc makes of every CUDA kernel, as a Markdown table: registers, spilled bytes (stores + loads), static
-# shared memory and, where cuobjdump is found ($CUOBJDUMP, in the PATH, beside nvcc), how many instructions of its machine
-# code multiply on tensor cores (HMMA). Exits with 1 if a kernel spills more than 64 bytes, or if a kernel of
+# Prints the resources of every CUDA kernel as nvcc compiles it, as a Markdown table: registers, spilled bytes (stores +
+# loads), static shared memory and, if cuobjdump is found ($CUOBJDUMP, in the PATH, next to nvcc), the number of its
+# tensor-core instructions (HMMA). Exits with 1 if a kernel spills more than 64 bytes, or if a kernel of
 # kernels/cuda/conv_{window,pairs,gather}* has no tensor-core instruction.
 # Usage: scripts/kernel_report.sh [ARCHITECTURE] [FILE.cu …]    by default sm_90a, and all of kernels/
 set -euo pipefail
@@ -24,7 +24,7 @@ if ((${#sources[@]} == 0)); then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-ln -s "$root" "$work/noisysgd"  # what <noisysgd/kernels/…> names
+ln -s "$root" "$work/noisysgd"  # makes <noisysgd/kernels/…> found
 
 printf '%s, %s\n\n' "$("$nvcc" --version | sed -nE 's/.*, (V[0-9.]+).*/nvcc \1/p')" "$architecture"
 printf '| kernel | registers | spilled bytes | shared memory | HMMA |\n|---|---|---|---|---|\n'
@@ -56,7 +56,7 @@ for source in "${sources[@]}"; do
     sed -E 's/^(.*[>l])\(.*\) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9?]+)$/| `\1` | \2 | \3 | \4 | \5 |/' | sort >"$work/table"
   cat "$work/table"
   awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather) ]] && echo 1 || echo 0)" '
-    $4 > 64 || (tensor && $6 != " ? " && $6 == 0) { bad = 1; print "too much, or no tensor cores:" $2 > "/dev/stderr" }
+    $4 > 64 || (tensor && $6 != " ? " && $6 == 0) { bad = 1; print "spills too much, or has no tensor-core instruction:" $2 > "/dev/stderr" }
     END { exit bad }' "$work/table" || failed=1
 done
 exit "$failed"

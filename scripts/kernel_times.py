@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The kernels of one training step, from the profile that ncu wrote of some, against the step's time as a graph.
+"""Compares a training step replayed as a graph with the sum of its kernels' times in a profile by ncu.
 
 kernel_times.py NCU.CSV STEPS BENCH.JSON NETWORK OUT.JSON
 
-NCU.CSV: `ncu --metrics gpu__time_duration.sum --csv` of STEPS steps, of which the last is taken: a step begins with
-set_step_values_kernel and ends with the next, or the process. BENCH.JSON: noisysgd-bench's --json with the plain step of
-NETWORK. Copies and fills of memory that are no kernels are not in the sum. Prints one line; exits with 1 and the reason
-if the profile is not one of STEPS steps.
+NCU.CSV: `ncu --metrics gpu__time_duration.sum --csv` of STEPS steps. Each step begins with set_step_values_kernel.
+The last one, which ends with the process, is used. BENCH.JSON: noisysgd-bench's --json with the plain step of NETWORK.
+OUT.JSON: the result, with the ten longest kernels. The sum does not include memory copies and fills that are no kernels.
+Prints one line. Exits with 1 and the reason if the profile does not hold STEPS steps.
 """
 import collections
 import csv

@@ -21,7 +21,7 @@ pattern=${1:-*}
 copy=$root/build/mutants
 log=$copy.log
 
-# The copy is kept: what has not changed since the last run is not built again.
+# The copy is kept, so files that have not changed since the last run are not built again.
 refresh_copy() {
   local path
   git -C "$root" ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' path; do
@@ -36,7 +36,7 @@ make_test() { # PRESET EXECUTABLE
   cmake --build "$copy/build/$1" --parallel "$cores" --target "$2" >"$log" 2>&1
 }
 
-# A mutant may hang; a suite that does not end has noticed it.
+# A mutant may hang: a test that times out has failed.
 run_test() { # PRESET EXECUTABLE CASES
   timeout 900 "$(find "$copy/build/$1/tests" -name "$2" -type f -perm -u+x)" ${3:+"$3"} --abort >"$log" 2>&1
 }
@@ -76,14 +76,14 @@ done
 
 is_switched() { [[ ${originals[$1]} == *«*»* ]]; } # I
 
-# The file of mutant I, without a fault, into `text`.
+# Reads the file of mutant I, without the fault, into `text`.
 read_file() { # I
   text=$(cat -- "$root/${files[$1]}" && echo .)
   text=${text%.}
 }
 
-# Plants mutant I in `text`, among those that may be there already; fails if its original does not occur exactly once.
-# What is between « » becomes a choice at run time.
+# Plants mutant I in `text`, which may already hold others. Fails if its original does not occur exactly once. The text
+# between « » becomes a choice at run time.
 plant() { # I
   local original=${originals[$1]} to=${replacements[$1]}
   if is_switched "$1"; then
@@ -139,7 +139,7 @@ if ((${#remaining[@]} == 0)); then
 fi
 
 refresh_copy
-# Tests are run by hand here, so nothing is gained by asking each executable for its list of cases at every build.
+# The tests are run directly below, so listing the cases of each executable at every build would only take time.
 for preset in $(for i in "${remaining[@]}"; do echo "${presets[i]}"; done | sort -u); do
   stage "Configuring the copy ($preset)" mutants-configure.log \
     env -C "$copy" cmake --preset "$preset" -DCMAKE_CATCH_DISCOVER_TESTS_DISCOVERY_MODE=PRE_TEST -DNSGD_WERROR=OFF
@@ -162,7 +162,7 @@ done
 
 killed=0 survived=0
 while ((${#remaining[@]} > 0)); do
-  # A mutant alone, or all those of a file that can be in one build.
+  # One mutant, or all mutants of a file that fit into one build.
   first=${remaining[0]} batch=() later=()
   read_file "$first"
   ! is_switched "$first" || text=$choice$text

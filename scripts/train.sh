@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a clean clone to a training run: installs missing packages, builds noisysgd-train and runs it.
+# Builds noisysgd-train from a clean clone and runs it; installs missing packages first.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 

@@ -70,10 +70,10 @@ std::vector<Mover> ghost_batch_norm(Context& context, int64_t batch) {
   return {{{"ghost batch norm forward", forward}, 2 * size}, {{"ghost batch norm backward", backward}, 3 * size}};
 }
 
-// Of the kernels of a device, kernels/batch_norm.cu.
+// Note on the CUDA kernels (kernels/batch_norm.cu).
 constexpr const char* passes =
-    " Ghost batch norm reads its input twice, once for the statistics: at most 2/3 of copying forward (3 passes for 2) "
-    "and 3/5 backward (5 for 3) where nothing stays in a cache.";
+    " Ghost batch norm reads its input twice, once for the statistics. If nothing stays in a cache, its share is at "
+    "most 2/3 forward (3 passes instead of 2) and 3/5 backward (5 instead of 3).";
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Operations that move data and hardly compute: the bytes that each must at least read and write, per second, as a
-// share of the bandwidth of copying on the same device.
+// Benchmarks operations that are limited by memory bandwidth: the bytes that each must at least read and write, per
+// second, as a share of the copy bandwidth of the same device.
 #pragma once
 
 #include <noisysgd/apps/bench/ceilings.h>

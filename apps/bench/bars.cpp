@@ -106,7 +106,7 @@ std::vector<Bar> read_bars(const std::string& path) {
 
 Verdict check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated) {
   Verdict verdict{{.title = "Bars",
-                   .note = "The worst of the measured values that a bar is about. " + path,
+                   .note = "Value: the worst of the measured values that the bar limits. " + path,
                    .table = TextTable({"goal", "of", "value", "bar", "verdict"}),
                    .key = "bars",
                    .json = Json::array()}};

@@ -14,7 +14,7 @@ namespace noisysgd::bench {
 
 namespace {
 
-// Bytes read and written per second. Larger than common last-level caches.
+// Times of copying `floats` floats on the processor. The data should be larger than its last-level cache.
 Samples measure_copy(int threads, int rounds, int64_t floats) {
   Context context({}, threads);
   const Tensor from = zeros(context, {floats}), to = zeros(context, {floats});

@@ -15,8 +15,8 @@ namespace noisysgd::bench {
 
 namespace {
 
-// Each chain x = x * factor + term tends to 1, so nothing overflows or becomes denormal. As many chains as registers
-// allow: more than latency times units.
+// Each chain x = x * factor + term tends to 1, so nothing overflows or becomes denormal. There are as many chains as
+// registers allow, which is more than latency times units.
 constexpr float factor = 0.999999f, term = 1e-6f;
 
 // Each loop returns a value that depends on every chain, and performs operations_per_repeat per repeat. The chains
@@ -82,7 +82,7 @@ Loop loop_of(std::string_view isa) {
 double fma_peak(int threads, int rounds) {
   constexpr int64_t repeats = 2'000'000;
   const Loop loop = loop_of(kernels::simd::simd_kernels().name);
-  std::vector<float> results(static_cast<size_t>(threads) * 16);  // a cache line each, so that no run is optimised away
+  std::vector<float> results(static_cast<size_t>(threads) * 16);  // one cache line each; results keep the loops alive
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();

@@ -1,5 +1,5 @@
-// The arithmetic ceiling: independent chains of fused multiply-adds that never leave the registers, at the vector width
-// of the kernels in use (multiply and add apart on the portable set, which has no fused instruction).
+// Measures the arithmetic peak: independent chains of fused multiply-adds that stay in registers, at the vector width
+// of the kernels in use (separate multiply and add in the portable kernels, which have no fused instruction).
 #pragma once
 
 namespace noisysgd::bench {

@@ -22,11 +22,11 @@ namespace {
 using kernels::ConvShape;
 using kernels::Transpose;
 
-// One operation on a layer, and how many products of the layer's size it forms.
+// An operation on a layer, and the number of matrix products of the layer's size that it computes.
 struct Operation {
   Case run;
   double products;
-  bool compared = false;  // with the weight gradients
+  bool compared = false;  // its time, with those of the weight gradients
 };
 
 constexpr const char *plain = "weight gradient", *by_cudnn = "weight gradient, cuDNN";
@@ -70,7 +70,7 @@ std::vector<Operation> conv_operations(Context& context, const ConvShape& s, boo
   const auto library = [=, &queue] {
     return kernels::conv_backward_weight_cudnn(queue, s, x.f32(), y.f32(), sum.f32());
   };
-  if (library()) operations.insert(operations.begin() + 3, {{by_cudnn, library}, 1});  // behind the plain one
+  if (library()) operations.insert(operations.begin() + 3, {{by_cudnn, library}, 1});  // after the plain one
   return operations;
 }
 
@@ -109,23 +109,23 @@ std::vector<Operation> linear_operations(Context& context, int64_t samples, int6
   };
 }
 
-// Layers that compute the same: the first of them, and how many there are.
-struct Alike {
+// A group of equal layers: the first of them, and their number.
+struct EqualLayers {
   GraphNode node;
   Shape input;
   int64_t layers = 0;
 };
 
-std::vector<Alike> distinct_layers(const Layer& layer) {
+std::vector<EqualLayers> distinct_layers(const Layer& layer) {
   Graph graph{layer.input_shape(), classes, {}};
   layer.describe(graph, "input");
   std::map<std::string, Shape> outputs{{"input", layer.input_shape()}};
-  std::vector<Alike> distinct;
+  std::vector<EqualLayers> distinct;
   for (const GraphNode& node : graph.nodes) {
     const Shape& input = outputs.at(node.inputs.front());
     outputs[node.name] = node.output;
     if (node.type != "conv2d" && node.type != "linear") continue;
-    const auto same = [&](const Alike& other) {
+    const auto same = [&](const EqualLayers& other) {
       return other.node.type == node.type && other.node.attributes == node.attributes && other.input == input &&
              other.node.output == node.output;
     };

@@ -1,8 +1,7 @@
-// Every convolution and linear layer of a network on its own, of layers that compute the same the first: forward,
-// gradients, and second moments, in GFLOP/s and as a share of the arithmetic ceiling. FLOPs are those of the products
-// asked for: 2 per multiply-add, twice that where a second moment needs a second product (the spatial estimator, and
-// linear layers). Times of second moments are compared with the plain weight gradient's and, where cuDNN is there, with
-// cuDNN's.
+// Benchmarks the convolutions and linear layers of a network one by one, equal layers once: forward, gradients and
+// second moments, in GFLOP/s and as a share of the arithmetic peak. FLOPs are those of the matrix products: 2 per
+// multiply-add, twice that if a second moment needs a second product (the spatial estimator, and linear layers). Times
+// of second moments are compared with the plain weight gradient's and, if cuDNN is available, with cuDNN's.
 #pragma once
 
 #include <string>

@@ -66,7 +66,7 @@ std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cas
   std::vector<int> calls;
   for (const Case& one : cases) {
     double seconds = seconds_of(queue, one.warm_up ? one.warm_up : one.run, 1);
-    // What took so long the first time, when it was cold, is one call per sample anyway.
+    // A case that takes this long cold is not timed again: it gets one call per sample anyway.
     if (seconds < 10 * least_seconds) seconds = seconds_of(queue, one.run, 1);
     calls.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
   }

@@ -1,5 +1,5 @@
-// Times of several cases measured in turns: every round runs each case once, forwards and backwards alternately, so
-// that whatever else the machine does falls on all of them alike. Compare cases by ratio(), the median over rounds.
+// Measures the times of several cases in turns. Every round runs each case once, alternately in forward and in reverse
+// order, so other load on the machine affects all cases alike. Compare cases by ratio(), the median over rounds.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@ namespace noisysgd::bench {
 struct Case {
   std::string name;
   std::function<void()> run;
-  std::function<void()> warm_up = {};  // a shorter call that leaves it warm; none: run
+  std::function<void()> warm_up = {};  // a shorter call for the warm-up; none: run
 };
 
 // Seconds per call of one case, one sample per round.
@@ -22,7 +22,7 @@ class Samples {
  public:
   explicit Samples(std::vector<double> seconds = {}) : seconds_(std::move(seconds)) {}
   double median() const { return percentile(50); }
-  double percentile(double p) const;  // linear between neighbours
+  double percentile(double p) const;  // interpolated linearly
   double ratio(const Samples& base) const;
   std::string spread() const;  // "p5 – p95" in milliseconds
   Json json() const;           // {"median", "p5", "p95"} in seconds
@@ -32,14 +32,15 @@ class Samples {
   std::vector<double> seconds_;
 };
 
-// One warm-up each, then `rounds` rounds. A sample of a short case is the mean of several calls, at least
-// `least_seconds` together. Time is that of the queue's device: of the processor's clock, or between two CUDA events.
+// Warms up each case once, then runs `rounds` rounds. A sample of a short case is the mean of several calls, which take
+// at least `least_seconds` together. Times are those of the queue's device: by the processor's clock, or between two
+// CUDA events.
 std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds,
                              double least_seconds = 0.01);
 
 std::string milliseconds(double seconds);
 
-// [elements] ~ N(0,1); another stream, another tensor.
+// [elements] ~ N(0,1). Each stream gives another tensor.
 Tensor random_tensor(Context& context, int64_t elements, uint32_t stream);
 
 }  // namespace noisysgd::bench

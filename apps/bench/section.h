@@ -1,4 +1,4 @@
-// What one benchmark reports: a titled table for people and the same figures, unrounded, for programs.
+// The report of one benchmark: a titled table, and the same values unrounded as JSON.
 #pragma once
 
 #include <string>

@@ -13,12 +13,12 @@ namespace noisysgd::bench {
 
 namespace {
 
-// One micro-batch after the other uses the same memory, so two show the peak of them all.
+// All micro-batches use the same memory in turn, so two of them reach the peak of the whole batch.
 int64_t two_micro_batches(const StepOptions& options) {
   return options.micro == 0 ? options.batch : std::min(options.batch, 2 * options.micro);
 }
 
-// The plain step and those that are asked for.
+// The plain step and the requested variants.
 std::vector<Variant> chosen_variants(const StepOptions& options) {
   std::vector<Variant> chosen;
   for (const Variant& variant : all_variants())
@@ -28,13 +28,13 @@ std::vector<Variant> chosen_variants(const StepOptions& options) {
   return chosen;
 }
 
-// So many steps of a kind, and a device has issued one, recorded one and replayed it.
+// After this many steps of a kind, a device has issued one, recorded one and replayed it.
 constexpr int steps_until_steady = 3;
 
 struct MemoryPeak {
-  size_t allocated;  // tensors at their peak, and the queue's workspace
-  // Of a device: all that the allocator took of it, and the workspace. Otherwise the process's resident memory, 0 where
-  // the system does not tell.
+  size_t allocated;  // peak of the tensors, plus the queue's workspace
+  // On a CUDA device: all memory that the allocator reserved, plus the workspace. Otherwise: the peak of the process's
+  // resident memory, 0 if the system does not report it.
   size_t held;
 };
 
@@ -66,7 +66,7 @@ std::string note(const StepOptions& options) {
       !on_device        ? ""
       : graphs_wanted() ? ", replayed as graphs"
                         : ", issued op by op",
-      on_device ? "all that the process took of the device for them" : "the process's resident peak");
+      on_device ? "all device memory that the process reserved for them" : "the process's resident peak");
 }
 
 }  // namespace
@@ -107,7 +107,8 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
     Case& one = cases.emplace_back(Case{variant.name, [&options, training] { training->step(options.batch); }});
     if (!on_device) one.warm_up = [&options, training] { training->step(two_micro_batches(options)); };
   }
-  // The trainings share the arena: what one's first steps make it grow moves the others', which are recorded again.
+  // The trainings share the arena. When the first steps of one make it grow, the buffers of the others move, and their
+  // graphs are recorded again.
   for (int again = 0; on_device && again < 2; ++again)
     for (const auto& training : trainings)
       for (int i = 0; i < steps_until_steady; ++i) training->step(options.batch);

@@ -1,6 +1,7 @@
-// Whole training steps of one network, the trainer's own (apps/bench/training.h): plain, and with each kind of noise
-// that has a cost of its own; and what the loader does for a batch. A device replays them as graphs if NSGD_GRAPH does
-// not forbid it. Time is measured in turns within one process, memory before that in a fresh context per variant.
+// Benchmarks whole training steps of one network, the same as the trainer's (apps/bench/training.h): plain, and with
+// each kind of noise that has its own cost; also the loading of a batch. A CUDA device replays the steps as graphs
+// unless NSGD_GRAPH=0. Memory is measured first, in a fresh context per variant; then times are measured in turns
+// within one process.
 #pragma once
 
 #include <string>
@@ -18,11 +19,11 @@ struct StepOptions {
   int rounds = 9;
   Device device;
   kernels::Precision precision = kernels::Precision::fp32;
-  std::vector<std::string> variants;  // of step_variants(), beside the plain step; empty: all
+  std::vector<std::string> variants;  // of step_variants(), in addition to the plain step; empty: all
 };
 
 std::vector<std::string> step_variants();
-// Runs so many steps of each variant and measures nothing: for a profiler.
+// Runs `steps` steps of each variant and measures nothing, for a profiler.
 void run_steps(const std::string& network, const StepOptions& options, int steps);
 Section measure_steps(const std::string& network, const StepOptions& options);
 

@@ -1,5 +1,4 @@
-// Trainings of one network on random data, one for each kind of noise that has a cost of its own: what --steps
-// measures.
+// Trainings of one network on random data, one for each kind of noise that has its own cost. --steps measures them.
 #pragma once
 
 #include <optional>
@@ -21,19 +20,19 @@ struct Variant {
 
 const std::vector<Variant>& all_variants();
 
-// A data set of at least `samples` images that mean nothing; crops and flips in colour.
+// A data set of at least `samples` meaningless images. Colour images are cropped and flipped.
 Loader random_loader(Context& context, const Shape& image, int64_t samples);
 
-// Its steps are the trainer's (optim/step.h): load, forward and backward passes over micro-batches, noisy SGD
-// step; on a device replayed as a graph from the second of a kind on. micro: samples of a pass, or 0 for the whole
-// batch. The loader must outlive the training.
+// Runs the trainer's steps (optim/step.h): load, forward and backward passes over micro-batches, noisy SGD step. A
+// device replays them as a graph from the second step of a kind on. micro: samples per pass, or 0 for the whole batch.
+// The loader must outlive the training.
 class Training {
  public:
   Training(Context& context, const std::string& network, const Variant& variant, const Loader& loader, int64_t micro);
   void step(int64_t samples);
   void check();  // throws Error if a loss was not finite; waits for the device
   StepCounts counts() const { return step_.counts(); }
-  // If a whole batch did not fit into the device's memory.
+  // Set if a whole batch did not fit into the device's memory.
   std::optional<int64_t> chosen_micro_batch() const { return step_.chosen_micro_batch(); }
 
  private:
@@ -42,7 +41,7 @@ class Training {
   Sgd sgd_;
   Step step_;
   BatchSource source_;
-  uint32_t number_ = 0;  // of the next step, which is an epoch of its own
+  uint32_t number_ = 0;  // of the next step; each step is also an epoch
 };
 
 }  // namespace noisysgd::bench

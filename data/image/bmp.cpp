@@ -1,5 +1,5 @@
-// BMP by stb_image, behind checks of what it takes on trust: that the file is complete and that every palette index has
-// a colour.
+// Decodes BMP with stb_image. First checks what stb_image does not: that the file is complete and that every palette
+// index has a colour.
 #include <algorithm>
 
 #include <noisysgd/data/image/formats.h>
@@ -12,7 +12,7 @@ constexpr int64_t kFileHeader = 14;
 struct BmpHeader {
   Header image;
   int64_t offset = 0, row_bytes = 0, bits = 0;
-  int64_t colours = 0;  // of the palette; 0: none
+  int64_t colours = 0;  // in the palette; 0: no palette
 };
 
 BmpHeader parse(Bytes bytes) {

@@ -1,4 +1,5 @@
-// What image.cpp knows of each format. The functions throw Error with the reason alone: image.cpp puts the name before.
+// The functions of each image format that image.cpp calls. They throw Error with the reason only; image.cpp adds the
+// name.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +14,12 @@ using Bytes = std::span<const uint8_t>;
 
 struct Header {
   int64_t height = 0, width = 0, channels = 0;  // as stored
-  int orientation = 1;                          // EXIF's
+  int orientation = 1;                          // as in EXIF: 1 to 8
 };
 
 struct Format {
   bool (*matches)(Bytes);
-  // Refuses what the file is too short for, so that a small file cannot claim a large memory.
+  // Throws Error if the file is too short for the size that it states, so a small file cannot cause a large allocation.
   Header (*header)(Bytes);
   void (*decode)(Bytes, const Header&, uint8_t* pixels);  // [height, width, channels] of the header
 };
@@ -41,10 +42,10 @@ inline int64_t little_endian(Bytes bytes, size_t at, size_t count) {
   return static_cast<int64_t>(value);
 }
 
-// 1 to 8, from the TIFF structure of EXIF data; 1 where it has none that makes sense.
+// The orientation (1 to 8) in the TIFF structure of EXIF data; 1 if there is no valid one.
 int exif_orientation(Bytes tiff);
 
-// stb_image's pixels; for headers that were checked before.
+// Decodes with stb_image. The caller must have checked the header.
 void decode_by_stb(Bytes bytes, const Header& header, uint8_t* pixels);
 
 }  // namespace noisysgd::image

@@ -26,7 +26,7 @@ struct Signature {
 
 using namespace std::string_view_literals;
 
-// Formats that are known but not read.
+// Formats that are recognised but not supported.
 constexpr Signature kUnread[]{
     {8, "WEBP"sv, "a WebP"},
     {0, "GIF8"sv, "a GIF"},
@@ -42,7 +42,7 @@ constexpr Signature kUnread[]{
     {0, "#?RADIANCE"sv, "a Radiance"},
 };
 
-// Of names, the read formats' first.
+// File name extensions; those of the supported formats come first.
 constexpr std::string_view kEndings[]{".png",  ".jpg",  ".jpeg", ".jpe",  ".jfif", ".bmp", ".dib",  ".tga",
                                       ".pgm",  ".ppm",  ".pnm",  ".webp", ".gif",  ".tif", ".tiff", ".heic",
                                       ".heif", ".avif", ".jxl",  ".jp2",  ".psd",  ".pbm", ".pam",  ".pfm"};
@@ -70,7 +70,7 @@ const Format& format_of(Bytes bytes) {
   return *format;
 }
 
-// Turned and mirrored so that the first row is the top and the first column the left side.
+// Applies the EXIF orientation: the first row becomes the top and the first column the left side.
 std::vector<uint8_t> oriented(const std::vector<uint8_t>& stored, const Header& header) {
   const int turn = header.orientation;
   const bool swaps = turn >= 5;

@@ -1,6 +1,6 @@
-// JPEG by libjpeg-turbo. Its errors jump: no object with a destructor lives in the frames that a jump leaves.
-// Its warnings are errors here: they are what it says of data that are damaged or cut off.
-#include <cstdio>  // jpeglib.h uses FILE without it
+// Decodes JPEG with libjpeg-turbo. It reports errors by longjmp, so the frames that a jump leaves must hold no object
+// with a destructor. Its warnings are treated as errors, because they mean damaged or truncated data.
+#include <cstdio>  // jpeglib.h uses FILE but does not include this
 
 #include <jpeglib.h>
 
@@ -13,7 +13,7 @@ namespace noisysgd::image {
 namespace {
 
 struct Failure {
-  jpeg_error_mgr manager;  // first, so that a pointer to it is one to this
+  jpeg_error_mgr manager;  // first member: a pointer to it is a pointer to the Failure
   std::jmp_buf place;
   char message[JMSG_LENGTH_MAX];
 };
@@ -28,7 +28,7 @@ void on_message(j_common_ptr info, int level) {
   if (level < 0) on_error(info);
 }
 
-// A small progressive file can hold thousands of passes over a large image.
+// Limits the number of scans: a small progressive file can hold thousands of passes over a large image.
 void on_progress(j_common_ptr info) {
   constexpr int kMostScans = 500;
   if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMostScans) return;
@@ -60,7 +60,7 @@ class Reader {
     NSGD_CHECK(info_.num_components == 1 || info_.num_components == 3 || info_.num_components == 4,
                "{} components, expected 1 (grey), 3 (colour) or 4 (CMYK)", info_.num_components);
     NSGD_CHECK(!info_.arith_code, "arithmetic coding is not read; save it with Huffman coding");
-    int64_t blocks = 0;  // of at least one bit each
+    int64_t blocks = 0;  // each takes at least one bit
     for (int c = 0; c < info_.num_components; ++c)
       blocks += int64_t{info_.comp_info[c].width_in_blocks} * info_.comp_info[c].height_in_blocks;
     NSGD_CHECK(blocks / 8 <= static_cast<int64_t>(bytes_.size()),
@@ -106,7 +106,8 @@ class Reader {
     return true;
   }
 
-  // Light that four inks let through. Adobe's programs, and all that follow them, store 255 for no ink.
+  // CMYK to RGB: channel = (255 - ink) (255 - black) / 255. Files with an Adobe marker store the inks inverted (255: no
+  // ink).
   void mix(const uint8_t* ink, uint8_t* row) const {
     const int flip = info_.saw_Adobe_marker ? 0 : 255;
     for (JDIMENSION x = 0; x < info_.output_width; ++x)

@@ -1,5 +1,5 @@
-// PNG by libpng, which checks the CRC of every chunk. Its errors jump: no object with a destructor lives in the frames
-// that a jump leaves.
+// Decodes PNG with libpng, which checks the CRC of every chunk. It reports errors by longjmp, so the frames that a jump
+// leaves must hold no object with a destructor.
 #include <png.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ class Reader {
     header.width = png_get_image_width(png_, info_);
     check_size(header.height, header.width);
     const int64_t row = (header.width * png_get_bit_depth(png_, info_) * png_get_channels(png_, info_) + 7) / 8;
-    constexpr int64_t kLargestRatio = 1032;  // of deflate
+    constexpr int64_t kLargestRatio = 1032;  // of deflate: decompressed over compressed size
     NSGD_CHECK(header.height * row / kLargestRatio <= static_cast<int64_t>(bytes_.size()),
                "the file is cut off: {} bytes cannot hold {}×{} pixels", bytes_.size(), header.height, header.width);
     header.channels = is_grey() ? 1 : 3;
@@ -60,7 +60,7 @@ class Reader {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_read_fn(png_, this, on_read);
     png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
-    // Chunks that only annotate may hold nonsense, of which libpng warns; their CRCs are checked all the same.
+    // Ignores the content of ancillary chunks, which may be invalid and make libpng warn. Their CRCs are still checked.
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, reinterpret_cast<const png_byte*>("tRNS"), 1);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_AS_DEFAULT, reinterpret_cast<const png_byte*>("eXIf"), 1);
@@ -82,7 +82,7 @@ class Reader {
     return true;
   }
 
-  // By hand: libpng checks indices only where it was built to.
+  // Not left to libpng, which checks palette indices only if it was built to.
   void look_up(std::span<const uint8_t> indices, uint8_t* pixels) const {
     png_colorp palette = nullptr;
     int colours = 0;
@@ -95,7 +95,7 @@ class Reader {
     }
   }
 
-  // Warnings, too: those that are left concern the pixels.
+  // Also receives warnings: the remaining ones concern the pixels.
   [[noreturn]] static void on_error(png_structp png, png_const_charp message) {
     auto& reader = *static_cast<Reader*>(png_get_error_ptr(png));
     std::strncpy(reader.message_, message, sizeof reader.message_ - 1);

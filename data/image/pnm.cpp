@@ -1,4 +1,4 @@
-// Binary PGM and PPM: after the header the values lie as they are.
+// Decodes binary PGM and PPM: a header, then the values without compression.
 #include <algorithm>
 
 #include <noisysgd/data/image/formats.h>
@@ -8,8 +8,8 @@ namespace {
 
 struct PnmHeader {
   Header image;
-  int64_t largest = 0;  // value: white
-  size_t end = 0;       // where the values begin
+  int64_t largest = 0;  // value, which is white
+  size_t end = 0;       // of the header; offset of the values
 };
 
 bool is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }

@@ -1,5 +1,5 @@
-// The one place where stb's image reader and writer are compiled: of the reader, BMP and TGA. Memory is zeroed, so that
-// what a reader leaves out cannot differ from run to run.
+// Compiles stb's image reader (BMP and TGA only) and writer. Allocations are zeroed, so pixels that the reader does not
+// write are the same in every run.
 #include <cstdlib>
 
 #include <noisysgd/data/image/formats.h>

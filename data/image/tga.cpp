@@ -1,5 +1,5 @@
-// TGA by stb_image, behind checks of what it takes on trust or ignores: that the file is complete, that every palette
-// index has a colour, and the order of the pixels. The format has no signature: it is tried last.
+// Decodes TGA with stb_image. First checks what stb_image does not: that the file is complete, that every palette index
+// has a colour, and that rows run from left to right. The format has no signature, so it is tried last.
 #include <noisysgd/data/image/formats.h>
 
 namespace noisysgd::image {
@@ -10,7 +10,7 @@ constexpr int64_t kHeader = 18;
 struct TgaHeader {
   Header image;
   bool indexed = false, packed = false;
-  int64_t colours = 0, pixel_bytes = 0, begin = 0;  // where the pixels begin
+  int64_t colours = 0, pixel_bytes = 0, begin = 0;  // begin: offset of the pixels
 };
 
 bool one_of(int64_t value, std::initializer_list<int64_t> expected) {
@@ -58,7 +58,7 @@ void decode(Bytes bytes, const Header& image, uint8_t* pixels) {
   const TgaHeader header = parse(bytes);
   int64_t at = header.begin;
   for (int64_t left = image.height * image.width; left > 0;) {
-    int64_t run = left, stored = left;  // pixels, and how many of them the file holds
+    int64_t run = left, stored = left;  // pixels, and how many of them are stored
     if (header.packed) {
       check_length(bytes, at + 1);
       const uint8_t packet = bytes[static_cast<size_t>(at++)];

@@ -131,12 +131,13 @@ TEST_CASE("an override says how one regime is reached, where not all can take a 
   CHECK(one.notes.empty());
 
   CHECK(problem("batch.size=64") ==
-        "override \"batch.size=64\": changes nothing, every regime has its own; for one regime alone: --set "
+        "override \"batch.size=64\": changes nothing, every regime sets its own; for one regime alone: --set "
         "\"regimes[SB].batch.size=64\"");
   const Experiment some = read({"optimizer.momentum=0", "epochs=3", "seed=2", "budget=0.5", "name=x"});
   CHECK(some.regimes[0].effective.at("optimizer").at("momentum") == 0);
   CHECK(some.regimes[1].effective.at("optimizer").at("momentum") == 0.5);
-  CHECK(some.notes == std::vector<std::string>{"--set optimizer.momentum=0: not for \"LB+Diag\", which has its own"});
+  CHECK(some.notes ==
+        std::vector<std::string>{"--set optimizer.momentum=0: does not change \"LB+Diag\", which sets its own"});
   CHECK(read({"seeds=[1, 2]", "$.seed=3"}).seeds == std::vector<uint64_t>{3});
   CHECK(noisysgd::test::contains(problem("name=2024"),
                                  "$.name: expected a text, got 2024; as a text: --set 'name=\"2024\"'"));
@@ -166,7 +167,7 @@ TEST_CASE("a name that cannot be a folder, or is a file of the runs, is refused 
        {"experiment.json", "config.json", "summary.json", "diverged.json", "metrics.jsonl", "table.txt", "table.json",
         "checkpoint.safetensors", "summary.json.tmp", "events.out.tfevents.1.host"})
     CHECK(any_mentions(of_regime(name), "begins the name of a file of the runs"));
-  CHECK(any_mentions(of_regime("seed-1"), "it is that of a seed's folder"));
+  CHECK(any_mentions(of_regime("seed-1"), "it is the name of a seed's folder"));
   for (const char* name : {"seed-x", "seed-", "table", "tables.x", "LB+Diag", "M=20", "a,b", "[x]", "é 1"}) {
     CHECK(of_regime(name).empty());
     CHECK(of_experiment(name).empty());

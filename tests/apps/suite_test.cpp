@@ -70,7 +70,7 @@ TEST_CASE("batch changes: rates of their own or by the scaling rule, and room fo
   CHECK(schedule.position(48).phase->learning_rate == Approx(0.8));
   CHECK(error_of([] {
           experiment_with({}, R"({"epochs": 2, "batch": {"change": [{"epochs": 2, "size": 8}]}})");
-        }).find("$.batch.change: takes 2 epochs of a run of 2") != std::string::npos);
+        }).find("$.batch.change: covers 2 epochs of a run of 2") != std::string::npos);
 }
 
 TEST_CASE("a selection names regimes and seeds that exist") {
@@ -161,7 +161,7 @@ TEST_CASE("a suite may gain runs in its folder, and none that the folder holds m
   const auto refused = [&](const Experiment& experiment) {
     return error_of([&] { train_selected(experiment, folder.path(), {}); });
   };
-  CHECK(refused(suite_of("seeds=[2]")).find("LB/seed-1: experiment.json and the table would no longer tell") !=
+  CHECK(refused(suite_of("seeds=[2]")).find("LB/seed-1: experiment.json and the table would no longer include") !=
         std::string::npos);
   CHECK(refused(experiment_with({"budget=0.5", R"(regimes=[{"name": "free"}])"})).find("LB/seed-1: ") !=
         std::string::npos);
@@ -197,7 +197,7 @@ TEST_CASE("a suite that began as one run gains seeds and regimes, and the run st
 
   // Without it nobody would know what the files in the folder itself are.
   CHECK(contains(error_of([&] { train_selected(suite_of("seeds=[1]", one), folder.path(), {}); }),
-                 "experiment.json and the table would no longer tell"));
+                 "experiment.json and the table would no longer include"));
   // One of several runs that is asked for alone stays where it is, too.
   const TemporaryFolder several;
   REQUIRE(train_selected(suite_of("seeds=[1, 2]", one), several.path(), {"seed=1"}) == RunOutcome::finished);
@@ -226,7 +226,7 @@ TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") 
     for (const char* name : {"notes.txt", "events.out.tfevents.1500000000.host", "table.txt", "metrics.jsonl"}) {
       const TemporaryFolder folder;
       write_file_atomically(folder / name, "precious");
-      CHECK(contains(refused(*experiment, folder), fmt::format("holds {}, but no experiment.json says", name)));
+      CHECK(contains(refused(*experiment, folder), fmt::format("holds {} but no experiment.json", name)));
     }
     // A configuration of that name does not make its folder a run's.
     const TemporaryFolder project;
@@ -253,7 +253,7 @@ TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") 
     const bool there = std::filesystem::exists(links / name);
     if (there) std::filesystem::rename(links / name, links / "kept");
     std::filesystem::create_symlink(outside / "victim", links / name);
-    CHECK(contains(refused(two, links), fmt::format("{}: is a link", name)));
+    CHECK(contains(refused(two, links), fmt::format("{}: is not a regular file", name)));
     std::filesystem::remove(links / name);
     if (there) std::filesystem::rename(links / "kept", links / name);
   }
@@ -316,7 +316,8 @@ TEST_CASE("who joins programs that are at work on a suite makes the same runs as
   for (const char* change : {"regimes[1].batch={\"size\": 24}", "seeds=[2]", "seeds=[1, 2]"}) {
     const std::string error = error_of([&] { train_selected(with({change}), folder.path(), {"regime=free"}); });
     INFO(error);
-    CHECK(error.starts_with(folder.path().string() + ": another program is at work on it by another configuration ($."));
+    CHECK(error.starts_with(folder.path().string() +
+                            ": another program is at work on it with another configuration ($."));
     CHECK_FALSE(std::filesystem::exists(folder / "free"));
   }
   CHECK(train_selected(with({"threads=1"}), folder.path(), {"regime=free"}) == RunOutcome::finished);

@@ -162,7 +162,7 @@ TEST_CASE("a suite whose files were changed by hand is not continued, and the fi
   CHECK(resume().status == 0);
 
   fs::rename(config, place.path() / "config.json");
-  check_one_line(resume(), {"out/A/seed-1: holds ", ", but no config.json says that it is of this program"});
+  check_one_line(resume(), {"out/A/seed-1: holds ", " but no config.json, so it is not a folder of this program"});
   fs::rename(place.path() / "config.json", config);
   CHECK(resume().status == 0);
 }
@@ -221,7 +221,7 @@ TEST_CASE("a dry run and a description are of the regimes that are selected") {
   CHECK(contains(place.run({"--describe"}).output, "[3]"));
   CHECK(contains(place.run({"--describe", "--only", "regime=B"}).output, "conv2"));
   CHECK(contains(place.run({"--dry-run", "--set", "model={\"type\": \"mlp\"}"}).output,
-                 "--set model={\"type\": \"mlp\"}: not for"));
+                 "--set model={\"type\": \"mlp\"}: does not change"));
 }
 
 TEST_CASE("noise that no step of a run draws is told, where its first part is less than half a step") {

@@ -289,13 +289,13 @@ TEST_CASE("a checkpoint from somebody else is checked before anything is written
   CHECK(state_with("test_loss", nullptr).find("\"test_loss\" is null, expected a number from 0 on") != std::string::npos);
   for (const std::string& name :
        {"../" + outside.path().filename().string() + "/victim", (outside / "victim").string()})
-    CHECK(state_with("events_file", name).find("\"events_file\" is no name") != std::string::npos);
+    CHECK(state_with("events_file", name).find("\"events_file\" is not the name") != std::string::npos);
   CHECK(state_with("metrics_bytes", 1 << 30).find("metrics.jsonl: it has ") != std::string::npos);
   for (const uint64_t bytes : {1, 12, 41})
     CHECK(state_with("events_bytes", bytes).find(fmt::format("byte {} is inside a record", bytes)) != std::string::npos);
-  CHECK(state_with("steps", 3).find(path.string() + ": \"steps\" is no key of it") != std::string::npos);
+  CHECK(state_with("steps", 3).find(path.string() + ": unknown key \"steps\"") != std::string::npos);
   CHECK(message_with([&](Json&, auto& values) { values["linear2.weight"] = {1}; })
-            .starts_with(path.string() + ": tensor \"linear2.weight\" is none of this run"));
+            .starts_with(path.string() + ": tensor \"linear2.weight\" does not belong to this run"));
   const char* absent = "events.out.tfevents.1.absent.1";
   CHECK(state_with("events_file", absent).find("absent.1: No such file") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder / absent));
@@ -335,9 +335,10 @@ TEST_CASE("a checkpoint of another run is refused, whatever lies beside it, and 
     if (error != "no error was thrown") CHECK(tensors_of(folder / "mixed") == before);
     return error;
   };
-  const std::string file = checkpoint("mixed").string(), advice = "; without " + file + " the run begins anew";
-  CHECK(with_files_of("seed") == file + ": is of another run (seed: 8 there, 7 here)" + advice);
-  CHECK(with_files_of("regime") == file + ": is of another run ($.optimizer.momentum: 0.5 there, 0.9 here)" + advice);
+  const std::string file = checkpoint("mixed").string(), advice = "; remove " + file + " to start the run again";
+  CHECK(with_files_of("seed") == file + ": belongs to another run (seed: 8 there, 7 here)" + advice);
+  CHECK(with_files_of("regime") ==
+        file + ": belongs to another run ($.optimizer.momentum: 0.5 there, 0.9 here)" + advice);
   CHECK_THROWS_AS(run(regime, folder / "mixed"), UnusableRun);
   CHECK(with_files_of("a") == "no error was thrown");
 

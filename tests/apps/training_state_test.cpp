@@ -80,14 +80,15 @@ TEST_CASE("every member of a training state has a type and a range") {
   CHECK(contains(with("best_accuracy", 0.2), "expected a number from 0.25 to 1"));  // below that of this epoch
   CHECK(contains(with("best_epoch", 2), "expected a whole number from 0 to 1"));
   for (const char* key : {"seconds", "test_loss"}) CHECK(contains(with(key, -1), "expected a number from 0 on"));
-  CHECK(with("steps", 5) == "\"steps\" is no key of it");
+  CHECK(with("steps", 5) == "unknown key \"steps\"");
   for (const char* key : {"metrics_bytes", "events_bytes"})
     for (const Json& value : {Json(-1), Json(0.5), Json(nullptr), Json(~uint64_t{0})})
       CHECK(contains(with(key, value), fmt::format("\"{}\" is {}, expected a whole number from ", key, value.dump())));
   for (const char* name : {"../victim", "/tmp/events.out.tfevents.1", "events.out.tfevents.1/../../victim", "", ".",
                            "metrics.jsonl", "victim"})
-    CHECK(contains(with("events_file", name), "\"events_file\" is no name of a TensorBoard log"));
-  CHECK(contains(with("events_file", std::string("events.out.tfevents.1\0x", 23)), "no name of a TensorBoard log"));
+    CHECK(contains(with("events_file", name), "\"events_file\" is not the name of a TensorBoard log"));
+  CHECK(contains(with("events_file", std::string("events.out.tfevents.1\0x", 23)),
+                 "not the name of a TensorBoard log"));
   CHECK(with("events_bytes", 0) == "\"events_bytes\" is 0, expected a whole number from 1 on");
   CHECK(contains(with("events_file", 1), "\"events_file\" is 1, expected a text"));
 }
@@ -104,7 +105,7 @@ TEST_CASE("the sums of a training state are those of its step") {
     for (const Json& loss : {Json(nullptr), Json(-1e-300), Json(-3)})
       CHECK(contains(with(sums, "loss", loss),
                      fmt::format("{}: \"loss\" is {}, expected a number from 0 on", sums, loss.dump())));
-    CHECK(with(sums, "weight", 1) == fmt::format("{}: \"weight\" is no key of it", sums));
+    CHECK(with(sums, "weight", 1) == fmt::format("{}: unknown key \"weight\"", sums));
     CHECK(contains(with(sums, "samples", 11), fmt::format("{}: \"samples\" is 11, expected", sums)));
     CHECK(contains(with(sums, "correct", 26), fmt::format("{}: \"correct\" is 26, expected", sums)));
     CHECK(contains(with(sums, "correct", -1), fmt::format("{}: \"correct\" is -1, expected", sums)));

@@ -284,7 +284,7 @@ TEST_CASE("a part is written to only where it is a plain file") {
   SECTION("not a folder") { fs::create_directory(part); }
   SECTION("not a pipe") { REQUIRE(::mkfifo(part.c_str(), 0600) == 0); }
   check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }),
-                 {part.string() + ": is no plain file of this user's own"});
+                 {part.string() + ": is not a regular file that this user owns"});
   CHECK(get(folder / "victim").size() == 8);
   CHECK(!fs::exists(folder / "absent"));
   CHECK(!fs::exists(target));
@@ -295,7 +295,7 @@ TEST_CASE("a part of another user is left alone") {
   const TemporaryFolder folder;
   put(folder / "values.gz.part", std::string("precious"));
   REQUIRE(::chown((folder / "values.gz.part").c_str(), 65534, 65534) == 0);
-  check_mentions(error_of([&] { PartFile(folder / "values.gz"); }), {"is no plain file of this user's own"});
+  check_mentions(error_of([&] { PartFile(folder / "values.gz"); }), {"is not a regular file that this user owns"});
 }
 
 TEST_CASE("a link under the file's name is replaced, not followed; a folder is named") {

@@ -183,7 +183,7 @@ TEST_CASE("missing files are named all at once, with the places and the command"
                            "noisysgd-data fetch mnist --root \"" + folder.path().string() + "\""});
   CHECK(message.find("train-images") == std::string::npos);
   CHECK(message.find("t10k-images.idx3") == std::string::npos);  // one spelling is named
-  check_mentions(message, {"unpacked or with a dot before idx, too. To download"});
+  check_mentions(message, {"(also without .gz, and with a dot before idx). To download"});
   check_mentions(error_of([&] { load_dataset(options_for("cifar10", folder.path())); }),
                  {"data_batch_1.bin", "data_batch_5.bin", "test_batch.bin", "cifar-10-batches-bin", "fetch cifar10"});
   const std::string idx = error_of([&] { load_dataset(options_for("idx", folder / "nowhere")); });
