@@ -15,13 +15,13 @@ size_t Workspace::bytes() const {
   return sum;
 }
 
-Workspace::Place Workspace::open() {
+Workspace::Mark Workspace::open() {
   ++depth_;
   if (blocks_.empty()) return {depth_, 0, 0, used_};
   return {depth_, blocks_.size() - 1, blocks_.back().used, used_};
 }
 
-std::byte* Workspace::take(const Place& scope, size_t bytes) {
+std::byte* Workspace::take(const Mark& scope, size_t bytes) {
   NSGD_CHECK(scope.depth == depth_, "queue on {}: scratch memory is taken from an outer scope within an inner one",
              queue_.device().name());
   if (bytes == 0) return nullptr;
@@ -50,7 +50,7 @@ void Workspace::grow(size_t bytes) {
   blocks_.push_back({std::move(memory), bytes, 0});
 }
 
-void Workspace::close(const Place& scope) noexcept {
+void Workspace::close(const Mark& scope) noexcept {
   depth_ = scope.depth - 1;
   used_ = scope.used;
   for (size_t i = scope.block; i < blocks_.size(); ++i) blocks_[i].used = i == scope.block ? scope.offset : 0;
