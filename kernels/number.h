@@ -7,8 +7,9 @@
 
 namespace noisysgd {
 
-// While such an object exists, Number::value() throws in this thread for numbers in device memory: a step that branched
-// on the value would be recorded with one of the branches, and every replay would take that one.
+// In the scope of such an object, Number::value() throws in this thread for numbers in device memory: a step that
+// branched on the value would be recorded with one of the branches, and every replay would take that one. With
+// hide = false, values can be read again in the scope.
 class HiddenNumbers {
  public:
   explicit HiddenNumbers(bool hide = true);
