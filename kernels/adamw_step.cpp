@@ -15,7 +15,7 @@ NoiseDraw noise_of(const AdamWSegment& segment, const AdamWHyperparameters& h) {
   return {segment.n, segment.gradient_sum, segment.noise, h.seed, h.step, segment.tensor};
 }
 
-// A few elements whose noise has been drawn, and what is the same for all elements of a step.
+// A few elements with their noise, and the coefficients of the step.
 struct Chunk {
   int64_t n;
   float *value, *first, *second;
@@ -53,7 +53,7 @@ namespace cpu {
 
 void adamw_step(Queue& queue, std::span<const AdamWSegment> segments, const AdamWHyperparameters& h,
                 StepNorms* norms) {
-  constexpr int64_t chunk_size = 512;  // whose noise stays in the cache; a multiple of 32
+  constexpr int64_t chunk_size = 512;  // its noise stays in the cache; a multiple of 32
   const double t = static_cast<double>(h.step.read()) + 1;
   const auto correction1 = static_cast<float>(1 / (1 - std::pow(double{h.beta1}, t)));
   const auto root_correction2 = static_cast<float>(1 / std::sqrt(1 - std::pow(double{h.beta2}, t)));

@@ -5,7 +5,7 @@
 //                     theta -= alpha (mhat / (sqrt(vhat) + e) + lambda theta)
 //                     with mhat = m / (1 - b1^t) and vhat = v / (1 - b2^t)
 //
-//   after_momentum:   d = g, and theta moves by alpha eps as well: the noise is not divided by sqrt(vhat)
+//   after_momentum:   d = g, and theta -= alpha eps in addition: the noise is not divided by sqrt(vhat)
 #pragma once
 
 #include <cstdint>
@@ -29,18 +29,18 @@ struct AdamWHyperparameters {
   Number<float> learning_rate = 0;
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   float inverse_batch = 0;               // 1/M
-  Number<double> gradient_factor = 1.0;  // multiplies g, but not in the norms
-  Number<uint32_t> halted = 0;           // unless it is 0, nothing is done
+  Number<double> gradient_factor = 1.0;  // multiplies g; the norms are of the unscaled g
+  Number<uint32_t> halted = 0;           // if not 0, the step does nothing
   bool noise_after_momentum = false;
   uint64_t seed = 0;
   StepNumber step = 0;  // t - 1
 };
 
-// Throws Error for a segment that lacks a buffer.
+// Throws Error if a segment lacks a buffer.
 void check(const AdamWSegment& segment, const AdamWHyperparameters& hyperparameters);
 
 NSGD_OP(adamw_step, void(Queue& queue, std::span<const AdamWSegment> segments,
                          const AdamWHyperparameters& hyperparameters,
-                         StepNorms* norms));  // on the queue's device: accumulated, or null
+                         StepNorms* norms));  // on the queue's device, accumulated; or null
 
 }  // namespace noisysgd::kernels

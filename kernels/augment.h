@@ -20,7 +20,8 @@ struct AugmentDecision {
   bool flip = false;
 };
 
-// `sample` is the index in the data set, not the position in the batch: the batch size does not change what is seen.
+// `sample` is the index in the data set, not the position in the batch, so the result does not depend on the batch
+// size.
 constexpr AugmentDecision decide_augmentation(const AugmentOptions& options, uint64_t seed, StepNumber epoch,
                                               uint32_t sample) {
   const RandomStream stream{seed, epoch, 0, RandomPurpose::augmentation};
@@ -30,7 +31,7 @@ constexpr AugmentDecision decide_augmentation(const AugmentOptions& options, uin
           static_cast<int32_t>(below_from_word(words[1], positions)), options.flip && (words[2] >> 31) != 0};
 }
 
-// Column of the source image that column x of the output shows; outside [0, width) it is padding.
+// The column of the source image that appears at column x of the output; a value outside [0, width) means padding.
 constexpr int64_t source_column(const AugmentOptions& options, const AugmentDecision& decision, int64_t x,
                                 int64_t width) {
   return (decision.flip ? width - 1 - x : x) + decision.offset_x - options.padding;

@@ -22,11 +22,11 @@ void check(const BatchNormBackward& arrays) {
              "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
 }
 
-// A ghost group is cut into blocks that fit the L1 cache. Each block gives its mean and its sum of squared deviations
-// from that mean (two passes, the second from cache), and blocks are merged in double precision, in a fixed order, by
+// A ghost group is cut into blocks that fit the L1 cache. Each block yields its mean and its sum of squared deviations
+// from that mean (two passes, the second from cache). Blocks are merged in double precision, in a fixed order, by
 //   mean = mean_a + d n_b/(n_a+n_b),  m2 = m2_a + m2_b + d^2 n_a n_b/(n_a+n_b),  d = mean_b - mean_a
-// (Chan, Golub, LeVeque 1983): as accurate as two passes over the whole group, for one pass over memory. Blocks also
-// keep every thread busy when there are fewer groups than threads.
+// (Chan, Golub, LeVeque 1983). This is as accurate as two passes over the whole group but reads memory only once.
+// Blocks also keep every thread busy when there are fewer groups than threads.
 namespace cpu {
 namespace {
 
@@ -59,7 +59,7 @@ NSGD_TARGET_CLONES void deviations(const float* x, int64_t rows, int64_t width, 
   }
 }
 
-// What a wide row of one ghost group is normalised by: y = (x - mean) scale + shift.
+// Normalises a wide row of one ghost group: y = (x - mean) scale + shift.
 struct WideAffine {
   WideAffine(const float* rows, int64_t width) : mean(rows), scale(rows + width), shift(rows + 2 * width) {}
   const float *mean, *scale, *shift;  // [W]
@@ -94,12 +94,12 @@ const float* at(const float* array, int64_t offset) { return array ? array + off
 
 #define NSGD_INLINE inline __attribute__((always_inline))  // into every clone of the calling function
 
-// Where the sweeps of backward find the gradient of what the epilogue reads: grad_y + other where the ReLU's output is
+// The gradient of the epilogue's input, as the backward passes read it: grad_y + other where the ReLU's output is
 // positive, else 0.
 struct GradientSource {
-  const float *grad_y, *other, *output;  // the latter two may be null: 0, and positive
-  bool by_affine;                        // instead of output: x normalised by WideAffine tells the sign
-  float* to;                             // null, or where the gradient is written
+  const float *grad_y, *other, *output;  // a null other means 0, a null output positive everywhere
+  bool by_affine;                        // the sign is that of x normalised by WideAffine, not of output
+  float* to;                             // the destination of the gradient, or null
 
   GradientSource from(int64_t offset) const {
     return {grad_y + offset, at(other, offset), at(output, offset), by_affine, to ? to + offset : nullptr};
@@ -123,7 +123,7 @@ NSGD_INLINE void add_gradients(const float* x, const GradientSource& source, int
   const auto add_tile = [&](auto tile, int64_t first) __attribute__((always_inline)) {
     constexpr int64_t columns = tile;
     float sums[columns] = {}, products[columns] = {};
-    float mean[columns], scale[columns], shift[columns];  // which `to` cannot overlap
+    float mean[columns], scale[columns], shift[columns];  // copies that `to` cannot alias
     for (int64_t j = 0; j < columns; ++j) {
       mean[j] = affine.mean[first + j];
       scale[j] = by_affine ? affine.scale[first + j] : 0;
@@ -143,7 +143,7 @@ NSGD_INLINE void add_gradients(const float* x, const GradientSource& source, int
       sum_product[first + j] += products[j];
     }
   };
-  int64_t first = 0;  // a wide row has 64 columns where it can: read without a gap, memory gives a fifth more
+  int64_t first = 0;  // pairs of tiles first: contiguous reads of 64 columns gain a fifth of memory bandwidth
   for (; width - first >= 2 * tile_columns; first += 2 * tile_columns)
     add_tile(std::integral_constant<int64_t, 2 * tile_columns>{}, first);
   for (; width - first >= tile_columns; first += tile_columns)
@@ -177,7 +177,7 @@ NSGD_TARGET_CLONES void gradient_sums(const float* x, const GradientSource& g, i
     add_gradients<false, false, false, true>(x, g, rows, width, affine, sum_grad, sum_product);
 }
 
-// grad_x = scale (grad - offset - (x - mean) slope), where grad is grad_y or, if masked, only where the ReLU let x pass
+// grad_x = scale (grad - offset - (x - mean) slope). grad is grad_y; if masked, it is 0 where the ReLU's output is 0.
 NSGD_TARGET_CLONES void input_gradient(const float* x, const float* grad_y, bool masked, int64_t n, int64_t width,
                                        const WideAffine& affine, const float* offset, const float* slope,
                                        float* grad_x) {
@@ -355,7 +355,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
   const Blocks blocks(shape.group, sample_size);
   const int64_t count = groups * blocks.per_group, work = shape.samples * sample_size;
 
-  // Sums over one sample are formed in float, sums over samples of them and of their squares in double.
+  // Sums over one sample are formed in float; sums of these and of their squares over samples in double.
   enum { sum_grad, sum_product, squared_grad, squared_product, sums_per_channel };
   Scratch scratch(queue);
   double* const block_sums = scratch.take<double>(count * sums_per_channel * channels);  // [groups,blocks,4,C]
@@ -394,7 +394,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
     }
   });
 
-  // Blocks into groups (in place, into the group's first block) and groups into the parameters' gradients.
+  // Adds blocks up into groups (in place, into the group's first block) and groups into the parameters' gradients.
   const double inverse_rows = 1.0 / static_cast<double>(shape.group * shape.positions);
   parallel_blocks(queue, groups, count * channels * 8, [&](int64_t group, int64_t) {
     double* sums = block_sums + group * blocks.per_group * sums_per_channel * channels;
@@ -477,7 +477,7 @@ void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, cons
   parallel_blocks(queue, shape.samples, 2 * shape.samples * sample_size, [&](int64_t n, int64_t thread) {
     const int64_t group = n / shape.group;
     float* wide_sums = thread_wide + thread * 2 * width;
-    const WideAffine affine(wide_means + group * width, width);  // its mean alone is read
+    const WideAffine affine(wide_means + group * width, width);  // only its mean is read
     std::fill_n(wide_sums, 2 * width, 0.0f);
     over_wide_rows(sample_size, width, [&](int64_t first, int64_t rows, int64_t row_width) {
       const int64_t begin = n * sample_size + first;

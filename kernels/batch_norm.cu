@@ -3,13 +3,13 @@
 #include <noisysgd/kernels/cuda/batch_norm_tile.h>
 #include <noisysgd/kernels/scratch.h>
 
-// The statistics of a ghost group are made of those of blocks of rows, which are read once and kept in registers: mean,
-// then sum of squared deviations from it. Blocks are merged in double precision, in a fixed order (Chan, Golub, LeVeque
-// 1983).
+// The statistics of a ghost group are merged from those of blocks of rows. The rows of a block are read once and kept
+// in registers for its mean and then its sum of squared deviations from that mean. Blocks are merged in double
+// precision, in a fixed order (Chan, Golub, LeVeque 1983).
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int values_per_thread = 32;  // of x, in registers, in the statistics of one block
+constexpr int values_per_thread = 32;  // values of x that a thread keeps in registers
 
 // Grid: blocks of a group, channel tiles, groups. block_mean, block_m2 [groups,blocks,C].
 template <int vector>
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(block_threads)
   __syncthreads();
 
   const int lane_column = static_cast<int>(threadIdx.x) % width * vector;
-  float deviations[2][vector] = {};  // their sum, which corrects the rounding of the mean, and that of their squares
+  float deviations[2][vector] = {};  // sum, which corrects the mean's rounding error, and sum of squares
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r)
     if (tile.row + int64_t{r} * tile.row_step < last)
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(block_threads)
   block_m2[place] = fmax(0.0, squares - deviation * deviation / count);
 }
 
-// Grid: channel tiles, groups. rows_per_block: all blocks but the last have so many. variance [groups,C]: unbiased
+// Grid: channel tiles, groups. rows_per_block: rows of every block but the last. variance [groups,C]: unbiased.
 __global__ void __launch_bounds__(merging_threads)
     merge_statistics_kernel(int64_t blocks, int64_t rows_per_block, int64_t rows, int64_t channels, int width,
                             float epsilon, const double* block_mean, const double* block_m2, float* mean,
@@ -92,10 +92,10 @@ __global__ void __launch_bounds__(merging_threads)
 struct RunningStatistics {
   float momentum;
   const float* variance;    // of this batch [groups,C]
-  float *mean, *variances;  // [C], to be moved; null: none
+  float *mean, *variances;  // [C], to be updated; null: none
 };
 
-// One group after the other moves the running statistics of this thread's channels.
+// Updates the running statistics of this thread's channels with one group after the other.
 __device__ void move_running(const RunningStatistics& running, int64_t groups, int64_t channels, const float* mean) {
   grid_stride(channels, [&](int64_t c) {
     float m = running.mean[c], v = running.variances[c];
@@ -109,7 +109,7 @@ __device__ void move_running(const RunningStatistics& running, int64_t groups, i
   });
 }
 
-// y at `vector` elements from i on. NaN stays NaN.
+// Writes y at `vector` elements from i on. NaN stays NaN.
 template <int vector>
 __device__ void write_normalised(const Affines<vector>& affines, const BatchNormEpilogue& epilogue, const float* x,
                                  float* y, int64_t i) {
@@ -123,8 +123,8 @@ __device__ void write_normalised(const Affines<vector>& affines, const BatchNorm
   store_vector(y + i, values);
 }
 
-// Second grid dimension: groups. gamma and beta null: 1 and 0. The first blocks move the running statistics on the way:
-// that takes as long as a launch of its own would, and is hidden here.
+// Second grid dimension: groups. A null gamma means 1, a null beta 0. The first blocks also update the running
+// statistics: that takes as long as a separate launch would, but here it overlaps with the other blocks.
 template <int vector>
 __global__ void __launch_bounds__(block_threads)
     normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,

@@ -17,10 +17,10 @@ struct BatchNormShape {
 
 void check(const BatchNormShape& shape);  // throws Error for samples that do not divide into groups
 
-// What the sweep that writes y does with it on the way: max(0, gamma xhat + beta + addend).
+// Applied in the pass that writes y: y = max(0, gamma xhat + beta + addend).
 struct BatchNormEpilogue {
   const float* addend = nullptr;  // [M,T,C] or null; may be y
-  bool relu = false;
+  bool relu = false;              // false: without the maximum
 };
 
 struct BatchNormForward {
@@ -36,7 +36,7 @@ struct BatchNormForward {
 NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays,
                                  const float* x, float* y));  // y is not x: backward needs x
 
-// With the running statistics. y may be x.
+// Normalises with the running statistics. y may be x.
 struct BatchNormInference {
   int64_t rows, channels;
   float epsilon;
@@ -47,26 +47,26 @@ NSGD_OP(batch_norm_inference, void(Queue& queue, const BatchNormInference& array
 
 // The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
 struct BatchNormBackward {
-  const float *x, *gamma, *mean, *inverse_std;  // as forward read and saved them
+  const float *x, *gamma, *mean, *inverse_std;  // x and gamma of the forward pass, and the statistics that it saved
   const float* grad_y;
   const float* other_grad_y = nullptr;  // added to grad_y; null: nothing
-  // How the sign of what the ReLU reads is known, at most one of them. Both null: there is no ReLU.
-  const float* relu_beta = nullptr;    // beta: gamma xhat + beta is computed again, where there was no addend
+  // The source of the sign of the ReLU's input; at most one of the two. Both null: there is no ReLU.
+  const float* relu_beta = nullptr;    // beta, without an addend: gamma xhat + beta is recomputed
   const float* relu_output = nullptr;  // y
-  // += . Second moments: sum_n (sum_t grad xhat)^2 and sum_n (sum_t grad)^2. Each null: not wanted.
+  // Accumulated (+=); each may be null. Second moments: sum_n (sum_t grad xhat)^2 and sum_n (sum_t grad)^2.
   float *grad_gamma = nullptr, *grad_beta = nullptr, *gamma_second_moment = nullptr, *beta_second_moment = nullptr;
-  // The gradient of what the ReLU reads, which is that of the addend. Overwritten; may be grad_y or other_grad_y. Null:
-  // not wanted, which other_grad_y and relu_output rule out.
+  // The gradient of the ReLU's input, which is also the gradient of the addend. Overwritten; may be grad_y or
+  // other_grad_y. May be null, but not together with other_grad_y or relu_output.
   float* grad_addend = nullptr;
   float* grad_x;  // overwritten; may be any of the other gradients
 };
 NSGD_OP(batch_norm_backward, void(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays));
 void check(const BatchNormBackward& arrays);
 
-// y = gamma xhat + beta once more from the saved statistics; null: 1 and 0.
+// Recomputes y = gamma xhat + beta from the saved statistics. A null gamma means 1, a null beta 0.
 NSGD_OP(batch_norm_normalised, void(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
                                     const float* beta, const float* mean, const float* inverse_std, float* y));
-// The gradients of single samples: sums[n,c] = sum_t grad_y, products[n,c] = sum_t grad_y xhat.
+// Per-sample gradients: sums[n,c] = sum_t grad_y, products[n,c] = sum_t grad_y xhat.
 NSGD_OP(batch_norm_sample_gradients,
         void(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean, const float* inverse_std,
              const float* grad_y, float* sums, float* products));  // [M,C], overwritten

@@ -1,12 +1,12 @@
-// The gradients of batch_norm.h. Sums over samples and their squares come from blocks of samples, which are merged in a
-// fixed order.
+// The gradients of batch_norm.h. Sums over samples and their squares are formed in blocks of samples, and the blocks
+// are merged in a fixed order.
 #include <noisysgd/kernels/cuda/batch_norm_tile.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements of a sample from which on a whole block sums it, not a warp
+constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements from which on a whole block, not a warp, sums a sample
 
 // The balanced partition of [0,total) into `parts`: part i begins here and ends where part i+1 begins.
 __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return i * total / parts; }
@@ -14,8 +14,8 @@ __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return 
 // Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
 enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
 
-// What the first sweep reads at `vector` neighbouring elements. writes: there is a grad_addend, without which there is
-// neither a second gradient nor a saved output.
+// The elements that the first pass reads at `vector` neighbouring indices. writes: there is a grad_addend; without it
+// there is neither a second gradient nor a saved output.
 template <int vector, bool writes>
 struct Loaded {
   FloatVector<vector> inputs, grads, others, outputs;
@@ -26,7 +26,7 @@ struct Loaded {
     if (writes && arrays.other_grad_y) others = load_vector<vector>(arrays.other_grad_y + i);
     if (writes && arrays.relu_output) outputs = load_vector<vector>(arrays.relu_output + i);
   }
-  // The gradient of what the ReLU reads.
+  // The gradient of the ReLU's input.
   __device__ float grad(const BatchNormBackward& arrays, const Affine& affine, int v) const {
     if (arrays.relu_beta && !(affine(inputs[v]) > 0)) return 0;
     if (writes && arrays.relu_output && !(outputs[v] > 0)) return 0;
@@ -40,7 +40,7 @@ template <int vector, bool writes>
 __global__ void __launch_bounds__(block_threads)
     gradient_sums_kernel(int64_t group_samples, int64_t positions, int64_t channels, int width, int team,
                          BatchNormBackward arrays, double* block_sums) {
-  constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, since no load may move to before it
+  constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, which later loads cannot overtake
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   const Tile<vector> tile(channels, width, blockIdx.y);
   const int64_t blocks = gridDim.x, group = blockIdx.z;
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(block_threads)
   for (int sum = 0; sum < sums_per_channel; ++sum) to[sum * channels] = totals[sum];
 }
 
-// The sums over `count` rows of sums [count,4,C], in every thread of the block.
+// Sums `sums` [count,4,C] over its `count` rows; every thread of the block gets the totals.
 __device__ void sum_rows(const Tile<1, merging_threads>& tile, int64_t count, int64_t channels, int width,
                          const double* sums, double (&totals)[sums_per_channel]) {
   for (double& total : totals) total = 0;
@@ -118,8 +118,8 @@ struct ParameterGradients {
   }
 };
 
-// Grid: channel tiles, groups. group_sums [groups,4,C]: over the blocks, those with x - mean scaled to xhat; a single
-// group's go to the parameters at once. offset, slope [groups,C] are what grad_x subtracts.
+// Grid: channel tiles, groups. group_sums [groups,4,C]: sums over the blocks; sums with x - mean are scaled to xhat. If
+// there is a single group, its sums go directly to the parameters. grad_x subtracts offset and slope [groups,C].
 __global__ void __launch_bounds__(merging_threads)
     merge_gradient_sums_kernel(int64_t blocks, int64_t rows, int64_t channels, int width, const float* inverse_std,
                                const double* block_sums, double* group_sums, ParameterGradients parameters,
@@ -157,7 +157,7 @@ struct InputGradients {
   float offset[vector], slope[vector];
 };
 
-// Second grid dimension: groups. arrays: those of the second sweep.
+// Second grid dimension: groups. arrays: as the second pass reads them.
 template <int vector>
 __global__ void __launch_bounds__(block_threads)
     input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, BatchNormBackward arrays, const float* offset,
@@ -237,7 +237,7 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
     launch(queue, accumulate_gradients_kernel, dim3(static_cast<unsigned>(merging.tiles)), merging_threads, 0, groups,
            channels, merging.width, group_sums, parameters);
   BatchNormBackward second = arrays;
-  if (arrays.grad_addend) {  // the first sweep has applied the ReLU
+  if (arrays.grad_addend) {  // the first pass has applied the ReLU
     second.grad_y = arrays.grad_addend;
     second.relu_beta = nullptr;
   }

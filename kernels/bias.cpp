@@ -27,7 +27,7 @@ NSGD_TARGET_CLONES void mask(const float* output, const float* grad_y, int64_t n
   for (int64_t i = 0; i < n; ++i) grad_z[i] = output[i] > 0 ? grad_y[i] : 0.0f;
 }
 
-// output: of the ReLU whose gradient is written to grad_z; null: there is none.
+// output: the output of the ReLU, whose gradient is written to grad_z; null: there is no ReLU.
 void add_bias_sums(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* output,
                    const float* grad_y, float* grad_z, float* grad_bias, float* second_moment) {
   if (samples == 0 || positions == 0 || channels == 0) return;

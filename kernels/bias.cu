@@ -19,16 +19,16 @@ __global__ void __launch_bounds__(block_threads)
       });
 }
 
-// A ReLU, by its output [N,T,K], and where its gradient goes.
+// The output [N,T,K] of a ReLU, and the destination of its gradient.
 struct ReluGradient {
   const float* output;
   float* grad_z;
 };
 
-// As sum_positions: adds up the gradient of a ReLU, which it writes.
+// Like sum_positions, for the gradient of a ReLU, which it also writes.
 __device__ void mask_positions(int64_t n, int64_t positions, int64_t channels, int width, int64_t channel,
                                const float* grad_y, const ReluGradient& to, float& sum) {
-  constexpr int rows_at_once = 4;  // loaded before the first store, since no load may move to before it
+  constexpr int rows_at_once = 4;  // loaded before the first store, which later loads cannot overtake
   const int row = static_cast<int>(threadIdx.x) % warp_lanes / width, position_groups = warp_lanes / width;
   for (int64_t t = row; t < positions; t += rows_at_once * position_groups) {
     float grads[rows_at_once] = {}, outputs[rows_at_once] = {};

@@ -1,5 +1,5 @@
-// The bias of [M,T,K] activations, T positions per sample (1 for a linear layer), with a ReLU after it, and its
-// gradient with the per-sample second moment.
+// The bias of [M,T,K] activations, T positions per sample (1 for a linear layer), optionally followed by a ReLU; its
+// gradient and per-sample second moment.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace noisysgd::kernels {
 
-// What becomes of a product y: max(0, y + bias). NaN stays NaN.
+// Applied to the product y of a layer: max(0, y + bias). NaN stays NaN.
 struct BiasEpilogue {
   BiasEpilogue(const float* bias, bool relu = false) : bias(bias), relu(relu) {}
   const float* bias;  // [K]; null: none
@@ -17,16 +17,15 @@ struct BiasEpilogue {
 
 NSGD_OP(bias_add, void(Queue& queue, int64_t rows, int64_t channels, const BiasEpilogue& epilogue, float* y));
 
-// grad_bias[k] += sum_{n,t} grad_y[n,t,k];  second_moment[k] += sum_n (sum_t grad_y[n,t,k])^2. Each may be null: not
-// wanted.
+// grad_bias[k] += sum_{n,t} grad_y[n,t,k];  second_moment[k] += sum_n (sum_t grad_y[n,t,k])^2. Each may be null.
 NSGD_OP(bias_backward, void(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* grad_y,
                             float* grad_bias, float* second_moment));
-// The same of grad_z, which it writes in the same sweep: grad_y where the ReLU's output is positive, 0 elsewhere. grad_z
-// may be grad_y.
+// The same sums over grad_z, which this op writes in the same pass: grad_y where the ReLU's output is positive, 0
+// elsewhere. grad_z may be grad_y.
 NSGD_OP(bias_relu_backward,
         void(Queue& queue, int64_t samples, int64_t positions, int64_t channels, const float* output,
              const float* grad_y, float* grad_z, float* grad_bias, float* second_moment));
-// sums[n,k] = sum_t grad_y[n,t,k]: the gradients of the single samples.
+// Per-sample gradients: sums[n,k] = sum_t grad_y[n,t,k].
 NSGD_OP(bias_sample_gradients, void(Queue& queue, int64_t samples, int64_t positions, int64_t channels,
                                     const float* grad_y, float* sums));  // [M,K], overwritten
 

@@ -25,7 +25,7 @@ NSGD_TARGET_CLONES void sum_full_rows(const float* x, int64_t rows, int64_t widt
 }  // namespace
 
 void sum_wide_rows(const float* x, int64_t n, int64_t width, float* wide) {
-  // Partial sums of at most 256 rows are added up, so that rounding grows with 256 + rows/256 terms, not with all rows.
+  // Adds up partial sums of at most 256 rows: rounding errors grow with 256 + rows/256 terms instead of all rows.
   const int64_t rows = n / width;
   for (int64_t row = 0; row < rows; row += 256)
     sum_full_rows(x + row * width, std::min<int64_t>(256, rows - row), width, wide);

@@ -1,6 +1,6 @@
 // Channel-wise loops over NHWC data of any channel count, at full vector width. A run of rows [rows,C] is contiguous,
 // so it is also a run of wide rows of W = U*C floats: element i belongs to channel i % C. A loop over wide rows
-// vectorises for C = 1 as well as for C = 512; per-channel operands are repeated U times, sums are folded over the U
+// vectorises for C = 1 and for C = 512 alike. Per-channel operands are repeated U times, and sums are folded over the U
 // copies.
 #pragma once
 
@@ -13,7 +13,8 @@ namespace noisysgd::kernels::cpu {
 // Loops over wide rows keep this many columns in registers.
 inline constexpr int64_t tile_columns = 32;
 
-// Width of a wide row: a multiple of C, of at least 64 floats and of whole tiles unless that makes it too long for L1.
+// Width W of a wide row: C itself from 64 channels on. Otherwise a multiple of C of at least 64 floats, also a multiple
+// of tile_columns unless that takes more than 512 floats (too long for L1).
 inline int64_t wide_row(int64_t channels) {
   if (channels >= 64) return channels;
   const int64_t whole_tiles = std::lcm(channels, tile_columns);

@@ -1,5 +1,6 @@
-// Errors of the whole framework. Every failure is an exception whose message names the thing, the place and the wrong
-// values. Every file includes this, so that it must be quick to read: fmt is for .cpp files.
+// The errors of the whole framework. Every failure is an exception whose message names the object, the location (file,
+// key or argument) and the wrong values. Every file includes this header, so it must compile quickly: only .cpp files
+// include fmt.
 #pragma once
 
 #include <concepts>
@@ -23,7 +24,7 @@ class OutOfMemory : public Error {
   using Error::Error;
 };
 
-// Text with a {} for each of its arguments; {{ and }} are braces. Anything else does not compile.
+// A message text with one {} per argument; {{ and }} stand for braces. Other texts do not compile.
 template <class... Arguments>
 class CheckedText {
  public:
@@ -48,7 +49,7 @@ class CheckedText {
 template <class... Arguments>
 using MessageText = CheckedText<std::type_identity_t<Arguments>...>;
 
-// What a message shows for a {}: a text, a number in as few digits as mean the same value, true or false.
+// A value to insert for a {}: a text, true or false, or a number in the fewest digits that determine its value.
 class MessageArgument {
  public:
   MessageArgument(std::string_view text) : value_(text) {}

@@ -27,7 +27,7 @@ void cholesky(Queue& queue, int64_t n, float scale, double jitter, const float* 
     for (size_t i = 0; i < source.size(); ++i) factor[i] = double{scale} * source[i];
     for (int64_t i = 0; i < n; ++i) factor[i * n + i] += relative * trace / static_cast<double>(n);
     int info = 0;
-    dpotrf_("U", &size, factor.data(), &size, &info);  // upper by columns is lower by rows
+    dpotrf_("U", &size, factor.data(), &size, &info);  // the upper triangle by columns is the lower one by rows
     if (info != 0) continue;
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j < n; ++j) lower[i * n + j] = j <= i ? static_cast<float>(factor[i * n + j]) : 0.0f;

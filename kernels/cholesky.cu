@@ -1,6 +1,6 @@
-// A blocked, right-looking factorisation in double precision. cuSOLVER would do one attempt and leave its verdict on
-// the device; whether another must follow with a larger jitter the host could only learn by waiting for it. Here all
-// attempts are put on the stream, and the kernels of those that are not needed return at once.
+// A blocked, right-looking factorisation in double precision. cuSOLVER makes one attempt and leaves its status on the
+// device, so the host would have to wait to learn whether a larger jitter is needed. Here all attempts are issued to
+// the stream, and the kernels of those that are not needed return at once.
 #include <noisysgd/kernels/cholesky.h>
 
 #include <noisysgd/kernels/cuda/grid.h>
@@ -11,8 +11,8 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int tile = 64, pitch = tile + 1;  // doubles: columns of a tile in shared memory fall on different banks
-constexpr int depth = 16, micro = 4;        // of the update's products: a thread's 4x4 of a tile
+constexpr int tile = 64, pitch = tile + 1;  // in doubles; the pitch puts a column of a tile on different banks
+constexpr int depth = 16, micro = 4;        // of the update's products: a thread computes 4x4 of a tile
 constexpr size_t panel_bytes = sizeof(double) * 2 * tile * pitch;
 static_assert((tile / micro) * (tile / micro) == block_threads && panel_bytes <= least_shared_memory);
 
@@ -21,8 +21,8 @@ enum State : int { not_needed = -1, at_work = 0, failed = 1 };
 struct Problem {
   int64_t n;
   int panels;
-  double* factor;    // [n,n], its lower triangle but for the tiles on the diagonal
-  double* diagonal;  // [n,tile]: those
+  double* factor;    // [n,n], its lower triangle without the tiles on the diagonal
+  double* diagonal;  // [n,tile]: the tiles on the diagonal
   double* trace;     // of the scaled matrix
   int* states;       // [attempts,panels + 1]: before each panel of each attempt, and at the end
 
@@ -47,9 +47,9 @@ __global__ void __launch_bounds__(block_threads)
   grid_stride(p.n * p.n, [&](int64_t i) { p.factor[i] = double{scale} * a[i] + (i % (p.n + 1) == 0 ? jitter : 0.0); });
 }
 
-// Columns of panel `panel`: every block factors the tile on the diagonal, D = L L^T; the first stores L (where no other
-// block reads D), each other one solves X L^T = T for its tile T below. Both are the same elimination, column by
-// column, of the rows of D and T.
+// Columns of panel `panel`. Every block factors the tile on the diagonal, D = L L^T. The first block stores L in
+// `diagonal`, because the other blocks still read D; each other block solves X L^T = T for its tile T below D. Both are
+// the same elimination, column by column, of the rows of D and T.
 __global__ void __launch_bounds__(block_threads) cholesky_panel_kernel(Problem p, int attempt, int panel) {
   const int state = *p.state(attempt, panel);
   if (state != at_work) {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(block_threads) cholesky_panel_kernel(Problem p
   for (int i = thread; i < height * tile; i += block_threads) {
     const int row = i / tile, column = i % tile;
     const int64_t r = row < tile ? first + row : second + row - tile, c = first + column;
-    // Beyond the matrix it goes on as the identity, which changes nothing.
+    // Outside the matrix it is padded with the identity, which changes nothing.
     rows[row * pitch + column] = r < p.n && c < p.n ? p.factor[r * p.n + c] : row == column ? 1.0 : 0.0;
   }
   __syncthreads();
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(block_threads) cholesky_panel_kernel(Problem p
   }
 }
 
-// What is right of and below panel `panel`: factor -= L L^T of the panel's columns. Grid: tile columns, tile rows.
+// Right of and below panel `panel`: factor -= L L^T of the panel's columns. Grid: tile columns, tile rows.
 __global__ void __launch_bounds__(block_threads) cholesky_update_kernel(Problem p, int attempt, int panel) {
   if (blockIdx.x > blockIdx.y || *p.state(attempt, panel + 1) != at_work) return;
   GPU_SHARED(double, left, [depth][pitch]);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(block_threads) cholesky_update_kernel(Problem 
     }
 }
 
-// The factor, zeros for a zero matrix, NaN where the last attempt has failed or none could be made.
+// Writes the factor: zeros for a zero matrix, NaN if the last attempt failed or no attempt was possible.
 __global__ void __launch_bounds__(block_threads) cholesky_end_kernel(Problem p, int last, float* lower) {
   const double trace = *p.trace;
   const bool whole = trace > 0 && trace < INFINITY && *p.state(last, p.panels) != failed;

@@ -32,7 +32,7 @@ enum class ConvKind : int64_t { forward = 1, forward_bias, backward_data, backwa
 
 int64_t size_of(const memory::desc& desc) { return static_cast<int64_t>(desc.get_size()); }
 
-// Layouts: activations are fixed to ours (nhwc), the filter's is the library's choice.
+// Layouts: activations have ours (nhwc); the library chooses that of the filter.
 struct Descriptors {
   memory::desc x, weight, bias, y, our_weight;
   memory::dims stride, padding;
@@ -56,7 +56,7 @@ dnnl::primitive_attr user_scratchpad() {
   return attributes;
 }
 
-// oneDNN 3 merged operation descriptors into primitive descriptors; these three functions are all that differs.
+// oneDNN 3 merged operation descriptors into primitive descriptors. Only these three functions depend on the version.
 dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const Descriptors& d, bool bias,
                                                            const dnnl::primitive_attr& attributes) {
   const memory::desc bias_desc = bias ? d.bias : memory::desc();
@@ -89,9 +89,8 @@ dnnl::convolution_backward_weights::primitive_desc describe_backward_weight(cons
 #endif
 }
 
-// A convolution and the reorder of its filter between our layout and the library's, with memory objects whose pointers
-// are set anew in each call. Scratch memory holds the filter in the library's layout and the scratchpads of both
-// primitives.
+// A convolution and the reorder of its filter between our layout and the library's. Each call sets the pointers of the
+// memory objects anew. Scratch memory holds the filter in the library's layout and the scratchpads of both primitives.
 class PreparedConv : public OnednnState::Prepared {
  public:
   PreparedConv(const dnnl::engine& engine, ConvKind kind, const ConvShape& shape) {
@@ -120,7 +119,7 @@ class PreparedConv : public OnednnState::Prepared {
     }
     arguments_.emplace(DNNL_ARG_SCRATCHPAD, scratchpad_);
     if (kind == ConvKind::backward_weight) {
-      // The library overwrites, we accumulate: always through a reorder that adds.
+      // The library overwrites, but the op accumulates, so the result always goes through a reorder that adds.
       dnnl::primitive_attr accumulate = attributes;
       dnnl::post_ops sum;
       sum.append_sum(1.0f);
@@ -226,7 +225,7 @@ void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const fl
   const LibraryThreads threads(queue);
   const float* const bias = epilogue.bias;
   prepared(queue, bias ? ConvKind::forward_bias : ConvKind::forward, shape).run_forward(queue, x, weight, bias, y);
-  // The library's own ReLU makes 0 of NaN.
+  // The library's own ReLU would turn NaN into 0.
   if (epilogue.relu) relu_forward(queue, shape.batch * shape.positions() * shape.out_channels, y, y);
 }
 

@@ -1,7 +1,7 @@
-// Few channels by kernels/cuda/conv_narrow.h, others by cuDNN where it is there and has a plan
-// (kernels/cuda/cudnn_conv.h), otherwise implicit matrix products in shared-memory tiles, for any kernel, stride,
-// padding and channel count. A product has rows (positions of the result), columns (its channels) and depth (taps); no
-// patch matrix is stored.
+// Convolutions of few channels are computed by kernels/cuda/conv_narrow.h, others by cuDNN if it is available and has a
+// plan (kernels/cuda/cudnn_conv.h), and the rest here as implicit matrix products in shared-memory tiles, for any
+// kernel, stride, padding and channel count. A product has rows (positions of the result), columns (its channels) and
+// depth (taps); no patch matrix is stored.
 #include <noisysgd/kernels/conv.h>
 
 #include <noisysgd/kernels/conv_second_moment.h>
@@ -15,11 +15,11 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-constexpr int tile = 64, depth_step = 16, micro = 4;  // a block's tile, a thread's 4x4 of it
-constexpr int tile_pitch = tile + 4;                  // keeps float4 aligned and spreads the banks
+constexpr int tile = 64, depth_step = 16, micro = 4;  // a block's tile, of which a thread computes 4x4
+constexpr int tile_pitch = tile + 4;                  // keeps float4 aligned and avoids bank conflicts
 static_assert((tile / micro) * (tile / micro) == block_threads);
 
-// Where a row of the product lies: a position of one sample.
+// The position, in one sample, of a row of the product.
 struct Position {
   int64_t sample;
   int32_t row, column;  // row < 0: beyond the last sample
@@ -56,7 +56,8 @@ struct Forward {
   __device__ float finish(float sum) const { return relu && sum < 0 ? 0.0f : sum; }
 };
 
-// grad_x = patches'(grad_y) w: depth runs over (r,s,k); an output reaches an input only where the stride divides.
+// grad_x = patches'(grad_y) w: depth runs over (r,s,k). A tap reaches an output only if the stride divides
+// row + padding - r, and likewise for the columns.
 struct BackwardData {
   ConvGeometry g;
   const float *grad_y, *weight;
@@ -165,7 +166,7 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
                           float* grad_weight) {
   check(shape);
   if (shape.batch == 0) return;
-  // The own tensor-core kernels read every operand once and form no matrix of patches: they go first.
+  // Our own tensor-core kernels read every operand once and form no patch matrix, so they take precedence.
   const bool by_tiles =
       conv_route(shape, SecondMoment::none, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::tiles;
   if (by_tiles && conv_backward_weight_cudnn(queue, shape, x, grad_y, grad_weight)) return;

@@ -30,8 +30,8 @@ NSGD_OP(conv_backward_data, void(Queue& queue, const ConvShape& shape, const flo
                                  float* grad_x));  // [N,H,W,C], overwritten
 NSGD_OP(conv_backward_weight, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                    float* grad_weight));  // [K,R,S,C], accumulated
-// The same by cuDNN, where conv_backward_weight may take another way. False, with nothing done, where cuDNN is not
-// there or has no plan, as always on the CPU.
+// The same gradient, always by cuDNN; conv_backward_weight may choose another kernel. Returns false, having done
+// nothing, if cuDNN is missing or has no plan for the shape; on the CPU it always returns false.
 NSGD_OP(conv_backward_weight_cudnn, bool(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                          float* grad_weight));  // [K,R,S,C], accumulated
 

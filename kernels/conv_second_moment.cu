@@ -1,5 +1,5 @@
-// The fused weight gradient: chooses the kernel for a shape (kernels/cuda/conv_weight_gradient.h) and adds up the
-// partial sums of its shares of the samples.
+// The fused weight gradient: chooses the kernel for a shape (kernels/cuda/conv_weight_gradient.h) and adds up its
+// partial sums over shares of the samples.
 #include <noisysgd/kernels/conv_second_moment.h>
 
 #include <bit>
@@ -16,9 +16,10 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-// target += the shares' partial sums; beside null: only the gradient was summed. A block takes block_threads / rows
-// weights; its rows take shares row, row + rows, ... and are then added in order. What is summed beside the gradient is
-// at least `least`: a second moment of pairs may have come out below 0. NaN stays.
+// Adds the shares' partial sums to grad_weight and to `beside`, the second sum; beside is null if only the gradient was
+// summed. A block computes block_threads / rows weights; its rows add up shares row, row + rows, ..., and the rows are
+// then added in order. The second sum is raised to at least `least`, because a second moment from pairs may be below 0
+// through rounding. NaN stays NaN.
 __global__ void __launch_bounds__(block_threads)
     sum_shares_kernel(int rows, int64_t shares, int64_t weights, const float* partial, float* grad_weight,
                       float* beside, float least) {
@@ -43,8 +44,8 @@ __global__ void __launch_bounds__(block_threads)
   if (beside) beside[i] += other < least ? least : other;
 }
 
-// The same by matrix products over rows of x and grad_y: positions where they are not summed before they are squared,
-// else samples.
+// The gradient and the second moment by matrix products over the rows of x and grad_y. A row is an output position; an
+// exact second moment is computed so only if every sample has a single one (conv_route).
 void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, float* grad_weight,
                         float* second_moment) {
   const int64_t rows = s.batch * s.positions(), taps = s.weights() / s.out_channels;
@@ -74,12 +75,12 @@ __global__ void __launch_bounds__(block_threads)
   grid_stride(n, [&](int64_t i) { y[i] = factors[i / channels / positions * channels + i % channels] * x[i]; });
 }
 
-// What one pass adds up, and where.
+// Operands and results of one pass.
 struct Request {
   const float *x, *grad_y;
-  float *grad_weight, *beside;   // beside: the second moment; with signs the signed sums; each may be null
-  const float* signs = nullptr;  // [N,K]; without `beside` they are put on grad_y
-  SampleSums centering = {};     // of an exact second moment, where its slope is not null
+  float *grad_weight, *beside;   // beside: the second moment or, with signs, the signed sums; each may be null
+  const float* signs = nullptr;  // [N,K]; without `beside` they multiply grad_y
+  SampleSums centering = {};     // centres an exact second moment if its slope is not null
 };
 
 bool by_chunks(const float* x, const float* grad_y) { return aligned_vector<4>(x) && aligned_vector<4>(grad_y); }
@@ -117,7 +118,7 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
          request.beside, signed_beside ? -INFINITY : 0.0f);
 }
 
-// Whether the kernel of the plain gradient can add up signed sums as well.
+// Whether the kernel of the plain gradient can also form signed sums.
 bool has_signs(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
   return !by_products(queue, shape, SecondMoment::none) &&
          kernel_for(queue, shape, SecondMoment::none, by_chunks(x, grad_y)).launch_signed;

@@ -2,10 +2,12 @@
 // With G_n[k,r,s,c] = sum_t grad_y[n,t,k] x[n,t+(r,s),c] (sum over output positions t):
 //   exact:    second_moment += sum_n G_n^2            (the diagonal of the Fisher matrix itself)
 //   spatial:  second_moment += sum_n sum_t grad_y^2 x^2   (Appendix C.2: the product of squared patches and gradients)
-// and in both grad_weight += sum_n G_n, unless grad_weight is null. Per-sample gradients live in registers; nothing of size N x P is stored. On the
-// CPU the bits depend on the instruction set, not on the threads, and grad_weight's not on which sums are asked for. On
-// a CUDA device operands are rounded as far as the queue's precision allows; docs/cuda.md says which kernel takes which
-// shape. There contributions less C_n are always formed in single precision.
+// Both also compute grad_weight += sum_n G_n, unless grad_weight is null. Per-sample gradients stay in registers: no
+// array of size N x P is stored.
+// On the CPU the bits of the results depend on the instruction set but not on the thread count, and the bits of
+// grad_weight do not depend on which other sums are requested.
+// On a CUDA device operands are rounded as far as the queue's precision allows, except that G_n - C_n (SampleSums) is
+// always formed in single precision. docs/cuda.md says which kernel computes which shape.
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
@@ -18,11 +20,11 @@ NSGD_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape,
                                          const float* grad_y,     // [N,Ho,Wo,K]
                                          float* grad_weight,      // [K,R,S,C], accumulated
                                          float* second_moment));  // [K,R,S,C], accumulated
-// What the pass can add up of the samples' gradients beside the gradient; each null or accumulated.
+// Further sums over the per-sample gradients G_n, formed in the same pass. Each is accumulated, or null.
 struct SampleSums {
   float* second_moment = nullptr;  // [K,R,S,C] += sum_n (G_n - C_n)^2
-  // C_n[k,p] = tap_mean[p] channel_sum[n,k] + slope[k,p] channel_product[n,k]: the part of a sample's gradient that a
-  // batch normalisation cancels over the samples (layers/centered_sums.h); 0 if these four are null.
+  // C_n[k,p] = tap_mean[p] channel_sum[n,k] + slope[k,p] channel_product[n,k]: the part of G_n that a batch
+  // normalisation makes vanish in the sum over the samples (layers/centered_sums.h). C_n = 0 if these four are null.
   const float* tap_mean = nullptr;         // [R,S,C]
   const float* slope = nullptr;            // [K,R,S,C]
   const float* channel_sum = nullptr;      // [N,K]
@@ -37,7 +39,7 @@ inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const
                                      float* grad_weight, float* second_moment) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{.second_moment = second_moment}, grad_weight);
 }
-// The same pass with none of these: conv_backward_weight where it beats the library.
+// The same pass without further sums: a conv_backward_weight that is faster than the library for some shapes.
 inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                         float* grad_weight) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{}, grad_weight);

@@ -1,4 +1,4 @@
-// Which backend runs an op, and on which device of it.
+// The device on which an op runs: a backend and the index of one of its devices.
 #pragma once
 
 #include <string>

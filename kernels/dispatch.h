@@ -3,8 +3,9 @@
 //   NSGD_OP(relu_forward, void(Queue& queue, int64_t n, const float* x, float* y));
 //
 // declares cpu::relu_forward (defined in a .cpp) and cuda::relu_forward (defined in a .cu) with that signature, and the
-// callable relu_forward(queue, …), which picks by queue.device(). Values (values.h) may be passed for float*: where their
-// elements are not fp32, this throws an error that names the op. This is the only file that knows which backends are built.
+// callable relu_forward(queue, …), which calls the one for queue.device(). Values (values.h) may be passed for float*;
+// if their elements are not fp32, the call throws an error that names the op. This is the only file that knows which
+// backends are built.
 #pragma once
 
 #include <type_traits>
@@ -23,7 +24,7 @@ inline constexpr bool built_with_cuda = false;
 #define NSGD_CUDA_FUNCTION(name) nullptr
 #endif
 
-// What an op accepts for a parameter of its backends.
+// The type of the op's argument for a parameter type of its backends.
 template <class Parameter>
 struct Accepted {
   using Type = Parameter;

@@ -9,7 +9,7 @@
 namespace noisysgd::kernels::cpu {
 namespace {
 
-constexpr int64_t grain = 16384;  // elements that are worth a thread
+constexpr int64_t grain = 16384;  // elements per thread that are worth starting it
 
 NSGD_TARGET_CLONES void relu(const float* x, int64_t n, float* y) {
 #pragma omp simd
@@ -41,7 +41,7 @@ constexpr int64_t dropout_blocks = 64;  // Philox blocks drawn at a time
 // keep[4*b+l] = scale if word l of block first+b keeps its element, else 0
 NSGD_TARGET_CLONES void draw_keep(const RandomStream& stream, float probability, uint32_t first, float scale,
                                   float* keep) {
-  // Values instead of places in memory: the loop is vectorised.
+  // A copy that holds the step by value instead of by address, so that the loop is vectorised.
   const RandomStream local{stream.seed, stream.step.read(), stream.tensor, stream.purpose};
   uint32_t words[4][dropout_blocks];
 #pragma omp simd
@@ -66,7 +66,7 @@ void dropout_range(const RandomStream& stream, float probability, float scale, u
                    int64_t n, float* y) {
   alignas(64) float keep[4 * dropout_blocks];
   for (int64_t i = 0; i < n;) {
-    const auto skipped = static_cast<int64_t>((offset + i) % 4);  // words of the first block that belong to others
+    const auto skipped = static_cast<int64_t>((offset + i) % 4);  // words of the first block before word offset+i
     const int64_t count = std::min(n - i, 4 * dropout_blocks - skipped);
     draw_keep(stream, probability, static_cast<uint32_t>((offset + i) / 4), scale, keep);
     apply_keep(x + i, keep + skipped, count, y + i);
@@ -141,8 +141,9 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
 void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
   const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
   const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
-  NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
-             in_channels, out_channels);
+  NSGD_CHECK(stride > 0 && out_channels >= in_channels,
+             "pad_channels: stride {}, channels {} -> {}: the stride must be positive and channels must not decrease",
+             stride, in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;
   parallel_blocks(queue, batch * out_height, batch * out_height * out_width * out_channels, [&](int64_t row, int64_t) {
     const int64_t n = row / out_height, i = row % out_height;
@@ -158,8 +159,9 @@ void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, f
 void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
   const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
   const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
-  NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
-             in_channels, out_channels);
+  NSGD_CHECK(stride > 0 && out_channels >= in_channels,
+             "pad_channels: stride {}, channels {} -> {}: the stride must be positive and channels must not decrease",
+             stride, in_channels, out_channels);
   const int64_t out_height = (height + stride - 1) / stride, out_width = (width + stride - 1) / stride;
   parallel_blocks(queue, batch * height, batch * height * width * in_channels, [&](int64_t row, int64_t) {
     const int64_t n = row / height, i = row % height;

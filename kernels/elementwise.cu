@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(block_threads)
   grid_stride(n, [&](int64_t i) { y[i] = factor * x[i]; });
 }
 
-// A thread takes the elements of one Philox block; the first and the last block may belong to others in part.
+// A thread handles the elements of one Philox block; part of the first and the last block may lie outside the array.
 __global__ void __launch_bounds__(block_threads)
     dropout_kernel(int64_t n, float probability, float scale, RandomStream stream, uint64_t offset, const float* x,
                    float* y) {
@@ -134,8 +134,9 @@ void launch_shortcut(Queue& queue, Kernel kernel, int64_t batch, int32_t size, c
 }
 
 void check_shortcut(int64_t stride, int64_t in_channels, int64_t out_channels) {
-  NSGD_CHECK(stride > 0 && out_channels >= in_channels, "pad_channels: stride {}, channels {} -> {}", stride,
-             in_channels, out_channels);
+  NSGD_CHECK(stride > 0 && out_channels >= in_channels,
+             "pad_channels: stride {}, channels {} -> {}: the stride must be positive and channels must not decrease",
+             stride, in_channels, out_channels);
 }
 
 }  // namespace

@@ -15,14 +15,15 @@ NSGD_OP(relu_backward,
 NSGD_OP(add, void(Queue& queue, int64_t n, const float* x, float* y));                       // y += x
 NSGD_OP(add_square, void(Queue& queue, int64_t n, const float* x, float* y));                // y += x^2
 NSGD_OP(scale,
-        void(Queue& queue, int64_t n, Number<float> factor, const float* x, float* y));  // y = factor x; may be x
+        void(Queue& queue, int64_t n, Number<float> factor, const float* x, float* y));  // y = factor x; y may be x
 
-// y = x * keep/(1-probability). Element i of the whole batch is kept by word offset+i of the stream, so a mask does not
-// depend on micro-batching. Backward is the same call on the gradient. In place allowed.
+// y = x * keep/(1-probability). Word offset+i of the stream decides whether element i is kept; with the micro-batch's
+// offset in the batch, the mask does not depend on micro-batching. Backward is the same call on the gradient. y may be
+// x.
 NSGD_OP(dropout, void(Queue& queue, int64_t n, float probability, const RandomStream& stream, uint64_t offset,
                       const float* x, float* y));
 
-// y[n,c,t] = x[n,t,c] and back: [N,H,W,C] -> PyTorch's flatten order [N,C*H*W].
+// y[n,c,t] = x[n,t,c] and its inverse: [N,H,W,C] <-> PyTorch's flatten order [N,C*H*W].
 NSGD_OP(nhwc_to_nchw, void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
 NSGD_OP(nchw_to_nhwc, void(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y));
 

@@ -8,10 +8,10 @@
 namespace noisysgd::kernels::cpu {
 namespace {
 
-// One output pixel is pixel · scale + shift, so a row is a multiply-add that vectorises.
+// An output pixel is pixel · scale + shift, a multiply-add that vectorises along a row.
 struct Normalisation {
   std::vector<float> scale;  // [C] inverse_std / 255
-  std::vector<float> shift;  // [C] -mean · inverse_std, which is also the value of black
+  std::vector<float> shift;  // [C] -mean · inverse_std, also the value of a black pixel
 };
 
 template <int kChannels>  // 0: any number
@@ -24,7 +24,7 @@ void gather_image(const uint8_t* image, int64_t H, int64_t W, int64_t any_channe
     for (int64_t x = first; x < last; ++x)
       for (int64_t c = 0; c < C; ++c) row[x * C + c] = shift[c];
   };
-  // Columns [first, last) of the output show the image, the others padding.
+  // Columns [first, last) of the output come from the image, the others are padding.
   const int64_t move = decision.offset_x - options.padding;
   const int64_t first = std::clamp<int64_t>(decision.flip ? move : -move, 0, W);
   const int64_t last = std::clamp<int64_t>(decision.flip ? W + move : W - move, first, W);

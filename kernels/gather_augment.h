@@ -1,6 +1,7 @@
-// Batch assembly: picks images by index, augments them and normalises each channel, out = (pixel/255 - mean) ·
-// inverse_std. Padding is black (pixel 0) before normalisation. Overwrites out. An index outside [0,
-// N) throws Error; on a CUDA device, where reading the indices would stop the queue, its image is all NaN instead.
+// Batch assembly: picks images by index, augments them and normalises each channel:
+// out = (pixel/255 - mean) · inverse_std. Padding is black (pixel 0) before normalisation. Overwrites out.
+// Throws Error for an index outside [0, N). On a CUDA device, where reading the indices would make the host wait, the
+// image of such an index is all NaN instead.
 #pragma once
 
 #include <cstdint>

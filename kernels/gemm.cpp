@@ -35,8 +35,8 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
   const auto leading = [](int64_t columns) { return std::max<int64_t>(columns, 1); };
   const int64_t lda = leading(flip_a ? m : k), ldb = leading(flip_b ? k : n), ldc = leading(n);
 #if defined(__x86_64__)
-  // OpenBLAS chooses its kernels by a list of processors and falls back to SSE on those it does not know: Debian 12's
-  // 0.3.21 runs at a quarter of the speed on recent Xeons. oneDNN asks for the instruction sets instead.
+  // OpenBLAS chooses its kernels from a list of processors and falls back to SSE for unknown ones: Debian 12's 0.3.21
+  // runs at a quarter of the speed on recent Xeons. oneDNN checks the instruction sets instead.
   const dnnl_status_t status =
       dnnl_sgemm(flip_a ? 'T' : 'N', flip_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   NSGD_CHECK(status == dnnl_success, "gemm: oneDNN refused m={} n={} k={} (status {})", m, n, k,
@@ -52,7 +52,7 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
 void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_t inputs, const float* x,
                           const float* grad_y, float* second_moment) {
   if (samples == 0 || outputs == 0 || inputs == 0) return;
-  // A block must be long enough for its product to outweigh reading and writing second_moment, and no longer.
+  // A block must be long enough that its product outweighs reading and writing second_moment, and not longer.
   const int64_t fitting = (int64_t{1} << 20) / (inputs + outputs);
   const int64_t block = std::min(samples, std::max<int64_t>(256, fitting));
   Scratch scratch(queue);

@@ -52,11 +52,12 @@ void gemm(Queue& queue, Transpose transpose_a, Transpose transpose_b, int64_t m,
 void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_t inputs, const float* x,
                           const float* grad_y, float* second_moment) {
   if (samples == 0 || outputs == 0 || inputs == 0) return;
-  constexpr int64_t block_floats = int64_t{1} << 24;  // of squares at a time: a large batch in one product
+  constexpr int64_t block_floats = int64_t{1} << 24;  // of squares at a time, enough for a large batch in one product
   const int64_t block = std::clamp<int64_t>(block_floats / (inputs + outputs), 1, samples);
   Scratch scratch(queue);
   const auto [x_squared, grad_squared] = scratch.take<float, float>(block * inputs, block * outputs);
-  // Squares keep tf32's fraction under bf16: they are sums' terms, not operands that the policy speaks of.
+  // Under bf16, squares are rounded to tf32 only: the queue's precision applies to operands, and squares are terms of
+  // sums.
   const Precision precision = queue.precision() == Precision::fp32 ? Precision::fp32 : Precision::tf32;
   for (int64_t first = 0; first < samples; first += block) {
     const int64_t count = std::min(block, samples - first);

@@ -1,5 +1,5 @@
-// Dense matrix products, row-major (oneDNN on x86-64, else OpenBLAS; cuBLAS), and the squares product behind the linear
-// layer's diag(F).
+// Dense row-major matrix products (CPU: oneDNN on x86-64, else OpenBLAS; CUDA: cuBLAS), and the product of squares for
+// the diag(F) of a linear layer.
 #pragma once
 
 #include <cstdint>

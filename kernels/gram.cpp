@@ -9,8 +9,8 @@ namespace noisysgd::kernels::cpu {
 
 void gram(Queue& queue, int64_t rows, int64_t columns, const float* x, float* gram) {
   if (rows == 0 || columns == 0) return;
-  // The library's products are slow for results this small. It is the weight gradient of a 1x1 convolution, whose
-  // register tiles hold such a result.
+  // The library's products are slow for results this small. The gram matrix is also the weight gradient of a 1x1
+  // convolution, and the register tiles of that kernel hold such a result.
   constexpr int64_t small = 128;
   if (columns > small)
     return cpu::gemm(queue, Transpose::yes, Transpose::no, columns, columns, rows, 1.0f, x, x, 1.0f, gram);

@@ -1,4 +1,4 @@
-// The product of a tall matrix with itself: what Kronecker factors are made of.
+// The product of a tall matrix with itself, used for Kronecker factors.
 #pragma once
 
 #include <cstdint>

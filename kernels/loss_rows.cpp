@@ -20,7 +20,7 @@ void loss_rows(Queue& queue, const char* name, int64_t samples, int64_t classes,
                const int32_t* labels, const float* sample_weights, float* grad_logits, float* sample_losses,
                LossSums* sums, const std::function<double(const LossRow&)>& loss) {
   if (samples == 0) return;
-  NSGD_CHECK(classes > 0, "{}: {} classes", name, classes);
+  NSGD_CHECK(classes > 0, "{}: {} classes, expected at least 1", name, classes);
   for (int64_t n = 0; n < samples; ++n)
     NSGD_CHECK(labels[n] >= 0 && labels[n] < classes, "{}: sample {} has label {}, expected 0..{}", name, n, labels[n],
                classes - 1);
@@ -39,7 +39,7 @@ void loss_rows(Queue& queue, const char* name, int64_t samples, int64_t classes,
   });
   if (!sums) return;
   LossSums part{.samples = samples};
-  for (int64_t n = 0; n < samples; ++n) {  // in the order of the samples, whatever the thread count
+  for (int64_t n = 0; n < samples; ++n) {  // in the order of the samples, for any thread count
     part.loss += rows[n].loss;
     part.weighted_loss += sample_weights ? sample_weights[n] * rows[n].loss : rows[n].loss;
     part.correct += rows[n].correct;

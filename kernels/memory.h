@@ -12,17 +12,17 @@ namespace noisysgd::kernels {
 
 class CudaRead;  // pinned memory and an event: kernels/cuda/device.h
 
-// At least 64-byte aligned, uninitialised; null if the device's memory does not suffice. Freed by its last owner.
+// At least 64-byte aligned, uninitialised; null if the device has too little memory. Freed with its last owner.
 std::shared_ptr<void> allocate_memory(Device device, size_t bytes);
 
-// `to` is on the queue's device. `from` may be changed when the call returns: it waits for the copy.
+// `to` is on the queue's device. Waits for the copy, so `from` may be changed when the call returns.
 NSGD_OP(copy_from_host, void(Queue& queue, size_t bytes, const void* from, void* to));
 
-// `from` is on the queue's device; waits for all ops issued before, so that `to` is there when the call returns.
+// `from` is on the queue's device. Waits for all ops issued before and for the copy, so `to` is complete on return.
 NSGD_OP(copy_to_host, void(Queue& queue, size_t bytes, const void* from, void* to));
 
-// A copy from the queue's device that the host looks at later: ops issued meanwhile do not wait for it, nor it for
-// them.
+// A copy from the queue's device that the host reads later. The copy and the ops issued after it do not wait for each
+// other.
 class PendingRead {
  public:
   PendingRead(Queue& queue, size_t bytes);
@@ -30,7 +30,7 @@ class PendingRead {
   PendingRead(const PendingRead&) = delete;
   PendingRead& operator=(const PendingRead&) = delete;
 
-  // Copies what ops issued before leave at `from`; an earlier copy must have been waited for.
+  // Copies `from` as the ops issued before leave it. Requires that the previous copy has been waited for.
   void issue(const void* from);
   bool ready() const;
   const void* wait();  // the copy, valid until the next issue
@@ -42,7 +42,7 @@ class PendingRead {
   std::unique_ptr<CudaRead> on_cuda_;
 };
 
-// Both on the queue's device; they do not overlap.
+// `from` and `to` are on the queue's device and must not overlap.
 NSGD_OP(copy, void(Queue& queue, size_t bytes, const void* from, void* to));
 
 }  // namespace noisysgd::kernels

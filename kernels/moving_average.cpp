@@ -6,7 +6,7 @@
 namespace noisysgd::kernels::cpu {
 namespace {
 
-constexpr int64_t grain = 16384;  // elements that are worth a thread
+constexpr int64_t grain = 16384;  // elements per thread that are worth starting it
 
 NSGD_TARGET_CLONES void average_into(const float* x, int64_t n, float decay, float* average) {
 #pragma omp simd

@@ -16,7 +16,7 @@ bool HiddenNumbers::active() { return hidden; }
 
 void HiddenNumbers::refuse() {
   throw Error(
-      "the host asks for a number that changes from step to step, in a step that is recorded and replayed. Decide before "
+      "the host reads a number that changes from step to step, in a step that is recorded and replayed. Decide before "
       "the step, in NoiseStructure::collects; read the number in a kernel; or set NoiseCapabilities::needs_host, so "
       "that every step is issued anew");
 }

@@ -1,14 +1,15 @@
-// A number that an op takes by value, or from the memory of the queue's device when it runs. The second is for what
-// changes from step to step, so that a recorded step can be replayed (core/step_graph.h), and for what the device
-// itself has found, so that the host need not wait for it.
+// A number that an op takes by value, or reads from the memory of the queue's device when it runs. Device memory is for
+// values that change from step to step, so that a recorded step can be replayed (core/step_graph.h), and for results of
+// the device itself, so that the host need not wait for them.
 #pragma once
 
 #include <cstdint>
 
 namespace noisysgd {
 
-// While one lives, this thread cannot ask for the host's value of numbers in device memory: a step that branches on it
-// would be recorded with one branch and replay it for ever.
+// In the scope of such an object, Number::value() throws in this thread for numbers in device memory: a step that
+// branched on the value would be recorded with one of the branches, and every replay would take that one. With
+// hide = false, values can be read again in the scope.
 class HiddenNumbers {
  public:
   explicit HiddenNumbers(bool hide = true);
@@ -26,21 +27,21 @@ class HiddenNumbers {
 template <class T>
 class Number {
  public:
-  // place: where the number will be when the op runs; null: it is `value`.
-  constexpr Number(T value = {}, const T* place = nullptr) : value_(value), place_(place) {}
-  static constexpr Number at(const T* place) { return {T{}, place}; }
+  // address: where the number is when the op runs; null: the number is `value`.
+  constexpr Number(T value = {}, const T* address = nullptr) : value_(value), address_(address) {}
+  static constexpr Number at(const T* address) { return {T{}, address}; }
 
-  // What the host knows of it. Throws Error for a number in device memory where HiddenNumbers hides it.
+  // The value that the host has. Throws Error for a number in device memory while HiddenNumbers is active.
   T value() const {
-    if (place_ && HiddenNumbers::active()) HiddenNumbers::refuse();
+    if (address_ && HiddenNumbers::active()) HiddenNumbers::refuse();
     return value_;
   }
-  // For kernels of either backend.
-  constexpr T read() const { return place_ ? *place_ : value_; }
+  // The number itself, for kernels of either backend.
+  constexpr T read() const { return address_ ? *address_ : value_; }
 
  private:
   T value_;
-  const T* place_;
+  const T* address_;
 };
 
 using StepNumber = Number<uint32_t>;

@@ -1,5 +1,5 @@
-// oneDNN's side of a queue: engine, stream, and every primitive prepared once per op and shape, so that a training step
-// creates nothing. Internal to the CPU backend.
+// The oneDNN objects of a queue: engine, stream, and primitives, which are created once per op and shape and reused in
+// every training step. Internal to the CPU backend.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ class OnednnState {
  public:
   using Key = std::array<int64_t, 16>;  // op kind, then its shape, then zeros; the kind determines the prepared type
 
-  struct Prepared {  // base of what an op keeps: primitives, memory descriptors, scratch sizes
+  struct Prepared {  // base of the objects that an op caches: primitives, memory descriptors, scratch sizes
     virtual ~Prepared() = default;
   };
 
@@ -23,7 +23,7 @@ class OnednnState {
   const dnnl::engine& engine() const { return engine_; }
   dnnl::stream& stream() { return stream_; }
 
-  // What `make` returned the first time that this key was asked for.
+  // Returns the object for this key; calls `make` to create it the first time.
   template <class T, class Make>
   T& prepared(const Key& key, const Make& make) {
     std::unique_ptr<Prepared>& entry = prepared_[key];

@@ -1,4 +1,4 @@
-// The ops of a queue recorded once and issued again as a whole: on a CUDA device, a graph.
+// Records ops of a queue once and issues them again as a whole: on a CUDA device, a graph.
 #pragma once
 
 #include <functional>
@@ -12,14 +12,14 @@ class OpGraph {
  public:
   static bool supported(const Queue& queue) { return queue.device().backend == Backend::cuda; }
 
-  // Runs `issue`, whose ops are recorded and not executed. They must not make the host wait, nor read its pageable
-  // memory; whatever memory they use has to stay where it is for as long as the graph is launched.
+  // Runs `issue` and records its ops without executing them. They must neither make the host wait nor read pageable
+  // host memory. All memory that they use must keep its address as long as the graph is launched.
   OpGraph(Queue& queue, const std::function<void()>& issue);
   ~OpGraph();
   OpGraph(const OpGraph&) = delete;
   OpGraph& operator=(const OpGraph&) = delete;
 
-  // OutOfMemory, with nothing done, if the device has no room for the graph.
+  // Throws OutOfMemory, having done nothing, if the device has too little memory for the graph.
   void launch();
 
  private:

@@ -1,4 +1,4 @@
-// A step of an optimizer on the CPU: pieces of the parameters, spread over threads.
+// Runs an optimizer step on the CPU in pieces of the parameters, which are distributed over the threads.
 #pragma once
 
 #include <algorithm>
@@ -9,12 +9,14 @@
 
 namespace noisysgd::kernels {
 
-// Tensors are cut into pieces of fixed size: norms are summed piece by piece, in order, on any number of threads.
+// Tensors are cut into pieces of fixed size, and norms are summed piece by piece in order, so they do not depend on the
+// number of threads.
 inline constexpr int64_t step_piece_size = 16384;  // a multiple of 32, so that pieces begin at a whole batch of noise
 
-// step(segment, first, norms) for every piece: elements first .. first+step_piece_size-1 of a segment, or as many as
-// there are. It sets norms[0] = ||g||^2, after hyperparameters.gradient_factor, and norms[1] = ||eps||^2 of the piece;
-// norms may be null. A halted step does nothing. Throws what `check(segment, hyperparameters)` throws.
+// Calls step(segment, first, norms) for every piece: elements first .. first+step_piece_size-1 of a segment, or up to
+// the segment's end. `step` sets norms[0] = ||g||^2, after hyperparameters.gradient_factor, and norms[1] = ||eps||^2 of
+// the piece, unless its norms are null. A halted step does nothing. Throws what `check(segment, hyperparameters)`
+// throws.
 template <class Segment, class Hyperparameters, class Step>
 void step_pieces(Queue& queue, std::span<const Segment> segments, const Hyperparameters& hyperparameters,
                  StepNorms* norms, Step step) {
@@ -31,7 +33,7 @@ void step_pieces(Queue& queue, std::span<const Segment> segments, const Hyperpar
   const int64_t threads = std::min<int64_t>(queue.threads(), std::max<int64_t>(total, 1));
 #pragma omp parallel for schedule(static) num_threads(static_cast <int>(threads)) if (threads > 1)
   for (int64_t thread = 0; thread < threads; ++thread) {
-    // A contiguous share of all pieces, however they are spread over the segments.
+    // This thread's contiguous share of the pieces of all segments.
     const int64_t begin = thread * total / threads, end = (thread + 1) * total / threads;
     int64_t before = 0;
     for (const Segment& segment : segments) {

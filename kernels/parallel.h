@@ -1,4 +1,4 @@
-// How the CPU backend uses threads: contiguous ranges or independent blocks, always with the queue's own thread count.
+// Parallel loops of the CPU backend over contiguous ranges or independent blocks, with the queue's thread count.
 #pragma once
 
 #include <omp.h>
@@ -10,8 +10,8 @@
 
 namespace noisysgd::kernels::cpu {
 
-// body(first, last) over disjoint ranges that cover [0, n). Ranges start at multiples of 64 elements (no false
-// sharing), and fewer than `grain` elements are not worth another thread.
+// Calls body(first, last) for disjoint ranges that cover [0, n). Ranges start at multiples of 64 elements (no false
+// sharing), and there are at most n / grain of them (at least one).
 template <class Body>
 void parallel_ranges(Queue& queue, int64_t n, int64_t grain, const Body& body) {
   const int64_t threads = std::clamp<int64_t>(n / std::max<int64_t>(grain, 1), 1, queue.threads());
@@ -25,9 +25,9 @@ void parallel_ranges(Queue& queue, int64_t n, int64_t grain, const Body& body) {
     if (range * length < n) body(range * length, std::min(n, (range + 1) * length));
 }
 
-// body(block, thread) for every block in [0, count); thread < queue.threads() indexes private scratch. `work` is the
-// number of elements touched in all: little work stays on one thread. Blocks are a function of the shape alone, so sums
-// over them do not depend on the thread count.
+// Calls body(block, thread) for every block in [0, count); thread < queue.threads() indexes private scratch. `work` is
+// the total number of elements touched: little work stays on one thread. Callers derive the blocks from the shape
+// alone, so that sums over them do not depend on the thread count.
 template <class Body>
 void parallel_blocks(Queue& queue, int64_t count, int64_t work, const Body& body) {
   const int64_t threads = std::clamp<int64_t>(std::min(count, work / 16384), 1, queue.threads());
@@ -35,7 +35,7 @@ void parallel_blocks(Queue& queue, int64_t count, int64_t work, const Body& body
   for (int64_t block = 0; block < count; ++block) body(block, int64_t{omp_get_thread_num()});
 }
 
-// oneDNN and OpenBLAS read OpenMP's thread count of the calling thread: this lends them the queue's.
+// oneDNN and OpenBLAS use the calling thread's OpenMP thread count. This object sets it to the queue's for a scope.
 class LibraryThreads {
  public:
   explicit LibraryThreads(const Queue& queue) : previous_(omp_get_max_threads()) {

@@ -1,6 +1,6 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a random stream without state.
 // The four words are a function of (seed, index, step, tensor, purpose), so any device, thread count or micro-batch
-// draws the same numbers, and a resumed run continues the stream by knowing its step.
+// draws the same numbers, and a resumed run needs only its step number to continue the stream.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace noisysgd {
 
-// What a stream is for; the fourth counter word. Streams of different purposes never overlap.
+// The purpose of a stream is the fourth counter word. Streams of different purposes never overlap.
 enum class RandomPurpose : uint32_t {
   initialisation = 1,
   noise,
@@ -54,7 +54,7 @@ constexpr uint32_t random_word(const RandomStream& stream, uint64_t index) {
   return random_words(stream, static_cast<uint32_t>(index / 4))[index % 4];
 }
 
-// Uniform in (0, 1): 23 bits, centred in their cells, so that neither 0 nor 1 occurs (24 bits would round up to 1).
+// Uniform in (0, 1): midpoints of 2^23 equal cells, so neither 0 nor 1 occurs (with 24 bits, rounding would give 1).
 constexpr float uniform_from_word(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f; }
 
 // Uniform integer in [0, bound) without division (bias below 2^-32 * bound).

@@ -1,4 +1,4 @@
-// Which samples of a data set make up a batch, and their labels.
+// Selects the samples of a data set that make up a batch, and their labels.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@ namespace noisysgd::kernels {
 
 struct SampleOrder {
   int64_t count = 0;      // images of the data set
-  bool shuffled = false;  // by kernels/shuffle.h, a permutation of (seed, epoch); or as they are stored
+  bool shuffled = false;  // true: permuted by kernels/shuffle.h with (seed, epoch); false: as stored
   uint64_t seed = 0;
   StepNumber epoch = 0;
   Number<int64_t> first = 0;  // position of the batch in that order
-  int64_t offset = 0;         // of this part of it
+  int64_t offset = 0;         // of this micro-batch within the batch
 };
 
-// indices[m] = the image at position first + offset + m of the order, labels[m] = all_labels of it. Positions behind
-// the end give index -1 and label -1.
+// indices[m] = the image at position first + offset + m of the order, labels[m] = its entry in all_labels. Positions
+// past the end give index -1 and label -1.
 NSGD_OP(pick_samples, void(Queue& queue, const SampleOrder& order, int64_t samples,
                            const int32_t* all_labels,  // [count]
                            int32_t* indices,           // [M]

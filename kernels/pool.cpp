@@ -22,7 +22,7 @@ void check(const PoolShape& s) {
 namespace cpu {
 namespace {
 
-// The part of a window that lies inside the image, along one axis: taps [first, last), whose source is origin + tap.
+// The part of a window inside the image along one axis: taps [first, last). Tap `tap` reads position origin + tap.
 struct Taps {
   int64_t origin, first, last;
   Taps(int64_t output, int64_t kernel, int64_t stride, int64_t padding, int64_t size)
@@ -31,7 +31,7 @@ struct Taps {
         last(std::min(kernel, size - origin)) {}
 };
 
-// The NHWC geometry of one sample, as the kernels below walk it.
+// The NHWC geometry of one sample.
 struct Sample {
   int64_t height, width, channels, kernel, stride, padding, out_height, out_width;
   explicit Sample(const PoolShape& s)
@@ -49,8 +49,9 @@ struct Sample {
 
 #define NSGD_INLINE inline __attribute__((always_inline))  // into every clone of the calling function
 
-// visit(lanes, first channel) with compile-time lanes, so that one block of channels stays in registers over all taps
-// of a window. The last block overlaps the one before it rather than leave a remainder: visits must only overwrite.
+// Calls visit(lanes, first channel) with compile-time lanes, so that one block of channels stays in registers over all
+// taps of a window. Instead of leaving a remainder, the last block overlaps the one before it, so a visit may only
+// overwrite, never accumulate.
 template <class Visit>
 NSGD_INLINE void over_channels(int64_t channels, const Visit& visit) {
   const auto blocks = [&](auto lanes) __attribute__((always_inline)) {
@@ -82,7 +83,7 @@ NSGD_INLINE void max_window(const Sample& s, const Taps& rows, const Taps& colum
 #pragma omp simd
       for (int64_t c = 0; c < lanes; ++c) {
         const float value = tap[c];
-        const bool better = value > best[c] || value != value;  // NaN wins, so that it is seen
+        const bool better = value > best[c] || value != value;  // NaN wins, so that it propagates
         best[c] = better ? value : best[c];
         where[c] = better ? number : where[c];
       }
@@ -106,7 +107,7 @@ NSGD_TARGET_CLONES void max_forward(const Sample& s, const float* x, float* y, u
   }
 }
 
-// Windows that do not overlap: every tap is written once, with the gradient or with zero.
+// For windows that do not overlap: every tap is written once, with the gradient or with zero.
 NSGD_TARGET_CLONES void max_backward_disjoint(const Sample& s, const uint8_t* index, const float* grad_y,
                                               float* grad_x) {
   for (int64_t i = 0; i < s.out_height; ++i) {

@@ -57,8 +57,9 @@ __device__ void over_window(const Sample& s, const Place& output, const Visit& v
 template <class Visit>
 __device__ void over_windows_of(const Sample& s, const Place& input, const Visit& visit) {
   const auto first = [&](int32_t place) {
-    int32_t behind = max(0, place + s.padding - s.kernel + s.stride);  // ceil((place + padding - kernel + 1) / stride)
-    return s.by_stride.reduce(behind);
+    // ceil((place + padding - kernel + 1) / stride)
+    int32_t numerator = max(0, place + s.padding - s.kernel + s.stride);
+    return s.by_stride.reduce(numerator);
   };
   const auto last = [&](int32_t place, int32_t outputs) {
     int32_t padded = place + s.padding;
@@ -78,7 +79,7 @@ __global__ void __launch_bounds__(block_threads)
     int32_t where = -1;
     over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t tap, int32_t source) {
       const float value = x[n * s.in_size() + source];
-      if (where >= 0 && !(value > best || value != value)) return;  // NaN wins, so that it is seen
+      if (where >= 0 && !(value > best || value != value)) return;  // NaN wins, so that it propagates
       best = value;
       where = tap;
     });

@@ -17,8 +17,7 @@ struct PoolShape {
 
 void check(const PoolShape& shape);  // throws Error for a window that does not fit the image
 
-// index: position within the window (r*kernel+s) of the maximum, the first one on ties, for backward; null in
-// inference.
+// index: position r*kernel+s of the maximum within its window, the first one on ties, for backward; null in inference.
 NSGD_OP(max_pool_forward,
         void(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index));  // [N,Ho,Wo,C]
 NSGD_OP(max_pool_backward, void(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y,

@@ -1,5 +1,5 @@
-// The explicit execution context every op takes first: device, thread count, library handles and scratch memory.
-// Ops on one queue run in the order they are issued. A queue is not shared between threads.
+// The execution context that every op takes as its first argument: device, thread count, library handles and scratch
+// memory. Ops on one queue run in the order in which they are issued. Threads must not share a queue.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +16,8 @@ namespace noisysgd::kernels {
 class OnednnState;  // engine, stream and prepared primitives of the CPU backend: kernels/onednn.h
 class CudaState;    // stream and library handles of the CUDA backend: kernels/cuda/state.h
 
-// What the CUDA backend's matrix products and convolutions may do with their operands: nothing, or round them to tf32
-// (10 bits of fraction) or bf16 (7 bits) where tensor cores then do the work. What is stored stays fp32, and so do all
-// sums.
+// How far the CUDA backend may round the operands of matrix products and convolutions: not at all, or to tf32 (10 bits
+// of fraction) or bf16 (7 bits) where tensor cores then compute them. Stored arrays and all sums stay fp32.
 enum class Precision { fp32, tf32, bf16 };
 
 inline constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
@@ -37,29 +36,30 @@ class Queue {
 
   const Device& device() const { return device_; }
   int threads() const { return threads_; }
-  // fp32 unless set. A queue on the CPU stays at fp32: its backend knows no other.
+  // fp32 by default. A queue on the CPU stays at fp32, the only precision of its backend.
   Precision precision() const { return precision_; }
   void set_precision(Precision precision);
 
-  // Memory of its own on the device; null if it does not suffice, even after what is held in reserve was given back.
+  // Allocates device memory; null if there is too little even after the reserve has been given back.
   std::shared_ptr<void> allocate(size_t bytes);
-  // How to give back what is held in reserve for later use (core/allocator.h).
+  // Sets the function that frees the memory held in reserve for reuse (core/allocator.h).
   void set_reserve(std::function<void()> give_back) { reserve_ = std::move(give_back); }
-  bool give_back_reserve();  // false: there is none
-  // The status of `call`; where it is `no_memory`, of a second call, when the reserve has been given back.
+  bool give_back_reserve();  // false: no such function is set
+  // Returns the status of `call`. If that is `no_memory`, gives the reserve back and returns the status of a second
+  // call.
   template <class Status, class Call>
   Status with_reserve(Status no_memory, const Call& call) {
     const Status status = call();
     return status == no_memory && give_back_reserve() ? call() : status;
   }
 
-  Workspace& workspace() { return workspace_; }  // that ops take scratch memory from (kernels/scratch.h)
+  Workspace& workspace() { return workspace_; }  // scratch memory of ops (kernels/scratch.h)
   size_t workspace_bytes() const { return workspace_.bytes(); }
   // Whether ops are being recorded into a graph (kernels/op_graph.h).
   bool recording() const;
 
   OnednnState& onednn();
-  CudaState& cuda() { return *cuda_; }  // of a queue on a CUDA device
+  CudaState& cuda() { return *cuda_; }  // only for a queue on a CUDA device
   // Returns when every op issued so far is done. Ops of the CPU backend are done when they return.
   void synchronize();
   // How often the host has waited for the device so far.

@@ -10,7 +10,7 @@ namespace simd {
 
 namespace {
 
-constexpr int64_t piece_size = 16384;  // a multiple of 32, so that pieces begin at a whole batch
+constexpr int64_t piece_size = 16384;  // a multiple of 32, so that every piece begins with a whole batch
 
 template <class Fill>
 void for_pieces(Queue& queue, int64_t n, const RandomStream& stream, float* x, Fill fill) {

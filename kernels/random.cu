@@ -7,7 +7,7 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-// x[4*block + lane] = value[lane], as far as x reaches
+// x[4*block + lane] = values[lane] for the elements that x has
 __device__ void store_block(int64_t n, int64_t block, const float (&values)[4], float* x) {
   for (int lane = 0; lane < 4; ++lane)
     if (4 * block + lane < n) x[4 * block + lane] = values[lane];

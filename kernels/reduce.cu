@@ -9,17 +9,17 @@
 namespace noisysgd::kernels::cuda {
 namespace {
 
-// Tensors are cut into pieces, one block each, and a launch takes a table of tensors; a second kernel adds up the
-// pieces of each target in their order.
+// Tensors are cut into pieces of one block each, and a launch handles a table of tensors. A second kernel adds up the
+// pieces of each target in order.
 constexpr int64_t piece_size = 16 * block_threads;
 constexpr int max_tensors = 960;
 
 struct TensorTable {
   int count = 0;
-  int64_t end[max_tensors] = {};  // first piece behind the tensor
+  int64_t end[max_tensors] = {};  // number of the first piece after the tensor
   SummedTensor tensors[max_tensors];
 };
-static_assert(sizeof(TensorTable) <= 32'700, "kernel parameters end at 32764 bytes");
+static_assert(sizeof(TensorTable) <= 32'700, "kernel parameters are limited to 32764 bytes");
 
 struct Share {
   double sum, sum_of_squares;
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(block_threads)
   if (threadIdx.x == 0) shares[piece] = {sum, sum_of_squares, tensor.target};
 }
 
-// Block t: sums[2t], sums[2t+1] from the shares of target t, which stand together.
+// Block t computes sums[2t] and sums[2t+1] from the shares of target t, which are contiguous.
 __global__ void __launch_bounds__(block_threads) target_sums_kernel(int64_t pieces, const Share* shares, double* sums) {
   const int64_t target = blockIdx.x;
   const auto first_of = [&](int64_t wanted) {  // the first share of this target or a later one

@@ -11,7 +11,7 @@ namespace noisysgd::kernels {
 struct SummedTensor {
   int64_t n = 0;
   const float* x = nullptr;  // [n]
-  int32_t target = 0;        // whose sums it is part of; does not decrease from tensor to tensor
+  int32_t target = 0;        // index of the sums that x adds to; must not decrease from tensor to tensor
 };
 
 // sums[2 target] = sum of x and sums[2 target + 1] = sum of x^2 over the tensors of each target < targets.

@@ -11,9 +11,9 @@
 namespace noisysgd::kernels {
 
 int64_t count_groups(const SampleWeights& options, int64_t samples) {
-  NSGD_CHECK(options.group > 0, "sample_weights: groups of {} samples", options.group);
-  NSGD_CHECK(options.draw != SampleDraw::subset || options.chosen > 0, "sample_weights: a subset of {} samples",
-             options.chosen);
+  NSGD_CHECK(options.group > 0, "sample_weights: groups of {} samples, expected at least 1", options.group);
+  NSGD_CHECK(options.draw != SampleDraw::subset || options.chosen > 0,
+             "sample_weights: a subset of {} samples, expected at least 1", options.chosen);
   const int64_t groups = (samples + options.group - 1) / options.group;
   NSGD_CHECK(!options.centered || groups != 1, "sample_weights: a single sign has no deviation from its mean");
   return groups;
@@ -43,7 +43,7 @@ std::vector<float> draw_groups(const SampleWeights& options, const RandomStream&
 
 std::vector<float> draw_subset(const SampleWeights& options, const RandomStream& stream, int64_t samples) {
   const auto large = static_cast<size_t>(samples), small = std::min(large, static_cast<size_t>(options.chosen));
-  // The samples with the smallest random words; equal words go by index.
+  // The samples with the smallest random words; equal words are ordered by index.
   std::vector<std::pair<uint32_t, size_t>> keys(large);
   for (size_t n = 0; n < large; ++n) keys[n] = {random_word(stream, n), n};
   std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(small) - 1, keys.end());

@@ -19,7 +19,7 @@ __device__ float draw(SampleDraw kind, const RandomStream& stream, uint64_t grou
   return static_cast<float>(sqrt(-2 * log(u)) * cos(angle));
 }
 
-// *mean of the draws of all groups, by one block
+// *mean = the mean of the draws of all groups, by one block
 __global__ void __launch_bounds__(block_threads)
     draws_mean_kernel(int64_t groups, SampleDraw kind, RandomStream stream, double* mean) {
   double sum = 0;
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(block_threads)
   if (threadIdx.x == 0) *mean = sum / static_cast<double>(groups);
 }
 
-// mean: of the draws, or null: they are not centred.
+// mean: the mean of the draws; null: they are not centred.
 __global__ void __launch_bounds__(block_threads)
     sample_weights_kernel(int64_t samples, SampleWeights options, int64_t groups, const double* mean,
                           RandomStream stream, float shift, float factor, float* weights) {
@@ -43,7 +43,8 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
-// A thread counts the samples whose word is smaller than its own: M^2 comparisons are little beside a batch's training.
+// A thread counts the samples with a smaller word than its own. M^2 comparisons cost little compared to a training
+// step.
 __global__ void __launch_bounds__(block_threads)
     subset_weights_kernel(int64_t samples, int64_t chosen, float inside, float outside, const uint32_t* words,
                           float* weights) {

@@ -1,4 +1,4 @@
-// Random weights u_n of the samples of a batch: what turns a backward pass over weighted losses into a draw of noise.
+// Random weights u_n of the samples of a batch. The backward pass of the losses weighted with them is a draw of noise.
 #pragma once
 
 #include <compare>
@@ -20,16 +20,16 @@ struct SampleWeights {
   SampleDraw draw = SampleDraw::constant;
   float scale = 1;
   int64_t group = 1;      // consecutive samples that share a draw
-  bool centered = false;  // draws less their mean, times sqrt(G/(G-1)) for G groups
-  int64_t chosen = 0;     // of subset
+  bool centered = false;  // subtracts the draws' mean and multiplies by sqrt(G/(G-1)), G groups
+  int64_t chosen = 0;     // size of the subset
   auto operator<=>(const SampleWeights&) const = default;
 };
 
-// weights[n] = shift + factor u_n. Draws are functions of the stream and the sample's place in the batch.
+// weights[n] = shift + factor u_n. Draws are functions of the stream and the sample's position in the batch.
 NSGD_OP(sample_weights, void(Queue& queue, const SampleWeights& options, const RandomStream& stream, int64_t samples,
                              float shift, float factor, float* weights));  // [M]
 
-// Groups of a batch. Throws Error where nothing can be drawn.
+// The number of groups in a batch. Throws Error for options that cannot be drawn.
 int64_t count_groups(const SampleWeights& options, int64_t samples);
 
 }  // namespace noisysgd::kernels

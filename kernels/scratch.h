@@ -1,10 +1,11 @@
-// Scratch memory of an op: pieces of the queue's workspace, with undefined content, until the end of the scope.
+// Scratch memory of an op: uninitialised pieces of the queue's workspace, valid until the Scratch object is destroyed.
 //
 //   Scratch scratch(queue);
 //   float* const wide = scratch.take<float>(width);
-//   const auto [mean, m2] = scratch.take<double, float>(channels, channels);  // the device is asked once for both
+//   const auto [mean, m2] = scratch.take<double, float>(channels, channels);  // one allocation for both
 //
-// An op that is called meanwhile gets what lies after them. Pieces are 64-byte aligned, on a CUDA device 256-byte.
+// An op that is called in the meantime gets memory after these pieces. Pieces are 64-byte aligned, on a CUDA device
+// 256-byte aligned.
 #pragma once
 
 #include <cstddef>
@@ -22,10 +23,11 @@ class Scratch {
   ~Scratch() { workspace_.close(begin_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  static void* operator new(size_t) = delete;  // scopes end in the reverse order
+  static void* operator new(size_t) = delete;  // scopes must end in reverse order
 
-  // OutOfMemory if there is no room. Error if a later Scratch of the queue is still there, or if the workspace would
-  // have to grow while a graph is recorded. Pieces taken before stay as they are.
+  // Throws OutOfMemory if the device has too little memory. Throws Error if a later Scratch of the queue still exists,
+  // or if the workspace would have to grow while a graph is recorded. Pieces taken before keep their address and
+  // content.
   template <class T>
   T* take(int64_t count) {
     return reinterpret_cast<T*>(workspace_.take(begin_, bytes<T>(count)));
@@ -43,7 +45,7 @@ class Scratch {
   }
 
   Workspace& workspace_;
-  Workspace::Place begin_;
+  Workspace::Mark begin_;
 };
 
 }  // namespace noisysgd::kernels

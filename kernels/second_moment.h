@@ -1,5 +1,5 @@
-// How the squares of gradients are summed where a weight is shared over the output positions t of a sample, as in a
-// convolution: estimators of diag(F), which agree where there is one position.
+// Estimators of diag(F): how squared gradients are summed for a weight that is shared by the output positions t of a
+// sample, as in a convolution. delta is the gradient of an output, a the input. With one position they are all equal.
 #pragma once
 
 #include <string_view>
@@ -27,7 +27,7 @@ constexpr std::string_view name_of(SecondMoment kind) {
   return "";
 }
 
-// What is summed for it: sums are divided where they become diag(F) (optim/fisher.h).
+// The kind whose sums are collected for it: the division of spatial_mean happens in diag(F) (optim/fisher.h).
 constexpr SecondMoment collected_for(SecondMoment kind) {
   return kind == SecondMoment::spatial_mean ? SecondMoment::spatial : kind;
 }

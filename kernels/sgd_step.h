@@ -30,18 +30,18 @@ struct SgdHyperparameters {
   Number<float> learning_rate = 0;
   float momentum = 0;
   float inverse_batch = 0;               // 1/M
-  Number<double> gradient_factor = 1.0;  // multiplies g, but not in the norms
-  Number<uint32_t> halted = 0;           // unless it is 0, nothing is done
+  Number<double> gradient_factor = 1.0;  // multiplies g; the norms are of the unscaled g
+  Number<uint32_t> halted = 0;           // if not 0, the step does nothing
   bool nesterov = false;
   bool noise_after_momentum = false;
   uint64_t seed = 0;
   StepNumber step = 0;
 };
 
-// Throws Error for a segment that lacks a buffer which its noise or momentum needs.
+// Throws Error if a segment lacks a buffer that it, its noise or the momentum needs.
 void check(const SgdSegment& segment, const SgdHyperparameters& hyperparameters);
 
 NSGD_OP(sgd_step, void(Queue& queue, std::span<const SgdSegment> segments, const SgdHyperparameters& hyperparameters,
-                       StepNorms* norms));  // on the queue's device: accumulated, or null
+                       StepNorms* norms));  // on the queue's device, accumulated; or null
 
 }  // namespace noisysgd::kernels

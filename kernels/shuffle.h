@@ -1,8 +1,8 @@
 // A pseudo-random permutation of [0, n) without a buffer: position -> index in O(1), a function of (seed, epoch,
 // position). Ten rounds of a balanced Feistel network with Philox round keys permute the smallest 4^b >= n (b >= 4:
-// smaller networks cannot reach all orders equally); positions that land outside [0, n) walk along their cycle until
-// inside (Black & Rogaway, "Ciphers with arbitrary finite domains", 2002): fewer than four steps are expected, 256/n
-// for tiny n.
+// smaller networks cannot reach all orders equally). A position that maps outside [0, n) is mapped again until it is
+// inside (cycle walking: Black & Rogaway, "Ciphers with arbitrary finite domains", 2002). The expected number of steps
+// is below four, for tiny n 256/n.
 #pragma once
 
 #include <array>

@@ -8,7 +8,7 @@
 namespace noisysgd::kernels::cpu {
 namespace {
 
-constexpr int64_t chunk = 1024;  // signs at a time: 4 KiB stay in the first-level cache
+constexpr int64_t chunk = 1024;  // signs at a time: their 4 KiB stay in the L1 cache
 
 NSGD_TARGET_CLONES void expand_words(const uint32_t* words, int64_t count, float scale, float* signs) {
   const auto positive = std::bit_cast<uint32_t>(scale);
@@ -32,10 +32,10 @@ class Signs {
  public:
   Signs(const RandomStream& stream, float scale) : stream_(stream), scale_(scale) {}
 
-  // Those of indices first, first + 1, …; at most `chunk` of them. The pointer holds until the next call.
+  // The signs at indices first, first + 1, …; at most `chunk` of them. The pointer is valid until the next call.
   const float* from(uint64_t first, int64_t count) {
     const uint64_t begin = first / 128, end = (first + static_cast<uint64_t>(count) + 127) / 128;
-    if (begin < begin_ || end > end_) {  // some more than were asked for, so that short runs share them
+    if (begin < begin_ || end > end_) {  // more than requested, so that short runs share them
       begin_ = begin;
       end_ = begin + blocks;
       for (uint64_t block = 0; block < blocks; ++block) {
@@ -90,7 +90,7 @@ void multiply_signs(Queue& queue, const SignArray& array, const float* x, float*
         for (int64_t t = 0; t < positions; ++t)
           multiply_or_fill(signs.at(m * static_cast<uint64_t>(positions) + static_cast<uint64_t>(t)),
                            part(t * channels), channels, to + t * channels);
-      } else {  // a run of signs: that of the sample's channels, again for each position, or of all its elements
+      } else {  // a run of signs: one per channel, repeated at each position, or one per element of the sample
         const int64_t run = grain == SignGrain::element ? size : channels;
         for (int64_t first = 0; first < run; first += chunk) {
           const int64_t count = std::min(chunk, run - first);

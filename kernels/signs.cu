@@ -11,7 +11,7 @@ __device__ float sign_at(const RandomStream& stream, uint64_t index, float scale
   return words[index / 32 % 4] >> (index % 32) & 1u ? -scale : scale;
 }
 
-// A thread draws its element's sign by itself, though neighbours' signs are in the same Philox block.
+// Every thread computes its own Philox block, although neighbouring signs share one.
 __global__ void __launch_bounds__(block_threads)
     multiply_signs_kernel(int64_t samples, int64_t positions, int64_t channels, SignGrain grain, float scale,
                           RandomStream stream, uint64_t sample_offset, const float* x, float* y) {

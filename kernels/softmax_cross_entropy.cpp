@@ -16,9 +16,9 @@ void check(const LossSums& sums) {
 namespace cpu {
 namespace {
 
-// One row: loss, and if grad is not null: grad = softmax(z) - q. Neither subtracts nearly equal numbers for a
-// row that is almost certain: with e_k = exp(z_k - max), log sum_k e_k is log1p of all but the maximum's e = 1, and
-// p_label - 1 is minus the sum of the other probabilities.
+// One row: the loss and, if grad is not null, grad = softmax(z) - q. For a row that is almost certain, neither
+// subtracts nearly equal numbers: with e_k = exp(z_k - max), log sum_k e_k is computed as log1p of the sum over all k
+// but the maximum (where e = 1), and p_label - 1 as minus the sum of the other probabilities.
 double row_loss(const LossRow& row, float smoothing) {
   const auto& [z, classes, label, argmax, grad] = row;
   const float maximum = z[argmax], label_shifted = z[label] - maximum;
@@ -51,7 +51,7 @@ void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_s
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,
                    uint64_t offset, int32_t* labels) {
-  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes", classes);
+  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes, expected at least 1", classes);
   parallel_ranges(queue, samples, std::max<int64_t>(1, 4096 / classes), [&](int64_t first, int64_t last) {
     for (int64_t n = first; n < last; ++n) {
       const float* z = logits + n * classes;

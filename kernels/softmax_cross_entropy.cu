@@ -28,8 +28,8 @@ struct Maximum {
   int64_t index;
 };
 
-// The first maximum of a row; every lane gets the same one: where NaN parts them, each would leave its own NaN out of
-// the sums.
+// The first maximum of a row, the same in every lane: with NaN in the row, lanes that disagreed would each leave their
+// own NaN out of the sums.
 __device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
   Maximum best{-INFINITY, classes};
   for (int64_t k = lane; k < classes; k += warp_lanes)
@@ -44,13 +44,13 @@ __device__ Maximum row_maximum(const float* z, int64_t classes, int lane) {
   return {__shfl_sync(full_mask, best.value, 0), __shfl_sync(full_mask, best.index, 0)};
 }
 
-// One row by one warp; the formulas and their order of cancellation are those of softmax_cross_entropy.cpp.
+// One row by one warp, with the cancellation-free formulas of softmax_cross_entropy.cpp.
 __device__ RowSums warp_row(const float* z, int64_t classes, int64_t label, float weight, float smoothing,
                             float* grad) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const Maximum maximum = row_maximum(z, classes, lane);
   const float label_shifted = z[label] - maximum.value, label_exp = expf(label_shifted);
-  __syncwarp();  // grad may be z: all have read the label's logit
+  __syncwarp();  // grad may be z: every lane has read the label's logit by now
   double tail = 0, shifted_sum = 0;
   for (int64_t k = lane; k < classes; k += warp_lanes) {
     const float shifted = z[k] - maximum.value, e = expf(shifted);
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(block_threads)
   row_sums[blockIdx.x] = row;
 }
 
-// One block: every thread sums a contiguous share, thread 0 the shares.
+// One block: every thread sums a contiguous share, and thread 0 sums the shares.
 __global__ void __launch_bounds__(block_threads)
     softmax_total_kernel(int64_t count, const RowSums* row_sums, int64_t samples, LossSums* sums) {
   GPU_SHARED(RowSums, shares, [block_threads]);
@@ -141,7 +141,7 @@ void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_s
                            float* grad_logits, float* sample_losses, LossSums* sums) {
   const int64_t samples = rows.samples, classes = rows.classes;
   if (samples == 0) return;
-  NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes", classes);
+  NSGD_CHECK(classes > 0, "softmax cross-entropy: {} classes, expected at least 1", classes);
   const int64_t blocks = divide_up(samples, rows_per_block);
   Scratch scratch(queue);
   RowSums* const row_sums = scratch.take<RowSums>(blocks);
@@ -152,7 +152,7 @@ void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_s
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,
                    uint64_t offset, int32_t* labels) {
-  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes", classes);
+  NSGD_CHECK(samples == 0 || classes > 0, "sample_labels: {} classes, expected at least 1", classes);
   if (samples > 0)
     launch(queue, sample_labels_kernel, grid_size(samples), block_threads, 0, samples, classes, logits, stream, offset,
            labels);

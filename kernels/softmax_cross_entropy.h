@@ -1,6 +1,7 @@
 // Softmax cross-entropy with label smoothing and per-sample weights: loss, accuracy and gradient in one pass over the
-// logits. l_n = -sum_k q_nk log p_nk, q = (1-smoothing) onehot(label) + smoothing/K. The gradient is that of sum_n w_n
-// l_n (p - q, not divided by the batch): gradients stay sums over samples until the optimizer divides once.
+// logits. l_n = -sum_k q_nk log p_nk, q = (1-smoothing) onehot(label) + smoothing/K. The gradient is that of
+// sum_n w_n l_n, w_n (p - q), without a division by the batch size: gradients are sums over samples, and the optimizer
+// divides once.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,14 @@ struct LossSums {
   double weighted_loss = 0;  // sum_n w_n l_n
   int64_t correct = 0;       // rows whose first maximum is the label
   int64_t samples = 0;
-  // 1 + the number of samples before the first part whose loss is not finite; 0: all are.
+  // 1 + the number of samples before the first part (add_to) whose loss is not finite; 0: all are finite.
   int64_t nonfinite = 0;
-  // 1 + the number of samples before the first whose label is no class; 0: all are. The CPU throws Error instead.
+  // 1 + the number of samples before the first one with an invalid label; 0: all are valid. The CPU throws Error
+  // instead.
   int64_t bad_label = 0;
 };
 
-// Throws Error for a label that was no class.
+// Throws Error if there was an invalid label.
 void check(const LossSums& sums);
 
 constexpr void add_to(LossSums& sums, const LossSums& part) {
@@ -43,8 +45,8 @@ NSGD_OP(softmax_cross_entropy, void(Queue& queue, const LabelledRows& rows, floa
                                     float* sample_losses,  // [M] or null
                                     LossSums* sums));      // on the queue's device: accumulated, or null
 
-// Labels drawn from the model's prediction (kind "true" of the Fisher matrix), by one uniform per sample at index
-// offset+n.
+// Draws labels from the model's predictive distribution (Fisher matrix of kind "true"), with one uniform per sample at
+// index offset+n of the stream.
 NSGD_OP(sample_labels, void(Queue& queue, int64_t samples, int64_t classes, const float* logits,
                             const RandomStream& stream, uint64_t offset, int32_t* labels));
 

@@ -15,7 +15,7 @@ struct TermTable {
 };
 static_assert(sizeof(TermTable) + 4 * sizeof(double) <= 32'764, "too many parameters");
 
-// One block. restart: *total holds nothing yet.
+// One block. restart: *total is not initialised yet.
 __global__ void __launch_bounds__(block_threads)
     weighted_total_kernel(const __grid_constant__ TermTable table, double factor, double constant, bool restart,
                           double* total) {

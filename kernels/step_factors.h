@@ -1,5 +1,5 @@
-// Arithmetic on single numbers in the memory of the queue's device, so that the host need not wait for them: what the
-// noise and the clipping of a step make of sums over its gradients.
+// Arithmetic on single numbers in the memory of the queue's device, so that the host need not wait for them: computes
+// the factors for a step's noise and clipping from sums over its gradients.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ NSGD_OP(weighted_total,
 // *variance = max(0, factor (*total / count)); NaN stays NaN, here and below.
 NSGD_OP(mean_variance, void(Queue& queue, double factor, double count, const double* total, float* variance));
 
-// What gives noise of covariance trace *trace the trace *wanted, and `scale` times that as its deviation: *variance
-// multiplies its covariance, *vector the noise itself. Both are 0 where there is no noise.
+// Factors that give noise of covariance trace *trace the trace scale^2 *wanted: *vector = scale sqrt(*wanted / *trace)
+// multiplies the noise itself, *variance = its square the covariance. Both are 0 if *trace <= 0 (no noise).
 NSGD_OP(match_factors,
         void(Queue& queue, double scale, const double* wanted, const double* trace, float* variance, float* vector));
 

@@ -1,5 +1,5 @@
-// What a training run counts on its device, and the values that its ops read there from step to step: the host neither
-// waits for the one nor sends the other by copies of its own memory.
+// The sums that a training run collects on its device, and the values that its ops read there in each step. The host
+// need not wait for the sums, and sets the values by an op instead of copying host memory.
 #pragma once
 
 #include <cstdint>
@@ -17,26 +17,26 @@ struct StepValues {
   float learning_rate = 0;
 };
 
-// *to = values, at the place of the call among the queue's ops.
+// *to = values, in the order of the queue's ops.
 NSGD_OP(set_step_values, void(Queue& queue, const StepValues& values, StepValues* to));
 
 struct TrainingSums {
-  LossSums step;           // of the step under way
-  LossSums epoch, window;  // of whole steps, since the latest restart
+  LossSums step;           // of the current step
+  LossSums epoch, window;  // of complete steps since the latest restart
   StepNorms norms;          // of the latest step
-  // Set by the first step whose loss is not finite (or has a label that is no class): `halted` of later updates.
+  // Set by the first step with a non-finite loss or an invalid label; the optimizers' `halted` from then on.
   uint32_t halted = 0;
   uint32_t halted_step = 0;
   LossSums halted_sums;  // of that step
 };
 
-// When all losses of the step are in sums->step: adds them to the epoch and the window, notes a loss that is not
-// finite, and clears the sums and norms for what follows.
+// Requires that sums->step contains all losses of the step. Adds it to the epoch and the window, records a non-finite
+// loss or an invalid label, and clears sums->step and the norms.
 NSGD_OP(close_step, void(Queue& queue, StepNumber step, TrainingSums* sums));
-// Clears the sums of a step that was given up, and the window's or the epoch's.
+// Clears the sums of an abandoned step and, if requested, those of the window or the epoch.
 NSGD_OP(restart_sums, void(Queue& queue, bool window, bool epoch, TrainingSums* sums));
 
-// The parts that both backends share.
+// The implementation that both backends share.
 constexpr void close_step_in(uint32_t step, TrainingSums& sums) {
   const LossSums& own = sums.step;
   add_to(sums.epoch, own);

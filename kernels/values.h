@@ -1,6 +1,6 @@
-// Arrays as ops take them where the elements may be stored in more than one way: activations, gradients of activations.
-// An op that has a version for every type takes Values and looks at `type`; one that knows fp32 alone takes float*, and
-// calling it with other Values throws an error that names the op (dispatch.h).
+// Typed device pointers: array arguments whose elements may have more than one type, such as activations and their
+// gradients. An op that is implemented for several types takes Values and dispatches on `type`. An op for fp32 alone
+// takes float*; calling it with Values of another type throws an error that names the op (dispatch.h).
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ constexpr const char* name_of(DType dtype) {
 
 namespace noisysgd::kernels {
 
-// Where the elements lie on the queue's device and what they are. Null: no array.
+// The address of the elements on the queue's device and their type. Null: no array.
 template <class Void>  // void or const void
 struct TypedAddress {
   using Float = std::conditional_t<std::is_const_v<Void>, const float, float>;
@@ -37,7 +37,7 @@ struct TypedAddress {
       : address(values.address), type(values.type) {}
 
   constexpr explicit operator bool() const { return address != nullptr; }
-  // For an op that knows fp32 alone; throws Error with its name for elements of another type.
+  // The address, for an op that supports fp32 alone. Throws Error with the op's name for elements of another type.
   Float* f32(const char* op) const {
     NSGD_CHECK(type == DType::f32, "{} takes arrays of f32, not of {}", op, name_of(type));
     return static_cast<Float*>(address);

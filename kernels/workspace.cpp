@@ -15,14 +15,15 @@ size_t Workspace::bytes() const {
   return sum;
 }
 
-Workspace::Place Workspace::open() {
+Workspace::Mark Workspace::open() {
   ++depth_;
   if (blocks_.empty()) return {depth_, 0, 0, used_};
   return {depth_, blocks_.size() - 1, blocks_.back().used, used_};
 }
 
-std::byte* Workspace::take(const Place& scope, size_t bytes) {
-  NSGD_CHECK(scope.depth == depth_, "queue on {}: scratch memory is taken from an outer scope within an inner one",
+std::byte* Workspace::take(const Mark& scope, size_t bytes) {
+  NSGD_CHECK(scope.depth == depth_,
+             "queue on {}: scratch memory is taken from an outer Scratch while an inner one exists",
              queue_.device().name());
   if (bytes == 0) return nullptr;
   if (blocks_.empty() || bytes > blocks_.back().bytes - blocks_.back().used) grow(bytes);
@@ -37,10 +38,10 @@ std::byte* Workspace::take(const Place& scope, size_t bytes) {
 
 void Workspace::grow(size_t bytes) {
   NSGD_CHECK(!queue_.recording(),
-             "queue on {}: an op needs {} bytes of scratch memory while a graph is recorded, and {} are there",
+             "queue on {}: an op needs {} bytes of scratch memory while a graph is recorded, but the workspace has {}",
              queue_.device().name(), used_ + bytes, this->bytes());
   if (used_ == 0 && !blocks_.empty()) {
-    blocks_.clear();  // before more is asked for: the two need not fit together
+    blocks_.clear();  // before the allocation, so that both need not fit at once
     ++generation_;
   }
   std::shared_ptr<void> memory = queue_.allocate(bytes);
@@ -50,7 +51,7 @@ void Workspace::grow(size_t bytes) {
   blocks_.push_back({std::move(memory), bytes, 0});
 }
 
-void Workspace::close(const Place& scope) noexcept {
+void Workspace::close(const Mark& scope) noexcept {
   depth_ = scope.depth - 1;
   used_ = scope.used;
   for (size_t i = scope.block; i < blocks_.size(); ++i) blocks_[i].used = i == scope.block ? scope.offset : 0;
@@ -59,7 +60,7 @@ void Workspace::close(const Place& scope) noexcept {
   most_ = 0;
 }
 
-// Where there is no room for all in one there is no block afterwards, and the next op to take one says so.
+// If there is no room for a single block, none is left; the next op that needs one allocates it or reports the lack.
 void Workspace::join() noexcept {
   blocks_.clear();
   ++generation_;

@@ -1,6 +1,6 @@
-// The memory behind a queue's scratch (kernels/scratch.h): a stack that grows to the most that was taken at once and
-// stays. What is taken never moves. What does not fit beside it gets a block of its own, and the blocks become one when
-// nothing is taken any more.
+// The memory that a queue's scratch pieces (kernels/scratch.h) come from: a stack that grows to the largest amount used
+// at once and keeps that size. Pieces never move: a piece that does not fit gets a new block. The blocks are merged
+// into one when no piece is in use.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,9 @@ class Workspace {
   explicit Workspace(Queue& queue) : queue_(queue) {}
 
   size_t bytes() const;  // held on the device
-  // Changes when memory is given back to the device: graphs that were recorded before must not be launched any more.
+  // Changes when memory is given back to the device. Graphs recorded before the change must not be launched again.
   uint64_t generation() const { return generation_; }
-  // The most that was taken at once since measure(), whether it is still held or not.
+  // The largest number of bytes in use at once since measure(), whether still held or not.
   void measure() { needed_ = used_; }
   size_t needed() const { return needed_; }
 
@@ -27,13 +27,13 @@ class Workspace {
 
  private:
   friend class Scratch;
-  struct Place {
+  struct Mark {
     int depth;                   // of nested scopes
     size_t block, offset, used;  // used: in all blocks
   };
-  Place open();
-  std::byte* take(const Place& scope, size_t bytes);
-  void close(const Place& scope) noexcept;
+  Mark open();
+  std::byte* take(const Mark& scope, size_t bytes);
+  void close(const Mark& scope) noexcept;
 
   struct Block {
     std::shared_ptr<void> memory;
@@ -43,9 +43,9 @@ class Workspace {
   void join() noexcept;
 
   Queue& queue_;
-  std::vector<Block> blocks_;  // the last one is taken from
+  std::vector<Block> blocks_;  // pieces come from the last one
   int depth_ = 0;
-  size_t used_ = 0, most_ = 0;  // most: since nothing was taken
+  size_t used_ = 0, most_ = 0;  // most_: largest used_ since it was last 0
   size_t needed_ = 0;
   uint64_t generation_ = 0;
 };

@@ -1,4 +1,4 @@
-// The build without CUDA: no device can be used.
+// Stubs for a build without CUDA, in which no CUDA device can be used.
 #include <fmt/format.h>
 
 #include <noisysgd/kernels/check.h>

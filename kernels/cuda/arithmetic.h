@@ -1,4 +1,4 @@
-// Arithmetic that gives the same bits as the CPU backend.
+// Arithmetic that matches the CPU backend, with the same bits unless stated otherwise.
 #pragma once
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace noisysgd::kernels::cuda {
 
-// a b + c, rounded twice: the compiler would fuse it.
+// a b + c, rounded twice; without the intrinsics the compiler would fuse it.
 __device__ inline float multiply_then_add(float a, float b, float c) { return __fadd_rn(__fmul_rn(a, b), c); }
 
 struct NormalPair {
@@ -16,7 +16,7 @@ struct NormalPair {
 };
 
 // Box-Muller on one pair of words, as kernels/random.h defines it. The angle's quadrant is split off exactly, as an
-// integer; logarithm, sine and cosine are CUDA's, so that the last places may differ from the CPU's.
+// integer. Logarithm, sine and cosine are CUDA's, so the last digits may differ from the CPU's.
 __device__ inline NormalPair normal_pair(uint32_t radius_word, uint32_t angle_word) {
   const float high = static_cast<float>(radius_word >> 16), low = static_cast<float>(radius_word & 0xffffu);
   const float radius = sqrtf(-2.0f * logf((high * 65536.0f + low + 0.5f) * 0x1p-32f));

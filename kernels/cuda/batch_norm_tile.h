@@ -1,5 +1,6 @@
-// How the kernels of batch normalisation share work: blocks of threads over rows of [rows,C] and tiles of channels,
-// sums per channel in a fixed order, four channels at a time where channels and addresses allow it (`vector`).
+// Work division of the batch normalisation kernels: blocks of threads cover rows of [rows,C] and tiles of channels.
+// Sums per channel have a fixed order. Four channels are processed at a time where channel count and addresses allow it
+// (`vector`).
 #pragma once
 
 #include <algorithm>
@@ -13,10 +14,11 @@
 
 namespace noisysgd::kernels::cuda {
 
-inline constexpr int max_tile = 4 * warp_lanes;  // channels that a block covers at most
-inline constexpr int merging_threads = 1024;     // so that hundreds of blocks are merged in a few steps
+inline constexpr int max_tile = 4 * warp_lanes;  // maximal number of channels of a block
+inline constexpr int merging_threads = 1024;     // merges hundreds of blocks in a few steps
 
-// How a block of threads covers rows of a tile of `width` vectors of channels: width is a power of two, at most 32.
+// The part of a thread when a block covers rows of a tile of `width` vectors of channels; width is a power of two, at
+// most 32.
 template <int vector, int threads = block_threads>
 struct Tile {
   int64_t column;  // this thread's first channel
@@ -30,8 +32,7 @@ struct Tile {
         in_range(column < channels) {}
 };
 
-// Puts the sums of each warp's lanes of one column into warp_sums[warp][term][channel of the tile]. Ends with a
-// barrier.
+// Sums over each warp's lanes of the same column, into warp_sums[warp][term][channel of the tile]. Ends with a barrier.
 template <int vector, int terms>
 __device__ void share_warp_sums(float (&sums)[terms][vector], int width, float (*warp_sums)[terms][max_tile]) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
@@ -50,7 +51,8 @@ __device__ double sum_warps(const float (*warp_sums)[terms][max_tile], int term)
   return sum;
 }
 
-// The sums over the threads of the block that agree modulo `width` (at most 32), in every thread. Ends with a barrier.
+// Sums over the threads of the block whose indices agree modulo `width` (at most 32); every thread gets its sum. Ends
+// with a barrier.
 template <int threads, int terms>
 __device__ void sum_columns(double (&values)[terms], int width) {
   GPU_SHARED(double, warp_sums, [threads / warp_lanes][terms][warp_lanes]);
@@ -69,7 +71,7 @@ struct Affine {
   __device__ float operator()(float x) const { return (x - mean) * scale + shift; }
 };
 
-// Of one channel and group. gamma and beta null: 1 and 0.
+// The affine map of channel c and group; i is their index in [groups,C]. A null gamma means 1, a null beta 0.
 __device__ inline Affine affine_of(const float* gamma, const float* beta, const float* mean, const float* inverse_std,
                                    int64_t c, int64_t i) {
   return {mean[i], gamma ? gamma[c] * inverse_std[i] : inverse_std[i], beta ? beta[c] : 0.0f};
@@ -80,18 +82,18 @@ struct Affines {
   Affine channel[vector];
 };
 
-// Four channels at a time if they divide the channels and every address, else one.
+// Four channels at a time if four divides the channel count and every address is aligned to four floats, else one.
 inline int vector_of(int64_t channels, std::initializer_list<const float*> addresses) {
   return channels % 4 == 0 && std::ranges::all_of(addresses, aligned_vector<4>) ? 4 : 1;
 }
 
-// body(std::integral_constant<int, vector>)
+// Calls body(std::integral_constant<int, vector>).
 template <class Body>
 void with_vector(int vector, const Body& body) {
   vector == 4 ? body(std::integral_constant<int, 4>{}) : body(std::integral_constant<int, 1>{});
 }
 
-// Blocks of a group, channel tiles of `width` vectors, groups.
+// Grid of blocks of a group, channel tiles of `width` vectors, and groups.
 struct GroupGrid {
   int width;
   int64_t tiles, groups;

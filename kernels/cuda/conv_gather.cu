@@ -1,7 +1,7 @@
 // The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32 or bf16. A
-// group of warps owns a tile of the weights, [output channels, patch elements (r,s,c)], and takes one sample at a time,
-// 16 output positions at a time: asynchronous copies gather the patches element by element, zero outside the image,
-// into a ring of stages. Groups of a block, and blocks along the grid's third dimension, take different samples.
+// group of warps computes a tile of the weights, [output channels, patch elements (r,s,c)], from one sample at a time
+// and 16 output positions at a time. Asynchronous copies gather the patches element by element, zero outside the image,
+// into a ring of stages. Groups of a block, and blocks along the grid's third dimension, process different samples.
 #include <algorithm>
 
 #include <noisysgd/kernels/cuda/conv_geometry.h>
@@ -26,7 +26,7 @@ struct Tiling {
   static constexpr int warps_k = warps_k_, warps_n = warps_n_, groups = groups_;
   static constexpr int k_tile = warps_k * m_tiles * 16, n_tile = warps_n * n_tiles * 8;
   static constexpr int group_threads = warps_k * warps_n * warp_lanes, threads = groups * group_threads;
-  static constexpr int spread = 8 / Format::values;  // lanes of one load then read 32 different banks
+  static constexpr int spread = 8 / Format::values;  // padding with which the lanes of one load read 32 different banks
   static constexpr int channel_pitch = k_tile + spread, tap_pitch = n_tile + spread;
   static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
   static constexpr size_t shared_bytes = sizeof(float) * groups * stages * stage_floats;
@@ -34,7 +34,7 @@ struct Tiling {
   static_assert(shared_bytes <= least_shared_memory);
 };
 
-// A group's part: where its tile begins and which samples it takes: first, first + step, ...
+// The part of a group: the first weights of its tile, and its samples first, first + step, ...
 struct Share {
   int32_t k0, n0;
   int64_t first, step;
@@ -84,7 +84,7 @@ template <class T, bool spatial>
 __device__ void multiply_positions(const float* channels, const float* taps, Fragments& gradient, Fragments& square) {
   using Format = typename T::Format;
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
-  // Rounds the operand's `values` floats that lie `pitch` apart, and their squares.
+  // Rounds `values` floats of the operand, at distance `pitch`, and their squares.
   const auto round = [](const float* from, int pitch, typename T::Register& to, typename T::Register& to_square) {
     float values[Format::values], squares[Format::values];
     for (int v = 0; v < Format::values; ++v) {
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(T::threads)
   const Share share{static_cast<int32_t>(blockIdx.y) * T::k_tile, static_cast<int32_t>(blockIdx.x) * T::n_tile,
                     int64_t{blockIdx.z} * T::groups + group, shares};
   float* const ring = shared + group * stages * T::stage_floats;
-  // All groups take the same number of samples, so that one barrier serves the block; the last may be empty.
+  // All groups process the same number of samples, so that one barrier serves the block; the last one may not exist.
   const int steps = (g.out_positions() + step_positions - 1) / step_positions;
   const int items = static_cast<int>((g.batch + shares - 1) / shares) * steps;
   const auto load = [&](int item) {
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(T::threads)
 #pragma unroll 1
   for (int item = 0; item < items; ++item) {
     __pipeline_wait_prior(stages - 2);
-    __syncthreads();  // the item is here for all, and all are done with the stage that is filled next
+    __syncthreads();  // the item has arrived, and no thread still reads the stage that is filled next
     load(item + stages - 1);
     const float* channels = ring + item % stages * T::stage_floats + warp_k * m_tiles * 16;
     const float* taps =
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(T::threads)
       multiply_positions<T, kind == SecondMoment::spatial>(channels + t * T::channel_pitch, taps + t * T::tap_pitch,
                                                            exact ? sample : gradient, square);
     if (++step < steps) continue;
-    step = 0;  // the sample is complete: it joins the sums and begins anew
+    step = 0;  // the sample is complete: it is added to the sums and reset
     if constexpr (exact)
 #pragma unroll
       for (int m = 0; m < m_tiles; ++m)
@@ -209,7 +209,7 @@ void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const fl
 template <class T>
 constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>};
 
-// Narrow layers take small tiles, and a block then several samples at once.
+// Layers with few channels use small tiles, with several groups, that is samples, per block.
 template <class Format>
 const ConvKernel* choose(const ConvShape& s) {
   if (s.out_channels > 32) return &kernel_of<Tiling<Format, 2, 4, 1>>;

@@ -1,4 +1,4 @@
-// The shape of a convolution as kernels use it: extents of one sample in 32 bits, divisions by them prepared.
+// The shape of a convolution for kernels: 32-bit extents of one sample, with precomputed divisions by them.
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
@@ -53,7 +53,7 @@ struct ConvGeometry {
   }
 };
 
-// Row r, column s and channel c of the tap number (r*S + s)*C + c.
+// Row r, column s and channel c of tap number (r*S + s)*C + c.
 struct Tap {
   int32_t row, column, channel;
 };

@@ -7,10 +7,11 @@
 #include <noisysgd/kernels/cuda/vector.h>
 #include <noisysgd/kernels/cuda/weight_fragments.h>
 
-// The result is a matrix product of positions and output channels; its depth runs over taps and input channels. All
-// weights stay in registers: a warp holds 9 taps of every input channel for its `columns` output channels. A block
-// takes a band of rows of one image at a time from shared memory, while the next is on its way there. A warp slides
-// down 16 columns of the band: each row that it reads feeds three rows of the result, in three sets of sums.
+// The result is a matrix with a row per position and a column per output channel; the product's depth runs over taps
+// and input channels. All weights stay in registers: a warp holds 9 taps of every input channel for its `columns`
+// output channels. A block processes one band of rows of an image at a time from shared memory, while the next band is
+// being copied. A warp moves down 16 columns of the band: each row that it reads contributes to three rows of the
+// result, in three sets of sums.
 namespace noisysgd::kernels::cuda {
 namespace {
 
@@ -18,8 +19,8 @@ constexpr int warps = 8, threads = warps * warp_lanes, taps = filter_taps, stage
 
 template <int channels_, int size_>
 struct Tiling {
-  static constexpr int channels = channels_, size = size_, band = 16;  // of size x size images; output rows of an item
-  static constexpr int k_steps = channels / 8, n_tiles = 32 / channels;  // of 8 channels, for a warp
+  static constexpr int channels = channels_, size = size_, band = 16;    // size x size images; a band: 16 output rows
+  static constexpr int k_steps = channels / 8, n_tiles = 32 / channels;  // of 8 channels each, for a warp
   static constexpr int columns = 8 * n_tiles, column_groups = channels / columns, x_tiles = size / 16;
   static constexpr int row_groups = warps / (column_groups * x_tiles), rows = band / row_groups;  // a warp's
   static constexpr int pitch = size + 2, band_rows = band + 2, bands = size / band;               // with the halo
@@ -29,8 +30,8 @@ struct Tiling {
   static_assert(shared_bytes <= least_shared_memory);
 };
 
-// Where channel c of a position of the band stands in shared memory. Chunks of four channels change places from column
-// to column, so that the same chunk of eight neighbours lies in different banks.
+// Index of channel c of a position of the band in shared memory. Chunks of four channels are permuted from column to
+// column, so that the same chunk of eight neighbouring columns lies in different banks.
 template <class T>
 __device__ int place_of(int row, int column, int c) {
   static_assert(T::pitch * T::channels % 32 == 0);  // rows begin in the same bank
@@ -56,8 +57,8 @@ __device__ void load_item(const float* images, int32_t item, float* stage) {
 template <class T>
 using Weights = uint32_t[taps][T::k_steps][T::n_tiles][2];
 
-// The weights [K,3,3,C] of this lane's output channels, as right operands. data_gradient: those of the transposed
-// filter, turned by half a turn.
+// The weights [K,3,3,C] of this lane's output channels, as right operands. data_gradient: the weights of the transposed
+// filter, rotated by 180 degrees.
 template <class T, bool data_gradient>
 __device__ void load_weights(const float* weight, int first_column, Weights<T>& weights) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
@@ -76,8 +77,8 @@ __device__ void load_weights(const float* weight, int first_column, Weights<T>& 
         }
 }
 
-// A lane's four operands of 16 columns and 8 channels: column and column + 8, channel c and c + 4. first: its place for
-// channel 0 of the chunk; places of other chunks differ in the bits of the chunk alone.
+// A lane's four operands of 16 columns and 8 channels: column and column + 8, channel c and c + 4. first: its index
+// (place_of) in the first chunk of channels; the index in another chunk differs only in the bits of the chunk.
 template <class T>
 __device__ void load_left(const float* shared, int first, int row, int c, uint32_t (&left)[4]) {
 #pragma unroll
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll 1
   for (int32_t item = block; item < items; item += blocks, stage ^= 1) {
     __pipeline_wait_prior(0);
-    __syncthreads();  // the item is here for all, and all are done with the one before
+    __syncthreads();  // the item has arrived, and no thread still reads the previous one
     if (item + blocks < items) load_item<T>(images, item + blocks, shared + (stage ^ 1) * T::stage_floats);
     __pipeline_commit();
 

@@ -1,8 +1,9 @@
-// 3x3 convolutions on images of 2x2, stride 1, padding 1. A sum over so few positions is cheaper squared by its terms:
+// The weight gradient and second moments of 3x3 convolutions on images of 2x2, stride 1, padding 1. The square of a sum
+// over so few positions is cheaper when it is expanded into its terms:
 //   sum_n (sum_t g_nt a_n,t+d)^2 = sum_t<=u w sum_n (g_nt g_nu) (a_n,t+d a_n,u+d),  w = 1 for t = u and else 2,
-// which are matrix products over the samples: per weight one term at the corner taps d, three at the edges, ten in the
-// centre. Pairs are formed in fp32 when operands are loaded. The terms may cancel: where the truth is about 0, the sum
-// may fall below it. The spatial form is the terms with t = u alone.
+// These are matrix products over the samples: per weight one term at the corner taps d, three at the edges, ten in the
+// centre. Pairs are formed in fp32 when operands are loaded. The terms may cancel: if the exact value is about 0, the
+// sum may be negative. The spatial form consists of the terms with t = u alone.
 #include <algorithm>
 #include <type_traits>
 
@@ -25,7 +26,7 @@ __host__ __device__ constexpr int input_of(int t, int tap) {
   const int row = t / side + tap / 3 - 1, column = t % side + tap % 3 - 1;
   return row >= 0 && row < side && column >= 0 && column < side ? row * side + column : -1;
 }
-// The number of the pair t <= u.
+// The index of the pair t <= u.
 __host__ __device__ constexpr int pair_of(int t, int u) { return t * (2 * positions - t + 1) / 2 + u - t; }
 
 template <class Format_, int m_tiles_, int warps_k_, int warps_c_>
@@ -35,14 +36,14 @@ struct Tiling {
   static constexpr int m_tiles = m_tiles_, warps_k = warps_k_, warps_c = warps_c_;
   static constexpr int k_tile = warps_k * m_tiles * 16, c_tile = warps_c * 8, threads = warps_k * warps_c * warp_lanes;
   static constexpr int item_samples = 16, stages = 3;
-  static constexpr int spread = 8 / Format::values;  // lanes of one load then read 32 different banks
+  static constexpr int spread = 8 / Format::values;  // padding with which the lanes of one load read 32 different banks
   static constexpr int x_pitch = positions * c_tile + spread, grad_pitch = positions * k_tile + spread;
   static constexpr int stage_floats = item_samples * (x_pitch + grad_pitch);
   static constexpr size_t shared_bytes = sizeof(float) * stages * stage_floats;
   static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= least_shared_memory);
 };
 
-// Starts the copies of samples first .. first + 15; samples from `end` on are zero.
+// Starts the copies of samples first .. first + 15; samples from `end` on become zero.
 template <class T>
 __device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_t first, int64_t end, float* stage) {
   const auto copy = [&](const float* from, int32_t channels, int tile, int pitch, float* to) {
@@ -141,7 +142,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem
 #pragma unroll 1
   for (int item = 0; item < items; ++item) {
     __pipeline_wait_prior(T::stages - 2);
-    __syncthreads();  // the item is here for all, and all are done with the stage that is filled next
+    __syncthreads();  // the item has arrived, and no thread still reads the stage that is filled next
     load(item + T::stages - 1);
     const float* x = stages + item % T::stages * T::stage_floats + warp_c * 8;
     const float* grad =

@@ -1,7 +1,8 @@
 // The weight gradient of any convolution and its second moments in single precision, in shared-memory tiles. A block
-// owns a tile of the weights, [output channels, taps], and a share of the samples; every thread keeps 4x4 weights of
-// G_n, of their sum and of their second moment in registers and folds G_n into both when a sample ends; G_n less C_n of
-// SampleSums (kernels/conv_second_moment.h) into the second moment where that is asked for.
+// computes a tile of the weights, [output channels, taps], from a share of the samples. Every thread keeps 4x4 weights
+// of G_n, of their sum and of their second moment in registers. When a sample ends, G_n is added to the sum, and its
+// square to the second moment. If centring is requested, the second moment is of G_n - C_n instead (SampleSums in
+// kernels/conv_second_moment.h).
 #include <algorithm>
 
 #include <noisysgd/kernels/cuda/conv_geometry.h>
@@ -14,10 +15,10 @@ namespace {
 
 constexpr int micro = 4, positions_per_step = 16;
 
-// The thread's part of what is subtracted from G_n before it is squared.
+// The thread's part of the operands of C_n, which is subtracted from G_n before the square.
 struct Centering {
   float mean[micro] = {}, slope[micro][micro] = {};
-  int channels = 0;  // of `micro` that exist
+  int channels = 0;  // those of the thread's `micro` output channels that exist
 
   __device__ void load(const ConvGeometry& g, const SampleSums& sums, int32_t k, int32_t p) {
     while (channels < micro && k + channels < g.out_channels) ++channels;
@@ -29,8 +30,8 @@ struct Centering {
   }
 };
 
-// Sums over output positions of outer products: of one sample where they are squared, else of all samples. centered:
-// C_n is taken off before the square.
+// Sums of outer products over output positions: over one sample if they are squared, else over all samples. centered:
+// C_n is subtracted before the square.
 template <SecondMoment kind, bool centered>
 struct Accumulators {
   float gradient[micro][micro] = {}, square[micro][micro] = {};
@@ -46,7 +47,7 @@ struct Accumulators {
         if constexpr (kind == SecondMoment::spatial) square[i][j] += (channels[i] * channels[i]) * (taps[j] * taps[j]);
       }
   }
-  // row: of this sample and thread in arrays [N,K].
+  // row: index of this sample and this thread's first channel in arrays [N,K].
   __device__ void end_sample(const Centering& centering, const SampleSums& wanted, int64_t row) {
     if constexpr (kind == SecondMoment::exact)
       for (int i = 0; i < micro; ++i)
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(block_threads)
   const int32_t channel0 = static_cast<int32_t>(blockIdx.y) * channel_tile;
   const int32_t tap0 = static_cast<int32_t>(blockIdx.x) * tap_tile;
 
-  // What this thread copies: one column of each operand, at every position_step-th position.
+  // This thread copies one column of each operand, at every position_step-th position.
   const int load_channel = thread % channel_tile, load_tap = thread % tap_tile;
   const bool has_channel = channel0 + load_channel < g.out_channels, has_tap = tap0 + load_tap < g.taps();
   const Tap source = tap_of(has_tap ? tap0 + load_tap : 0, g.by_in_channels, g.by_kernel_width);
@@ -125,7 +126,7 @@ template <int channel_tile>
 dim3 grid_of(const ConvShape& s) {
   const int64_t tap_tiles = divide_up(s.weights() / s.out_channels, block_threads * micro * micro / channel_tile);
   const int64_t channel_tiles = divide_up(s.out_channels, channel_tile);
-  // Enough blocks to fill a large GPU twice, as long as every share has a sample.
+  // Enough blocks to fill a large GPU twice, but no share without a sample.
   return {static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles),
           static_cast<unsigned>(std::clamp<int64_t>(512 / (tap_tiles * channel_tiles), 1, s.batch))};
 }
@@ -157,7 +158,7 @@ constexpr ConvKernel kernel_of = {&shares<channel_tile>, &launch_tiles<channel_t
 
 }  // namespace
 
-// Narrow layers take tiles of few channels and many taps.
+// Layers with few output channels use tiles of few channels and many taps.
 const ConvKernel& conv_tiles(const ConvShape& shape) {
   if (shape.out_channels <= 16) return kernel_of<16>;
   return shape.out_channels <= 32 ? kernel_of<32> : kernel_of<64>;

@@ -1,10 +1,10 @@
-// The weight gradient of 3x3 convolutions on tensor cores, and beside it its exact per-sample second moment, the
-// spatial one, or its sum with a sign for each sample and output channel. A group of warps takes one sample at a time
-// and owns a tile of the weights, [k_tile output channels, 9 taps, c_tile input channels]: G_n is a matrix product of
-// grad_y^T and shifted x over the output positions. The products' depth runs over image rows, so that a step to the
-// right slides a window of three columns of x: every column that is loaded feeds three taps, and no patch is stored.
-// Two operands of the next items are on their way to shared memory meanwhile. Groups of a block, and blocks along the
-// grid's second dimension, take different samples and write partial sums.
+// The weight gradient of 3x3 convolutions on tensor cores, and optionally a second sum: its exact per-sample second
+// moment, the spatial one, or its sum with a sign for each sample and output channel.
+// A group of warps computes a tile of the weights, [k_tile output channels, 9 taps, c_tile input channels], from one
+// sample at a time: G_n is a matrix product of grad_y^T and shifted x over the output positions. The products' depth
+// runs over image rows, so that a step to the right slides a window of three columns of x: every loaded column serves
+// three taps, and no patch is stored. Meanwhile the two operands of the next items are copied to shared memory. Groups
+// of a block, and blocks along the grid's second dimension, process different samples and write partial sums.
 #pragma once
 
 #include <algorithm>
@@ -36,16 +36,17 @@ struct Tiling {
   static constexpr int group_threads = warps_k * warps_c * warp_lanes, threads = groups * group_threads;
   // An item of the pipeline: a band of output rows of one sample, or several samples of small images.
   static constexpr int band = band_, bands = size / band, samples_per_item = samples_per_item_;
-  // The positions of one matrix product: step_rows rows, and columns that lie x_steps apart.
+  // The positions of one matrix product: step_rows rows, and step_columns columns at distance x_steps.
   static constexpr int depth = Format::depth, step_rows = std::min(band, depth), step_columns = depth / step_rows;
   static constexpr int x_steps = size / step_columns, row_steps = band / step_rows;
-  // Sums of these rows are added up outside the tensor cores, where a sample's sums would lose digits in them.
+  // Whether the sums of step_rows rows are added up outside the tensor cores, because a whole sample's sums would lose
+  // digits in them.
   static constexpr bool by_rows = std::is_same_v<Format, SplitTf32> && bands * row_steps > 1;
   static constexpr int x_rows = (band - 1) * stride + 3, x_columns = (size - 1) * stride + 3;  // with the halo
 
   // Operands in shared memory, one sample's part of an item: x [x_rows,x_columns,c_tile], grad_y [band,size,k_tile].
-  // bf16 is made from floats when they have arrived, and read by ldmatrix, 8 places of 8 channels at a time; floats are
-  // read 4 places at a time and rounded in registers.
+  // For bf16, copied floats are converted in shared memory and read by ldmatrix, 8 positions of 8 channels at a time.
+  // Otherwise floats are read 4 positions at a time and rounded in registers.
   static constexpr bool converted = std::is_same_v<Format, Bf16>;
   using Element = std::conditional_t<converted, uint16_t, float>;
   static constexpr int runs = converted ? 8 : 4, alignment = converted ? 8 : 4;
@@ -56,10 +57,10 @@ struct Tiling {
   static constexpr int sample_elements = (x_elements + band * grad_pitch.row + 31) / 32 * 32;
   static constexpr int item_elements = sample_elements * samples_per_item;
 
-  // Where copies land: in the operands themselves, or, chunk after chunk, in buffers that only the copying thread
-  // reads.
+  // Copies arrive in the operands themselves or, before a conversion, chunk after chunk in buffers that only the
+  // copying thread reads.
   static constexpr int x_chunks = x_rows * x_columns * c_tile / chunk, grad_chunks = band * size * k_tile / chunk;
-  static constexpr int stages = stages_, ahead = converted ? stages : stages - 1;  // items on their way
+  static constexpr int stages = stages_, ahead = converted ? stages : stages - 1;  // ahead: items being copied
   static constexpr int stage_floats = converted ? (x_chunks + grad_chunks) * chunk * samples_per_item : item_elements;
   static constexpr int operand_buffers = converted ? 2 : 0;
   static constexpr size_t group_bytes =
@@ -69,18 +70,18 @@ struct Tiling {
   static_assert(samples_per_item == 1 || bands == 1);
 };
 
-// A thread block's part: where its tile begins and which samples its group takes: first, first + step, ...
+// The part of a group: the first channels of its tile, and its samples first, first + step, ...
 struct Share {
   int32_t k0, c0, first, step;
 
-  // Sample s of an item, which may lie behind the last.
+  // Sample s of an item; it may be past the last sample.
   template <class T>
   __device__ int32_t sample(int item, int s) const {
     return first + (item / T::bands * T::samples_per_item + s) * step;
   }
 };
 
-// body(i, row, column, channel) for every chunk i of the thread in a tile [rows,columns,channels].
+// Calls body(i, row, column, channel) for every chunk i of the thread in a tile [rows,columns,channels].
 template <class T, int columns, int channels, class Body>
 __device__ void visit_chunks(int thread, int chunks, const Body& body) {
   constexpr int per_column = channels / chunk;
@@ -89,7 +90,7 @@ __device__ void visit_chunks(int thread, int chunks, const Body& body) {
     body(i, i / per_column / columns, i / per_column % columns, i % per_column * chunk);
 }
 
-// Starts the copies of item `item` of the group; what lies outside the image or behind the last sample becomes zero.
+// Starts the copies of item `item` of the group. Elements outside the image or past the last sample become zero.
 template <class T>
 __device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, float* stage) {
   const int band0 = item % T::bands * T::band;
@@ -113,7 +114,7 @@ __device__ void load_item(const FilterProblem& p, const Share& share, int item, 
   }
 }
 
-// Rounds what this thread copied and puts it where the products read it.
+// Rounds the values that this thread copied and writes them to the operands of the products.
 template <class T>
 __device__ void convert_item(int thread, const float* stage, uint16_t* operands) {
   const auto convert = [](const float* from, uint16_t* to) {
@@ -132,8 +133,9 @@ __device__ void convert_item(int thread, const float* stage, uint16_t* operands)
   }
 }
 
-// This lane's places in the operands: of its first depth index, and of x how far further half a depth lies (floats
-// alone: ldmatrix loads both halves at once).
+// This lane's offsets in the operands: `grad` and `x` of its first depth index, `grad_next` and `x_next` from there to
+// the second half of the depth. With bf16 ldmatrix loads both halves at once: grad_next is unused, and x_next leads to
+// the third row of taps.
 struct LanePlace {
   int grad, grad_next, x, x_next;
 };
@@ -149,7 +151,7 @@ __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
            k / T::step_rows * T::x_steps * T::stride * T::x_pitch.position;
   };
   const int grad0 = warp_k * T::m_tiles * 16, x0 = warp_c * 8;
-  if constexpr (T::converted) {  // the row of the matrix that this lane names
+  if constexpr (T::converted) {  // the matrix row whose address this lane passes to ldmatrix
     const int matrix = lane / 8, r = lane % 8;
     return {grad0 + matrix % 2 * 8 + grad(matrix / 2 * 8 + r), 0,
             x0 + x(matrix % 2 * 8 + r) + matrix / 2 * T::x_pitch.row, 2 * T::x_pitch.row - matrix / 2 * T::x_pitch.row};
@@ -162,16 +164,16 @@ __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
 template <class T>
 using Fragments = FilterFragments<T::m_tiles>;
 
-// beside: the second moment, or with_signs the sums with signs; sample: the sums of one sample, where they are squared
-// or signed, or where long sums would lose digits.
+// beside: the second sum, that is the second moment or, with with_signs, the signed sums. sample: the sums of one
+// sample, if they are squared or signed, or if long sums would lose digits.
 template <class T, SecondMoment kind, bool with_signs>
 struct Sums {
   static constexpr bool by_sample =
       kind == SecondMoment::exact || with_signs || std::is_same_v<typename T::Format, SplitTf32>;
   Fragments<T> gradient{}, beside{}, sample{};
 
-  // The sample is complete: it joins the sums and begins anew. signs: of the sample, from this lane's first output
-  // channel on; null for a sample behind the last, whose sums are 0.
+  // Adds the complete sample to the sums and resets it. signs: the sample's signs from this lane's first output channel
+  // on; null for a sample past the last one, whose sums are 0.
   __device__ void fold(const float* signs) {
     if constexpr (by_sample) {
 #pragma unroll
@@ -292,7 +294,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   float* const stages = reinterpret_cast<float*>(shared + group * T::group_bytes);
   auto* const operands =
       reinterpret_cast<typename T::Element*>(stages + (T::converted ? T::stages * T::stage_floats : 0));
-  // All groups take the same number of items, so that one barrier serves the block; the last may be empty.
+  // All groups process the same number of items, so that one barrier serves the block; the last one may be empty.
   const int samples = (p.batch + shares - 1) / shares;
   const int items = (samples + T::samples_per_item - 1) / T::samples_per_item * T::bands;
 
@@ -311,7 +313,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
     } else {
       buffer = stage;
     }
-    __syncthreads();  // the item is here for all, and all are done with the one before
+    __syncthreads();  // the item has arrived, and no thread still reads the previous one
     if (item + T::ahead < items) load_item<T>(p, share, item + T::ahead, thread, stages + next * T::stage_floats);
     __pipeline_commit();
 #pragma unroll 1
@@ -383,7 +385,7 @@ bool takes(const ConvShape& s, size_t shared_memory) {
          s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 && T::shared_bytes <= shared_memory;
 }
 
-// The first tiling that takes a shape of 3x3 convolutions with padding 1, or null.
+// The first tiling that supports a shape of 3x3 convolutions with padding 1, or null.
 template <class... Tilings>
 const ConvKernel* choose(const ConvShape& s, size_t shared_memory) {
   const ConvKernel* chosen = nullptr;

@@ -3,7 +3,7 @@
 
 namespace noisysgd::kernels::cuda::window {
 
-// Bands of at least 8 rows: ldmatrix then reads 8 rows of one column, without a bank conflict.
+// Bands have at least 8 rows where the image does: ldmatrix then reads 8 rows of one column without a bank conflict.
 const ConvKernel* choose_bf16(const ConvShape& shape, size_t shared_memory) {
   //                    size stride m k c groups band stages samples
   return choose<Tiling<Bf16, 32, 1, 1, 2, 4, 1, 8, 1>, Tiling<Bf16, 32, 1, 1, 1, 2, 3, 8, 1>,

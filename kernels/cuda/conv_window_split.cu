@@ -1,4 +1,4 @@
-// Tilings of the window kernel for single precision, by operands split into two tf32.
+// Tilings of the window kernel for single precision, with operands split into two tf32 each.
 #include <noisysgd/kernels/cuda/conv_window.h>
 
 namespace noisysgd::kernels::cuda::window {

@@ -1,13 +1,13 @@
-// Asynchronous copies into shared memory of what may lie outside an image or behind the last sample.
+// Asynchronous copies into shared memory, with zeros for elements outside an image or past the last sample.
 #pragma once
 
 #include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda {
 
-inline constexpr int chunk = 4;  // floats of the largest asynchronous copy; it begins at a multiple of 16 bytes
+inline constexpr int chunk = 4;  // floats of the largest asynchronous copy, which needs 16-byte alignment
 
-// Starts the copy of `floats` values; zeros if there is nothing to copy, where `from` must be an address all the same.
+// Starts the copy of `floats` values, or with copy = false writes zeros; `from` must be a valid address in either case.
 template <int floats = chunk>
 __device__ void copy_or_zero(float* to, const float* from, bool copy) {
   __pipeline_memcpy_async(to, from, floats * sizeof(float), copy ? 0 : floats * sizeof(float));

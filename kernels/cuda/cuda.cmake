@@ -22,7 +22,7 @@ elseif(NSGD_WITH_NVCC)
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
 endif()
 
-# Compiles a .cu of the current directory into `target` by the host compiler, through a .cpp that includes it.
+# Compiles .cu files of the current directory into `target` with the host compiler, through a .cpp that includes each.
 function(nsgd_emulate_kernels target)
   foreach(source ${ARGN})
     get_filename_component(name ${source} NAME_WE)
@@ -34,7 +34,7 @@ function(nsgd_emulate_kernels target)
   endforeach()
 endfunction()
 
-# nsgd_cuda_sources(target a.cu …), in builds with CUDA.
+# nsgd_cuda_sources(target a.cu …) adds .cu files to a target, in builds with CUDA.
 function(nsgd_cuda_sources target)
   if(NSGD_CUDA_EMULATED)
     nsgd_emulate_kernels(${target} ${ARGN})

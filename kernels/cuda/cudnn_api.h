@@ -1,5 +1,5 @@
-// The part of cuDNN 9's graph API that the project calls, declared here with cuDNN's own values: a build needs no
-// cuDNN, a run takes the library that it finds. A test compares the values with cuDNN's headers where they are
+// The part of cuDNN 9's graph API that the project calls, declared here with cuDNN's own values. So a build needs no
+// cuDNN, and a run loads the library if it finds it. A test compares the values with cuDNN's headers where they are
 // installed.
 #pragma once
 
@@ -55,7 +55,7 @@ enum class Attribute : int {
   plan_config = 401,
   plan_workspace_bytes = 402,
   plan_device_properties = 407,
-  // Of the three operations: forward, backward_data, backward_filter.
+  // Attributes of the three operations forward, backward_data and backward_filter.
   forward_alpha = 700,
   forward_beta = 701,
   forward_convolution = 702,
@@ -137,16 +137,17 @@ struct Api {
   Status (*execute)(Handle handle, RawDescriptor plan, RawDescriptor variant_pack);
 };
 
-// The library in this file, or null and why; it stays loaded. "libcudnn.so.9" is searched for as the loader does.
+// Loads the library from this file; it stays loaded. A name without a slash, like "libcudnn.so.9", is searched for by
+// the loader. Returns null and the reason in why_not if the library cannot be used; so do the functions below.
 const Api* open_library(const std::string& file, std::string& why_not);
 
-// What a build takes where NSGD_CUDNN says nothing: libcudnn.so.9; nothing in the emulation.
+// The library when NSGD_CUDNN is not set: libcudnn.so.9; none in the emulation.
 const Api* default_library(std::string& why_not);
-// What NSGD_CUDNN=on takes: libcudnn.so.9, or its emulation.
+// The library for NSGD_CUDNN=on: libcudnn.so.9, or its emulation.
 const Api* wanted_library(std::string& why_not);
 
-// By the environment variable NSGD_CUDNN: a file, "on", "off", or as the build does by itself. Null and why; a library
-// that was asked for and is not there is an Error.
+// The library that the environment variable NSGD_CUDNN selects: a file, "on" or "off"; the default if it is not set.
+// Throws Error if the variable requests a library and it cannot be used.
 const Api* find_library(std::string& why_not);
 
 }  // namespace noisysgd::kernels::cudnn

@@ -14,8 +14,8 @@ namespace noisysgd::kernels::cudnn {
 
 namespace {
 
-constexpr int most_plans = 8;  // that are timed, per type of operands
-constexpr int timed_runs = 3;  // after one that is not
+constexpr int most_plans = 8;  // plans that are timed per type of operands
+constexpr int timed_runs = 3;  // after one run that is not timed
 constexpr size_t largest_workspace = size_t{1} << 30;
 
 std::string problem_name(Operation operation, const ConvShape& s, Precision precision) {
@@ -49,14 +49,14 @@ Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaS
   if (status == Status::success && (status = api.set_stream(handle_, stream)) != Status::success) api.destroy(handle_);
   if (status != Status::success)
     fail(status == Status::no_device_memory,
-         fmt::format("{}: {}; NSGD_CUDNN=off does without it", version_text(api), api.status_name(status)));
+         fmt::format("{}: {}; NSGD_CUDNN=off runs without cuDNN", version_text(api), api.status_name(status)));
 }
 
 Convolutions::~Convolutions() { api_.destroy(handle_); }
 
 bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, const float* x, const float* w,
                             const float* y) {
-  // Rows of a larger tensor may begin anywhere; plans count on aligned addresses.
+  // Plans require aligned addresses, but rows of a larger tensor may begin anywhere.
   for (const float* address : {x, w, y})
     if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return false;
   const Key key{operation, queue.precision(), s};
@@ -75,8 +75,8 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
 std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, Operation operation, const ConvShape& shape) const {
   const Precision precision = queue.precision();
   std::vector<DataType> types{DataType::fp32};
-  // cuDNN writes bf16 where it reads bf16. A weight gradient is a sum over the batch, which should not be rounded to
-  // that: it stays with fp32 tensors, whose products are in tf32.
+  // With bf16 inputs cuDNN also writes its result in bf16. A weight gradient is a sum over the batch and should not be
+  // rounded to bf16, so it uses fp32 tensors, with products in tf32.
   if (precision == Precision::bf16 && operation != Operation::backward_filter)
     types.insert(types.begin(), DataType::bf16);
   std::vector<Route> routes;

@@ -1,6 +1,6 @@
-// Convolutions of one queue by cuDNN. For every problem the fastest of the plans that the precision allows, and that
-// under fp32 pass a probe (kernels/cuda/cudnn_probe.h): timed when the problem is first met, kept on disk for later
-// runs (kernels/cuda/plan_cache.h).
+// Convolutions of one queue by cuDNN. For every problem the fastest plan is used among those that the precision allows
+// and that, under fp32, pass a probe (kernels/cuda/cudnn_probe.h). Plans are timed when the problem first occurs, and
+// the choice is kept on disk for later runs (kernels/cuda/plan_cache.h).
 #pragma once
 
 #include <array>
@@ -24,9 +24,9 @@ class Convolutions {
   Convolutions(const Convolutions&) = delete;
   Convolutions& operator=(const Convolutions&) = delete;
 
-  // Computes one of x [N,H,W,C], w [K,R,S,C] and y [N,Ho,Wo,K] from the other two: y and x are overwritten, w is added
-  // to. False, with nothing done, if cuDNN has no plan for it. While a graph is captured nothing is timed or probed: a
-  // problem that was not met before gets the plan that cuDNN prefers, and under fp32 none.
+  // Computes one of x [N,H,W,C], w [K,R,S,C] and y [N,Ho,Wo,K] from the other two. Results y and x are overwritten; a
+  // result w is accumulated. Returns false, having done nothing, if cuDNN has no plan for the problem. While a graph is
+  // captured nothing is timed or probed: a new problem gets the plan that cuDNN prefers, and under fp32 none.
   bool convolve(Queue& queue, Operation operation, const ConvShape& shape, const float* x, const float* w,
                 const float* y);
 
@@ -41,19 +41,19 @@ class Convolutions {
 
   std::vector<Route> routes(Queue& queue, Operation operation, const ConvShape& shape) const;
   struct Choice {
-    std::unique_ptr<Route> route;  // null: none
-    bool is_final = true;          // false: not now
+    std::unique_ptr<Route> route;  // null: no plan
+    bool is_final = true;          // false: try again at the next call
   };
   Choice choose(Queue& queue, const Operands& operands) const;
   double seconds(Queue& queue, const Route& route, const Operands& operands) const;
-  // add: to the weight gradient; without it the sum is thrown away.
+  // add: adds to the weight gradient; if false, the computed sum is discarded (for timing).
   void run(Queue& queue, const Route& route, const Operands& operands, bool add) const;
 
   const Api& api_;
   Handle handle_ = nullptr;
   size_t most_workspace_;
   std::optional<cuda::PlanCache> cache_;
-  std::map<Key, std::unique_ptr<Route>> chosen_;  // null: none
+  std::map<Key, std::unique_ptr<Route>> chosen_;  // null: no plan
 };
 
 }  // namespace noisysgd::kernels::cudnn

@@ -1,4 +1,4 @@
-// A build for GPUs takes cuDNN where it finds it.
+// Default in a build for GPUs: cuDNN is used if it is found.
 #include <noisysgd/kernels/cuda/cudnn_api.h>
 
 namespace noisysgd::kernels::cudnn {

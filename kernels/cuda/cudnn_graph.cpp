@@ -17,7 +17,7 @@ Descriptor tensor(const Api& api, int64_t id, DataType type, int64_t n, int64_t 
   Descriptor descriptor(api, Kind::tensor);
   descriptor.set(Attribute::tensor_id, Type::int64, id);
   descriptor.set(Attribute::tensor_data_type, Type::data_type, type);
-  // cuDNN names dimensions in the order N,C,H,W; the strides say that C lies innermost.
+  // cuDNN lists dimensions in the order N,C,H,W; the strides make C the innermost.
   descriptor.set(Attribute::tensor_dimensions, std::array{n, c, h, w});
   descriptor.set(Attribute::tensor_strides, std::array{h * w * c, int64_t{1}, w * c, c});
   descriptor.set(Attribute::tensor_alignment, Type::int64, alignment);

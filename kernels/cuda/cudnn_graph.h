@@ -1,4 +1,4 @@
-// A convolution as cuDNN sees it, and the plans that can execute it. Descriptors free themselves; every failure is an
+// A convolution as a cuDNN graph, and the plans that can execute it. Descriptors free themselves. Every failure is an
 // Error with cuDNN's own message.
 #pragma once
 
@@ -32,7 +32,8 @@ class Descriptor {
   }
   void set(Attribute attribute, const Descriptor& other) { set(attribute, Type::descriptor, other.raw_); }
   void finalize();
-  // False: what it describes is not supported. With a queue, its reserve is given back where memory lacks.
+  // Returns false if cuDNN does not support the described object. If memory runs out and a queue is given, gives its
+  // reserve back and tries again.
   bool try_finalize(Queue* queue = nullptr);
 
   // At most `capacity` values.
@@ -52,7 +53,7 @@ class Descriptor {
   RawDescriptor raw_ = nullptr;
 };
 
-// For which device plans are made: that of a handle, or one of which only the properties are known.
+// The device for which plans are made: that of a handle, or one of which only the properties are known.
 struct Target {
   Handle handle = nullptr;
   Queue* queue = nullptr;  // on the handle's device
@@ -76,14 +77,14 @@ inline std::array<int64_t, 3> tensor_sizes(const ConvShape& s) {  // elements of
 }
 
 // Tensors of type `type` in our layouts, sums in fp32: y = x * w, or grad_x from (w, grad_y), or grad_w from
-// (x, grad_y); the result overwrites.
+// (x, grad_y). The result is overwritten.
 struct Problem {
   Operation operation;
   ConvShape shape;
   DataType type;
 };
 
-// One way of doing it. `position` counts the ways that are allowed, in cuDNN's order of preference.
+// A plan that can execute the problem. `position` is its index among the allowed plans, in cuDNN's order of preference.
 struct Plan {
   Descriptor configuration, plan;
   int position;
@@ -91,19 +92,20 @@ struct Plan {
   size_t workspace_bytes;
 };
 
-// Which ways are allowed: sums of full precision in an order that does not change, no transforms of the data (FFT,
-// Winograd), nothing compiled at run time; and tensor cores (tf32 for fp32 tensors) where precision is not fp32.
+// Whether a plan is allowed: sums must have full precision and a fixed order, without transforms of the data (FFT,
+// Winograd) and without compilation at run time. Tensor cores (tf32 for fp32 tensors) are allowed unless the precision
+// is fp32.
 bool is_allowed(std::span<const NumericalNote> numerics, std::span<const BehaviourNote> behaviour, Precision precision);
 
 class Convolution {
  public:
   Convolution(const Api& api, const Problem& problem);
 
-  // The best allowed plans, at most `most`, that the device supports with at most so much workspace. OutOfMemory if the
-  // device has no room for making one.
+  // The best allowed plans, at most `most`, that the device supports with at most most_workspace bytes. Throws
+  // OutOfMemory if the device has too little memory to make one.
   std::vector<Plan> plans(const Target& target, Precision precision, size_t most_workspace, int most) const;
-  // Puts the operation on the handle's stream; `workspace` is 256-byte aligned, all addresses 16-byte aligned.
-  // OutOfMemory if the device has no room for what cuDNN loads.
+  // Issues the operation to the handle's stream. `workspace` is 256-byte aligned, all other addresses 16-byte aligned.
+  // Throws OutOfMemory if the device has too little memory for the code that cuDNN loads.
   void execute(Queue& queue, Handle handle, const Plan& plan, const void* x, const void* w, const void* y,
                void* workspace) const;
 

@@ -9,7 +9,7 @@ namespace noisysgd::kernels::cudnn {
 
 namespace {
 
-// False, and the symbol's name in why_not, if the library lacks it.
+// Returns false and names the symbol in why_not if the library lacks it.
 template <class Function>
 bool resolve(void* library, const char* symbol, Function& function, std::string& why_not) {
   function = reinterpret_cast<Function>(dlsym(library, symbol));
@@ -43,7 +43,7 @@ const Api* open_library(const std::string& file, std::string& why_not) {
   auto api = std::make_unique<Api>();
   std::string problem;
   if (resolve_all(library, *api, problem) && api->version() / 10000 == 9)
-    return api.release();  // as the library: stays
+    return api.release();  // never freed: the library stays loaded too
   why_not = fmt::format("{}: {}", file,
                         problem.empty() ? fmt::format("is version {}, expected 9.x", api->version()) : problem);
   return nullptr;

@@ -10,8 +10,8 @@ namespace noisysgd::kernels::cudnn {
 
 namespace {
 
-constexpr int64_t most_compared = int64_t{1} << 18;  // elements of the result
-constexpr float longer = 1 + 0x1p-12f;               // 1 in tf32, by rounding and by cutting
+constexpr int64_t most_compared = int64_t{1} << 18;  // elements of the result that are compared, at most
+constexpr float longer = 1 + 0x1p-12f;               // becomes 1 in tf32, by rounding and by truncation
 
 }  // namespace
 
@@ -54,7 +54,7 @@ bool Probe::is_fp32(const Convolution& convolution, const Plan& plan) const {
     error_squared += (of_longer[i] - expected) * (of_longer[i] - expected);
     expected_squared += expected * expected;
   }
-  // Rounding one operand alone is off by 2^-12; sums of fp32, long as they may be, by much less.
+  // Rounding only one operand gives an error of 2^-12; the rounding of fp32 sums, even long ones, gives much less.
   return error_squared <= 0x1p-13 * 0x1p-13 * expected_squared;
 }
 

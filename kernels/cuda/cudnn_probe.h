@@ -1,6 +1,7 @@
-// Whether a plan multiplies fp32 as fp32. cuDNN marks plans that use tensor cores, but not reliably: one whose notes
-// name none gave a weight gradient to 3e-4, as tf32 does. So a plan is asked: operands a = +-1 and a' = (1 + 2^-12)
-// a give results y and y' = (1 + 2^-12)^2 y up to the rounding of sums, but y' = y where a' is rounded to tf32 or less.
+// Tests whether a plan multiplies fp32 operands as fp32. cuDNN marks plans that use tensor cores, but not reliably: a
+// plan without that note gave a weight gradient accurate to 3e-4, as tf32 does. So each plan is tested: operands
+// a = +-1 and a' = (1 + 2^-12) a give results y and y' = (1 + 2^-12)^2 y up to the rounding of sums, but y' = y if a'
+// is rounded to tf32 or less.
 #pragma once
 
 #include <array>
@@ -14,7 +15,7 @@ namespace noisysgd::kernels::cudnn {
 
 class Probe {
  public:
-  // Takes memory for operands of the problem's sizes; has_memory() says whether there was enough.
+  // Allocates operands of the problem's sizes; has_memory() returns whether there was enough memory.
   Probe(Queue& queue, Handle handle, Operation operation, const ConvShape& shape);
   bool has_memory() const;
   // Runs the plan twice and waits for it.

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int least_major = 8;  // compute capability: asynchronous copies, tf32 and bf16 on tensor cores
 
-// "12.4" of CUDA's 12040.
+// CUDA's number 12040 as "12.4".
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
 std::string about_driver() {

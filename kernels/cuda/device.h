@@ -1,4 +1,4 @@
-// What core asks of a CUDA device, in builds with CUDA (device.cpp) and without (absent.cpp).
+// Queries and memory of a CUDA device, in builds with CUDA (device.cpp) and without (absent.cpp).
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ namespace noisysgd::kernels::cuda {
 std::string why_unusable(int device_index);
 
 std::shared_ptr<CudaState> make_state(int device_index);
-// What computes convolutions: "cuDNN 9.19.0", or "own kernels" and why.
+// The implementation of convolutions: "cuDNN 9.19.0", or "own kernels" and the reason.
 std::string convolutions(const CudaState& state);
 // {"gpu": …, "compute_capability": "9.0", "multiprocessors": …, "cuda_runtime": "13.0", "cuda_driver": …, "emulated":
 // "yes"}; empty without CUDA.
@@ -47,7 +47,7 @@ void synchronize(CudaState& state);
 int64_t waits(const CudaState& state);
 bool recording(const CudaState& state);  // its stream is being captured
 
-// 256-byte aligned device memory; null if it does not suffice.
+// 256-byte aligned device memory; null if there is too little.
 void* allocate(int device_index, size_t bytes);
 void release(int device_index, void* pointer) noexcept;
 

@@ -1,4 +1,4 @@
-// Time on a CUDA device, by two events on the queue's stream. Of builds without CUDA nothing here is called.
+// Measures time on a CUDA device with two events on the queue's stream. Builds without CUDA never call it.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ class EventTimer {
   EventTimer& operator=(const EventTimer&) = delete;
 
   void start();
-  double stop();  // waits; seconds that passed on the device since start()
+  double stop();  // waits; returns the seconds that passed on the device since start()
 
  private:
   struct Events;

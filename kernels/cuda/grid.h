@@ -1,5 +1,5 @@
-// How kernels share work: blocks of one size, grids that are no larger than what keeps a large GPU busy, and loops that
-// stride over the rest.
+// Work division of kernels: blocks of one size, grids no larger than needed to keep a large GPU busy, and loops that
+// stride over the remaining elements.
 #pragma once
 
 #include <algorithm>
@@ -24,14 +24,15 @@ inline unsigned sample_grid(int64_t samples, int64_t blocks) {
   return static_cast<unsigned>(std::clamp<int64_t>(busy_blocks / blocks, 1, std::min<int64_t>(samples, 65535)));
 }
 
-// body(i) for every i in [0, n) that is this thread's.
+// Calls body(i) for this thread's indices i in [0, n).
 template <class Body>
 __device__ void grid_stride(int64_t n, const Body& body) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += stride) body(i);
 }
 
-// The same over samples of `size` elements each, body(sample, i): sample from the grid's second dimension, i within it.
+// The same over samples of `size` elements each: calls body(sample, i), with the sample from the grid's second
+// dimension and element i within it.
 template <class Body>
 __device__ void sample_stride(int64_t samples, int32_t size, const Body& body) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
@@ -40,8 +41,8 @@ __device__ void sample_stride(int64_t samples, int32_t size, const Body& body) {
       body(sample, static_cast<int32_t>(i));
 }
 
-// Over rows of [rows,channels], body(i, channel): every thread keeps one channel, so that what depends on the channel
-// is loaded once, by prepare(channel). The grid must have at least `channels` threads: channel_grid.
+// The same over the elements i of [rows,channels]: calls body(i, channel). Every thread keeps one channel, so that
+// prepare(channel) loads its operands once. The grid must have at least `channels` threads (channel_grid).
 template <class Prepare, class Body>
 __device__ void channel_stride(int64_t rows, int64_t channels, const Prepare& prepare, const Body& body) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x / channels * channels;

@@ -1,4 +1,4 @@
-// The only way a kernel is launched.
+// The launch of a kernel on a queue. All kernels are launched this way.
 #pragma once
 
 #include <noisysgd/kernels/cuda/gpu.h>
@@ -7,12 +7,13 @@
 
 namespace noisysgd::kernels::cuda {
 
-// Bytes of shared memory that a block may have on every GPU from compute capability 8.0 on: on 8.6, 8.9 and 12.0 no
-// more, on 8.0 163 KiB, on 9.0 and 10.0 227 KiB. What needs more asks CudaState::shared_memory() first.
+// Bytes of shared memory that a block may have on every GPU from compute capability 8.0 on. This is the limit of 8.6,
+// 8.9 and 12.0; it is 163 KiB on 8.0 and 227 KiB on 9.0 and 10.0. Kernels that need more check
+// CudaState::shared_memory().
 inline constexpr size_t least_shared_memory = 99 * 1024;
 
-// Puts kernel(arguments...) on the queue's stream. Throws Error with the kernel's name and the sizes if CUDA refuses;
-// OutOfMemory if there is no room for its code, which CUDA loads when a kernel is first launched.
+// Issues kernel(arguments...) to the queue's stream. Throws Error with the kernel's name and the sizes if CUDA returns
+// an error. Throws OutOfMemory if there is no room for its code, which CUDA loads at the first launch.
 template <class... Parameters, class... Arguments>
 void launch(Queue& queue, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Arguments&&... arguments) {

@@ -7,7 +7,7 @@ namespace noisysgd::kernels::cuda {
 void copy_from_host(Queue& queue, size_t bytes, const void* from, void* to) {
   if (bytes == 0) return;
   NSGD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue.cuda().stream()));
-  queue.cuda().wait();  // CUDA does not promise that even pageable memory has been read when that call returns
+  queue.cuda().wait();  // CUDA does not guarantee that `from`, even if pageable, has been read by now
 }
 
 void copy_to_host(Queue& queue, size_t bytes, const void* from, void* to) {

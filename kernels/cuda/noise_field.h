@@ -1,4 +1,4 @@
-// The noise of four neighbouring elements, for kernels of optimizers: kernels/noise_field.h.
+// The noise of kernels/noise_field.h at four neighbouring elements, for kernels of optimizers.
 #pragma once
 
 #include <noisysgd/kernels/cuda/arithmetic.h>
@@ -7,7 +7,7 @@
 
 namespace noisysgd::kernels::cuda {
 
-// Four consecutive elements from 4*block on, as one access where all of them exist and the address allows it.
+// Elements i .. i+3, in a single access if all of them exist and the address is aligned.
 __device__ inline float4 load4(const float* from, int64_t n, int64_t i) {
   if (i + 4 <= n && reinterpret_cast<uintptr_t>(from) % sizeof(float4) == 0)
     return *reinterpret_cast<const float4*>(from + i);
@@ -39,7 +39,7 @@ __device__ inline void store(float* to, int64_t n, int64_t i, const Four& v) {
   store4(to, n, i, {v.at[0], v.at[1], v.at[2], v.at[3]});
 }
 
-// The field's own coefficients times the factors that the device has found for them.
+// The field's coefficients times its factors in device memory.
 __device__ inline NoiseCoefficients coefficients_of(const NoiseField& field) {
   NoiseCoefficients c = field.variance;
   for (const float* factor : {field.variance_factor, field.match_factor}) {

@@ -1,5 +1,5 @@
-# nvcc, where NSGD_CUDA asks for it, and what it compiles for. Included before the first target is made: a target takes
-# the architectures over at that moment.
+# Finds nvcc, if NSGD_CUDA requests it, and sets the architectures. Must be included before the first target is created,
+# because a target copies the architectures at that moment.
 set(NSGD_WITH_NVCC OFF)
 if(NOT NSGD_CUDA MATCHES "^(AUTO|ON)$")
   return()
@@ -14,7 +14,7 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 set(NSGD_WITH_NVCC ON)
 
-# "9.0" → 90a: the tensor-core instructions of that GPU are not those of its successors.
+# "9.0" becomes 90a: later GPUs do not have the tensor-core instructions of that one.
 function(nsgd_gpus_of_this_machine result)
   execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
     OUTPUT_VARIABLE lines RESULT_VARIABLE status ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
@@ -31,7 +31,8 @@ function(nsgd_gpus_of_this_machine result)
   set(${result} "${architectures}" PARENT_SCOPE)
 endfunction()
 
-# Machine code for the GPUs that the kernels are tuned for, of those that nvcc knows, and PTX for all later ones.
+# Machine code for the compute capabilities that the kernels are tuned for (those of 8.0, 9.0 and 10.0 that nvcc knows),
+# and PTX for all later ones.
 function(nsgd_release_architectures result)
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known COMMAND_ERROR_IS_FATAL ANY)
   set(architectures)

@@ -1,4 +1,4 @@
-// A step of an optimizer on a CUDA device: one launch for many tensors, norms beside it. An optimizer is a Rule:
+// Runs an optimizer step on a CUDA device in one launch for many tensors, and sums the norms. An optimizer is a Rule:
 //
 //   struct Rule {
 //     using Segment = …;          // of one parameter: n, gradient_sum, …
@@ -18,20 +18,20 @@
 
 namespace noisysgd::kernels::cuda {
 
-// One launch takes many tensors: their table is a kernel parameter, and every block finds its tensor in it. A block
-// takes one piece of a tensor; norms are summed piece by piece, in order.
+// The table of a launch's tensors is a kernel parameter, in which every block finds its tensor. A block computes one
+// piece of a tensor; norms are summed piece by piece, in order.
 constexpr int step_elements_per_thread = 8;
 constexpr int64_t step_piece_size = int64_t{block_threads} * step_elements_per_thread;
 
 template <class Rule>
 struct SegmentTable {
   using Segment = typename Rule::Segment;
-  // Kernel parameters end at 32764 bytes.
+  // Kernel parameters are limited to 32764 bytes.
   static constexpr int max_segments = static_cast<int>(
       (32'764 - sizeof(typename Rule::Hyperparameters) - 4 * sizeof(double*)) / (sizeof(Segment) + sizeof(int64_t)));
 
   int count = 0;
-  int64_t end[max_segments] = {};  // first piece behind the segment
+  int64_t end[max_segments] = {};  // number of the first piece after the segment
   Segment segments[max_segments];
 
   bool full() const { return count == max_segments; }

@@ -1,5 +1,5 @@
-// Many arrays in one launch: each is cut into pieces of one size, and the pieces of all are numbered through. A block
-// takes a piece.
+// Many arrays in one launch: each is cut into pieces of one size, and the pieces of all arrays are numbered
+// consecutively. A block computes one piece.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 
 namespace noisysgd::kernels::cuda {
 
-// A piece's array, and the first of its elements.
+// The array that a piece belongs to, and the piece's first element in it.
 struct PiecePlace {
   int array;
   int64_t first;
 };
 
-// end[i]: the first piece behind array i.
+// end[i]: the number of the first piece after array i.
 __device__ inline PiecePlace place_of_piece(const int64_t* end, int arrays, int64_t piece, int64_t piece_size) {
-  int low = 0, high = arrays - 1;  // the first array that ends behind this piece
+  int low = 0, high = arrays - 1;  // binary search for the first array that ends after this piece
   while (low < high) {
     const int middle = (low + high) / 2;
     if (piece < end[middle])

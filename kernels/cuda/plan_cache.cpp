@@ -51,13 +51,13 @@ void PlanCache::write(const std::string& problem, const PlanChoice& choice) cons
   std::filesystem::create_directories(folder_, error);
   const std::filesystem::path path = folder_ / file_name(problem);
   std::string temporary = path.string() + ".XXXXXX";
-  const int made = ::mkstemp(temporary.data());  // of this writer alone, and never through a link
+  const int made = ::mkstemp(temporary.data());  // a file of this writer alone; never follows a link
   if (made < 0) return;
   ::close(made);
   std::ofstream file(temporary);
   file << "plan " << choice.position << " engine " << choice.engine << ' ' << (choice.bf16 ? "bf16" : "fp32") << '\n';
   file.close();
-  if (file) std::filesystem::rename(temporary, path, error);  // whole or not at all, whoever else writes
+  if (file) std::filesystem::rename(temporary, path, error);  // atomic: nobody ever sees a partial file
   if (!file || error) std::filesystem::remove(temporary, error);
 }
 

@@ -1,6 +1,6 @@
-// What autotuning has found, kept on disk from run to run: one small file per problem under
-// $NSGD_CACHE, else $XDG_CACHE_HOME/noisysgd, else ~/.cache/noisysgd. A file that cannot be read or written is as one
-// that is not there: the choice is then made again.
+// Results of autotuning, kept on disk from run to run: one small file per problem under $NSGD_CACHE, else
+// $XDG_CACHE_HOME/noisysgd, else ~/.cache/noisysgd. A file that cannot be read or written counts as missing, and the
+// choice is made again.
 #pragma once
 
 #include <filesystem>
@@ -10,22 +10,22 @@
 namespace noisysgd::kernels::cuda {
 
 struct PlanChoice {
-  int position;    // among the library's plans, in its order
-  int64_t engine;  // the library's number of that plan's engine: another one means that the order has changed
-  bool bf16;       // on operands converted to bf16
+  int position;    // index among the library's plans, in its order
+  int64_t engine;  // the library's number of that plan's engine; a different one shows that the order changed
+  bool bf16;       // whether operands are converted to bf16
   bool operator==(const PlanChoice&) const = default;
 };
 
 class PlanCache {
  public:
-  // library and device become folders of the cache: "cudnn-91900", "NVIDIA H100 80GB HBM3".
+  // library and device name folders of the cache: "cuDNN_9.19.0", "NVIDIA_H100_80GB_HBM3".
   PlanCache(const std::string& library, const std::string& device);
 
   std::optional<PlanChoice> read(const std::string& problem) const;
   void write(const std::string& problem, const PlanChoice& choice) const;
 
  private:
-  std::filesystem::path folder_;  // empty: no place to keep anything
+  std::filesystem::path folder_;  // empty: there is no cache
 };
 
 }  // namespace noisysgd::kernels::cuda

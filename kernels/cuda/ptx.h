@@ -1,25 +1,25 @@
-// Every PTX instruction that the kernels use, as one function: the instruction itself under nvcc, its meaning in C++ in
-// the emulation.
+// Every PTX instruction that the kernels use, as one function: the instruction itself under nvcc, the same operation in
+// C++ in the emulation.
 #pragma once
 
 #include <noisysgd/kernels/cuda/gpu.h>
 
 namespace noisysgd::kernels::cuda::ptx {
 
-// sqrt(x), to one unit in the last place.
+// sqrt(x), accurate to one unit in the last place.
 __device__ __forceinline__ float sqrt_approximate(float x);
 
 // The nearest tf32, ties to even, as the bits of a float. (Ties away from zero would take five instructions.) GPUs
-// before compute capability 9.0 have no such instruction: the same rounding of a finite number by integers.
+// before compute capability 9.0 have no such instruction; they round finite numbers in the same way with integers.
 __device__ __forceinline__ uint32_t round_to_tf32(float x);
 
-// d[16,8] += a[16,8] b[8,8] over the warp in tf32 with fp32 sums; with group = lane / 4 and place = lane % 4 the lane
+// d[16,8] += a[16,8] b[8,8] over the warp in tf32 with fp32 sums. With group = lane / 4 and place = lane % 4, a lane
 // holds
 //   a[i] at (group + 8 (i % 2), place + 4 (i / 2)), b[i] at (place + 4 i, group), d[i] at (group + 8 (i / 2), 2 place +
 //   i % 2).
 __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
-// Two numbers as bf16 (7 bits of fraction), ties to even: `low` in the low half.
+// Two numbers rounded to bf16 (7 bits of fraction), ties to even, with `low` in the low half.
 __device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high);
 
 // The squares of two bf16, rounded to bf16 again: x x + (-0).
@@ -29,9 +29,9 @@ __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair);
 //   a[i] at (group + 8 (i % 2), k = 2 place + 8 (i / 2)), b[i] at (k = 2 place + 8 i, group), d as above.
 __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
-// Loads `matrices` (2 or 4) 8x8 matrices of 16-bit elements from shared memory, each transposed. Lane 8 i + r names row
-// r of matrix i, 16 aligned bytes (with two matrices the upper lanes' rows count for nothing); the lane receives
-// elements (2 place, group) and (2 place + 1, group) of matrix i in to[i].
+// Loads `matrices` (2 or 4) 8x8 matrices of 16-bit elements from shared memory, each transposed. `row` in lane 8 i + r
+// is the address of row r of matrix i, 16 aligned bytes (with two matrices, `row` is ignored in the upper lanes). A
+// lane receives elements (2 place, group) and (2 place + 1, group) of matrix i in to[i].
 template <int matrices>
 __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices], const uint16_t* row);
 

@@ -8,7 +8,7 @@ namespace noisysgd::kernels::cuda {
 inline constexpr unsigned full_mask = 0xffffffffu;
 inline constexpr int warp_lanes = 32;
 
-// Sum over the lanes that agree modulo `group` (a power of two, at most 32); every lane gets it.
+// Sum over the lanes whose indices agree modulo `group` (a power of two, at most 32); every lane gets its sum.
 template <class T>
 __device__ T sum_lanes(T value, int group = 1) {
   for (int distance = warp_lanes / 2; distance >= group; distance /= 2)
@@ -16,7 +16,7 @@ __device__ T sum_lanes(T value, int group = 1) {
   return value;
 }
 
-// Sum over a block of `threads` threads, valid in thread 0. Ends with a barrier: it may be called again at once.
+// Sum over a block of `threads` threads, valid in thread 0. Ends with a barrier, so it may be called again immediately.
 template <int threads, class T>
 __device__ T sum_block(T value) {
   GPU_SHARED(T, warp_sums, [threads / warp_lanes]);

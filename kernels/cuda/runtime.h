@@ -1,4 +1,4 @@
-// The CUDA runtime and cuBLAS as host code sees them, or their emulation (docs/cuda.md), and the checks of their calls.
+// The CUDA runtime and cuBLAS for host code, or their emulation (docs/cuda.md), and the checks of their calls.
 #pragma once
 
 #include <cublas_v2.h>
@@ -9,8 +9,8 @@
 
 namespace noisysgd::kernels {
 
-// The error, which is then no longer CUDA's last one: a library that asks for that after a call of its own would take
-// it for its own.
+// Returns the error and clears it as CUDA's last error. Otherwise a library that reads the last error after one of its
+// own calls would mistake it for an error of that call.
 inline cudaError_t taken(cudaError_t error) {
   if (error != cudaSuccess) cudaGetLastError();
   return error;
@@ -22,8 +22,8 @@ inline cudaError_t taken(cudaError_t error) {
 }
 }  // namespace noisysgd::kernels
 
-// NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message; OutOfMemory
-// if memory is what the call lacked. NSGD_CUBLAS_CHECK likewise.
+// NSGD_CUDA_CHECK(cudaStreamSynchronize(stream)) throws noisysgd::Error with the call and CUDA's message, or
+// OutOfMemory if the call failed for lack of memory. NSGD_CUBLAS_CHECK likewise.
 #define NSGD_CUDA_CHECK(...)                                                                                     \
   do {                                                                                                           \
     if (const cudaError_t nsgd_error = (__VA_ARGS__); nsgd_error != cudaSuccess) [[unlikely]]                    \

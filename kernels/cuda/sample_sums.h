@@ -1,7 +1,7 @@
-// Per-sample sums over positions of NHWC data, channel by channel: what gradients and second moments of biases and of
-// batch normalisation are made of. A warp takes one sample at a time; its lanes cover `width` channels (a power of two,
-// at most 32) and share the positions when there are fewer channels than lanes. Sums over one sample are formed in
-// float, sums of them and of their squares over samples in double, always in the same order.
+// Per-sample sums over the positions of NHWC data, channel by channel, for the gradients and second moments of biases
+// and of batch normalisation. A warp processes one sample at a time; its lanes cover `width` channels (a power of two,
+// at most 32) and divide the positions among them when there are fewer channels than lanes. Sums over one sample are
+// formed in float; sums of these and of their squares over samples in double. The order is always the same.
 #pragma once
 
 #include <algorithm>
@@ -14,13 +14,13 @@ namespace noisysgd::kernels::cuda {
 
 inline constexpr int warps_per_block = block_threads / warp_lanes;
 
-// Channels that one warp covers.
+// The number of channels that one warp covers.
 inline int channel_width(int64_t channels) {
   return static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::min<int64_t>(channels, warp_lanes))));
 }
 
-// This lane's share of sample n: load(i, sums) adds to sums[term] what the row at element i (its channel 0)
-// contributes. Lanes that agree modulo `width` have the parts of one channel.
+// Sums this lane's share of sample n: load(i, sums) adds to sums[term] the contribution of the row whose channel 0 is
+// element i. Lanes whose indices agree modulo `width` have parts of the same channel.
 template <int terms, class Load>
 __device__ void sum_positions(int64_t n, int64_t positions, int64_t channels, int width, const Load& load,
                               float (&sums)[terms]) {
@@ -51,9 +51,10 @@ inline dim3 sample_channel_grid(int64_t samples, int64_t channels) {
   return dim3(static_cast<unsigned>(tiles), sample_grid(divide_up(samples, warps_per_block), tiles));
 }
 
-// Over samples [first, last) of the block: sum_sample(n, sums) adds to sums[term] this lane's share of sample n, as
-// sum_positions does. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] that of their squares, valid in
-// the lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block must call.
+// Sums over samples [first, last) of the block: sum_sample(n, sums) adds to sums[term] this lane's share of sample n,
+// as sum_positions does. totals[2*term] becomes the sum of the samples' sums, totals[2*term+1] the sum of their
+// squares, valid in the lanes of warp 0 below `width`. in_range: this lane has a channel. Every thread of the block
+// must call it.
 template <int terms, class SumSample>
 __device__ void sum_samples(int64_t first, int64_t last, int width, bool in_range, const SumSample& sum_sample,
                             double (&totals)[2 * terms]) {

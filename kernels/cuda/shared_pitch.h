@@ -1,5 +1,4 @@
-// How far apart the columns and rows of a tile lie in shared memory, so that what a warp reads at once lies in
-// different banks.
+// The pitch of columns and rows of a tile in shared memory with which a warp's reads go to different banks.
 #pragma once
 
 namespace noisysgd::kernels::cuda {
@@ -8,9 +7,9 @@ struct Pitch {
   int position, row;  // elements between neighbouring columns, and between rows
 };
 
-// A tile [rows,columns,channels], read in runs of 8 channels at `runs` places at once, which together span all banks:
-// place k lies in row k % step_rows * row_stride and column k / step_rows * column_stride. Rows begin at multiples of
-// `alignment`. The smallest pitch with the fewest runs in one place.
+// For a tile [rows,columns,channels] that is read in runs of 8 channels at `runs` positions at once, which together
+// span all banks. Position k is in row k % step_rows * row_stride and column k / step_rows * column_stride. Rows begin
+// at multiples of `alignment`. Returns the smallest pitch with the fewest runs that share banks.
 constexpr Pitch conflict_free_pitch(int columns, int channels, int runs, int step_rows, int row_stride,
                                     int column_stride, int alignment) {
   for (int most = 1;; ++most)

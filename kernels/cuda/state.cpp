@@ -9,7 +9,7 @@ namespace noisysgd::kernels {
 
 CudaState::CudaState(int device_index, Empty) : device_index_(device_index) {}
 
-// Made on an empty state, so that the destructor runs if one of the steps fails.
+// Delegates to the empty state's constructor, so that the destructor runs if one of the steps fails.
 CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   const std::string reason = cuda::why_unusable(device_index);
   NSGD_CHECK(reason.empty(), "device cuda:{}: {}", device_index, reason);

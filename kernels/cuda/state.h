@@ -1,4 +1,4 @@
-// CUDA's side of a queue: its device, stream and library handles. Internal to the CUDA backend.
+// The CUDA objects of a queue: its device, stream and library handles. Internal to the CUDA backend.
 #pragma once
 
 #include <memory>
@@ -25,18 +25,18 @@ class CudaState {
 
   int device_index() const { return device_index_; }
   cudaStream_t stream() const { return stream_; }
-  // Works on stream(), with scalars read from the host and sums in fp32, in a workspace of its own, so that its calls
-  // can be recorded (kernels/op_graph.h).
+  // Uses stream(), reads scalars from the host and sums in fp32. It has a workspace of its own, so its calls can be
+  // recorded (kernels/op_graph.h).
   cublasHandle_t cublas() const { return cublas_; }
   int multiprocessors() const { return multiprocessors_; }
-  // Bytes that a block may have: from kernels/cuda/launch.h's least_shared_memory to 227 KiB.
+  // Bytes of shared memory that a block may have: from least_shared_memory (kernels/cuda/launch.h) to 227 KiB.
   size_t shared_memory() const { return shared_memory_; }
-  // cuDNN's convolutions, made on the first call, for a queue of this device; null where own kernels compute them.
+  // cuDNN's convolutions for a queue of this device, created on the first call; null if own kernels compute them.
   cudnn::Convolutions* cudnn(Queue& queue);
-  // What computes convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
+  // The implementation of convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
   std::string convolutions() const;
 
-  // Returns when the stream's work is done, or the event's. These are the only places where the host waits.
+  // Returns when the stream's work is done, or the work before the event. The host waits in these functions only.
   void wait();
   void wait(cudaEvent_t event);
   int64_t waits() const { return waits_; }
@@ -54,7 +54,7 @@ class CudaState {
   void* cublas_workspace_ = nullptr;
   const cudnn::Api* cudnn_api_ = nullptr;
   std::string without_cudnn_;
-  std::unique_ptr<cudnn::Convolutions> cudnn_;  // made when first asked for
+  std::unique_ptr<cudnn::Convolutions> cudnn_;  // created on first use
 };
 
 }  // namespace noisysgd::kernels

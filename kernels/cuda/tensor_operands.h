@@ -1,7 +1,7 @@
-// What tensor cores multiply, in three formats: d[16,8] += left[16,depth] right[depth,8] over a warp, sums in fp32.
-// With group = lane / 4 and place = lane % 4 a lane holds, as registers of `values` operands each (ptx.h),
-//   left[i] at row group + 8 (i % 2), right[i] at column group, value v of them at depth depth_index(place, half, v)
-//   with half = i / 2 of left and i of right; d[i] at (group + 8 (i / 2), 2 place + i % 2).
+// Operands of tensor cores in three formats: d[16,8] += left[16,depth] right[depth,8] over a warp, sums in fp32. With
+// group = lane / 4 and place = lane % 4, a lane holds, as registers of `values` operands each (ptx.h),
+//   left[i] at row group + 8 (i % 2), right[i] at column group, their value v at depth depth_index(place, half, v)
+//   with half = i / 2 for left and i for right; d[i] at (group + 8 (i / 2), 2 place + i % 2).
 #pragma once
 
 #include <noisysgd/kernels/cuda/ptx.h>
@@ -32,8 +32,9 @@ struct Bf16 : OperandLayout<2> {
   }
 };
 
-// Single precision: each operand as the sum of two tf32, three products; what is left out is 2^-22 of a product. The
-// units cut sums instead of rounding them, so that long sums belong outside: add up d of few products each.
+// Single precision: each operand is the sum of two tf32, and three of their products are formed; the omitted one is
+// 2^-22 of the whole. Tensor cores truncate sums instead of rounding them, so long sums lose digits: form d of few
+// products each and add these up outside the tensor cores.
 struct SplitTf32 : OperandLayout<1> {
   struct Register {
     uint32_t big, small;

@@ -1,4 +1,4 @@
-// One or four neighbouring floats, loaded and stored at once.
+// n neighbouring floats, loaded and stored in one access.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct alignas(n * sizeof(float)) FloatVector {
   __device__ float operator[](int i) const { return values[i]; }
 };
 
-// Whether load_vector and store_vector take this address; null is taken.
+// Whether the address is aligned for load_vector and store_vector; true for null.
 template <int n>
 bool aligned_vector(const float* address) {
   return reinterpret_cast<uintptr_t>(address) % sizeof(FloatVector<n>) == 0;

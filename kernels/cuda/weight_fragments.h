@@ -1,5 +1,5 @@
-// What the kernels of 3x3 convolutions have in common: their problem, and a warp's sums, 16 m_tiles output channels by
-// 9 taps by 8 input channels, spread over its lanes as ptx.h says.
+// Shared by the kernels of 3x3 convolutions: their problem, and a warp's sums, 16 m_tiles output channels by 9 taps by
+// 8 input channels, distributed over its lanes as in ptx.h.
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
@@ -30,7 +30,7 @@ inline constexpr int filter_taps = 9;
 template <int m_tiles>
 using FilterFragments = float[m_tiles][filter_taps][4];
 
-// sums += part, and the part begins anew.
+// sums += part; part = 0.
 template <int m_tiles>
 __device__ void move_sums(FilterFragments<m_tiles>& part, FilterFragments<m_tiles>& sums) {
 #pragma unroll
@@ -44,7 +44,7 @@ __device__ void move_sums(FilterFragments<m_tiles>& part, FilterFragments<m_tile
       }
 }
 
-// Writes a warp's sums, whose channels begin at k and c, to target [K,3,3,C].
+// Writes a warp's sums to target [K,3,3,C], from output channel k and input channel c on.
 template <int m_tiles>
 __device__ void store_fragments(const FilterProblem& p, int32_t k, int32_t c, const FilterFragments<m_tiles>& sums,
                                 float* target) {

@@ -20,7 +20,7 @@ void AsyncCopies::issue(void* to, const void* from, size_t bytes, size_t zero_fi
   if (bytes > zero_fill) check_access(from, bytes - zero_fill);
   race::access(from, bytes - zero_fill, false, __builtin_return_address(0));
   race::access(to, bytes, true, __builtin_return_address(0));
-  race::forget_written(to, bytes);  // it is not there before the wait
+  race::forget_written(to, bytes);  // reading it before the wait is a finding
   copies_.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes, zero_fill});
   file_ = file;
   line_ = line;

@@ -10,7 +10,7 @@ class AsyncCopies {
  public:
   void issue(void* to, const void* from, size_t bytes, size_t zero_fill, const char* file, int line);
   void commit();
-  // All groups but the last `groups_left` land.
+  // Completes the copies of all groups but the last `groups_left`.
   void wait(size_t groups_left);
   bool pending() const { return !copies_.empty(); }
   void clear();

@@ -1,4 +1,4 @@
-// How often host code has done what costs time on a GPU: for tests.
+// Counts of host operations that cost time on a GPU, for tests.
 #pragma once
 
 #include <cstdint>

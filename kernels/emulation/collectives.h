@@ -10,7 +10,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, NSGD_EMULATION_HERE) {
 
 namespace noisysgd::emulation {
 
-// Fold::start and Fold::step over the predicates of the block.
+// Folds the predicates of the block with Fold::start and Fold::step.
 template <class Fold>
 int block_vote(int predicate, const char* operation, const char* file, int line) {
   struct Vote {
@@ -62,7 +62,7 @@ T shuffle(unsigned mask, T value, int source, const char* operation, const char*
   return exchange.out;
 }
 
-// Fold::step(result, value, lane, first) over the lanes of the mask, in their order.
+// Folds the lanes of the mask, in their order, with Fold::step(result, value, lane, first).
 template <class Fold, class Result, class T>
 Result warp_fold(unsigned mask, T value, const char* operation, const char* file, int line) {
   struct Exchange {

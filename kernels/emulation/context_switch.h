@@ -1,5 +1,5 @@
-// Switching between the stacks of one OS thread: the registers that a call preserves and the stack pointer, nothing
-// else.
+// Switches between the stacks of one OS thread. Only the registers that a call preserves and the stack pointer are
+// saved.
 #pragma once
 
 #if !defined(__x86_64__)
@@ -22,7 +22,7 @@ struct SwitchContext {
 
 // A context that starts in `entry` (which must not return) on the stack [base, base + bytes).
 void prepare_context(SwitchContext& context, char* base, size_t bytes, void (*entry)());
-// Saves the running context in `from` and goes on where `to` was saved.
+// Saves the running context in `from` and continues where `to` was saved.
 void switch_context(SwitchContext& from, SwitchContext& to);
 
 }  // namespace noisysgd::emulation

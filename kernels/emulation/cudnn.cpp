@@ -45,7 +45,7 @@ struct Content {
   Kind kind;
   bool finalized = false;
   std::map<Attribute, std::vector<std::byte>> values;
-  std::map<Attribute, std::shared_ptr<const Content>> descriptors;  // finalised ones: they may be destroyed meanwhile
+  std::map<Attribute, std::shared_ptr<const Content>> descriptors;  // finalised ones; the caller may destroy them
   Engine engine{};
 
   bool has(Attribute attribute) const { return values.contains(attribute) || descriptors.contains(attribute); }
@@ -263,7 +263,7 @@ Status set_attribute(RawDescriptor descriptor, Attribute attribute, Type type, i
   return Status::success;
 }
 
-// The caller's descriptor becomes one that cuDNN made, of an engine for an operation.
+// Turns the caller's descriptor into one that cuDNN has filled in: an engine for an operation.
 void fill(RawDescriptor descriptor, Kind kind, const Engine& engine, const Content& graph) {
   Content& content = *content_of(descriptor);
   content.kind = kind;
@@ -378,7 +378,7 @@ namespace noisysgd::kernels::cudnn {
 
 const Api* wanted_library(std::string&) { return &emulation::emulated; }
 const Api* default_library(std::string& why_not) {
-  why_not = "the emulated one is taken on NSGD_CUDNN=on alone";
+  why_not = "the emulated cuDNN is used only with NSGD_CUDNN=on";
   return nullptr;
 }
 

@@ -1,5 +1,5 @@
-// The emulated cuDNN: descriptors with the library's rules, a handful of engines, convolutions by plain loops over the
-// tensors' strides. It is found by NSGD_CUDNN=on.
+// The emulated cuDNN: descriptors with the library's rules, a handful of engines, and convolutions as plain loops over
+// the tensors' strides. NSGD_CUDNN=on selects it.
 //
 //   engine  numerical note             in the heuristics' list
 //   11      sums in a changing order   first

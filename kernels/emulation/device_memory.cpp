@@ -74,7 +74,7 @@ void check_range(const void* pointer, size_t bytes, bool on_device, const char* 
   const Allocation* allocation = find_allocation(pointer);
   const bool is_device = allocation && allocation->on_device;
   NSGD_CHECK(is_device == on_device, "{}: {}", what,
-             on_device ? "not device memory" : "device memory where host memory is meant");
+             on_device ? "not device memory" : "device memory, expected host memory");
   NSGD_CHECK(!allocation || static_cast<const char*>(pointer) + bytes <= allocation->base + allocation->bytes,
              "{}: {} bytes go beyond the end of an allocation of {} bytes", what, bytes, allocation->bytes);
 }

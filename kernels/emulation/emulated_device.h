@@ -1,5 +1,5 @@
-// The device that the emulation shows, and the state of its driver. Tests change it for as long as an object of
-// DifferentDevice lives.
+// The device that the emulation presents, and the state of its driver. Tests change it with a DifferentDevice object
+// for that object's lifetime.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ struct EmulatedDevice {
   int driver_version = 13000, runtime_version = 13000;
   int major = 9, minor = 0;  // compute capability
   size_t memory_bytes = size_t(1) << 30;
-  size_t launch_bytes = 0;                 // of memory that a launch needs for the kernel's code, by a library as well
+  size_t launch_bytes = 0;                 // memory that a launch, also by a library, needs for the kernel's code
   size_t block_shared_bytes = 227 * 1024;  // compute capability 8.0: 163 KiB; 8.6, 8.9 and 12.0: 99 KiB
 };
 

@@ -15,7 +15,7 @@ namespace {
 constexpr size_t stack_bytes = size_t(256) << 10;  // per thread; only touched pages cost memory
 constexpr size_t guard_bytes = 4096;
 
-struct Stacks {  // never destroyed, so that the leak sanitizer reaches all stacks
+struct Stacks {  // never destroyed, so that the leak sanitizer can reach all stacks
   std::vector<FiberStack*> all, free;
   FiberStack host;
   FiberStack* running = &host;

@@ -1,4 +1,4 @@
-// The stacks that emulated threads run on, and jumps between them that the address sanitizer follows.
+// The stacks of emulated threads, and jumps between them that are announced to the address sanitizer.
 #pragma once
 
 #include <noisysgd/kernels/emulation/context_switch.h>
@@ -11,17 +11,17 @@ struct FiberStack {
   void* fake_stack = nullptr;  // the address sanitizer's, while another stack runs
 };
 
-// A stack whose first jump enters `entry`; a guard page catches its overflow. All of them run the same `entry`.
+// Returns a stack; the first jump to it calls `entry`, which is the same for all stacks. A guard page catches overflow.
 FiberStack* take_stack(void (*entry)());
 void give_stack_back(FiberStack* stack);
-// After a block was given up in the middle: every stack is new again.
+// Resets every stack after a block was abandoned.
 void reset_stacks(void (*entry)());
 
-// The stack that runs now; at first that of the host.
+// The stack of the host, and the running stack, which at first is that of the host.
 FiberStack* host_stack();
 FiberStack* running_stack();
 void jump(FiberStack* to);
-// The first thing that `entry` does.
+// `entry` must call this first.
 void entered_stack();
 
 }  // namespace noisysgd::emulation

@@ -8,13 +8,13 @@
 #include <noisysgd/kernels/emulation/scheduler.h>
 
 // ---- memory ----
-// One OS thread runs everything: only the compiler must keep the order.
+// One OS thread runs everything, so only the compiler has to keep the order.
 inline void __threadfence() { asm volatile("" ::: "memory"); }
 
 // ---- atomics ----
 namespace noisysgd::emulation {
 
-// Replaces *pointer by update(*pointer) and returns what was there.
+// Replaces *pointer by update(*pointer) and returns the old value.
 template <class Word, class T, class Update>
 T atomic_update(T* pointer, Update update) {
   static_assert(sizeof(T) == sizeof(Word));
@@ -80,7 +80,7 @@ NSGD_MIN_MAX(unsigned long)
 NSGD_MIN_MAX(long long)
 NSGD_MIN_MAX(unsigned long long)
 #undef NSGD_MIN_MAX
-// A number wins over NaN, as on the GPU.
+// If one argument is NaN, the other one is the result, as on the GPU.
 inline float min(float a, float b) { return std::fmin(a, b); }
 inline float max(float a, float b) { return std::fmax(a, b); }
 inline double min(double a, double b) { return std::fmin(a, b); }

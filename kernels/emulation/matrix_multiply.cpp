@@ -7,7 +7,7 @@ namespace noisysgd::emulation {
 
 namespace {
 
-// The units drop the 13 low bits of a tf32 operand.
+// Tensor cores ignore the 13 low bits of a tf32 operand.
 struct Tf32Operands {
   static constexpr int values = 1;  // of a register
   static float value(uint32_t bits, int) { return __uint_as_float(bits & 0xffffe000u); }
@@ -19,17 +19,17 @@ struct Bf16Operands {
 };
 
 // start + the sum of left[k] right[k] as tensor cores form it (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of
-// NVIDIA tensor cores, 2021): products are exact; all terms are cut, towards zero, to two bits below the last place of
-// the largest; what their sum has beyond 24 bits is cut as well. A long chain of these is biased towards zero, where
-// rounding would not be. With two bits and all of the depth at once, a sum of 384 links in conv_window was an H100's to
-// all nine digits that were known of it.
+// NVIDIA tensor cores, 2021). Products are exact. All terms are truncated towards zero to two bits below the last place
+// of the largest, and their sum is truncated to 24 bits. Unlike rounding, this biases a long chain of such sums towards
+// zero. With two bits, and all of the depth in one sum, a chain of 384 sums in conv_window agreed with an H100 in all
+// nine known digits.
 template <int depth>
 float tensor_core_sum(float start, const float (&left)[depth], const float (&right)[depth]) {
   constexpr int fraction_bits = fp32_fraction + 2;
   const auto exponent = [](double x) { return static_cast<int>(std::bit_cast<uint64_t>(x) >> 52 & 0x7ff) - 1023; };
   double terms[depth + 1] = {start};
   for (int k = 0; k < depth; ++k) terms[k + 1] = static_cast<double>(left[k]) * static_cast<double>(right[k]);
-  int largest = -1023;  // that of zero
+  int largest = -1023;  // the exponent of zero
   for (const double term : terms) largest = std::max(largest, exponent(term));
   if (largest == -1023) return start;
   if (largest > 128) {  // infinite, NaN, or beyond fp32

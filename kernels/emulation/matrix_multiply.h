@@ -1,4 +1,4 @@
-// What tensor cores do for one warp, by host arithmetic.
+// The operations of tensor cores for one warp, in host arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@ namespace noisysgd::emulation {
 
 inline float bf16_value(uint32_t bits) { return __uint_as_float(bits << 16); }
 
-// A lane's registers of a product D[16,8] = A[16,depth] B[depth,8] + C, C in d, laid out as the PTX ISA says for
-// mma.m16n8k8 with .tf32 operands and for mma.m16n8k16 with .bf16 operands.
+// A lane's registers of a product D[16,8] = A[16,depth] B[depth,8] + C, with C in d, in the PTX ISA's layout of
+// mma.m16n8k8 with .tf32 operands and of mma.m16n8k16 with .bf16 operands.
 struct MatrixFragments {
   float* d;
   const uint32_t *a, *b;
 };
-// The product of the warp's lanes. Not in this header: compiled with a kernel, it would be watched by the race checker,
-// which has nothing to find among registers and takes many times as long.
+// The product of the warp's lanes. It is not inline, because the race checker would instrument it with the kernel: that
+// takes many times as long, and there are no races in registers.
 void multiply_tf32(void* const* lanes, unsigned);
 void multiply_bf16(void* const* lanes, unsigned);
 
@@ -32,14 +32,14 @@ inline void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint3
   warp_collective(~0u, "mma.m16n8k16.bf16", multiply_bf16, &fragments, file, line);
 }
 
-// ldmatrix.trans: lane 8 i + r names row r (8 elements) of matrix i; lanes receive columns.
+// ldmatrix.trans: lane 8 i + r passes the address of row r (8 elements) of matrix i; lanes receive columns.
 inline void load_matrices_transposed(uint32_t* to, int matrices, const uint16_t* row, NSGD_EMULATION_HERE) {
   struct Exchange {
     uint16_t row[8];
     uint32_t* to;
     int matrices;
   } exchange{{}, to, matrices};
-  if (static_cast<int>(lane()) < 8 * matrices) {  // read by the lane that names it, in the sanitizers' eyes too
+  if (static_cast<int>(lane()) < 8 * matrices) {  // each lane reads its own row, so sanitizers attribute the read to it
     const uint4 words = *reinterpret_cast<const uint4*>(row);
     std::memcpy(exchange.row, &words, sizeof words);
   }
@@ -57,12 +57,12 @@ inline void load_matrices_transposed(uint32_t* to, int matrices, const uint16_t*
       &exchange, file, line);
 }
 
-// Rounds to the nearest bf16, ties to even: cvt.rn.bf16x2.f32. The 16 bits of the result.
+// Rounds to the nearest bf16, ties to even, like cvt.rn.bf16x2.f32. Returns the 16 bits.
 inline uint32_t round_to_bf16(float value) {
   return value != value ? 0x7fffu : __float_as_uint(round_to_fraction(value, bf16_fraction)) >> 16;
 }
 
-// Rounds to the nearest tf32, ties to even: cvt.rn.tf32.f32.
+// Rounds to the nearest tf32, ties to even, like cvt.rn.tf32.f32.
 inline uint32_t round_to_tf32(float value) { return __float_as_uint(round_to_fraction(value, tf32_fraction)); }
 
 }  // namespace noisysgd::emulation

@@ -21,7 +21,7 @@ constexpr unsigned nobody = ~0u;
 
 struct Access {
   unsigned block = nobody, epoch = 0, clock = 0, thread = 0;
-  unsigned char bytes = 0;  // of the word, one bit each
+  unsigned char bytes = 0;  // accessed bytes of the word, one bit each
   bool atomic = false;
   void* return_address = nullptr;
 };
@@ -42,12 +42,12 @@ struct Checker {
   bool active = false;
   unsigned block = 0, epoch = 0, thread = 0;
   size_t threads = 0;                           // of a block, in whole warps
-  std::vector<unsigned> clock;                  // of each thread: its warp collectives
-  std::vector<std::array<unsigned, 32>> known;  // what each thread knows of its warp's clocks
+  std::vector<unsigned> clock;                  // number of warp collectives of each thread
+  std::vector<std::array<unsigned, 32>> known;  // the latest clock of each lane that a thread is ordered after
   std::map<char*, Region> regions;
   Region* last = nullptr;
-  std::map<const void*, std::set<unsigned>> touched;  // blocks that used an atomic word
-  std::set<unsigned> acquired;                        // blocks whose writes this one may see
+  std::map<const void*, std::set<unsigned>> touched;  // blocks that accessed each atomic word
+  std::set<unsigned> acquired;                        // blocks whose writes are ordered before this block's accesses
   std::string report;
 };
 Checker& checker() {

@@ -1,7 +1,7 @@
-// Data races and reads of unwritten shared memory, in the build whose kernels are compiled with -fsanitize=thread;
-// nothing in other builds. Two accesses to one word race when they come from different threads, at least one writes,
-// not both are atomic, and neither a barrier, nor a warp collective, nor an atomic that both blocks touched orders
-// them. The checker keeps one writer and two readers per word, so it may miss a race but invents none.
+// Finds data races and reads of unwritten shared memory in builds whose kernels are compiled with -fsanitize=thread;
+// does nothing in other builds. Two accesses to one word are a race if they come from different threads, at least one
+// writes, at most one is atomic, and no barrier, warp collective or atomic that both blocks accessed orders them. The
+// checker keeps one writer and two readers per word, so it may miss a race, but everything that it reports is one.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ void set_thread(int index);
 void synchronize_block();
 void synchronize_warp(int warp, unsigned mask);
 void end_block();
-std::string end_grid();  // the first finding, or nothing
+std::string end_grid();  // the first finding, or an empty text
 void access(const void* pointer, size_t bytes, bool write, void* return_address);
 void atomic_access(const void* pointer, size_t bytes, void* return_address);
 void forget_written(const void* pointer, size_t bytes);  // until written again, a read of it is a finding

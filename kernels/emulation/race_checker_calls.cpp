@@ -1,4 +1,5 @@
-// The calls that -fsanitize=thread puts into the kernels. libtsan is not linked: it knows neither blocks nor barriers.
+// The functions that -fsanitize=thread makes the kernels call. libtsan, which has no notion of blocks and barriers, is
+// not linked.
 #include <cstddef>
 
 #include <noisysgd/kernels/emulation/race_checker.h>

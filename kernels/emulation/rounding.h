@@ -1,4 +1,4 @@
-// What tensor cores and libraries do to operands of less precision than fp32.
+// Rounds operands to less precision than fp32, as tensor cores and libraries do.
 #pragma once
 
 #include <bit>
@@ -8,7 +8,7 @@ namespace noisysgd::emulation {
 
 inline constexpr int fp32_fraction = 23, tf32_fraction = 10, bf16_fraction = 7;  // bits
 
-// The nearest number whose fraction has so many bits, ties to even; infinities and NaN stay.
+// The nearest number with fraction_bits bits of fraction, ties to even; infinities and NaN are unchanged.
 inline float round_to_fraction(float value, int fraction_bits) {
   const auto bits = std::bit_cast<uint32_t>(value);
   if (fraction_bits >= fp32_fraction || (bits & 0x7f800000u) == 0x7f800000u) return value;

@@ -28,13 +28,13 @@ struct CUgraphExec_st {
 struct CUstream_st {
   std::deque<Work> queued;
   unsigned long long submitted = 0, executed = 0;
-  cudaGraph_t graph = nullptr;  // being captured into
+  cudaGraph_t graph = nullptr;  // the graph that the capture records into; null: no capture
   bool capture_origin = false;
   bool blocking = true;  // ordered with the null stream
 };
 struct CUevent_st {
   cudaStream_t stream = nullptr;
-  unsigned long long ticket = 0;  // the stream's work up to here
+  unsigned long long ticket = 0;  // covers the stream's work up to this number
   cudaGraph_t graph = nullptr;    // recorded during this capture
   std::chrono::steady_clock::time_point time{};
 };
@@ -64,7 +64,7 @@ cudaError_t refuse_while_capturing() {
   return result(runtime().captures > 0 ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
 }
 
-// Does not throw: destructors make the calls that free and destroy, and these wait for work as well.
+// Does not throw: the calls that free and destroy also wait for work, and destructors make them.
 void drain(cudaStream_t stream, unsigned long long ticket) {
   while (stream->executed < ticket && !stream->queued.empty()) {
     Work work = std::move(stream->queued.front());
@@ -78,14 +78,14 @@ void drain(cudaStream_t stream, unsigned long long ticket) {
     }
   }
 }
-// In every call that starts or awaits work.
+// Called by every function that starts or awaits work.
 void throw_fault() {
   if (runtime().fault) std::rethrow_exception(std::exchange(runtime().fault, nullptr));
 }
 void drain(cudaStream_t stream) { drain(stream, stream->submitted); }
 void drain_all() {
   drain(&runtime().null_stream);
-  // The youngest stream first: an order between streams that no event asks for should not be relied on.
+  // The newest stream first, so that code fails if it relies on an order of streams without an event.
   for (size_t i = runtime().streams.size(); i-- > 0;) drain(runtime().streams[i]);
 }
 
@@ -159,17 +159,17 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (resolve(stream)->graph) {  // a replay would find whatever is there by then
+  if (resolve(stream)->graph) {  // a replay would copy whatever the memory contains by then
     const bool pinned = noisysgd::emulation::find_allocation(from) && noisysgd::emulation::find_allocation(to);
     NSGD_CHECK(pinned, "cudaMemcpyAsync: a copy of pageable memory is recorded into a graph");
   }
-  // Pageable memory may be read as late as pinned memory is: only cudaMemcpy promises to have read it on return.
+  // Pageable memory may be read as late as pinned memory: only cudaMemcpy guarantees that it has been read on return.
   return submit(stream, [=] { copy(to, from, bytes, kind); });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t error = refuse_while_capturing()) return error;
   ++noisysgd::emulation::calls().waits;
-  // From pageable memory the call returns when that has been read: the copy may arrive later.
+  // From pageable memory, the call returns when that memory has been read; the device may receive the copy later.
   if (!noisysgd::emulation::find_allocation(from) && noisysgd::emulation::is_device_pointer(to)) {
     const auto* begin = static_cast<const char*>(from);
     auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);

@@ -1,5 +1,5 @@
-// What the address sanitizer is told; nothing in other builds. The emulator itself is not instrumented (it would be 2.5
-// times slower), so the build says which one it is: NSGD_EMULATION_ASAN.
+// Calls of the address sanitizer; empty in other builds. The emulator itself is not instrumented (it would be 2.5 times
+// slower), so the build defines NSGD_EMULATION_ASAN.
 #pragma once
 
 #include <cstddef>

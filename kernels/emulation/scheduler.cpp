@@ -32,7 +32,7 @@ struct Thread {
   uint3 id{};
   int index = 0;
   bool done = false;
-  const char *operation = nullptr, *file = nullptr;  // what it waits in, and where
+  const char *operation = nullptr, *file = nullptr;  // the operation that it waits in, and its source line
   int line = 0;
   unsigned mask = 0;
   void* argument = nullptr;
@@ -51,7 +51,7 @@ struct Scheduler {
   std::array<int, max_block_threads> runnable{};  // a ring; each thread is in it at most once
   int head = 0, count = 0;
   std::vector<int> at_barrier;
-  unsigned waiting[32] = {}, exited[32] = {};  // lanes of each warp: in a collective; ended
+  unsigned waiting[32] = {}, exited[32] = {};  // lanes of each warp that are in a collective, and that have ended
   int block_threads = 0, alive = 0;
   Thread* current = nullptr;
   void (*entry)(void*) = nullptr;
@@ -70,7 +70,7 @@ Scheduler& scheduler() {
   return instance;
 }
 
-// Messages are put together without the heap: what an abandoned fiber holds is never freed.
+// Messages are formatted without the heap, because memory that an abandoned fiber owns is never freed.
 char failure_text[2048];
 
 struct ThreadName {
@@ -82,7 +82,7 @@ ThreadName name_of(const Thread& thread) {
   return name;
 }
 
-// Gives the block up, from one of its fibers.
+// Abandons the block, from one of its fibers.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void stop(const char* format, ...) {
   Scheduler& s = scheduler();
   va_list arguments;
@@ -132,7 +132,7 @@ unsigned random_word(unsigned& state) {
   return state ^= state << 5;
 }
 
-// Goes to the next runnable thread. `ended`: the caller's thread has ended, so its stack is free for the next one.
+// Switches to the next runnable thread. `ended`: the caller's thread has ended, so its stack is free for the next one.
 void dispatch(bool ended) {
   Scheduler& s = scheduler();
   if (s.count == 0) {

@@ -1,4 +1,4 @@
-// Names of this executable's own functions: kernels have internal linkage, so only the full symbol table knows them.
+// Names of this executable's own functions. Kernels have internal linkage, so only the full symbol table contains them.
 #include <noisysgd/kernels/emulation/symbols.h>
 
 #include <cuda_runtime_api.h>

@@ -1,5 +1,5 @@
 // CUDA's qualifiers, vector types, error codes and handles for a host compiler, so that a .cu file needs no CUDA
-// toolkit. The names are CUDA's own; only what the project uses is here.
+// toolkit. The names are CUDA's own; only those that the project uses are defined.
 #pragma once
 
 #include <cstddef>

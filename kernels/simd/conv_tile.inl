@@ -1,7 +1,7 @@
 // The register tile of the per-sample weight gradient: outer products of `scalars` values of one operand and `vectors`
-// vectors of the other, accumulated over all positions of a sample without touching memory, then folded into the sum
-// and the other sums over samples, which stay in the first-level cache over the samples of a block. Registers hold 8x3
-// accumulators with 32 of them (AVX-512), 4x3 with 16 and a memory operand (AVX2), 4x2 without one.
+// vectors of the other, accumulated over all positions of a sample in registers, then added to the sum and the other
+// sums over samples, which stay in the L1 cache over the samples of a block. There are 8x3 accumulators with 32
+// registers (AVX-512), 4x3 with 16 and a memory operand (AVX2), and 4x2 without a memory operand.
 #pragma once
 
 #include <noisysgd/kernels/simd/simd_kernels.h>
@@ -30,7 +30,7 @@ NSGD_INLINE Float gather_lanes(const float* from, int64_t begin, int64_t end, in
   return load<Float>(buffer);
 }
 
-// The values of a row [K] that belong to the output channels of accumulator [k][v].
+// The values in `row` [K] of the output channels of accumulator [k][v].
 template <bool taps_in_lanes>
 NSGD_INLINE Float channel_values(const ConvTile& tile, const float* row, int k, int v) {
   return taps_in_lanes ? splat(row[tile.scalar_offset[k]]) : load<Float>(row + tile.vector_offset[v]);

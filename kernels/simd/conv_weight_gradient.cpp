@@ -1,7 +1,7 @@
-// Driver of the register tile (conv_tile.inl). Samples are taken in blocks whose halo-padded copies stay in the cache;
-// a task is one tile of the weights over the samples of one group of the block. Few tiles: the samples of a block are
-// split into groups with their own sums, added in order at the end. Blocks, groups and tiles are functions of the shape
-// alone.
+// Driver of the register tile (conv_tile.inl). Samples are processed in blocks whose halo-padded copies stay in the
+// cache. A task is one tile of the weights over the samples of one group of the block. If there are few tiles, the
+// samples of a block are split into groups with their own sums, which are added in order at the end. Blocks, groups and
+// tiles are functions of the shape alone.
 #include <algorithm>
 #include <cstring>
 
@@ -12,7 +12,7 @@ namespace noisysgd::kernels::simd {
 
 namespace {
 
-constexpr int64_t block_bytes = int64_t{1} << 20;  // of samples at work: half of a common second-level cache
+constexpr int64_t block_bytes = int64_t{1} << 20;  // of the samples of a block: half of a typical L2 cache
 constexpr int64_t enough_tasks = 32;               // per block, for the threads to share
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -33,7 +33,7 @@ struct Plan {
   int64_t block, groups;  // samples per block, groups of samples with private sums
 
   int64_t tap_run, taps;  // S*C contiguous taps of a kernel row, R*S*C taps
-  bool taps_in_lanes;     // or output channels
+  bool taps_in_lanes;     // false: output channels in lanes
   Vectors vectors;
   int64_t vector_parts, scalars, scalar_parts;
 
@@ -49,7 +49,7 @@ struct Plan {
     taps = shape.kernel_height * tap_run;
     const Vectors tap_vectors{shape.kernel_height, tap_run, divide_up(tap_run, kernels.lanes)};
     const Vectors channel_vectors{1, shape.out_channels, divide_up(shape.out_channels, kernels.lanes)};
-    // Channels in lanes: no vector may reach beyond grad_y, so there must be a whole one.
+    // With channels in lanes no vector may reach beyond grad_y, so there must be at least a vector of channels.
     taps_in_lanes = shape.out_channels < kernels.lanes || cycles(kernels, tap_vectors.total(), shape.out_channels) <=
                                                               cycles(kernels, channel_vectors.total(), taps);
     vectors = taps_in_lanes ? tap_vectors : channel_vectors;
@@ -60,16 +60,17 @@ struct Plan {
     const int64_t grad_floats = shape.positions() * shape.out_channels;
     sample_floats = padded_floats;
     if (spatial) sample_floats += padded_floats + round_up(grad_floats, 16);
-    // Without the squares, so that the second moment does not change the order in which grad_weight is summed.
+    // The squares are not counted, so that the second moment does not change the order in which grad_weight is summed.
     const int64_t bytes = (padded_floats + grad_floats) * int64_t{sizeof(float)};
     block = std::clamp<int64_t>(block_bytes / bytes, 1, shape.batch);
     groups = std::clamp<int64_t>(divide_up(enough_tasks, tiles()), 1, block);
   }
 
  private:
-  static constexpr int64_t slack = 16;  // the last vector of taps may read so many floats too far
+  static constexpr int64_t slack = 16;  // the last vector of taps may read that many floats too far
 
-  // Per position: two multiply-adds or two loads in each, and no tile faster than the latency of its accumulators.
+  // Cost estimate per position, in units of half a cycle: a cycle does two multiply-adds or two loads, and no tile is
+  // faster than the latency of its accumulators.
   static int64_t cycles(const SimdKernels& kernels, int64_t vectors, int64_t scalars) {
     const int64_t vector_parts = divide_up(vectors, kernels.tile_vectors);
     const int64_t scalar_parts = divide_up(scalars, kernels.tile_scalars);
@@ -78,7 +79,7 @@ struct Plan {
   }
 };
 
-// The sample with its halo of zeros, as far as the kernel reaches.
+// Copies the sample with a halo of zeros that covers the reach of the kernel.
 void pad_sample(const ConvShape& shape, const Plan& plan, const float* x, float* padded) {
   const int64_t left = shape.padding_width * shape.in_channels;
   const int64_t copied = std::clamp<int64_t>(plan.row_stride - left, 0, shape.width * shape.in_channels);
@@ -109,7 +110,7 @@ void prepare_sample(const SimdKernels& kernels, const ConvShape& shape, const Pl
 // Offset of a tap in the padded sample.
 int64_t tap_offset(const Plan& plan, int64_t tap) { return tap / plan.tap_run * plan.row_stride + tap % plan.tap_run; }
 
-// Which part of the weights tile `index` computes; its operands' data come later.
+// The part of the weights that tile `index` computes. The data pointers of its operands are set later.
 ConvTile make_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& plan, int64_t index) {
   const int64_t scalar_part = index / plan.vector_parts, vector_part = index % plan.vector_parts;
   const int64_t first_scalar = part_begin(scalar_part, plan.scalar_parts, plan.scalars);
@@ -128,7 +129,7 @@ ConvTile make_tile(const SimdKernels& kernels, const ConvShape& shape, const Pla
       tile.vector_offset[v] = run * plan.row_stride + at;
       tile.vector_weight[v] = run * length + at;
     } else {
-      // The last vector is moved back to end with the channels; the lanes it shares with its neighbour are not written.
+      // The last vector is moved back to end with the channels; the lanes that overlap the one before are not written.
       tile.lane_begin[v] = std::max<int64_t>(0, at + kernels.lanes - length);
       tile.lane_end[v] = kernels.lanes;
       at -= tile.lane_begin[v];
@@ -158,7 +159,7 @@ void run_tile(const SimdKernels& kernels, const ConvShape& shape, const Plan& pl
   kernels.conv_tile(tile);
 }
 
-// The sums' operands, from sample `first` on.
+// Sets the operands of the sums, from sample `first` on.
 void set_operands(const ConvShape& shape, const SampleSums& sums, int64_t first, ConvTile& tile) {
   const auto row = [&](const float* array) { return array ? array + first * shape.out_channels : nullptr; };
   tile.tap_mean = sums.tap_mean;
@@ -169,7 +170,7 @@ void set_operands(const ConvShape& shape, const SampleSums& sums, int64_t first,
   tile.channels = shape.out_channels;
 }
 
-// With `spatial`, sums.second_moment is of that kind.
+// With `spatial`, sums.second_moment is the spatial second moment.
 void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, bool spatial, const float* x,
                      const float* grad_y, const SampleSums& sums, float* grad_weight) {
   check(shape);
@@ -183,7 +184,7 @@ void weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& 
 
   Scratch scratch(queue);
   float* const samples = scratch.take<float>(plan.block * plan.sample_floats);        // of a block
-  float* const copies = scratch.take<float>(outputs * plan.groups * private_floats);  // private ones of each target
+  float* const copies = scratch.take<float>(outputs * plan.groups * private_floats);  // each target's private sums
   const auto copy_of = [&](int64_t output, int64_t group) {
     return copies + (output * plan.groups + group) * private_floats;
   };

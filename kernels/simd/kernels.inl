@@ -1,5 +1,5 @@
-// All vectorised kernels of one instruction set. Included once per translation unit, after NSGD_VECTOR_BYTES is
-// defined.
+// All vectorised kernels of one instruction set. Included once per translation unit, after the definition of
+// NSGD_VECTOR_BYTES.
 #pragma once
 
 #include <noisysgd/kernels/simd/conv_tile.inl>

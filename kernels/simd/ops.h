@@ -1,5 +1,5 @@
-// The ops that are built on the vectorised kernels, with the instruction set as an argument, so that tests can run
-// every one. The public ops (conv_second_moment.h, sgd_step.h, random.h) pass simd_kernels().
+// The ops that use the vectorised kernels, with the instruction set as an argument, so that tests can run every set.
+// The public ops (conv_second_moment.h, sgd_step.h, random.h) pass simd_kernels().
 #pragma once
 
 #include <span>
@@ -12,18 +12,18 @@
 
 namespace noisysgd::kernels::simd {
 
-// grad_weight [K,R,S,C] += sum_n G_n and second_moment += what `kind` sums: none, exact or spatial. The result does not
-// depend on the number of threads: the order of every sum is a function of the shape.
+// grad_weight [K,R,S,C] += sum_n G_n, and second_moment += the sum of `kind`: none, exact or spatial. The result does
+// not depend on the number of threads: the order of every sum is a function of the shape.
 void conv_weight_gradient(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, SecondMoment kind,
                           const float* x, const float* grad_y, float* grad_weight, float* second_moment);
-// The exact second moment is one of these sums.
+// The exact second moment is one of the SampleSums.
 void conv_sample_sums(Queue& queue, const SimdKernels& kernels, const ConvShape& shape, const float* x,
                       const float* grad_y, const SampleSums& sums, float* grad_weight);
 
 void sgd_step(Queue& queue, const SimdKernels& kernels, std::span<const SgdSegment> segments,
               const SgdHyperparameters& hyperparameters, StepNorms* norms);
-// Elements [first, first + most) of the noise, or as many as there are: with a noise_out, SimdKernels::sgd_piece writes
-// them there. first: a multiple of 32.
+// The piece for elements [first, first + most) of the noise, or up to its end. If noise_out is set,
+// SimdKernels::sgd_piece writes the noise there. first: a multiple of 32.
 SgdPiece noise_piece(const NoiseDraw& draw, int64_t first, int64_t most);
 void draw_noise(Queue& queue, const SimdKernels& kernels, const NoiseDraw& draw, float* noise);
 

@@ -1,6 +1,6 @@
-// Random words, uniforms and normals in vector lanes; the same bits on every instruction set, since only correctly
-// rounded operations are used and nothing is contracted. A batch is 2*lanes consecutive elements: one Philox block of
-// four words per 64-bit lane. Coefficients are Chebyshev fits of this project.
+// Random words, uniforms and normals in vector lanes. They have the same bits on every instruction set, because only
+// correctly rounded operations are used and none are contracted. A batch is 2*lanes consecutive elements: one Philox
+// block of four words per 64-bit lane. The polynomials' coefficients are this project's own Chebyshev fits.
 #pragma once
 
 #include <noisysgd/kernels/simd/simd_kernels.h>
@@ -18,7 +18,7 @@ struct WordPairs {
 
 NSGD_INLINE Long long_splat(uint64_t value) { return value + Long{}; }
 
-// Philox4x32-10 on one counter per 64-bit lane. High halves hold leftovers that the next product ignores.
+// Philox4x32-10 on one counter per 64-bit lane. The high halves contain garbage that the next product ignores.
 NSGD_INLINE WordPairs philox(const PhiloxKey& key, int64_t element) {
   Long counter0, counter1 = long_splat(key.step), counter2 = long_splat(key.tensor), counter3 = long_splat(key.purpose);
   for (int i = 0; i < lanes / 2; ++i) counter0[i] = static_cast<uint64_t>(i);
@@ -39,7 +39,7 @@ NSGD_INLINE WordPairs philox(const PhiloxKey& key, int64_t element) {
   return {(Word)((counter0 & low) | (counter2 << 32)), (Word)((counter1 & low) | (counter3 << 32))};
 }
 
-// (word + 0.5) 2^-32, rounded twice: in (0, 1], fine near 0, so that normals reach 6.76 standard deviations.
+// (word + 0.5) 2^-32, rounded twice: in (0, 1], with fine steps near 0, so that normals reach 6.76 standard deviations.
 NSGD_INLINE Float radius_uniform(Word word) {
   const Float high = to_float((Int)(word >> 16)), low = to_float((Int)(word & 0xFFFFu));
   return (high * 65536.0f + low + 0.5f) * 0x1p-32f;
@@ -62,7 +62,7 @@ NSGD_INLINE Float natural_logarithm(Float u) {
   return to_float(exponent) * 0x1.62e43p-1f + (f + (square * f * p - square * 0.5f));
 }
 
-// cos and sin of 2 pi word / 2^32: the quadrant and the rest within it are split exactly, as integers.
+// cos and sin of 2 pi word / 2^32. The quadrant and the remainder within it are split exactly, as integers.
 NSGD_INLINE void cosine_sine(Word word, Float& cosine, Float& sine) {
   const Word quadrant = (word + 0x20000000u) >> 30;
   const Float f = to_float((Int)(word - (quadrant << 30))) * 0x1p-30f;  // [-1/2, 1/2) of a quarter turn
@@ -98,7 +98,7 @@ NSGD_INLINE FloatPair normals(const PhiloxKey& key, int64_t element) {
 
 NSGD_INLINE Float uniform_from_words(Word word) { return (to_float((Int)(word >> 9)) + 0.5f) * 0x1p-23f; }
 
-// Calls make(element, out) for every batch; the last one goes through a buffer if it is not whole.
+// Calls make(element, out) for every batch; an incomplete last batch goes through a buffer.
 template <class Scalar, class Make>
 NSGD_INLINE void for_batches(int64_t first, int64_t n, Scalar* x, Make make) {
   const int64_t whole = n / batch * batch;

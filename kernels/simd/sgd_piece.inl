@@ -1,5 +1,4 @@
-// The noisy SGD step on a piece of one tensor: everything it needs is read once and written once. See
-// kernels/sgd_step.h.
+// The noisy SGD step (kernels/sgd_step.h) on a piece of one tensor, which reads and writes every array once.
 #pragma once
 
 #include <noisysgd/kernels/simd/random.inl>
@@ -22,7 +21,7 @@ NSGD_INLINE void add_squares(Double& sum, Float value, int64_t count) {
   sum += high * high;
 }
 
-// One vector from index i on, of which `count` elements count towards the norms. normal: standard normals or unused.
+// One vector from index i on, of which `count` elements are included in the norms. normal: standard normals, or unused.
 template <bool draws, bool norms>
 NSGD_INLINE void sgd_vector(const SgdPiece& piece, int64_t i, int64_t count, Float normal, NormSums& sums) {
   const Float gradient_sum = piece.gradient_sum ? load<Float>(piece.gradient_sum + i) : Float{};
@@ -62,7 +61,7 @@ NSGD_INLINE void sgd_batch(const SgdPiece& piece, int64_t i, int64_t count, Norm
   sgd_vector<draws, norms>(piece, i + lanes, count < batch ? count - lanes : lanes, normal.second, sums);
 }
 
-// The last, incomplete batch, on copies.
+// The last, incomplete batch, computed on copies.
 template <bool draws, bool norms>
 void sgd_tail(const SgdPiece& piece, int64_t i, NormSums& sums) {
   const int64_t count = piece.n - i;

@@ -45,7 +45,7 @@ Isa choose_isa(const char* forced) {
   if (forced && *forced) {
     for (Isa isa : all_isas) {
       if (name(isa) != forced) continue;
-      NSGD_CHECK(supported(isa), "NSGD_ISA={}: this processor or build has none of these instructions", forced);
+      NSGD_CHECK(supported(isa), "NSGD_ISA={}: this processor or build does not have these instructions", forced);
       return isa;
     }
     throw Error(fmt::format("NSGD_ISA={}: unknown, expected portable, avx2 or avx512", forced));

@@ -1,8 +1,9 @@
-// Own vectorised CPU kernels: one text (kernels.inl) compiled once per instruction set, chosen at run time.
-// simd_kernels() is the best set this processor has; NSGD_ISA=portable|avx2|avx512 forces one. Asking for a set that is
-// unknown, not built or not supported throws noisysgd::Error. Noise kernels give the same bits on every set;
-// convolution kernels agree up to rounding. Only plain structs and scalars here: the kernels' translation units are
-// compiled with wider instructions, and a function shared with them could be linked in their version everywhere.
+// Vectorised CPU kernels: one source (kernels.inl) compiled once per instruction set, chosen at run time.
+// simd_kernels() returns those of the best set that this processor has; NSGD_ISA=portable|avx2|avx512 forces one.
+// Requesting a set that is unknown, not built or not supported throws noisysgd::Error. Noise kernels give the same bits
+// on every set; convolution kernels agree up to rounding.
+// This header has only plain structs and scalars: the kernels' translation units are compiled with wider instructions,
+// and the linker could choose their version of a shared inline function for the whole program.
 #pragma once
 
 #include <stddef.h>
@@ -12,8 +13,8 @@ namespace noisysgd::kernels::simd {
 
 constexpr int max_tile_scalars = 8, max_tile_vectors = 3;
 
-// One register tile of per-sample weight gradients, a sum over output positions of outer products. One operand is read
-// in vectors, the other one in scalars: taps of x in lanes and channels of grad_y as scalars, or the other way round.
+// One register tile of per-sample weight gradients: a sum of outer products over output positions. One operand is read
+// in vectors, the other in scalars: taps of x in lanes and channels of grad_y as scalars, or the other way round.
 struct ConvTile {
   struct Operand {
     const float* data;            // sample 0, position (0,0)
@@ -51,8 +52,8 @@ struct SgdPiece {
   float learning_rate, momentum, weight_decay, inverse_batch;
   bool draws_noise, nesterov, noise_after_momentum;
   PhiloxKey key;
-  double* norms;     // [2] ||g||^2, ||eps||^2 of this piece, overwritten, or null
-  float* noise_out;  // noise alone: written here, nothing else changes; or null
+  double* norms;     // [2] ||g||^2, ||eps||^2 of this piece, overwritten; or null
+  float* noise_out;  // if not null, the noise is written here and nothing else changes
 };
 
 struct SimdKernels {
@@ -64,7 +65,7 @@ struct SimdKernels {
   // x[i] = mean + deviation * normal(first+i), x[i] = low + (high-low) * uniform(first+i); first a multiple of 32.
   void (*normal)(const PhiloxKey& key, int64_t first, int64_t n, float mean, float deviation, float* x);
   void (*uniform)(const PhiloxKey& key, int64_t first, int64_t n, float low, float high, float* x);
-  void (*words)(const PhiloxKey& key, int64_t first, int64_t n, uint32_t* x);  // of the stream, unchanged
+  void (*words)(const PhiloxKey& key, int64_t first, int64_t n, uint32_t* x);  // the stream's words
   void (*square)(int64_t n, const float* x, float* y);                         // y = x^2
 };
 

@@ -1,6 +1,6 @@
-// The vocabulary of the vectorised kernels: float, 32- and 64-bit integer vectors of NSGD_VECTOR_BYTES bytes, written
-// with the compiler's vector extensions; intrinsics only where those have no word for it. Everything is internal to the
-// including translation unit (kernels.inl) and nothing shared is called from here.
+// Basic operations of the vectorised kernels on vectors of float and of 32- and 64-bit integers, NSGD_VECTOR_BYTES
+// bytes long. They use the compiler's vector extensions, and intrinsics only where these lack an operation. Everything
+// is internal to the including translation unit (kernels.inl), and nothing here calls a shared function.
 #pragma once
 
 #include <stddef.h>
@@ -43,7 +43,7 @@ NSGD_INLINE Float to_float(Int value) { return __builtin_convertvector(value, Fl
 
 NSGD_INLINE Float select(Int mask, Float yes, Float no) { return (Float)((mask & (Int)yes) | (~mask & (Int)no)); }
 
-// a b + c, fused where the instruction set can: explicit, because contraction is off in this project.
+// a b + c, fused if the instruction set supports it; an explicit function, because contraction is off in this project.
 NSGD_INLINE Float multiply_add(Float a, Float b, Float c) {
 #if NSGD_VECTOR_BYTES == 64
   return _mm512_fmadd_ps(a, b, c);
@@ -80,7 +80,7 @@ NSGD_INLINE Long multiply_low_halves(Long a, Long b) {
 #endif
 }
 
-// {a0,b0,a1,b1,…}: the first and the second half of the result.
+// Interleaves to {a0,b0,a1,b1,…}: `first` and `second` are the halves of the result.
 template <class Vector>
 NSGD_INLINE void interleave(Vector a, Vector b, Vector& first, Vector& second) {
 #if NSGD_VECTOR_BYTES == 64

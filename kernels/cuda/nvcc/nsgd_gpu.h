@@ -1,8 +1,8 @@
-// nvcc's shared memory and launches: kernels/cuda/gpu.h.
+// Shared memory and launches of kernels/cuda/gpu.h for nvcc.
 #pragma once
 
 #define GPU_SHARED(type, name, ...) __shared__ __align__(32) type name __VA_ARGS__
-// extern arrays of different types may not share a name: all are bytes.
+// extern arrays of different types may not share a name, so all are arrays of bytes.
 #define GPU_DYNAMIC_SHARED(type, name)                                       \
   extern __shared__ __align__(128) unsigned char gpu_dynamic_shared_bytes[]; \
   type* const name = reinterpret_cast<type*>(gpu_dynamic_shared_bytes)

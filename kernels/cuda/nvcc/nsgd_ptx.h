@@ -1,4 +1,4 @@
-// The instructions of kernels/cuda/ptx.h.
+// The functions of kernels/cuda/ptx.h as instructions, for nvcc.
 #pragma once
 
 namespace noisysgd::kernels::cuda::ptx {

@@ -1,4 +1,4 @@
-// What device code finds in CUDA's header of this name.
+// The part of CUDA's header of this name that device code uses.
 #pragma once
 
 #include <cuda_runtime_api.h>

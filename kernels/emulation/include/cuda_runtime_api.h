@@ -1,12 +1,12 @@
-// The functions of the CUDA runtime API that the project calls, under their own names and with CUDA's meaning. Work on
-// a stream runs at once, or as late as CUDA allows (scheduler.h: Options::deferred). Wrong use that a GPU would answer
-// with undefined behaviour throws noisysgd::Error.
+// The functions of the CUDA runtime API that the project calls, under their own names and with CUDA's semantics. Work
+// on a stream runs immediately, or as late as CUDA allows (scheduler.h: Options::deferred). Misuse that is undefined
+// behaviour on a GPU throws noisysgd::Error.
 #pragma once
 
 #include <noisysgd/kernels/emulation/types.h>
 
-// Memory. Fresh memory holds NaN. Device memory may not be touched by host code: the address sanitizer sees it
-// poisoned.
+// Memory. New memory is filled with NaN. Host code must not access device memory, which is poisoned for the address
+// sanitizer.
 cudaError_t cudaMalloc(void** pointer, size_t bytes);
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaMallocHost(void** pointer, size_t bytes);
@@ -30,7 +30,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 
-// Graphs: a capture records what is put on the stream, and on every stream that joins it through an event.
+// Graphs: a capture records the work issued to the stream, and to every stream that joins the capture through an event.
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);

@@ -1,4 +1,4 @@
-// Which CUDA this is: kernels/cuda/runtime.h.
+// Identifies the emulated CUDA for kernels/cuda/runtime.h.
 #pragma once
 
 namespace noisysgd::kernels {

@@ -1,4 +1,4 @@
-// The emulation's shared memory and launches: kernels/cuda/gpu.h.
+// Shared memory and launches of kernels/cuda/gpu.h for the emulation.
 #pragma once
 
 #include <tuple>
@@ -8,7 +8,7 @@
 #include <noisysgd/kernels/emulation/scheduler.h>
 #include <noisysgd/kernels/emulation/stream.h>
 
-// The address of the static stands for this declaration.
+// The address of the static variable identifies this declaration.
 #define GPU_SHARED(type, name, ...)                                                      \
   static char name##_key;                                                                \
   using name##_type = type __VA_ARGS__;                                                  \

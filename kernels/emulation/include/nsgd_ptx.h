@@ -1,4 +1,4 @@
-// What the instructions of kernels/cuda/ptx.h compute.
+// The functions of kernels/cuda/ptx.h in C++, for the emulation.
 #pragma once
 
 #include <noisysgd/kernels/emulation/matrix_multiply.h>
