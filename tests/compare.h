@@ -15,14 +15,14 @@
 namespace noisysgd::test {
 
 struct Tolerance {
-  double terms = 1;      // additions behind one element: rounding grows like their square root
+  double terms = 1;      // number of additions per element: rounding grows like its square root
   double condition = 1;  // how much the op amplifies rounding of its own input; the test says why it is not 1
 };
 
 // Exactly this bound, instead of one derived from the number of terms.
 inline Tolerance within(double bound) { return {.condition = bound / (4 * std::numeric_limits<float>::epsilon())}; }
 
-// In the Frobenius norm; NaN where the reference is all zero.
+// In the Frobenius norm; NaN if the reference is all zero.
 inline double relative_error(std::span<const float> actual, std::span<const double> reference) {
   double reference_squared = 0, error_squared = 0;
   for (size_t i = 0; i < reference.size(); ++i) {

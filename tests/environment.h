@@ -7,7 +7,7 @@
 
 namespace noisysgd::test {
 
-// A variable that is set for as long as this lives, and afterwards is what it was.
+// Sets an environment variable and restores it on destruction.
 class Variable {
  public:
   Variable(const char* name, const std::string& value) : name_(name) {

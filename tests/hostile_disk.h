@@ -35,7 +35,7 @@ class FileSizeLimit {
 };
 
 // While it lives, the folder can be read, with all that is in it, but not written; root, whom permissions do not bind,
-// acts as nobody.
+// acts as the user nobody.
 class ReadOnlyFolder {
  public:
   explicit ReadOnlyFolder(std::filesystem::path folder) : folder_(std::move(folder)), user_(::geteuid()) {

@@ -1,4 +1,4 @@
-// Counts requests for memory, and makes some fail: for executables that are linked with memory_requests.cpp.
+// Counts requests for memory and lets some fail, in executables that are linked with memory_requests.cpp.
 #pragma once
 
 #include <atomic>

@@ -28,13 +28,13 @@ inline std::vector<int32_t> random_integers(int64_t n, uint32_t tensor, uint32_t
   return values;
 }
 
-// Rounded to multiples of 1/2, which every format of operands holds, as it does their products.
+// Rounded to multiples of 1/2: every format of operands represents them and their products exactly.
 inline std::vector<float> halves(std::vector<float> values) {
   for (float& value : values) value = std::round(2 * value) / 2;
   return values;
 }
 
-// What an overwriting op must leave nothing of.
+// Old contents, which an overwriting op must replace completely.
 inline std::vector<float> nan_tensor(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n), std::numeric_limits<float>::quiet_NaN());
 }

@@ -1,5 +1,5 @@
-// Where the tests of a room run: compiled once for the CPU and once, as the room's gpu test, for CUDA (emulated or
-// real).
+// The device of a room's tests: they are compiled once for the CPU and once, as the room's gpu test, for CUDA (emulated
+// or real).
 #pragma once
 
 #include <noisysgd/kernels/device.h>

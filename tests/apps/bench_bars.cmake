@@ -1,5 +1,5 @@
-# noisysgd-bench judges measured ratios by a file of bars: a kept one, one that nothing can keep (exit status 2), one that
-# was not measured, and a file that it cannot read.
+# noisysgd-bench judges measured ratios by a file of bars: one that is kept, one that is always broken (exit status 2),
+# one that was not measured, and a file that it cannot read.
 cmake_minimum_required(VERSION 3.22)
 file(MAKE_DIRECTORY ${FOLDER})
 function(bench bar)
@@ -35,7 +35,7 @@ if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].over: expected one of \"
   message(FATAL_ERROR "wrong rival: exit status ${status}\n${output}${error}")
 endif()
 
-# A second moment over cuDNN's weight gradient: not measured where there is no cuDNN.
+# A second moment over cuDNN's weight gradient: not measured without cuDNN.
 set(cudnn "{\"goal\": \"G2\", \"section\": \"layers\", \"operation\": \"with second moment, exact\", \"over\": \"cudnn\", \"at_most\": 1000}")
 bench("${cudnn}" --layers convnet --layer-batch 1)
 file(READ ${FOLDER}/report.json report)

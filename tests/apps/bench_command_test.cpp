@@ -1,4 +1,4 @@
-// noisysgd-bench as a user meets it: what is wrong with its files is told before anything is measured.
+// The program noisysgd-bench: problems of its files are reported before anything is measured.
 #include <fstream>
 
 #include "tests/apps/command.h"
@@ -11,7 +11,7 @@ using namespace noisysgd::test;
 
 namespace {
 
-// The error of a call that is refused. What it would measure takes longer than the test may.
+// The error of a refused call. The measurement that it requests would take longer than a test may.
 std::string refused(const TemporaryFolder& folder, const std::vector<std::string>& more) {
   std::vector<std::string> arguments{"--ceilings", "--threads", "1", "--rounds", "100000"};
   arguments.insert(arguments.end(), more.begin(), more.end());
@@ -23,14 +23,14 @@ std::string refused(const TemporaryFolder& folder, const std::vector<std::string
 
 }  // namespace
 
-TEST_CASE("a file of figures that cannot be written is told before anything is measured") {
+TEST_CASE("an output file that cannot be written is reported before anything is measured") {
   const TemporaryFolder folder;
   CHECK(refused(folder, {"--json", "nowhere/figures.json"}) ==
         "noisysgd-bench: cannot write nowhere/figures.json: No such file or directory\n");
   CHECK(contains(refused(folder, {"--json", "."}), "noisysgd-bench: cannot write "));
 }
 
-TEST_CASE("every problem of a file of bars is told with its place") {
+TEST_CASE("every problem of a file of bars is reported with its key") {
   const TemporaryFolder folder;
   const auto problems = [&](const char* text) {
     std::ofstream(folder / "bars.json") << text;

@@ -1,4 +1,4 @@
-// What is wrong with a run is found before its first step: noise, batch sizes and images.
+// Problems of a run's noise, batch sizes and images are found before its first step.
 #include <noisysgd/apps/trainer.h>
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
@@ -11,7 +11,7 @@ using namespace noisysgd::test;
 
 namespace {
 
-// What is refused, without the place that it begins with.
+// The message of a refusal, without the place at its beginning.
 template <class Action>
 std::string reason_of(Action&& action) {
   const std::string message = error_of(action), place = "test: ";
@@ -23,7 +23,7 @@ std::string reason_of(Action&& action) {
 
 }  // namespace
 
-TEST_CASE("noise that no batch of the run lacks is refused") {
+TEST_CASE("noise is refused if no batch of the run is larger than small_batch") {
   const std::string name = GENERATE("diagonal_fisher", "full_fisher", "block_fisher", "unit_fisher", "position_fisher",
                                     "kfac", "fisher_trace", "label");
   INFO(name);
@@ -50,7 +50,7 @@ TEST_CASE("noise that no batch of the run lacks is refused") {
   CHECK_NOTHROW(check(R"({"type": "isotropic", "sigma": 1})", batch_of_32));
 }
 
-TEST_CASE("what would stop a run at one of its steps is found before the first") {
+TEST_CASE("problems that would stop a run at a later step are found before the first one") {
   Context context({}, 1);
   const std::string accepted = "no error was thrown";
   const auto refused = [&](const std::string& noise, const std::vector<std::string>& more = {}) {
@@ -76,7 +76,7 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
   const std::string diagonal = R"({"type": "diagonal_fisher", "small_batch": 8, "stop_fraction": )";
   const std::string ghosts = "fisher.batch_norm=ghost_variance";
   CHECK(refused(diagonal + "1}", {ghosts}) == message);
-  CHECK(refused(diagonal + "0.25}", {ghosts}) == accepted);  // the first step alone has noise
+  CHECK(refused(diagonal + "0.25}", {ghosts}) == accepted);  // only the first step has noise
   CHECK(refused(diagonal + "1}", {ghosts, "fisher.refresh_every=2"}) == accepted);
   CHECK(refused(diagonal + "1}", {ghosts, "batch.drop_last=true"}) == accepted);
   const std::vector<std::string> logged{ghosts, "logging={\"per_layer\": true, \"every_steps\": 2}"};
@@ -84,7 +84,7 @@ TEST_CASE("what would stop a run at one of its steps is found before the first")
   CHECK(refused(R"({"type": "none"})", {ghosts}) == accepted);
 }
 
-TEST_CASE("every size of batch is one that all layers take, and none is cut where samples are coupled") {
+TEST_CASE("batch sizes and micro-batches that a layer cannot normalise are refused") {
   Context context({}, 1);
   const std::string accepted = "no error was thrown";
   const auto refused = [&](const std::string& ghosts, const std::string& batch,
@@ -128,7 +128,7 @@ TEST_CASE("every size of batch is one that all layers take, and none is cut wher
         "noise.small_batch: must be below the batch's 64 images: otherwise there is no noise to add");
 }
 
-TEST_CASE("images that cannot be normalised are refused where they are loaded") {
+TEST_CASE("images that cannot be normalised are refused when they are loaded") {
   const TemporaryFolder folder;
   for (const std::string split : {"train", "t10k"}) {
     testing::put(folder / (split + "-images-idx3-ubyte"), testing::idx_bytes({2, 3, 3}, std::vector<uint8_t>(18, 7)));

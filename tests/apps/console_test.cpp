@@ -1,4 +1,4 @@
-// What a person sees: closed and full descriptors, terminals that are narrow or can do nothing, and hostile names.
+// Output for a person: closed and full descriptors, narrow and dumb terminals, and hostile names.
 #include <noisysgd/apps/console.h>
 
 #include <fcntl.h>
@@ -55,7 +55,7 @@ std::string on_terminal(const Workplace& place, const std::string& line, int wid
 
 }  // namespace
 
-TEST_CASE("the live line fits into the columns there are, and leaves out what matters least") {
+TEST_CASE("the live line fits into the available columns and drops its least important parts") {
   const ProgressState state{.epoch = 11,
                             .epochs = 200,
                             .step = 123456,
@@ -76,7 +76,7 @@ TEST_CASE("the live line fits into the columns there are, and leaves out what ma
   CHECK(contains(line, "samples/s") == (columns >= 120));
 }
 
-TEST_CASE("on a terminal every line that is drawn fits into its width") {
+TEST_CASE("every line drawn on a terminal fits into its width") {
   const Workplace place;
   const std::string shown = on_terminal(place, "TERM=xterm $TRAIN --output out --set epochs=60", 80);
   REQUIRE(contains(shown, "\r\033[K"));
@@ -92,7 +92,7 @@ TEST_CASE("on a terminal every line that is drawn fits into its width") {
   CHECK(drawn > 0);
 }
 
-TEST_CASE("on a terminal that is narrower than a title a line is cut between characters, and shows no command") {
+TEST_CASE("on a terminal narrower than a title a line is cut between characters and contains no control characters") {
   const Workplace place;
   const std::string shown = on_terminal(
       place, R"(TERM=xterm $TRAIN --output out --set 'regimes=[{"name": "größer\u202e×größer×größer"}]')", 12);
@@ -109,7 +109,7 @@ TEST_CASE("on a terminal that is narrower than a title a line is cut between cha
   CHECK(cut > 0);
 }
 
-TEST_CASE("the line of an epoch fits into the columns of a terminal, and keeps what the epoch came to") {
+TEST_CASE("the line of an epoch fits into the columns of a terminal and keeps the epoch's results") {
   const ProgressState state{.epoch = 198,
                             .epochs = 200,
                             .steps = 1,
@@ -165,7 +165,7 @@ TEST_CASE("a program that is started with closed descriptors writes its files as
   CHECK(place.shell(std::string("exec $TRAIN --output nan ") + diverging + "<&- >&- 2>&-").wait().status == 1);
 }
 
-TEST_CASE("output that cannot be written is an error, in the end: the run is made") {
+TEST_CASE("output that cannot be written is an error at the end; the run is made") {
   const Workplace place;
   const CommandResult describe = place.shell("exec $TRAIN --describe > /dev/full").wait();
   CHECK(describe.status == 1);
@@ -176,7 +176,7 @@ TEST_CASE("output that cannot be written is an error, in the end: the run is mad
   CHECK(fs::exists(place.path() / "out/summary.json"));
 }
 
-TEST_CASE("output of which a part was lost is an error, though the rest is written") {
+TEST_CASE("output that was partly lost is an error, even if the rest is written") {
   std::fflush(stdout);
   const pid_t process = ::fork();
   if (process == 0) {
@@ -194,7 +194,7 @@ TEST_CASE("output of which a part was lost is an error, though the rest is writt
   CHECK(WEXITSTATUS(status) == 1);
 }
 
-TEST_CASE("a reader that leaves does not end the run") {
+TEST_CASE("a reader that closes the pipe does not end the run") {
   const Workplace place;
   const CommandResult result = place.shell("($TRAIN --output out; echo status $? >&2) | head -1").wait();
   INFO(result.error);
@@ -202,7 +202,7 @@ TEST_CASE("a reader that leaves does not end the run") {
   CHECK(contains(result.error, "status 1"));
 }
 
-TEST_CASE("a file that meets the system's limit of size is an error, and no temporary file stays") {
+TEST_CASE("a file that reaches the system's size limit is an error, and no temporary file remains") {
   const Workplace place;
   const CommandResult result = place.shell("ulimit -f 16; exec $TRAIN --quiet --output out").wait();
   INFO(result.error);
@@ -212,7 +212,7 @@ TEST_CASE("a file that meets the system's limit of size is an error, and no temp
     CHECK_FALSE(contains(entry.path().string(), ".tmp"));
 }
 
-TEST_CASE("names that could command a terminal are shown escaped in every message") {
+TEST_CASE("names with terminal control characters are shown escaped in every message") {
   const Workplace place;
   const auto check_escaped = [](const CommandResult& result) {
     INFO(result.error);

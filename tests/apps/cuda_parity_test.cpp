@@ -23,7 +23,7 @@ constexpr const char* base = R"({
 
 struct Named {
   const char *name, *json;
-  double condition = 3;  // three forward and backward passes: rounding of the first step goes through the later ones
+  double condition = 3;  // three forward and backward passes: later steps propagate the rounding of the first
 };
 const Named models[] = {
     {"MLP", small_mlp},
@@ -43,7 +43,7 @@ const Named noises[] = {
     {"isotropic", R"({"noise": {"type": "isotropic", "sigma": 0.01, "stop_fraction": 1}})"},
 };
 
-// Beside those above: one of each way in which a structure forms its noise, and the practices that touch every step.
+// More settings: one for each way in which a structure forms its noise, and the options that affect every step.
 const Named others[] = {
     {"full Fisher", R"({"noise": {"type": "full_fisher", "small_batch": 16, "stop_fraction": 1}})"},
     {"unit Fisher", R"({"noise": {"type": "unit_fisher", "small_batch": 16, "stop_fraction": 1}})"},
@@ -92,7 +92,7 @@ struct Trainee {
   Step step;
 };
 
-// All that a step keeps.
+// Everything that a step collects.
 class StateReader : public StateVisitor {
  public:
   StateReader(Context& context, const Step& step) : context_(context) { step.visit_state(*this); }
@@ -140,7 +140,7 @@ TEST_CASE("the log of every layer is the same on both devices") {
   }
 }
 
-TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a training of its own") {
+TEST_CASE("training in tf32 and bf16 stays near fp32, and the three results differ") {
   Json document = parse_config(base, "test");
   document["model"] = parse_json(models[1].json, "test");
   const TemporaryFolder folder;
@@ -161,8 +161,8 @@ TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a trai
     const std::vector<double> expected = to_double(values);
     const double tf32 = relative_error(trained[1].at(name), expected),
                  bf16 = relative_error(trained[2].at(name), expected);
-    // The weights move by a small part of themselves, and rounding of the operands by 2^-11 or 2^-8 at most (and what
-    // follows where it carries a ReLU or a maximum to the other side) moves them by a part of that.
+    // Training changes the weights by a small fraction. Rounding of the operands by at most 2^-11 or 2^-8, and ReLUs or
+    // maxima that switch sides because of it, change them by a fraction of that.
     CHECK(tf32 < 2e-2);
     CHECK(bf16 < 2e-2);
     CHECK(tf32 > 1e-7);
@@ -171,7 +171,7 @@ TEST_CASE("training in tf32 and bf16 stays near that in fp32, and each is a trai
   }
 }
 
-TEST_CASE("a checkpoint of a device is read back to the bit, by the device and by the CPU") {
+TEST_CASE("a device's checkpoint is read back bit for bit by the device and by the CPU") {
   const Shape image{6, 5, 2};
   const TemporaryFolder folder;
   const auto path = folder.path() / "checkpoint.safetensors";

@@ -1,5 +1,5 @@
-// Steps on the CUDA device, emulated or real: replayed as graphs they give the bits of those that are issued op by op,
-// and between two reads of the log the host waits for nothing and asks for no memory.
+// Steps on the CUDA device, emulated or real: steps replayed as graphs give the bits of steps issued op by op, and
+// between two reads of the log the host does not wait and allocates no memory.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -15,12 +15,12 @@ namespace {
 
 struct Setting {
   const char* json;
-  // Of steps: those that are logged, and all others. Noise that stops makes two more, a statistic that is refreshed
-  // every other step one more, and so does the beginning of an average.
+  // Variants of steps: logged and unlogged ones. Noise that stops adds two, a statistic that is refreshed every other
+  // step one, and the beginning of an average one.
   int kinds = 2;
 };
 
-// Every noise structure, and every practice that changes what a step does.
+// Every noise structure, and every option that changes the operations of a step.
 const Setting settings[] = {
     {R"({"noise": {"type": "none"}, "fisher": {"conv": "exact"}, "logging": {"every_steps": 2, "per_layer": true}})"},
     {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.7}, "precision": "bf16"})", 4},
@@ -49,7 +49,7 @@ const Setting settings[] = {
         "small_batch": 16, "stop_fraction": 1}})"},
 };
 
-// Of ghost batches alone.
+// Only for ghost batches.
 constexpr const char* centered =
     R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 1},
         "fisher": {"batch_norm": "activation_centered"}})";
@@ -75,7 +75,7 @@ void check_replay(const char* model, const char* setting, int kinds = 2) {
   const Trained issued = train_with("0", regime, folder.path() / "issued");
   const Trained replayed = train_with("1", regime, folder.path() / "replayed");
   CHECK(issued.summary.at("steps_replayed") == 0);
-  // The first step of a kind is issued.
+  // The first step of a variant is issued.
   CHECK(replayed.summary.at("steps_replayed") == replayed.summary.at("steps").get<int>() - kinds);
   CHECK(replayed.tensors == issued.tensors);
   CHECK(replayed.metrics == issued.metrics);
@@ -113,7 +113,7 @@ void check_steady(const char* model, const char* setting) {
   CHECK(step.training_sums().read().halted == 0);
 }
 
-// Noise that looks at the device's memory while it is prepared.
+// Noise that reads the device's memory while it is prepared.
 class LookingNoise : public NoiseStructure {
  public:
   NoiseCapabilities capabilities() const override { return {.needs_host = true}; }
@@ -127,20 +127,20 @@ class LookingNoise : public NoiseStructure {
 
 }  // namespace
 
-TEST_CASE("every noise structure is among the settings of steps that are replayed") {
+TEST_CASE("the settings of the replay tests include every noise structure") {
   std::set<std::string> types;
   for (const Setting& setting : settings) types.insert(regime_of(small_mlp, setting.json).noise.options().type);
   for (const std::string& type : NoiseRegistry::builtin().types()) CHECK(types.contains(type));
 }
 
-TEST_CASE("steps that are replayed as graphs give the bits of steps that are issued") {
+TEST_CASE("steps replayed as graphs give the bits of issued steps") {
   for (const auto& [setting, kinds] : settings) check_replay(small_residual, setting, kinds);
   check_replay(small_residual, centered);
   check_replay(small_residual, ghost_variance);
   check_replay(small_mlp, changing, 7);
 }
 
-TEST_CASE("convolutions are replayed as all else is, and waited for no more") {
+TEST_CASE("convolutions are replayed too, and the host does not wait for them") {
   const auto& [setting, kinds] = settings[1];
   check_replay(small_residual, setting, kinds);
   check_steady(small_lenet, setting);
@@ -160,12 +160,12 @@ TEST_CASE("noise that waits for the device runs op by op, and steps without it a
   const Regime regime = regime_of(small_mlp, R"({"noise": {"type": "looking", "stop_fraction": 0.34}})", extensions);
   const Trained issued = train_with("0", regime, folder.path() / "issued", extensions);
   const Trained replayed = train_with("1", regime, folder.path() / "replayed", extensions);
-  CHECK(replayed.summary.at("steps") == 9);  // three with noise, then a kind that is logged and one that is not
+  CHECK(replayed.summary.at("steps") == 9);  // three with noise, then a logged and an unlogged variant
   CHECK(replayed.summary.at("steps_replayed") == 4);
   CHECK(replayed.tensors == issued.tensors);
 }
 
-TEST_CASE("the log of a run on the device says what that of the processor says") {
+TEST_CASE("a run on the device writes the same log as on the CPU") {
   const TemporaryFolder folder;
   const Regime regime = regime_of(small_residual, R"({"precision": "fp32", "epochs": 2,
     "noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.5},
@@ -186,7 +186,7 @@ TEST_CASE("the log of a run on the device says what that of the processor says")
   }
 }
 
-TEST_CASE("a loss that is not finite on the device ends the run as on the processor") {
+TEST_CASE("a loss that is not finite on the device ends the run as on the CPU") {
   const TemporaryFolder folder;
   const test::Variable graphs("NSGD_GRAPH", GENERATE("0", "1"));
   // The first epoch is trained well, in the second one step is too large.
@@ -211,7 +211,7 @@ TEST_CASE("a loss that is not finite on the device ends the run as on the proces
     records[name] = run_divergence(run).value();
     for (const auto& [tensor, values] : tensors_of(run))  // of the epoch before
       CHECK(std::ranges::all_of(values, [](float value) { return std::isfinite(value); }));
-    // The context is as good as new: the next run of a suite takes it.
+    // The context is usable after the failure: the next run of a suite uses it.
     const Regime next = regime_of(small_mlp, R"({"epochs": 1})");
     CHECK(train(context, *data.get(next), {next, {}, 7, folder.path() / (name + "-next"), Progress::Mode::quiet}) ==
           RunOutcome::finished);

@@ -1,4 +1,4 @@
-// noisysgd-data as a user meets it: what it prints of files that are there, and its exit status.
+// The program noisysgd-data on existing files: its output and its exit status.
 #include "tests/apps/command.h"
 #include "tests/data/bytes.h"
 
@@ -21,7 +21,7 @@ void put_small_mnist(const std::filesystem::path& folder) {
 
 }  // namespace
 
-TEST_CASE("verify says what a data set holds, and of a published one which files are wrong") {
+TEST_CASE("verify reports the contents of a data set and the wrong files of a published one") {
   const TemporaryFolder folder;
   put_small_mnist(folder / "mnist");
   const CommandResult own = run({"verify", "idx", "--root", "mnist"}, folder);
@@ -38,7 +38,7 @@ TEST_CASE("verify says what a data set holds, and of a published one which files
   CHECK(published.error == "noisysgd-data: mnist: files differ from the published ones (listed above)\n");
 }
 
-TEST_CASE("preview writes a picture of as many images as asked for") {
+TEST_CASE("preview writes a picture of the requested number of images") {
   const TemporaryFolder folder;
   const CommandResult result =
       run({"preview", "synthetic", "--columns", "2", "--rows", "3", "--scale", "1", "--output", "sheet.png"}, folder);
@@ -50,14 +50,14 @@ TEST_CASE("preview writes a picture of as many images as asked for") {
   CHECK(Bytes(png.begin() + 16, png.begin() + 24) == Bytes{0, 0, 0, 2 * 29 + 1, 0, 0, 0, 3 * 29 + 1});
 }
 
-TEST_CASE("a picture that cannot be written is told before the images are read") {
+TEST_CASE("a picture that cannot be written is reported before the images are read") {
   const TemporaryFolder folder;
   const CommandResult result = run({"preview", "idx", "--root", "absent", "--output", "nowhere/sheet.png"}, folder);
   CHECK(result.status == 1);
   CHECK(result.error == "noisysgd-data: cannot write nowhere/sheet.png: No such file or directory\n");
 }
 
-TEST_CASE("a data set that no one publishes cannot be fetched") {
+TEST_CASE("a data set without a published source cannot be fetched") {
   const TemporaryFolder folder;
   const CommandResult result = run({"fetch", "imagenet"}, folder);
   CHECK(result.status != 0);

@@ -1,4 +1,4 @@
-// What a run does on a device whose memory a batch does not fit into.
+// Runs on a device without enough memory for the whole batch.
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include "tests/apps/short_training.h"
 #include "tests/temporary_folder.h"
@@ -9,7 +9,7 @@ using namespace noisysgd::test;
 
 namespace {
 
-// Of a compute capability with which cuBLAS takes 4 MiB.
+// A compute capability with which cuBLAS uses 4 MiB.
 EmulatedDevice with_memory(size_t bytes) { return {.major = 8, .memory_bytes = (size_t{4} << 20) + bytes}; }
 
 constexpr const char* plain = R"({"batch": {"size": 64, "drop_last": true}})";
@@ -38,14 +38,14 @@ TEST_CASE("a batch that does not fit into the device's memory is cut into micro-
   const DifferentDevice small(with_memory(least + (enough - least) / 4));
   const Trained limited = train_on({Backend::cuda}, regime, folder.path() / "limited");
   CHECK(limited.summary.at("micro_batch") == micro);
-  // The pass that was given up has left no trace: running statistics, sums and log are those of the micro-batches.
+  // The aborted pass has no effect: running statistics, sums and log are those of the micro-batches.
   CHECK(limited.tensors == parts.tensors);
   CHECK(limited.metrics == parts.metrics);
-  // The step that found it out is of a kind of its own.
+  // The step that found the size is a variant of its own.
   CHECK(limited.summary.at("steps_replayed") == parts.summary.at("steps_replayed").get<int>() - 1);
 }
 
-TEST_CASE("where micro-batches are given, or can be no smaller, a full memory is an error that says what to do") {
+TEST_CASE("if micro-batches are configured or cannot be smaller, full memory is an error that says what to do") {
   const auto run = [&](const char* model, const std::string& settings) {
     const TemporaryFolder folder;
     Context context({Backend::cuda}, 1);

@@ -52,13 +52,13 @@ TEST_CASE("a regime is a patch over the base, and a new type drops the old type'
   CHECK(experiment.regimes[2].batch.size == 64);
   CHECK(experiment.regimes[2].batch.ghost_size == 32);
   CHECK(experiment.regimes[2].noise.options().type == "isotropic");
-  // The effective document rebuilds the regime: nothing is left to defaults.
+  // The effective document rebuilds the regime: it holds every default.
   const Regime& regime = experiment.regimes[0];
   const Experiment again = read_experiment(regime.effective, "effective", {});
   CHECK(again.regimes.at(0).effective == regime.effective);
 }
 
-TEST_CASE("precision is tf32 unless asked for, and a regime may have its own") {
+TEST_CASE("precision is tf32 by default, and a regime may have its own") {
   const Experiment experiment = read_experiment(parse_config(R"({"precision": "bf16",
     "regimes": [{"name": "A"}, {"name": "B", "precision": "fp32"}, {"name": "C", "precision": null}]})",
                                                              "test"),
@@ -69,7 +69,7 @@ TEST_CASE("precision is tf32 unless asked for, and a regime may have its own") {
   CHECK(any_mentions(problems_of(R"({"precision": "fp16"})"), "$.precision"));
 }
 
-TEST_CASE("what the paper's protocol does not use is off unless asked for") {
+TEST_CASE("options outside the paper's protocol are off by default") {
   const Regime regime = read_experiment(Json::object(), "test", {}).regimes.at(0);
   CHECK(regime.batch.changes.empty());
   CHECK(regime.scaling.factor(4096) == 1);
@@ -81,7 +81,7 @@ TEST_CASE("what the paper's protocol does not use is off unless asked for") {
   CHECK(regime.data.dataset.selection().holdout == 0);
 }
 
-TEST_CASE("seed and seeds on the command line take each other's place in the file") {
+TEST_CASE("seed on the command line replaces seeds of the file, and the reverse") {
   const noisysgd::test::TemporaryFolder folder;
   const auto seeds_with = [&](const char* text, const std::vector<std::string>& assignments) {
     const std::filesystem::path path = folder.path() / "config.json";
@@ -102,14 +102,14 @@ TEST_CASE("regimes are evaluated on the same kind of images") {
   CHECK(problems_of(R"({"regimes": [{"name": "A"}, {"name": "B"}], "data": {"holdout": 5}})").empty());
 }
 
-TEST_CASE("a mistake in the base is told once, one that some regimes share with their names") {
+TEST_CASE("a mistake in the base is reported once, one that some regimes share with their names") {
   CHECK(problems_of(R"({"epochs": 0, "noise": {"scale": 2}, "regimes": [{"name": "SB"}, {"name": "LB"},
     {"name": "LB+Diag", "batch": {"size": 512}, "noise": {"type": "diagonal_fisher"}}]})") ==
         std::vector<std::string>{"$.epochs: must be at least 1, got 0",
                                  "regimes \"SB\", \"LB\": $.noise.scale: unknown key; known: \"type\""});
 }
 
-TEST_CASE("an override says how one regime is reached, where not all can take a value or all have their own") {
+TEST_CASE("an override says how to set one regime if some cannot take the value or all have their own") {
   const noisysgd::test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "config.json";
   write_file_atomically(path, R"({"regimes": [{"name": "SB", "batch": {"size": 128}},
@@ -188,7 +188,7 @@ TEST_CASE("a learning rate that scaling takes out of single precision is refused
   CHECK(schedule("{}") == "no error was thrown");
 }
 
-TEST_CASE("seeds are all of 63 bits, and regimes as many as memory allows") {
+TEST_CASE("seeds have up to 63 bits, and regimes are limited in number and memory") {
   CHECK(read_experiment(parse_config(R"({"seed": 9223372036854775807})", "test"), "test", {}).seeds.at(0) ==
         9223372036854775807u);
   CHECK(any_mentions(problems_of(R"({"seeds": [9223372036854775808]})"), "$.seeds[0]"));

@@ -1,4 +1,4 @@
-// What a program adds by its Extensions takes part in runs as what is built in does.
+// Types that a program adds by its Extensions work in runs as built-in types do.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -74,7 +74,7 @@ Extensions with_heavy_ball(const std::function<void()>& after_step = [] {}) {
   return extensions;
 }
 
-// Noise of a variance that grows with the steps, whose number it asks for on the host.
+// Noise whose variance is the step's number, which it reads on the host.
 class CountingNoise : public NoiseStructure {
  public:
   explicit CountingNoise(bool says_so) : says_so_(says_so) {}
@@ -89,7 +89,7 @@ class CountingNoise : public NoiseStructure {
 
 }  // namespace
 
-TEST_CASE("an optimizer of one's own trains as its formula says, under noise, clipping and micro-batches") {
+TEST_CASE("a user-defined optimizer follows its formula under noise, clipping and micro-batches") {
   const TemporaryFolder folder;
   const Extensions extensions = with_heavy_ball();
   const auto train_by = [&](const char* optimizer) {
@@ -110,7 +110,7 @@ TEST_CASE("an optimizer of one's own trains as its formula says, under noise, cl
   }
 }
 
-TEST_CASE("what an optimizer of one's own keeps is in the checkpoint, and an interrupted run gives the same bits") {
+TEST_CASE("the state of a user-defined optimizer is in the checkpoint, and an interrupted run gives the same bits") {
   const TemporaryFolder folder;
   const Regime regime =
       regime_of(small_mlp, R"({"optimizer": {"type": "heavy_ball", "friction": 0.9}})", with_heavy_ball());
@@ -136,7 +136,7 @@ TEST_CASE("what an optimizer of one's own keeps is in the checkpoint, and an int
   CHECK(whole.tensors.contains("ball.linear1.weight"));
 }
 
-TEST_CASE("an optimizer of one's own has its own keys and its own learning rate") {
+TEST_CASE("a user-defined optimizer has its own keys and its own learning rate") {
   const auto read = [](const char* optimizer) {
     return read_experiment(parse_config(fmt::format(R"({{"optimizer": {}}})", optimizer), "test"), "test",
                            with_heavy_ball())
@@ -150,7 +150,7 @@ TEST_CASE("an optimizer of one's own has its own keys and its own learning rate"
   CHECK(read("{}").optimizer.learning_rate == 0.1);
 }
 
-TEST_CASE("noise that keeps state has its own in every run, and the same bits after an interrupt") {
+TEST_CASE("noise with state has its own state in every run and gives the same bits after an interrupt") {
   const TemporaryFolder folder;
   const auto with_state = [](const std::function<void()>& after_step = [] {}) {
     Extensions extensions = with_heavy_ball(after_step);
@@ -186,7 +186,7 @@ TEST_CASE("noise that keeps state has its own in every run, and the same bits af
   CHECK(metrics_of(folder / "broken") == metrics_of(folder / "alone"));
 }
 
-TEST_CASE("noise that asks for the step's number on the host has to say so, on the processor too") {
+TEST_CASE("noise that reads the step's number on the host must declare it, on the CPU too") {
   Extensions extensions;
   for (const bool says_so : {false, true})
     extensions.noises.add(says_so ? "open" : "silent",
@@ -201,7 +201,7 @@ TEST_CASE("noise that asks for the step's number on the host has to say so, on t
   };
   CHECK(contains(error_of([&] { run_with("silent"); }), "set NoiseCapabilities::needs_host"));
   run_with("open");
-  std::vector<double> norms;  // of noise whose variance is the number of the step
+  std::vector<double> norms;  // noise with the step's number as its variance
   for (const Json& line : metrics_of(folder / "open"))
     if (line.contains("noise_norm")) norms.push_back(line.at("noise_norm"));
   REQUIRE(norms.size() == 9);
@@ -236,7 +236,7 @@ Extensions with_own_loss() {
 
 }  // namespace
 
-TEST_CASE("a loss of one's own trains as its formula says, under weighted losses and micro-batches") {
+TEST_CASE("a user-defined loss follows its formula under weighted losses and micro-batches") {
   const TemporaryFolder folder;
   const Extensions extensions = with_own_loss();
   const auto train_by = [&](const std::string& loss, const std::string& noise) {
@@ -257,7 +257,7 @@ TEST_CASE("a loss of one's own trains as its formula says, under weighted losses
   }
 }
 
-TEST_CASE("what draws labels is refused with a loss that gives them no probabilities, before the run") {
+TEST_CASE("settings that draw labels are refused before the run if the loss gives no probabilities") {
   const Extensions extensions = with_own_loss();
   const char* const loss = R"("loss": {"type": "own"})";
   const auto regime_with = [&](const std::string& more) {

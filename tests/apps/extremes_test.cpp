@@ -1,5 +1,5 @@
-// Every number that a configuration can hold, at values near the ends of its types: each is refused by its key, or the
-// network says what it cannot do, or the run is made.
+// Every number that a configuration can hold, at values near the ends of its type. Each is refused by its key or by a
+// layer of the network, or the run is made.
 #include <algorithm>
 #include <set>
 
@@ -13,7 +13,7 @@ using namespace noisysgd::test;
 
 namespace {
 
-// Together they have all keys with numbers, beside those of data in files; every default is filled in by reading them.
+// Together they have all keys with numbers, except those of data in files; reading them fills in every default.
 const char* const documents[] = {
     R"({"model": {"type": "mlp", "hidden": [4, 3], "dropout": 0.1},
         "batch": {"size": 8, "micro": 4, "change": [{"epochs": 1, "size": 4, "learning_rate": 0.1}]},
@@ -46,7 +46,7 @@ const char* const common = R"({"data": {"train_size": 10, "test_size": 4}, "epoc
   "model": {"type": "mlp", "hidden": [3]}, "evaluation": {"batch": 3}, "loss": {"label_smoothing": 0.1},
   "optimizer": {"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.001}})";
 
-// Whole or not, as the key wants it: the others are refused as what they are.
+// Integers and fractions: a value of the wrong type for its key is refused.
 const char* const extremes[] = {"-9223372036854775808",
                                 "-2147483649",
                                 "-1",
@@ -111,7 +111,7 @@ class Trial {
       return End::diverged;
     } catch (const ConfigError& error) {
       INFO(error.what());
-      std::string words = key;  // "the ghost size 14" where another key does not go with it
+      std::string words = key;  // "the ghost size 14" if another key is incompatible with it
       std::replace(words.begin(), words.end(), '_', ' ');
       CHECK((contains(error.what(), key) || contains(error.what(), words)));
       return End::refused;

@@ -1,6 +1,6 @@
-# scripts/gpu_check.sh on the emulated device: every step is taken, and the report says what was run and what was not.
-# ncu is a stand-in that runs what it is given and claims three steps, the last of 3.5 microseconds; compute-sanitizer one
-# that finds nothing in the tests that it is given.
+# scripts/gpu_check.sh on the emulated device: it makes every step, and the report lists the checks that were run and
+# those that were not. ncu is a substitute that runs its command and reports three steps, the last of 3.5 microseconds;
+# compute-sanitizer is one that runs its tests and reports no error.
 cmake_minimum_required(VERSION 3.22)
 file(REMOVE_RECURSE ${FOLDER})
 file(WRITE ${FOLDER}/bin/ncu [=[#!/usr/bin/env bash

@@ -1,5 +1,5 @@
-// What noisysgd-inspect writes: of every noise structure, draws whose sample covariance is that of its formula, built
-// from the gradients of the single samples that the file holds the parameters and the batch of.
+// The files of noisysgd-inspect: for every noise structure the sample covariance of the draws is that of its formula,
+// built from the gradients of single samples with the parameters and the batch in the file.
 #include <noisysgd/apps/inspect.h>
 
 #include <fmt/format.h>
@@ -113,7 +113,7 @@ TEST_CASE("inspect draws isotropic and multiplicative noise coordinate by coordi
   check_draws([&](int k) { return gather(file, fmt::format("noise.{}.", k)); }, expected, draws);
 }
 
-TEST_CASE("a file that cannot be written is told before anything is computed") {
+TEST_CASE("a file that cannot be written is reported before anything is computed") {
   InspectOptions options;
   options.noise_draws = 1 << 30;  // years
   options.output = "nowhere/inspect.safetensors";
@@ -121,7 +121,7 @@ TEST_CASE("a file that cannot be written is told before anything is computed") {
         "cannot write nowhere/inspect.safetensors: No such file or directory");
 }
 
-TEST_CASE("inspect takes all images where there are fewer than a batch wants, as training does") {
+TEST_CASE("inspect uses all images if there are fewer than a batch, as training does") {
   const TemporaryFolder folder;
   put_images(folder.path());
   Json document = parse_config(R"({"data": {"type": "idx"}, "threads": 1, "batch": {"size": 4096}, "model":
@@ -137,7 +137,7 @@ TEST_CASE("inspect takes all images where there are fewer than a batch wants, as
   CHECK(error_of([&] { inspect(experiment, {}, options); }) == "a batch of 9 cannot be taken from 8 training images");
 }
 
-TEST_CASE("inspect says what ghost size its batch was normalised by") {
+TEST_CASE("inspect reports the ghost size that its batch was normalised with") {
   const TemporaryFolder folder;
   put_images(folder.path());
   for (const bool ghosts : {false, true}) {
@@ -156,7 +156,7 @@ TEST_CASE("inspect says what ghost size its batch was normalised by") {
   }
 }
 
-TEST_CASE("inspect says that draws are zero where there is no noise") {
+TEST_CASE("inspect says that draws are zero if there is no noise") {
   const TemporaryFolder folder;
   const std::string note = "note: 8 samples of this regime get no noise: all draws are zero\n";
   CHECK(contains(inspect_noise(R"({"type": "none"})", folder.path()), note));

@@ -1,4 +1,4 @@
-// Names that users give never meet those that a run gives: of its files, and of the tensors in its checkpoint.
+// Names given by users never collide with those of a run's files and of the tensors in its checkpoint.
 #include <noisysgd/apps/names.h>
 
 #include <iterator>
@@ -12,7 +12,7 @@
 
 using namespace noisysgd;
 
-TEST_CASE("no file of a run is a regime's name, and no part of a checkpoint a layer's") {
+TEST_CASE("no file of a run can be a regime's name, and no prefix of a checkpoint's tensors a layer's") {
   const test::TemporaryFolder folder;
   const Extensions extensions;
   const Experiment experiment =

@@ -1,6 +1,6 @@
-// Makes one request for memory of a dry run and a short training fail, each in a process of its own: every one must end
-// by itself with status 1 and one line that says why. Arguments: the folder for runs, and how many of the requests to
-// try, spread over all of them; without the second, every one. With a third, that request alone, for a debugger.
+// Lets one request for memory of a dry run and a short training fail, in a separate process for each request. Every
+// process must end by itself with status 1 and one line with the reason. Arguments: the folder for runs; how many of
+// the requests to try, spread over all of them (default: every one); a single request to try, for a debugger.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -58,7 +58,7 @@ Outcome run(int64_t refused_request, const std::filesystem::path& folder, int64_
   const std::filesystem::path log = folder.string() + ".log";
   const pid_t child = fork();
   if (child == 0) {
-    alarm(300);  // of what hangs
+    alarm(300);  // ends a process that hangs
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(file, STDERR_FILENO);
     const int status = dry_run_and_training(folder, refused_request);
@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
     std::printf("the run without a failed request fails: %s\n", whole.text.c_str());
     return 1;
   }
-  if (argc > 3) {  // this one alone, in the present process, for a debugger
+  if (argc > 3) {  // only this request, in this process, for a debugger
     return dry_run_and_training(folder, std::atoll(argv[3]));
   }
   const int64_t total = *made, tries = argc > 2 ? std::min<int64_t>(total, std::atoll(argv[2])) : total;
@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
     const int64_t place = i * total / tries;
     const Outcome outcome = run(place, folder, made);
     if (outcome.status == 0) {
-      ++succeeded;  // whoever asked can do without
+      ++succeeded;  // the caller does not need this memory
       continue;
     }
     if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 1 && is_one_line_about_memory(outcome.text))

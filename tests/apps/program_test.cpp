@@ -1,4 +1,4 @@
-// What every program's main does around its body.
+// Common parts of every program's main.
 #include <noisysgd/apps/program.h>
 
 #include <sys/wait.h>
@@ -60,7 +60,7 @@ TEST_CASE("a folder that may not be entered is named with the reason") {
         }) == "program: " + folder.path().string() + ": Permission denied\n");
 }
 
-TEST_CASE("every program says its version") {
+TEST_CASE("every program prints its version") {
   const TemporaryFolder folder;
   for (const char* program : {NSGD_BENCH_PROGRAM, NSGD_DATA_PROGRAM, NSGD_INSPECT_PROGRAM, NSGD_NOISE_PICTURES_PROGRAM,
                               NSGD_TRAIN_PROGRAM}) {
@@ -70,7 +70,7 @@ TEST_CASE("every program says its version") {
   }
 }
 
-TEST_CASE("the pictures of noise are drawn into a folder that is made for them") {
+TEST_CASE("the pictures of noise are written into a new folder") {
   const TemporaryFolder folder;
   const CommandResult result =
       Command(NSGD_NOISE_PICTURES_PROGRAM, {"--output", "new/pictures"}, folder.path()).wait();

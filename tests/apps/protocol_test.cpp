@@ -33,7 +33,7 @@ Values values_of(const Model& model, const Sums& sums) {
   return values;
 }
 
-// Three noisy steps of a small residual network on batches of so many samples, in micro-batches of the given size.
+// Three noisy steps of a small residual network with the given batch and micro-batch sizes.
 Values three_steps(int64_t side, int64_t samples, int64_t ghost_size, int64_t micro) {
   const int64_t classes = 5;
   const Shape image{side, side, 3};
@@ -144,7 +144,7 @@ TEST_CASE("the rate of every step: linear warm-up, then milestones") {
   for (size_t i = 0; i < 16; ++i) CHECK(rates[i] == Approx(expected[i]));
 }
 
-TEST_CASE("a last batch of one sample, which has no variance, is left out where it would have to be normalised") {
+TEST_CASE("a last batch of one sample, which has no variance, is left out if it would be normalised") {
   const TemporaryFolder folder;
   // 33 images: two batches of 16, and one of 1 that only the network without batch norm trains on.
   run(plain_regime({"data.train_size=33"}), folder.path() / "norm");
@@ -166,10 +166,10 @@ TEST_CASE("the loss with label smoothing is the mixture of the losses without an
   CHECK(first_loss["0.25"] == Approx(0.5 * (first_loss["0"] + first_loss["0.5"])).epsilon(1e-6));
 }
 
-// At a rate that changes no weight the loss says which images a step has seen.
+// At a rate that changes no weight the loss shows which images a step has used.
 const std::string no_rate = "optimizer.learning_rate=1e-30", plain_model = R"(model={"type": "mlp", "hidden": [4]})";
 
-TEST_CASE("every epoch has an order of its own, and every step images of its own") {
+TEST_CASE("every epoch has its own order, and every step its own images") {
   const TemporaryFolder folder;
   run(plain_regime({"epochs=2", no_rate, plain_model}), folder.path());
   const std::vector<double> losses = logged(folder.path(), "loss");
@@ -213,7 +213,7 @@ TEST_CASE("the best epoch is the first of the highest accuracy") {
   CHECK(final_state(folder.path()).at("best_epoch") == best_epoch);
 }
 
-TEST_CASE("the average of the weights starts at the initial ones and takes in every step") {
+TEST_CASE("the average of the weights starts at the initial weights and includes every step") {
   const TemporaryFolder folder;
   const auto weights = [&](const std::string& name, std::vector<std::string> assignments, const char* tensor) {
     assignments.insert(assignments.end(), {plain_model, "batch.size=32"});  // one step each epoch
@@ -252,7 +252,7 @@ TEST_CASE("noise is drawn in the first quarter of the epochs, and in no other") 
   for (size_t i = 0; i < 28; ++i) CHECK((over_change[i] > 0) == (i < 16));
 }
 
-TEST_CASE("batches that lack no noise take no part in it, but for what later steps draw on") {
+TEST_CASE("batches not larger than small_batch get no noise, but collect what later steps need") {
   // Batches of 4, which is small_batch, then of 16: 8 steps and 2.
   const auto norms = [](const std::string& noise, const std::string& fisher) {
     const TemporaryFolder folder;

@@ -18,7 +18,7 @@ TEST_CASE("a run that ends while the table is written is in the table") {
                      {"train_loss", 1.5},
                      {"train_accuracy", 0.5},
                      {"seconds", 2}};
-  // One more has ended at the second reading and at the third, and none after that.
+  // One more run has ended at the second and at the third reading, and none later.
   size_t readings = 0;
   const auto read = [&] {
     std::vector<RegimeResults> results(experiment.regimes.size());

@@ -1,4 +1,4 @@
-// What a run leaves in its folder.
+// The files that a run writes into its folder.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,7 @@ inline std::map<std::string, std::vector<float>> tensors_of(const std::filesyste
   return tensors;
 }
 
-// The lines of metrics.jsonl, without what the clock decides.
+// The lines of metrics.jsonl, without times.
 inline std::vector<Json> metrics_of(const std::filesystem::path& folder) {
   std::ifstream file(folder / "metrics.jsonl");
   std::vector<Json> lines;

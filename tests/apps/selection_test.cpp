@@ -1,4 +1,4 @@
-// --only names every regime, whatever its name holds.
+// --only can select a regime with any name.
 #include <noisysgd/apps/selection.h>
 
 #include "tests/catch.h"
@@ -17,7 +17,7 @@ Experiment experiment_of(const std::vector<std::string>& names) {
 
 }  // namespace
 
-TEST_CASE("a name with a comma or an equals sign is taken whole") {
+TEST_CASE("a name with a comma or an equals sign is not split") {
   const Experiment experiment = experiment_of({"a", "a,b", "M=20", "say \"x\"", "[1],seed=x"});
   const auto selected = [&](const std::string& text) {
     const Selection selection({text}, experiment);
@@ -39,7 +39,7 @@ TEST_CASE("a name with a comma or an equals sign is taken whole") {
   CHECK(error_of([&] { selected("regime=a,b,"); }).find("regime=NAME") != std::string::npos);
 }
 
-TEST_CASE("where two names may be meant, the quotation marks decide") {
+TEST_CASE("quotation marks decide between two possible names") {
   const Experiment experiment = experiment_of({"a", "a,seed=1"});
   CHECK(error_of([&] { Selection({"regime=a,seed=1"}, experiment); }) ==
         "--only regime=a,seed=1: may mean the regime \"a\" or \"a,seed=1\"; --only 'regime=\"a\"' means the first");

@@ -23,7 +23,7 @@ constexpr const char* configuration = R"({
   "name": "suite", "seeds": [1, 2, 3, 4], "threads": 1, "data": {"train_size": 100, "test_size": 20}, "epochs": 1,
   "model": {"type": "mlp", "hidden": [8]}, "batch": {"size": 20}})";
 
-// Starts them together, each in a folder of its own for what it prints; the suite is in `folder`.
+// Starts the programs together, each with a separate folder for its output; the suite is in `folder`.
 std::vector<CommandResult> run_together(const TemporaryFolder& folder,
                                         const std::vector<std::vector<std::string>>& programs) {
   std::ofstream(folder / "suite.json") << configuration;
@@ -60,16 +60,16 @@ TEST_CASE("programs that make different runs of a suite do not disturb each othe
   }
 }
 
-TEST_CASE("programs that are all asked for a whole suite share its runs") {
+TEST_CASE("programs that make the same whole suite share its runs") {
   const TemporaryFolder folder;
-  // One that finds every run in other hands says so and leaves.
+  // A program that finds every run being made by others reports it and ends.
   for (const CommandResult& result : run_together(folder, {{}, {}, {}}))
     if (result.status != 0) CHECK(contains(result.error, "another program is at work in this folder"));
   const Json table = parse_json(read_file(folder / "out/table.json"), "table");
   CHECK(table.at("rows").at(0).at("runs").size() == 4);
 }
 
-TEST_CASE("of programs with different configurations one gets the folder, and what it holds is of one configuration") {
+TEST_CASE("of programs with different configurations only one gets the folder, which holds one configuration") {
   const std::vector<std::vector<std::string>> programs =
       GENERATE(std::vector<std::vector<std::string>>{{"--set", "optimizer.learning_rate=0.01"},
                                                      {"--set", "optimizer.learning_rate=0.001"},

@@ -1,4 +1,4 @@
-// Short trainings on a device, and what they leave behind.
+// Short trainings on a device, and the files that they write.
 #pragma once
 
 #include <filesystem>
@@ -27,7 +27,7 @@ inline constexpr const char* small_residual = R"({"type": "sequential", "layers"
     {"type": "batch_norm"}, {"type": "relu"}]},
   {"type": "global_average_pool"}, {"type": "linear"}]})";
 
-// The settings' keys take the place of those of the short training.
+// The keys of the settings replace those of the short training.
 inline Regime regime_of(const char* model, const std::string& settings, const Extensions& extensions = {}) {
   Json document = parse_config(short_training, "test");
   document["model"] = parse_json(model, "test");
@@ -37,7 +37,7 @@ inline Regime regime_of(const char* model, const std::string& settings, const Ex
 
 struct Trained {
   std::map<std::string, std::vector<float>> tensors;  // of the last checkpoint
-  std::vector<Json> metrics;                          // without what the clock decides
+  std::vector<Json> metrics;                          // without times
   Json summary;
 };
 

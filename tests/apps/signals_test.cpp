@@ -1,4 +1,4 @@
-// Signals that reach noisysgd-train: who takes them, what they end and what they leave.
+// Signals to noisysgd-train: the thread that receives them, what they end and which files remain.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -41,11 +41,11 @@ uint64_t mask_of(std::initializer_list<int> signals) {
   return mask;
 }
 
-// The signal that ends a process of its own in which `action` is done; 0 if none does.
+// Runs `action` in a separate process and returns the signal that ends it, or 0.
 int ended_by(const std::function<void()>& action) {
   const pid_t process = ::fork();
   if (process == 0) {
-    ::alarm(60);  // ends it where nothing else does
+    ::alarm(60);  // ends it if nothing else does
     action();
     ::_exit(0);
   }
@@ -62,7 +62,7 @@ bool is_pending(int signal) {
 
 }  // namespace
 
-TEST_CASE("a signal ends the step, writes a checkpoint and exits with 128 and its number") {
+TEST_CASE("a signal ends the run after the step, with a checkpoint and exit status 128 plus its number") {
   const int signal = GENERATE(SIGTERM, SIGINT, SIGHUP);
   const Workplace place;
   Command command = place.start({"--output", "out", "--set", "epochs=100000"});
@@ -75,16 +75,16 @@ TEST_CASE("a signal ends the step, writes a checkpoint and exits with 128 and it
   CHECK_FALSE(tensors_of(place.path() / "out").empty());
 }
 
-TEST_CASE("no thread that computes takes a signal") {
+TEST_CASE("no computing thread receives a signal") {
   const Workplace place;
   Command command = place.start({"--output", "out", "--set", "epochs=100000"}, 3);
   place.wait_for_log();
   const uint64_t taken = mask_of({SIGINT, SIGTERM, SIGHUP});
   size_t most = 0;
-  for (int look = 0; look < 50; ++look) {  // a team's threads come and go with its size
+  for (int look = 0; look < 50; ++look) {  // threads start and end when the team's size changes
     const std::vector<uint64_t> blocked = masks_of_threads(command.process(), "SigBlk");
     most = std::max(most, blocked.size());
-    // The kernel shows what a waiting thread waits for as not blocked.
+    // The kernel shows the signals that a thread waits for as not blocked.
     CHECK(std::count_if(blocked.begin(), blocked.end(), [&](uint64_t mask) { return (mask & taken) != taken; }) == 1);
   }
   CHECK(most >= 3);  // one that waits for signals, and two that compute
@@ -108,7 +108,7 @@ TEST_CASE("interrupted by a signal every millisecond and resumed, again and agai
     std::error_code absent;
     const auto before = fs::exists(log) ? fs::file_size(log) : 0;
     Command command = place.start(with({"--output", "out", "--resume"}));
-    // Every sitting logs once before the signals begin, so that the run comes to its end.
+    // Every process logs once before the signals begin, so the run makes progress and ends.
     const auto logged = [&] { return fs::file_size(log, absent) > before && !absent; };
     while (!logged() && !fs::exists(place.path() / "out/summary.json")) std::this_thread::yield();
     const CommandResult result = command.wait_under(SIGTERM);
@@ -144,7 +144,7 @@ TEST_CASE("a signal ends the process at once before a run and after it") {
         }) == SIGTERM);
 }
 
-TEST_CASE("of the signals after the first only a SIGINT more than a second later ends the process at once") {
+TEST_CASE("after the first signal only a SIGINT more than a second later ends the process at once") {
   CHECK(ended_by([] {
           Interrupts interrupts;
           const Interrupts::Hold hold(&interrupts);
@@ -158,7 +158,7 @@ TEST_CASE("of the signals after the first only a SIGINT more than a second later
         }) == SIGINT);
 }
 
-TEST_CASE("a signal that an older thread takes is passed on, and when all is over signals do what they did") {
+TEST_CASE("a signal that an older thread receives is passed on, and at the end the old signal handling is restored") {
   sigset_t before, after;
   ::pthread_sigmask(SIG_BLOCK, nullptr, &before);
   std::atomic<bool> over = false;

@@ -1,4 +1,4 @@
-// Suites: budgets, selections, tables beside published numbers, runs that are finished already.
+// Suites: budgets, selections, tables with published numbers, finished runs.
 #include <noisysgd/apps/suite.h>
 
 #include <fmt/format.h>
@@ -41,9 +41,9 @@ TEST_CASE("a budget scales epochs, warm-up, milestones and batch changes by one 
   for (const auto& [epoch, factor] : std::map<double, double>{{0.49, 0.5}, {1, 1}, {9.99, 1}, {10, 0.1}, {15, 0.01}})
     CHECK(factor_at(regime, epoch) == Approx(factor));
   CHECK(regime.effective["schedule"]["warmup"]["epochs"] == 1);
-  REQUIRE(regime.batch.changes.size() == 1);  // the second has no epoch left
+  REQUIRE(regime.batch.changes.size() == 1);  // the second has no epoch after the cut
   CHECK(regime.batch.changes[0].epochs == 5);
-  // What the run folder keeps is the run as it was, without a budget.
+  // The run folder keeps the configuration of the run itself, without a budget.
   const Regime again = read_experiment(regime.effective, "effective", {}).regimes.at(0);
   CHECK(again.effective == regime.effective);
   CHECK(again.epochs == 20);
@@ -128,7 +128,7 @@ TEST_CASE("a suite runs what is selected and not finished, and sets the paper's 
         std::string::npos);
 }
 
-TEST_CASE("what is wrong with any run is found before the first begins, and nothing is written") {
+TEST_CASE("problems of any run are found before the first begins, and nothing is written") {
   const TemporaryFolder folder;
   const std::filesystem::path out = folder.path() / "out";
   const auto refused = [&](const std::vector<std::string>& changes) {
@@ -142,7 +142,7 @@ TEST_CASE("what is wrong with any run is found before the first begins, and noth
         "  $.model.kernel: missing: an integer is required");
   CHECK_FALSE(std::filesystem::exists(out));
 
-  // Runs that were made otherwise stop a suite whether they are selected or not: its table would hold them.
+  // Runs of another configuration stop a suite, selected or not, because its table would hold them.
   const Experiment first = experiment_with({"budget=0.5"}), other = experiment_with({"budget=0.5", "batch.size=24"});
   REQUIRE(train_selected(first, out, {"regime=LB"}) == RunOutcome::finished);
   const std::string document = read_file(out / "experiment.json");
@@ -195,7 +195,7 @@ TEST_CASE("a suite that began as one run gains seeds and regimes, and the run st
   CHECK_FALSE(contains(table(), "runs finished"));
   CHECK(read_file(folder / "summary.json") == first);
 
-  // Without it nobody would know what the files in the folder itself are.
+  // Without it the files in the folder itself could not be identified.
   CHECK(contains(error_of([&] { train_selected(suite_of("seeds=[1]", one), folder.path(), {}); }),
                  "experiment.json and the table would no longer include"));
   // One of several runs that is asked for alone stays where it is, too.
@@ -207,7 +207,7 @@ TEST_CASE("a suite that began as one run gains seeds and regimes, and the run st
   CHECK_FALSE(is_finished(several.path()));
 }
 
-TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") {
+TEST_CASE("a folder of foreign files is refused, and nothing in it is changed") {
   const Experiment one = experiment_with({"budget=0.5", "seeds=[1]", R"(regimes=[{"name": "A"}])"});
   const Experiment two = experiment_with({"budget=0.5", "seeds=[1, 2]", R"(regimes=[{"name": "A"}])"});
   const auto refused = [](const Experiment& experiment, const TemporaryFolder& folder) {
@@ -228,12 +228,12 @@ TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") 
       write_file_atomically(folder / name, "precious");
       CHECK(contains(refused(*experiment, folder), fmt::format("holds {} but no experiment.json", name)));
     }
-    // A configuration of that name does not make its folder a run's.
+    // A configuration named experiment.json does not make a folder a run folder.
     const TemporaryFolder project;
     write_file_atomically(project / "experiment.json", experiment->document.dump());
     write_file_atomically(project / (experiment == &one ? "metrics.jsonl" : "A"), "precious");
     CHECK(refused(*experiment, project) != "no error was thrown");
-    // What a killed program leaves of its first file is nobody's.
+    // The temporary file of a killed program does not make a folder foreign.
     const TemporaryFolder killed;
     write_file_atomically(killed / "experiment.json.noisysgd-a1b2c3.tmp", "{");
     CHECK(train_selected(*experiment, killed.path(), {}) == RunOutcome::finished);
@@ -260,7 +260,7 @@ TEST_CASE("a folder of somebody else is refused, and nothing in it is changed") 
   CHECK(read_file(outside / "victim") == "precious");
 }
 
-TEST_CASE("a run of a suite that cannot be continued is named, and the others are made all the same") {
+TEST_CASE("a run of a suite that cannot be continued is named, and the others are still made") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
   REQUIRE(train_selected(experiment, folder.path(), {"regime=SB"}) == RunOutcome::finished);
@@ -275,18 +275,18 @@ TEST_CASE("a run of a suite that cannot be continued is named, and the others ar
   CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
 }
 
-TEST_CASE("a finished suite can be looked at where nothing can be written") {
+TEST_CASE("a finished suite can be shown in a folder that cannot be written") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
   REQUIRE(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
   const ReadOnlyFolder read_only(folder.path());
   CHECK(train_selected(experiment, folder.path(), {}) == RunOutcome::finished);
-  // What needs a file there is told as before.
+  // If a file must be written there, the error is reported as before.
   CHECK(contains(error_of([&] { train_selected(experiment_with({"budget=0.5", "seeds=[1, 2]"}), folder.path(), {}); }),
                  "cannot "));
 }
 
-TEST_CASE("a run that another program is at work on is left to it; only if there is nothing else is that an error") {
+TEST_CASE("a run that another program is making is skipped; if no other run is left, that is an error") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
   write_file_atomically(folder / "experiment.json", experiment.document.dump());
@@ -301,7 +301,7 @@ TEST_CASE("a run that another program is at work on is left to it; only if there
   CHECK_FALSE(contains(read_file(folder / "table.txt"), "runs finished"));
 }
 
-TEST_CASE("who joins programs that are at work on a suite makes the same runs as they do") {
+TEST_CASE("a program that joins others at work on a suite makes the same runs as they do") {
   const TemporaryFolder folder;
   const std::filesystem::path path = folder / "experiment.json";
   const auto with = [](const std::vector<std::string>& more) {
@@ -327,12 +327,12 @@ TEST_CASE("who joins programs that are at work on a suite makes the same runs as
   CHECK(is_finished(folder / "free/seed-2"));
 }
 
-TEST_CASE("a suite holds its configuration from its first run on to its table") {
+TEST_CASE("a suite keeps its configuration from its first run to its table") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"}),
                    other = experiment_with({"budget=0.5", "seeds=[1]", "optimizer.learning_rate=0.01"});
-  // While the second regime is put together for its run, another program comes, and one that takes no notice of locks
-  // makes the third.
+  // While the second regime is prepared for its run, another program starts, and a program that ignores locks makes
+  // the third.
   int built = 0;
   std::string refused;
   Extensions extensions;
@@ -379,7 +379,7 @@ TEST_CASE("an evaluation whose loss is not finite is a divergence, and can be tr
   }
 }
 
-TEST_CASE("rates grow with the samples that a batch has, not with those that it asks for") {
+TEST_CASE("rates scale with the samples of a batch, not with its configured size") {
   const auto rate = [](int64_t size, const SampleCoupling& coupling) {
     const Regime regime =
         experiment_with({"regimes=[]", fmt::format("batch.size={}", size),
@@ -393,7 +393,7 @@ TEST_CASE("rates grow with the samples that a batch has, not with those that it 
   CHECK(rate(70, SampleCoupling::ghosts(20, 1)) == Approx(0.6));
 }
 
-TEST_CASE("a file of a run folder that lacks something is named") {
+TEST_CASE("a file of a run folder that lacks a value is named") {
   const TemporaryFolder folder;
   const Experiment experiment = experiment_with({"budget=0.5", "seeds=[1]"});
   const std::vector<std::string> only{"regime=LB"};
@@ -426,7 +426,7 @@ TEST_CASE("a file of a run folder that lacks something is named") {
   CHECK(train_selected(experiment, folder.path(), only) == RunOutcome::finished);
 }
 
-TEST_CASE("losses are shown in few characters, whatever they are") {
+TEST_CASE("losses are shown in few characters, whatever their size") {
   CHECK(format_loss(0.03604) == "0.0360");
   CHECK(format_loss(99999.5) == "99999.5000");
   CHECK(format_loss(100000) == "1.000e+05");
@@ -434,7 +434,7 @@ TEST_CASE("losses are shown in few characters, whatever they are") {
   CHECK(format_loss(-std::nan("")) == "not finite");
 }
 
-TEST_CASE("a run that diverges is named, and the others are made all the same") {
+TEST_CASE("a run that diverges is named, and the others are still made") {
   const TemporaryFolder folder;
   const std::vector<std::string> changes{"budget=0.5", "regimes[1].optimizer={\"learning_rate\": 1e30}",
                                          "regimes[1].epochs=8"};
@@ -456,7 +456,7 @@ TEST_CASE("a run that diverges is named, and the others are made all the same") 
   CHECK(rows[1].at("diverged")[1].at("seed") == 2);
   CHECK(rows[0].at("diverged").empty());
 
-  // What is selected and did not diverge ends well; the table still knows of the others.
+  // The selected runs that do not diverge succeed; the table still lists the others.
   CHECK(train_selected(experiment, folder.path(), {"regime=free"}) == RunOutcome::finished);
   CHECK(read_file(folder.path() / "table.txt") == table);
 }
@@ -474,7 +474,7 @@ TEST_CASE("held-out images have a column of their own name") {
   CHECK(row.at("runs")[0].at("training_images") == 80);
 }
 
-TEST_CASE("published numbers are no part of what makes a run") {
+TEST_CASE("published numbers do not identify a run") {
   const Regime with = experiment_with({}).regimes[0];
   CHECK(with.expected_accuracy == 93.25);
   CHECK(with.effective == experiment_with({R"(regimes[0].expect={"test_accuracy": 12})"}).regimes[0].effective);

@@ -1,4 +1,4 @@
-// The configurations of the paper's Table 1: what they say, and that each trains.
+// The configurations of the paper's Table 1: their values, and that each trains.
 #include <noisysgd/apps/trainer.h>
 #include "tests/apps/run_files.h"
 #include "tests/data/bytes.h"
@@ -11,7 +11,7 @@ namespace {
 struct Row {
   std::string name;
   double published[3];  // SB, LB, LB+Diag of Table 1
-  double rates[3];      // of Appendix E.1; 0: it states none
+  double rates[3];      // from Appendix E.1; 0: not stated
 };
 
 const Row rows[] = {
@@ -67,12 +67,12 @@ TEST_CASE("the rows of Table 1 follow the protocol of Section 5 and Appendix E")
 // Each file at a twenty-fifth of its epochs on 16 images in the data sets' own formats: SB in two batches of 8, LB in
 // one of 16 as two micro-batches and ghost groups of 8. Networks, augmentation, noise and schedule are those of the
 // files. The rate is not: the warm-up, 130 steps of the whole protocol, is less than one here, and at the files' rates
-// deep networks need more steps than these to come back to their first loss (docs/results/table1-small-budget.md).
+// deep networks need more steps than these to return to their first loss (docs/results/table1-small-budget.md).
 namespace {
 
 constexpr int64_t images = 16, epochs = 8;
 
-// Images that are easy to tell apart: each of ten classes has a stripe of its own, on noise.
+// Images that are easy to distinguish: each of ten classes has its own stripe, with noise.
 Bytes picture(int64_t height, int64_t width, int64_t channels, int64_t kind, uint32_t seed) {
   Bytes pixels = noise_bytes(static_cast<size_t>(height * width * channels), seed);
   for (uint8_t& pixel : pixels) pixel /= 4;
@@ -147,7 +147,7 @@ TEST_CASE("every regime of every row of Table 1 trains, and its loss falls") {
       REQUIRE(each_epoch.size() == static_cast<size_t>(epochs));
       for (size_t step = 0; step < each_step.size(); ++step)  // a quarter of eight epochs of one step
         CHECK((each_step[step].at("noise_norm") > 0.0) == (noisy && step < 2));
-      double second_half = 0;  // crops, dropout and ghost groups of 8 make the loss of one epoch uneven
+      double second_half = 0;  // crops, dropout and ghost groups of 8 make the loss of one epoch noisy
       for (size_t epoch = epochs / 2; epoch < epochs; ++epoch)
         second_half += each_epoch[epoch].at("train_loss").get<double>() / (epochs / 2);
       CHECK(second_half < each_epoch.front().at("train_loss").get<double>());

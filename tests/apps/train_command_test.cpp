@@ -1,4 +1,4 @@
-// noisysgd-train as a user meets it: exit statuses, one line per error, and runs that are killed without warning.
+// The program noisysgd-train: exit statuses, one line per error, and runs that are killed.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A failed command says one line, which begins with the program's name.
+// A failed command prints one line, which begins with the program's name.
 void check_one_line(const CommandResult& result, const std::vector<std::string>& parts) {
   INFO("output: " << result.output << "\nerror: " << result.error);
   CHECK(result.status == 1);
@@ -62,14 +62,14 @@ TEST_CASE("quiet prints nothing, describe the layers and a dry run the plan, and
   CHECK(contains(place.run({"--dry-run"}).output, "640 training"));
   CHECK_FALSE(fs::exists(place.path() / "runs"));
 
-  // Whether a configuration can be run, by the exit status alone.
+  // The exit status says whether a configuration can be run.
   const CommandResult checked = place.run({"--quiet", "--dry-run"});
   CHECK(checked.status == 0);
   CHECK(checked.output.empty());
   CHECK(place.run({"--quiet", "--dry-run", "--set", "noise.small_batch=64"}).status == 1);
 }
 
-TEST_CASE("what the data or the network show to be wrong is named with its file, regime and key") {
+TEST_CASE("problems found in the data or the network are reported with file, regime and key") {
   const Workplace place;
   const auto refused = [&](const char* assignment) {
     const CommandResult dry = place.run({"--dry-run", "--set", assignment}),
@@ -157,7 +157,7 @@ TEST_CASE("a suite whose files were changed by hand is not continued, and the fi
   const CommandResult edited = resume();
   check_one_line(edited, {"out/A/seed-1/config.json: ", "$.batch.size: 64 there, 32 here",
                           "; undo what was changed in out/experiment.json, or use another --output"});
-  CHECK_FALSE(contains(edited.error, "--resume"));  // that is what was typed
+  CHECK_FALSE(contains(edited.error, "--resume"));  // the user typed it already
   write_file_atomically(experiment, document);
   CHECK(resume().status == 0);
 
@@ -167,7 +167,7 @@ TEST_CASE("a suite whose files were changed by hand is not continued, and the fi
   CHECK(resume().status == 0);
 }
 
-TEST_CASE("resuming where nothing is says that the run begins anew") {
+TEST_CASE("resuming in an empty folder says that the run begins anew") {
   const Workplace place;
   const CommandResult result = place.run({"--resume", "--output", "absent"});
   CHECK(result.status == 0);
@@ -177,7 +177,7 @@ TEST_CASE("resuming where nothing is says that the run begins anew") {
   CHECK(place.run({"--resume", "--quiet", "--output", "quiet"}).output.empty());
 }
 
-TEST_CASE("bad calls end with status 1 and one line that names the thing and the place") {
+TEST_CASE("bad calls end with status 1 and one line that names the option or file") {
   const Workplace place;
   const CommandResult unknown_keys = place.run({"--set", "batch.sise=4", "--set", "epoch=1"});
   CHECK(unknown_keys.status == 1);  // all problems at once, a line each
@@ -206,7 +206,7 @@ TEST_CASE("a run that diverges ends with status 1, one line and a table that say
   CHECK(contains(read_file(place.path() / "out/table.txt"), "0 of 1 runs finished, 1 diverged"));
 }
 
-TEST_CASE("a dry run and a description are of the regimes that are selected") {
+TEST_CASE("a dry run and a description show the selected regimes") {
   const Workplace place(R"({"data": {"train_size": 64, "test_size": 8}, "epochs": 1, "batch": {"size": 64},
     "regimes": [{"name": "A", "model": {"type": "mlp", "hidden": [3]}},
                 {"name": "B", "noise": {"type": "label", "small_batch": 8, "stop_fraction": 1}}]})");
@@ -224,7 +224,7 @@ TEST_CASE("a dry run and a description are of the regimes that are selected") {
                  "--set model={\"type\": \"mlp\"}: does not change"));
 }
 
-TEST_CASE("noise that no step of a run draws is told, where its first part is less than half a step") {
+TEST_CASE("a run reports noise that no step draws because its part of the run is less than half a step") {
   const char* const note = "noise.stop_fraction: 0.25 of 1 step rounds to 0, so no noise is drawn\n";
   const Workplace place(R"({"data": {"train_size": 64, "test_size": 8}, "epochs": 1, "batch": {"size": 64},
     "model": {"type": "mlp", "hidden": [3]}, "regimes": [{"name": "LB"},
@@ -235,7 +235,7 @@ TEST_CASE("noise that no step of a run draws is told, where its first part is le
   CHECK(result.status == 0);
   CHECK(contains(result.output, std::string("out/LB+Diag/seed-1: ") + note));
   CHECK_FALSE(contains(result.output, "out/LB/seed-1: noise"));
-  for (const char* fraction : {"0", "0.5"})  // none is wanted, or one step has it
+  for (const char* fraction : {"0", "0.5"})  // no noise is configured, or one step has noise
     CHECK_FALSE(contains(place.run({"--dry-run", "--set", std::string("regimes[LB+Diag].noise.stop_fraction=") + fraction})
                              .output,
                          "rounds to 0"));
@@ -251,7 +251,7 @@ TEST_CASE("two programs cannot train in one folder") {
   CHECK(first.wait().status == 143);
 }
 
-TEST_CASE("a word for a key that wants one may look like another JSON type") {
+TEST_CASE("a text value may look like another JSON type") {
   const Workplace place;
   const CommandResult result = place.run({"--dry-run", "--set", "fisher.kind=true"});
   INFO(result.error);
@@ -262,7 +262,7 @@ TEST_CASE("a folder that cannot be made is named") {
   check_one_line(Workplace().run({"--output", "small.json/out"}), {"small.json/out", "cannot be made"});
 }
 
-TEST_CASE("where nothing can be written the table is printed, and why it is not in the folder beside what befell the runs") {
+TEST_CASE("if nothing can be written, the table is printed with the reason and the errors of the runs") {
   const Workplace place;
   const auto printed_on_full_disk = [&] {  // pipes have no limit of size
     place.shell("(ulimit -f 0; $TRAIN --set 'seeds=[1, 2]' --resume --output out) 2>&1 | cat > printed").wait();
@@ -286,7 +286,7 @@ TEST_CASE("where nothing can be written the table is printed, and why it is not 
   CHECK(contains(printed, "\ncannot write out/seed-2/config.json: File too large\n"));
 }
 
-TEST_CASE("a path that the system refuses is named with the reason, whoever asks about it") {
+TEST_CASE("a path that the system refuses is named with the reason, as output, on resume and as configuration") {
   const Workplace place;
   const std::string long_name(300, 'n');
   fs::create_symlink("loop", place.path() / "loop");
@@ -313,7 +313,7 @@ TEST_CASE("a disk that fills up in a run is named, and the last good checkpoint 
   CHECK(tensors_of(place.path() / "full") == tensors_of(place.path() / "whole"));
 }
 
-TEST_CASE("killed at ten random moments, every checkpoint loads and the end is bit for bit that of a whole run") {
+TEST_CASE("killed at ten random moments, a run has loadable checkpoints and ends with the bits of a whole run") {
   const Workplace place;
   const std::vector<std::string> longer{"--quiet", "--set", "epochs=40"};
   const auto with = [&](std::initializer_list<const char*> more) {
@@ -325,7 +325,7 @@ TEST_CASE("killed at ten random moments, every checkpoint loads and the end is b
   REQUIRE(place.run(with({"--output", "whole"})).status == 0);
   const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - start;
 
-  // Moments between the start of a sitting and a fifth of a whole run later: most sittings make some way.
+  // Moments up to a fifth of a whole run after the start of a process: most processes make some progress.
   std::mt19937 random(20);
   std::uniform_real_distribution<double> moment(0, whole.count() / 5);
   const fs::path checkpoint = place.path() / "killed/checkpoint.safetensors";

@@ -51,7 +51,7 @@ std::string error_of(const Regime& regime, const std::filesystem::path& folder, 
   return test::error_of([&] { run(regime, folder, seed); });
 }
 
-// Two runs that differ in the order of their sums alone.
+// Two runs that differ only in the order of their sums.
 void check_close(const std::filesystem::path& folder, const std::filesystem::path& reference) {
   const auto expected = tensors_of(reference), actual = tensors_of(folder);
   REQUIRE_FALSE(expected.empty());
@@ -62,14 +62,14 @@ void check_close(const std::filesystem::path& folder, const std::filesystem::pat
       norm += std::pow(double{values[i]}, 2);
     }
     INFO(name);
-    // A convolution's bias before batch normalisation is moved by noise and rounding alone: its scale is the step's.
+    // Only noise and rounding move a convolution's bias before batch normalisation: its scale is that of the step.
     CHECK(std::sqrt(difference) <= 1e-4 * std::sqrt(norm) + 1e-6);
   }
 }
 
 }  // namespace
 
-TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of one that was not") {
+TEST_CASE("a run interrupted in the middle and resumed gives the bits and the metrics of an uninterrupted one") {
   const TemporaryFolder folder;
   const Regime regime = GENERATE(
       regime_with({"fisher.refresh_every=4", "fisher.ema=0.5"}),
@@ -83,7 +83,7 @@ TEST_CASE("a run interrupted in the middle and resumed gives the bits and the me
   const auto broken = folder.path() / "broken";
   {
     Interrupts interrupts;
-    // The signal comes as a user's would: from outside, at some moment after the first line of the log.
+    // The signal comes from another process, as a user's would, at some moment after the first line of the log.
     std::jthread user([&](const std::stop_token& stop) {
       std::error_code error;
       while (!stop.stop_requested() && !(std::filesystem::file_size(broken / "metrics.jsonl", error) > 0 && !error))
@@ -115,7 +115,7 @@ TEST_CASE("one thread and many give the same training, and the same number of th
   CHECK(tensors_of(folder.path() / "three") == tensors_of(folder.path() / "again"));
 }
 
-TEST_CASE("the averaged weights are in the checkpoint and are what is evaluated") {
+TEST_CASE("the averaged weights are in the checkpoint and are evaluated") {
   const TemporaryFolder folder;
   const std::vector<std::string> settings{"epochs=2", R"(noise={"type": "none"})"};
   std::vector<std::string> averaged = settings;
@@ -125,15 +125,15 @@ TEST_CASE("the averaged weights are in the checkpoint and are what is evaluated"
   const auto plain = tensors_of(folder.path() / "plain"), with_average = tensors_of(folder.path() / "averaged");
   for (const auto& [name, values] : plain) {
     INFO(name);
-    CHECK(with_average.at(name) == values);  // training does not look at the average
+    CHECK(with_average.at(name) == values);  // training does not use the average
     if (!name.starts_with("momentum.")) CHECK(with_average.at("average." + name) != values);
   }
   const auto test_loss = [&](const char* which) { return metrics_of(folder.path() / which).back().at("loss"); };
   CHECK(test_loss("plain") != test_loss("averaged"));
 }
 
-// Ghost batches of 32, and noise whose draws must not follow the micro-batches: signs, K-FAC and weights of losses.
-TEST_CASE("micro-batches give the whole batch's training under every noise that backward forms") {
+// Ghost batches of 32, and noise that must not depend on the micro-batches: signs, K-FAC and weights of losses.
+TEST_CASE("micro-batches give the whole batch's training under every noise that backward passes compute") {
   const TemporaryFolder folder;
   const std::string type = GENERATE("full_fisher", "unit_fisher", "position_fisher", "kfac", "label");
   const std::string noise = R"(noise={"small_batch": 16, "stop_fraction": 1, "type": ")" + type + R"("})";
@@ -213,7 +213,7 @@ TEST_CASE("a loss that is not finite stops the run, names step and layer, and ke
   CHECK(error.find(fmt::format("step {} ", record.at("step").get<int64_t>())) != std::string::npos);
 }
 
-TEST_CASE("weights that are not finite are never saved, even where no loss shows them") {
+TEST_CASE("weights that are not finite are never saved, even if every loss is finite") {
   const TemporaryFolder folder;
   // The decay takes the first layer's bias to minus infinity, which relu makes 0: every loss is finite.
   const Regime regime = regime_with(
@@ -232,7 +232,7 @@ TEST_CASE("weights that are not finite are never saved, even where no loss shows
 TEST_CASE(
     "a run that diverges after its first epoch keeps the checkpoint of it, and diverges again when it is resumed") {
   const TemporaryFolder folder;
-  // The rate of the second epoch ruins the weights in its only step, so that the evaluation is the first to see it.
+  // The rate of the second epoch ruins the weights in its only step; the evaluation is the first to detect it.
   const Regime regime =
       regime_with({"epochs=2", "data.train_size=96", R"(noise={"type": "none"})",
                    R"(batch={"size": 96, "change": [{"epochs": 1, "size": 96, "learning_rate": 0.01}]})",
@@ -247,7 +247,7 @@ TEST_CASE(
   CHECK(metrics_of(folder.path()) == metrics);
 }
 
-TEST_CASE("a checkpoint from somebody else is checked before anything is written") {
+TEST_CASE("a foreign checkpoint is checked before anything is written") {
   const TemporaryFolder folder, outside;
   const Regime regime = regime_with({"epochs=2"});
   REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
@@ -314,7 +314,7 @@ TEST_CASE("a checkpoint from somebody else is checked before anything is written
   CHECK(run(regime, folder.path()) == RunOutcome::finished);
 }
 
-TEST_CASE("a checkpoint of another run is refused, whatever lies beside it, and one that does not say is taken") {
+TEST_CASE("a checkpoint of another run is refused, whatever files are next to it; one that names no run is used") {
   const TemporaryFolder folder;
   const auto config = [&](const char* which) { return folder / which / "config.json"; };
   const auto checkpoint = [&](const char* which) { return folder / which / "checkpoint.safetensors"; };
@@ -323,7 +323,7 @@ TEST_CASE("a checkpoint of another run is refused, whatever lies beside it, and 
   REQUIRE(run(regime, folder / "seed", 8) == RunOutcome::finished);
   REQUIRE(run(other, folder / "regime") == RunOutcome::finished);
   const auto whole = tensors_of(folder / "a");
-  // All of the run in `which`, but for what says so.
+  // The whole run of `which`, with the configuration file of run "a".
   const auto with_files_of = [&](const char* which) {
     const std::string own = read_file(config("a"));
     std::filesystem::remove_all(folder / "mixed");
@@ -356,18 +356,18 @@ TEST_CASE("a checkpoint of another run is refused, whatever lies beside it, and 
   };
   Json older = run_identity(regime, 7);
   REQUIRE(older.at("config").at("optimizer").erase("clip_norm") == 1);
-  CHECK(with_identity(older) == "no error was thrown");  // a key that it did not know has its default
+  CHECK(with_identity(older) == "no error was thrown");  // a key that the older version lacked has its default
   CHECK(with_identity({}) == "no error was thrown");
   CHECK(with_identity(Json{{"seed", 7}}).find("checkpoint.safetensors: \"config\" is missing") != std::string::npos);
 }
 
-TEST_CASE("noise that cannot be made of what is not finite does not hide the loss that is not") {
+TEST_CASE("noise that fails on values that are not finite does not hide a loss that is not finite") {
   const TemporaryFolder folder;
   const Regime regime = regime_with({"optimizer.learning_rate=1e30", R"(noise={"type": "kfac", "small_batch": 16})"});
   CHECK(error_of(regime, folder.path()).find("the loss is not finite at step 3 ") != std::string::npos);
 }
 
-TEST_CASE("the log has the noise's norm where the gradient does not hold the noise already") {
+TEST_CASE("the log has the noise's norm unless the gradient already contains the noise") {
   const auto noise_norm = [](const std::vector<std::string>& more) {
     const TemporaryFolder folder;
     std::vector<std::string> assignments{"epochs=1",
@@ -380,7 +380,7 @@ TEST_CASE("the log has the noise's norm where the gradient does not hold the noi
   CHECK(noise_norm({"optimizer.clip_norm=1"}) > 0);
 }
 
-TEST_CASE("a run starts from the values that init asks for, and from those of the seed elsewhere") {
+TEST_CASE("a run starts from the values of init, and from those of the seed for all other parameters") {
   const TemporaryFolder plain, changed;
   // A rate that moves no parameter by more than its rounding.
   const std::vector<std::string> still{"epochs=1", "optimizer.learning_rate=1e-30", "optimizer.momentum=0"};
@@ -406,7 +406,7 @@ TEST_CASE("held-out images are evaluated in place of the test images, and named 
   CHECK_FALSE(summary.contains("test_accuracy"));
   CHECK(metrics_of(folder.path()).back().at("split") == "holdout");
 
-  // The same images as the last of a longer training set that has none held out.
+  // The same images as the last of a longer training set without held-out images.
   DataCache data;
   const auto whole = data.get(regime_with({})), cut = data.get(regime_with({"data.holdout=88"}));
   const auto first = static_cast<size_t>(512 * whole->sets.train.image_size());
@@ -416,7 +416,7 @@ TEST_CASE("held-out images are evaluated in place of the test images, and named 
   CHECK(cut->normalisation.mean == channel_statistics(cut->sets.train).mean);
 }
 
-TEST_CASE("the CPU computes in fp32 whatever precision is asked for, and the summary says so") {
+TEST_CASE("the CPU computes in fp32 under every precision, and the summary says so") {
   const TemporaryFolder folder;
   const Regime regime = regime_with({"epochs=1", "precision=bf16"});
   REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
@@ -438,7 +438,7 @@ TEST_CASE("a folder of another configuration or seed is refused and left as it i
   CHECK(tensors_of(folder.path()) == before);
 }
 
-TEST_CASE("a folder from before a key is continued where that key has its default, and refused where it has not") {
+TEST_CASE("a folder from a version without a key is continued if that key has its default, and refused otherwise") {
   const TemporaryFolder folder;
   REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
   const auto path = folder.path() / "config.json";

@@ -1,4 +1,4 @@
-// What is read from a checkpoint: every member is checked, as the folder may be from somebody else.
+// The state read from a checkpoint: every member is checked, because the folder may be from anyone.
 #include <noisysgd/apps/training_state.h>
 
 #include <fmt/format.h>
@@ -126,7 +126,7 @@ TEST_CASE("the sums of a training state are those of its step") {
   CHECK(error_of_state(state.json()) == "no error was thrown");
 }
 
-TEST_CASE("a training state that lacks a member, or is no object, is refused") {
+TEST_CASE("a training state that lacks a member or is not an object is refused") {
   const Json whole = state_at_step_5().json();
   for (const auto& [key, value] : whole.items()) {
     Json json = whole;

@@ -1,5 +1,5 @@
-# noisysgd-train of a CUDA build on a machine without a GPU, or whose GPUs are hidden from it: --device cuda is an error of
-# one line, --device auto says why it runs on the processor and does. Runs in ${FOLDER}, which it makes anew.
+# noisysgd-train of a CUDA build on a machine without a GPU, or with hidden GPUs: --device cuda is an error of one line,
+# --device auto runs on the CPU and says why. Runs in ${FOLDER}, which it creates anew.
 cmake_minimum_required(VERSION 3.22)
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})

@@ -1,4 +1,4 @@
-// A folder with a configuration in it, in which noisysgd-train runs as a user would run it.
+// A folder with a configuration, in which noisysgd-train runs.
 #pragma once
 
 #include <filesystem>
@@ -32,7 +32,7 @@ class Workplace {
     return {NSGD_TRAIN_PROGRAM, arguments, path()};
   }
   CommandResult run(const std::vector<std::string>& arguments) const { return start(arguments).wait(); }
-  // A line for the shell, in which $TRAIN is the program with the configuration and one thread.
+  // A shell command in which $TRAIN is the program with the configuration and one thread.
   Command shell(const std::string& line) const {
     const std::string program = std::string("TRAIN='") + NSGD_TRAIN_PROGRAM + " small.json --threads 1'; ";
     return {"/bin/sh", {"-c", program + line}, path()};

@@ -10,7 +10,7 @@
 
 using namespace noisysgd;
 
-TEST_CASE("memory that is given back is handed out again, and counted") {
+TEST_CASE("freed memory is reused and counted") {
   Allocator allocator;
   std::shared_ptr<void> a = allocator.allocate(1000), b = allocator.allocate(1000);
   void* const first = a.get();
@@ -24,7 +24,7 @@ TEST_CASE("memory that is given back is handed out again, and counted") {
   CHECK(allocator.use().reserved == 1024);
 }
 
-TEST_CASE("a block that is too large is refused with its size, and the allocator goes on") {
+TEST_CASE("a block that is too large is refused with its size, and the allocator keeps working") {
   Allocator allocator;
   CHECK_THROWS_WITH(allocator.allocate(size_t{1} << 60),
                     "cpu: out of memory: 1099511627776 MiB asked for, 0 bytes held by live tensors; a smaller "
@@ -33,7 +33,7 @@ TEST_CASE("a block that is too large is refused with its size, and the allocator
   CHECK(allocator.allocate(64));
 }
 
-TEST_CASE("blocks are given back where no memory can be asked for") {
+TEST_CASE("blocks can be freed even if no memory can be allocated") {
   Allocator allocator;
   std::vector<std::shared_ptr<void>> blocks;
   for (size_t i = 0; i < 64; ++i) blocks.push_back(allocator.allocate(64 * (i + 1)));

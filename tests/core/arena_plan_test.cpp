@@ -50,7 +50,7 @@ class BytePlan {
 
 }  // namespace
 
-TEST_CASE("a block goes into the smallest gap that holds it, and neighbours that are released become one") {
+TEST_CASE("a block is placed in the smallest gap that holds it, and adjacent gaps are merged") {
   ArenaPlan plan;
   ArenaPlan::Block a = plan.allocate(512), b = plan.allocate(256), c = plan.allocate(256), d = plan.allocate(256),
                    e = plan.allocate(256);
@@ -59,16 +59,16 @@ TEST_CASE("a block goes into the smallest gap that holds it, and neighbours that
   plan.release(std::move(d));
   CHECK(plan.allocate(256).key() == 1024);
   CHECK(plan.allocate(128).key() == 0);
-  plan.release(std::move(b));  // with the rest of a's place: 384 + 256
+  plan.release(std::move(b));  // with the rest of a's gap: 384 + 256
   CHECK(plan.allocate(640).key() == 128);
   CHECK(plan.needed() == 1536);
 }
 
-TEST_CASE("what is released at the end is given back, and can be forgotten") {
+TEST_CASE("releasing the last block lowers the end, and the peak can be reset") {
   ArenaPlan plan;
   ArenaPlan::Block a = plan.allocate(256), b = plan.allocate(256), c = plan.allocate(256);
   plan.release(std::move(b));
-  plan.release(std::move(c));  // the end goes back over b's gap as well
+  plan.release(std::move(c));  // the end moves back over b's gap too
   CHECK(plan.needed() == 768);
   b = plan.allocate(1024);
   CHECK(b.key() == 256);
@@ -83,7 +83,7 @@ TEST_CASE("what is released at the end is given back, and can be forgotten") {
   CHECK(plan.empty());
 }
 
-TEST_CASE("a plan places blocks as one that looks at every byte does") {
+TEST_CASE("a plan places blocks as a reference that checks every byte does") {
   for (unsigned seed = 0; seed < 20; ++seed) {
     std::mt19937 random(seed);
     const size_t largest = 1 + random() % 60;
@@ -112,7 +112,7 @@ TEST_CASE("a plan places blocks as one that looks at every byte does") {
   }
 }
 
-TEST_CASE("blocks are given back to a plan where no memory can be asked for, and a refused request changes nothing") {
+TEST_CASE("blocks of a plan can be freed even if no memory can be allocated, and a refused request changes nothing") {
   static_assert(noexcept(std::declval<ArenaPlan&>().release(ArenaPlan::Block())));
   ArenaPlan plan;
   std::vector<ArenaPlan::Block> blocks;
@@ -126,7 +126,7 @@ TEST_CASE("blocks are given back to a plan where no memory can be asked for, and
     } catch (const std::bad_alloc&) {
       refused = true;
     }
-    // All others first, so that gaps lie between blocks and are then joined on both sides.
+    // Every second block first: gaps between blocks, which are then merged on both sides.
     for (size_t i = 0; i < blocks.size(); i += 2) plan.release(std::move(blocks[i]));
     for (size_t i = 1; i < blocks.size(); i += 2) plan.release(std::move(blocks[i]));
   }

@@ -90,7 +90,7 @@ TEST_CASE("the effective document is a fixed point: reading it again gives itsel
   CHECK(read(once) == once);
 }
 
-TEST_CASE("a name that is a word of JSON may stand without quotes, and is recorded as a text") {
+TEST_CASE("a name that is a JSON literal may be given without quotes and is recorded as a text") {
   const Config config = config_of(R"({"kind": true, "depth": 16, "type": false, "mode": 3, "list": ["true"]})");
   const ConfigReader root = config.root();
   CHECK(root.choice("kind", {"empirical", "true"}) == "true");
@@ -173,7 +173,7 @@ TEST_CASE("bounds are inclusive or exclusive as they say") {
   CHECK(accepts(0.9999, {.below = 1}));
 }
 
-TEST_CASE("a number is held to its bounds as it is in single precision too") {
+TEST_CASE("a number must satisfy its bounds in single precision too") {
   const auto problem = [](const std::string& value, const NumberRule& rule) {
     const Config config = config_of("{\"x\": " + value + "}");
     config.root().number("x", rule);
@@ -194,7 +194,7 @@ TEST_CASE("a number is held to its bounds as it is in single precision too") {
   CHECK(problem("0.1", {.at_most = 0.1}).empty());  // 0.1 rounds up, and so does the bound
 }
 
-TEST_CASE("what a rule leaves open is bounded all the same") {
+TEST_CASE("every value is bounded, even if its rule sets no bounds") {
   const auto problem = [](const Json& value) {
     const Config config(Json{{"x", value}});
     config.root().integer("x", {.at_least = 0});
@@ -214,13 +214,13 @@ TEST_CASE("what a rule leaves open is bounded all the same") {
                                        "$.objects: must have at most 10000 entries, has 10001"});
 }
 
-TEST_CASE("a text holds no NUL, at which file names and patterns would end") {
+TEST_CASE("a text with NUL, at which file names and patterns would end, is refused") {
   const Config config = config_of("{\"x\": \"a\\u0000b\"}");
   config.root().string("x");
   CHECK(problems_of(config) == Problems{"$.x: must not contain the character NUL, got text \"a\\u0000b\""});
 }
 
-TEST_CASE("of very many problems the first hundred are told") {
+TEST_CASE("only the first hundred problems are reported") {
   Json list = Json::array();
   for (int i = 0; i < 9000; ++i) list.push_back(-i - 1);
   const Config config(Json{{"x", list}});
@@ -265,7 +265,7 @@ TEST_CASE("a faulty key still gives a value that satisfies its rule") {
   }));
 }
 
-TEST_CASE("a wrong type leaves the other keys of its object unjudged, but not those of other objects") {
+TEST_CASE("after a wrong type the other keys of its object are not checked, but those of other objects are") {
   const Config config =
       config_of(R"({"layers": [{"type": "conv3d", "kernel": 3}, {"kernel": 3}, {"type": "relu", "k": 1}]})");
   for (const ConfigReader& layer : config.root().objects("layers")) {
@@ -276,7 +276,7 @@ TEST_CASE("a wrong type leaves the other keys of its object unjudged, but not th
                                         "$.layers[2].k: unknown key; known: \"type\""});
 }
 
-TEST_CASE("keys asked for twice are reported and recorded once; an unread object is an unknown key") {
+TEST_CASE("keys read twice are reported and recorded once; an unread object is an unknown key") {
   const Config config = config_of(R"({"a": "x", "b": {"c": 1}, "d": {"e": 1}})");
   config.root().integer("a");
   config.root().integer("a");
@@ -287,7 +287,7 @@ TEST_CASE("keys asked for twice are reported and recorded once; an unread object
         Problems{"$.a: expected an integer, got text \"x\"", "$.d: unknown key; known: \"a\", \"b\""});
 }
 
-TEST_CASE("a document that is no object, null objects, missing lists") {
+TEST_CASE("a document that is not an object, null objects and missing lists") {
   const Config list(Json::array(), "f");
   list.root().integer("needed");
   CHECK(problems_of(list) == Problems{"$: expected an object, got a list of 0"});
@@ -397,7 +397,7 @@ TEST_CASE("apply_override sets one value, parsed as JSON where it is JSON") {
   CHECK(after(R"({"a":{"b":1}})", "a=5") == R"({"a":5})");
 }
 
-TEST_CASE("an entry of any name can be meant") {
+TEST_CASE("list entries of any name can be addressed") {
   const auto after = [](const std::string& name, const std::string& assignment) {
     Json json{{"r", {Json{{"name", "other"}}, Json{{"name", name}}}}};
     apply_override(json, assignment);
@@ -418,7 +418,7 @@ TEST_CASE("an entry of any name can be meant") {
   CHECK(key["o"]["c.d"].dump() == R"({"x":2,"y":3})");
 }
 
-TEST_CASE("every name is reached by what bracketed_name makes of it") {
+TEST_CASE("bracketed_name addresses an entry of any name") {
   CHECK(bracketed_name("LB+Diag") == "LB+Diag");
   CHECK(bracketed_name("M=20") == "M=20");
   CHECK(bracketed_name("a[1]") == "a[1]");
@@ -433,7 +433,7 @@ TEST_CASE("every name is reached by what bracketed_name makes of it") {
   }));
 }
 
-TEST_CASE("an assignment that is no UTF-8 is refused, and any other leaves a document that can be written") {
+TEST_CASE("an assignment that is not UTF-8 is refused, any other gives a document that can be written") {
   Json json = Json::object();
   CHECK(error_of([&] { apply_override(json, "name=n\xE9"); }) == "override: the assignment is not UTF-8");
   CHECK(json.empty());

@@ -18,7 +18,7 @@ std::vector<void*> addresses_of(const std::vector<std::shared_ptr<void>>& blocks
 
 }  // namespace
 
-TEST_CASE("temporaries are given back where no memory can be asked for, and find their addresses again") {
+TEST_CASE("temporaries can be freed even if no memory can be allocated, and get the same addresses again") {
   Allocator allocator({Backend::cuda});
   std::vector<void*> addresses[3];
   for (std::vector<void*>& step : addresses)
@@ -34,7 +34,7 @@ TEST_CASE("temporaries are given back where no memory can be asked for, and find
       const test::NoMemory no_memory;
       for (std::shared_ptr<void>& block : blocks) block.reset();
     });
-  CHECK(addresses[1] == addresses[2]);  // the first step found no arena
+  CHECK(addresses[1] == addresses[2]);  // in the first step there was no arena
   CHECK(allocator.use().active == 0);
   CHECK_THROWS_AS(allocator.with_temporaries([&] { static const auto kept = allocator.allocate(1); }), Error);
 }

@@ -49,7 +49,7 @@ TEST_CASE("an atomic file not committed leaves the previous file and no temporar
   CHECK(entries(folder.path()) == 1);
 }
 
-TEST_CASE("what killed writers of a file left is removed by the next, and nothing else is") {
+TEST_CASE("temporary files of killed writers are removed by the next writer, and no other file is") {
   const TemporaryFolder folder;
   const char* const left = "f.noisysgd-a1b2c3.tmp";
   for (const char* name : {left, "g.noisysgd-a1b2c3.tmp", "f.tmp", "f.noisysgd-.tmp", "f.noisysgd-a1b2c3"})
@@ -88,7 +88,7 @@ TEST_CASE("a name that is empty, or that of a folder, is refused before anything
   CHECK(contains(error_of([&] { write_file_atomically(folder / "link", "x"); }), "link\": expected the name of a file"));
 }
 
-TEST_CASE("any number of writers of one file succeed, each whole") {
+TEST_CASE("concurrent writers of one file all succeed, and the file is always complete") {
   const TemporaryFolder folder;
   std::vector<std::string> errors(8);
   {
@@ -114,7 +114,7 @@ TEST_CASE("a file that is new has the permissions that the umask leaves") {
   CHECK((fs::status(folder / "f").permissions() & fs::perms::all) == static_cast<fs::perms>(0640));
 }
 
-TEST_CASE("links that lie in wait for a writer are not followed") {
+TEST_CASE("links at a writer's temporary names are not followed") {
   const TemporaryFolder folder;
   std::ofstream(folder / "victim") << "precious";
   fs::create_symlink("victim", folder / "f.tmp");
@@ -125,7 +125,7 @@ TEST_CASE("links that lie in wait for a writer are not followed") {
   CHECK(read_file(folder / "victim") == "precious");
 }
 
-TEST_CASE("a plain file is read if it is there, and nothing else in its place") {
+TEST_CASE("a plain file is read if it exists, and anything else at its path is refused") {
   const TemporaryFolder folder;
   std::ofstream(folder / "f") << "text";
   fs::create_symlink("f", folder / "link");
@@ -214,7 +214,7 @@ TEST_CASE("a pipe of unknown size is read to its end") {
   CHECK(got == bytes);
 }
 
-TEST_CASE("an append file grows, is cut to what is kept, and refuses to keep more than there is") {
+TEST_CASE("an append file grows, is cut to a given size, and cannot be cut to more than its size") {
   const TemporaryFolder folder;
   {
     AppendFile file(folder / "log");
@@ -240,7 +240,7 @@ TEST_CASE("an append file grows, is cut to what is kept, and refuses to keep mor
   CHECK(entries(folder.path()) == 1);
 }
 
-TEST_CASE("a record that does not fit is undone whole") {
+TEST_CASE("a record that does not fit is removed completely") {
   const TemporaryFolder folder;
   AppendFile file(folder / "log");
   file.append(std::string(100, 'a'));
@@ -256,12 +256,12 @@ TEST_CASE("a record that does not fit is undone whole") {
   CHECK(read_file(folder / "log") == std::string(100, 'a') + "c");
 }
 
-TEST_CASE("appending to a full device says so") {
+TEST_CASE("appending to a full device is an error") {
   AppendFile file("/dev/full");
   CHECK(error_of([&] { file.append("x"); }) == "cannot write /dev/full: No space left on device");
 }
 
-TEST_CASE("random access reads what is there and refuses what is not") {
+TEST_CASE("random access reads existing bytes and refuses others") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", "0123456789");
   const RandomAccessFile file(folder / "f");
@@ -274,7 +274,7 @@ TEST_CASE("random access reads what is there and refuses what is not") {
   CHECK(contains(error_of([&] { RandomAccessFile(folder.path()); }), "not a regular file"));
 }
 
-TEST_CASE("a file is locked for one, or for all that share it, and nothing is left behind") {
+TEST_CASE("a file is locked exclusively or shared, and no other file is left") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", "x");
   {
@@ -296,7 +296,7 @@ TEST_CASE("a file is locked for one, or for all that share it, and nothing is le
   CHECK(contains(error_of([&] { PathLock::attempt_shared(folder / "link"); }), "cannot open "));
 }
 
-TEST_CASE("who waits for a folder gets it when it is free, one after the other") {
+TEST_CASE("waiting programs get a folder one after the other when it is free") {
   const TemporaryFolder folder;
   std::atomic<int> inside = 0, met = 0;
   {

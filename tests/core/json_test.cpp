@@ -83,7 +83,7 @@ TEST_CASE("all duplicate keys are reported, each once, with their paths") {
         "  $.layers[1].k: duplicate key");
 }
 
-TEST_CASE("duplicate keys without number or end are told by the first twenty, shortly") {
+TEST_CASE("of many long duplicate keys the first twenty are reported in short form") {
   std::string distinct, nested = "1";
   for (int i = 0; i < 900; ++i) distinct += fmt::format("\"key {0}\": 1, \"key {0}\": 2, ", i);
   const std::string many = error_of("{" + distinct + "\"end\": 0}");
@@ -98,7 +98,7 @@ TEST_CASE("duplicate keys without number or end are told by the first twenty, sh
   CHECK(error_of(nested).size() < 20u * 200 * 100);
 }
 
-TEST_CASE("a document is limited in size, and an object in keys, which it searches one by one") {
+TEST_CASE("a document is limited in size, and an object in its number of keys") {
   const auto object = [](int keys) {
     std::string text = "{\"o\": {";
     for (int i = 0; i < keys; ++i) text += fmt::format("{}\"k{}\": 0", i == 0 ? "" : ", ", i);

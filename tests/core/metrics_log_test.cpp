@@ -20,7 +20,7 @@ Json record(int step) { return {{"step", step}, {"loss", 1.0 / (step + 1)}}; }
 
 }  // namespace
 
-TEST_CASE("each record is one line, there as soon as it is written, and exact") {
+TEST_CASE("each record is one exact line, visible as soon as it is written") {
   const TemporaryFolder folder;
   MetricsLog log(folder / "metrics.jsonl");
   for (int step = 0; step < 20; ++step) {
@@ -71,11 +71,11 @@ TEST_CASE("an interrupted and resumed log equals an uninterrupted one") {
     for (int step = 5; step < 10; ++step) log.write(record(step));
   }
   CHECK(read_file(folder / "resumed") == read_file(folder / "whole"));
-  MetricsLog(folder / "resumed");  // a new run begins anew
+  MetricsLog(folder / "resumed");  // a new run starts with an empty log
   CHECK(read_file(folder / "resumed").empty());
 }
 
-TEST_CASE("a place to resume that is not in the log is refused and the log kept") {
+TEST_CASE("a resume position that is not in the log is refused, and the log is kept") {
   const TemporaryFolder folder;
   {
     MetricsLog log(folder / "m");

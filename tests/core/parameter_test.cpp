@@ -44,7 +44,7 @@ TEST_CASE("a set refuses a name given twice and gives every parameter its own pa
   CHECK(Block().at(first) == nullptr);
 }
 
-TEST_CASE("values that are exchanged are those of every parameter, and come back") {
+TEST_CASE("exchanging values affects every parameter and can be undone") {
   Context context;
   Parameter first{"a", {3}}, second{"b", {2}};
   ParameterSet set(context, {&first, &second});

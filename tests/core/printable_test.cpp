@@ -4,12 +4,12 @@
 
 using noisysgd::printable;
 
-TEST_CASE("text that commands nothing is shown as it is") {
+TEST_CASE("text without control characters is shown unchanged") {
   for (const char* text : {"", "LB+Diag", "two\nlines\tand a tab", "größer × 3 ≤ 4", "日本語", "\xf0\x9f\x8e\xb2"})
     CHECK(printable(text) == text);
 }
 
-TEST_CASE("characters that a terminal obeys are shown as escapes") {
+TEST_CASE("a terminal's control characters are shown as escapes") {
   CHECK(printable("\x1b[2J") == "\\x1b[2J");
   CHECK(printable("a\rb\bc\x7f") == "a\\x0db\\x08c\\x7f");
   CHECK(printable(std::string("a\0b", 3)) == "a\\x00b");

@@ -33,7 +33,7 @@ std::string type_of(const char* json) {
 
 }  // namespace
 
-TEST_CASE("a registry gives what was added, with what an entry leaves out") {
+TEST_CASE("a registry returns its entries, with defaults for what an entry omits") {
   const Registry<Figure> figures = two_figures();
   CHECK(figures.types() == std::vector<std::string>{"square", "triangle"});
   CHECK(figures.at("triangle").corners() == 3);
@@ -41,7 +41,7 @@ TEST_CASE("a registry gives what was added, with what an entry leaves out") {
   CHECK(figures.at("square").size == 2.5);
 }
 
-TEST_CASE("a registry refuses a name that is taken or empty, and suggests one for a name that it lacks") {
+TEST_CASE("a registry refuses a name that is in use or empty, and suggests the nearest for an unknown one") {
   Registry<Figure> figures = two_figures();
   CHECK_THROWS_WITH(figures.add("square", [] { return 5; }), "a figure of type 'square' is registered already");
   CHECK(figures.at("square").corners() == 4);  // as it was
@@ -50,7 +50,7 @@ TEST_CASE("a registry refuses a name that is taken or empty, and suggests one fo
   CHECK_THROWS_WITH(figures.at("x"), "a figure of type 'x' is not registered; known: \"square\", \"triangle\"");
 }
 
-TEST_CASE("a type that is read is one of the registered") {
+TEST_CASE("a type that is read must be registered") {
   CHECK(type_of(R"({"type": "triangle"})") == "triangle");
   CHECK(type_of("{}") == "square");
   CHECK(contains(error_of([] { type_of(R"({"type": "sqare"})"); }),

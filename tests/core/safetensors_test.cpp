@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A file put together by hand, independently of the writer.
+// A file built by hand, independently of the writer.
 std::string file_of(const std::string& header, const std::string& data) {
   std::string bytes(8, '\0');
   for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(static_cast<std::uint64_t>(header.size()) >> (8 * i) & 0xFF);
@@ -80,7 +80,7 @@ TEST_CASE("every type, scalars and empty tensors come back as written") {
   CHECK_FALSE(file.contains("y"));
 }
 
-TEST_CASE("the bytes are those of the format") {
+TEST_CASE("the bytes are those of the safetensors format") {
   const TemporaryFolder folder;
   const std::vector<std::uint8_t> b = {7, 8, 9};
   const std::vector<float> w = {1.0f, -2.0f};
@@ -199,7 +199,7 @@ TEST_CASE("a header is read from bytes in memory as from a file") {
     CHECK_THROWS_AS(read_safetensors_header(std::as_bytes(std::span(whole).first(size))), Error);
 }
 
-TEST_CASE("a header above the limit of the format is refused before memory is taken for it") {
+TEST_CASE("a header above the limit of the format is refused before memory is allocated for it") {
   const auto message = [](std::uint64_t header_bytes) {
     return error_of([&] {
       read_safetensors_header(std::uint64_t{1} << 40, [&](std::uint64_t offset, std::span<std::byte> destination) {
@@ -212,7 +212,7 @@ TEST_CASE("a header above the limit of the format is refused before memory is ta
   CHECK(contains(message(100'000'001), "said to have 100000001 bytes"));
 }
 
-TEST_CASE("asking for what is not there names it") {
+TEST_CASE("asking for a missing tensor names it") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "f", small_file());
   const SafetensorsFile file(folder / "f");
@@ -321,6 +321,6 @@ TEST_CASE("flipped bytes give an error or a readable file, never anything else")
     for (int flip = 0; flip < flips; ++flip) bytes[random() % bytes.size()] = static_cast<char>(random());
     try_file(bytes);
   }
-  CHECK(readable > 0);  // a flip in the data or in a name does no harm
+  CHECK(readable > 0);  // a file with a flip in the data or in a name is readable
   CHECK(refused > 1000);
 }

@@ -43,7 +43,7 @@ struct Event {
   std::vector<std::pair<std::string, float>> values;
 };
 
-// A decoder of its own, which fails on anything that it does not expect.
+// An independent decoder, which fails on anything unexpected.
 class Decoder {
  public:
   explicit Decoder(std::string bytes) : bytes_(std::move(bytes)) {}
@@ -149,7 +149,7 @@ TEST_CASE("CRC-32C gives the values of RFC 3720, appendix B.4") {
   CHECK(reference_crc32c("123456789") == 0xE3069283u);
 }
 
-TEST_CASE("what is written decodes to the same events") {
+TEST_CASE("written events decode to the same events") {
   const TemporaryFolder folder;
   const std::filesystem::path path = new_events_path(folder.path());
   CHECK(path.parent_path() == folder.path());
@@ -215,7 +215,7 @@ TEST_CASE("an event that does not fit is an error and leaves whole records only"
   CHECK_THROWS_AS(TensorBoardLog(folder / "no/e"), Error);
 }
 
-TEST_CASE("an events file is continued behind a whole record alone, and otherwise left as it is") {
+TEST_CASE("an events file is continued only after a whole record, and otherwise left unchanged") {
   const TemporaryFolder folder;
   const std::filesystem::path path = folder / "events.out.tfevents.1";
   std::set<std::uint64_t> ends;

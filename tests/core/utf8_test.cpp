@@ -8,7 +8,7 @@
 
 using namespace noisysgd;
 
-TEST_CASE("UTF-8 is told from other bytes") {
+TEST_CASE("UTF-8 is distinguished from other bytes") {
   for (const char* text :
        {"", "plain", "\x7F", "\xC2\x80", "é", "€", "\xED\x9F\xBF", "\xEE\x80\x80", "𝄞", "\xF4\x8F\xBF\xBF"})
     CHECK(is_utf8(text));
@@ -19,7 +19,7 @@ TEST_CASE("UTF-8 is told from other bytes") {
   CHECK(is_utf8(std::string("a\0b", 3)));
 }
 
-TEST_CASE("it is what a JSON text can hold") {
+TEST_CASE("a JSON text can hold exactly the accepted bytes") {
   CHECK(rc::check([] {
     const auto bytes = *rc::gen::container<std::string>(
         rc::gen::elementOf(std::string("a\x80\x8F\x90\x9F\xA0\xBF\xC1\xC2\xDF\xE0\xE1\xED\xEF\xF0\xF1\xF4\xF5")));

@@ -24,7 +24,7 @@ TEST_CASE("archives are unpacked with their folders, byte for byte") {
   for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) CHECK(entry.path().extension() != ".tmp");
 }
 
-TEST_CASE("of a name only POSIX headers have a second part") {
+TEST_CASE("only POSIX headers have a second part of the name") {
   // Headers of GNU tar have "ustar  " and keep times where POSIX has the first part of a long name.
   Bytes gnu = tar_member({"one", noise_bytes(3), '0', "14612345670"});
   gnu[262] = gnu[263] = ' ';
@@ -95,7 +95,7 @@ TEST_CASE("archives that unpack to more than expected are refused before anythin
   CHECK(unpack_tar_gz(folder / "a.tar.gz", folder / "out", archive.size()).size() == 1);
 }
 
-TEST_CASE("sizes in headers that claim more than there is") {
+TEST_CASE("sizes in headers beyond the end of the archive are refused") {
   for (const std::string size : {"77777777777", "777777777777", "00000002000", "9", "-1"}) {
     Bytes bytes = tar_member({"one", noise_bytes(10), '0', ""});
     std::fill(bytes.begin() + 124, bytes.begin() + 136, uint8_t{0});

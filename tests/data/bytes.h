@@ -1,4 +1,4 @@
-// What the tests of data files share: bytes on disk, and what an error message must mention.
+// Shared by the tests of data files: writing bytes to disk, and checks of the texts in an error message.
 #pragma once
 
 #include <zlib.h>

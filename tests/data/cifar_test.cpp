@@ -7,7 +7,7 @@ using namespace noisysgd::testing;
 
 namespace {
 
-// Records whose labels are given and whose planes are noise.
+// Records with the given labels and with noise as planes.
 Bytes records(const std::vector<Bytes>& labels, uint32_t seed) {
   Bytes bytes;
   for (const Bytes& label : labels) {
@@ -68,7 +68,7 @@ TEST_CASE("bad CIFAR files are refused by name and value") {
                  {path, "6141 bytes", "3073", "3068 bytes are left over, 5 more would"});
   check_mentions(message(CifarVersion::cifar10, records({{1}, {10}}, 1)), {path, "label 10 of image 1", "0 to 9"});
   check_mentions(message(CifarVersion::cifar100, records({{1, 100}}, 1)), {path, "label 100 of image 0", "0 to 99"});
-  check_mentions(message(CifarVersion::cifar100, good), {path, "3074"});  // CIFAR-10 taken for CIFAR-100
+  check_mentions(message(CifarVersion::cifar100, good), {path, "3074"});  // CIFAR-10 read as CIFAR-100
   check_mentions(error_of([] { load_cifar(CifarVersion::cifar10, {}); }), {"no files"});
   check_mentions(error_of([&] { load_cifar(CifarVersion::cifar10, {folder / "absent.bin"}); }), {"absent.bin"});
 }

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A made-up publication of one compressed file, as one mirror has it.
+// An invented publication of one compressed file, as one mirror serves it.
 struct Publication {
   explicit Publication(const TemporaryFolder& folder) : content(idx_bytes({30000}, noise_bytes(30000))) {
     put_gzip(folder / "published.gz", content);
@@ -49,7 +49,7 @@ Bytes first(const Bytes& bytes, size_t count) { return {bytes.begin(), bytes.beg
 
 }  // namespace
 
-TEST_CASE("a file is fetched, checked and named; a second fetch asks nobody") {
+TEST_CASE("a file is fetched, checked and named; a second fetch sends no request") {
   const TemporaryFolder folder;
   Publication publication(folder);
   HttpServer server;
@@ -291,7 +291,7 @@ TEST_CASE("a part is written to only where it is a plain file") {
 }
 
 TEST_CASE("a part of another user is left alone") {
-  if (::geteuid() != 0) return;  // nobody else can give a file away
+  if (::geteuid() != 0) return;  // only root can change a file's owner
   const TemporaryFolder folder;
   put(folder / "values.gz.part", std::string("precious"));
   REQUIRE(::chown((folder / "values.gz.part").c_str(), 65534, 65534) == 0);
@@ -316,7 +316,7 @@ TEST_CASE("a link under the file's name is replaced, not followed; a folder is n
   check_mentions(error_of([&] { fetch(publication.source, folder / "data", {}); }), {target.string(), "is a folder"});
 }
 
-TEST_CASE("a file that another program is fetching is left to it") {
+TEST_CASE("a file that another program is fetching is skipped") {
   const TemporaryFolder folder;
   Publication publication(folder);
   publication.source.mirrors = {"file:///nowhere/"};

@@ -1,4 +1,4 @@
-// Image files made byte by byte, right or deliberately wrong.
+// Image files built byte by byte, valid or deliberately invalid.
 #pragma once
 
 #include <cstdio>  // jpeglib.h uses FILE without it

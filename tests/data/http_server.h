@@ -1,4 +1,4 @@
-// A web server for tests: serves files from memory on 127.0.0.1, knows byte ranges, and can misbehave on request.
+// A web server for tests: serves files from memory on 127.0.0.1, supports byte ranges, and can misbehave on request.
 #pragma once
 
 #include <arpa/inet.h>

@@ -76,7 +76,7 @@ TEST_CASE("any array survives compression at any level") {
   }));
 }
 
-TEST_CASE("data that inflates far beyond the first guess") {
+TEST_CASE("data that inflates far beyond the first guess is read") {
   const TemporaryFolder folder;
   const Bytes zeros(5000000, 0);
   put_gzip(folder / "zeros", zeros);
@@ -104,14 +104,14 @@ TEST_CASE("bad IDX files are refused by name and value") {
                  {path, "truncated", "[2, 2]", "needs 4", "has 3", "1 bytes are missing"});
   bad.push_back(5);
   check_mentions(message(bad), {path, "1 unexpected bytes", "[2, 2]"});
-  // Not the product of the first dimensions alone.
+  // Not only the product of the first dimensions.
   check_mentions(message(idx_bytes({100, 28, 28}, noise_bytes(50))),
                  {path, "[100, 28, 28] needs 78400", "has 50", "78350 bytes are missing"});
   // A product of 2^64 must not wrap to something small.
   check_mentions(message(idx_bytes({0x80000000, 0x80000000, 4}, {1, 2})), {path, "truncated"});
 }
 
-TEST_CASE("looking for the end of gzip data takes nothing from it") {
+TEST_CASE("searching for the end of gzip data consumes nothing") {
   const TemporaryFolder folder;
   put_gzip(folder / "gz", {1, 2, 3, 4});
   const Bytes compressed = get(folder / "gz");
@@ -149,7 +149,7 @@ TEST_CASE("bad gzip data is refused") {
   check_mentions(error_of([&] { read_idx(folder / "padded"); }), {"3 bytes that are not all zeros follow"});
 }
 
-TEST_CASE("zeros may fill up what comes after gzip data, nothing else") {
+TEST_CASE("only zeros may follow gzip data") {
   const TemporaryFolder folder;
   put_gzip(folder / "gz", idx_bytes({3}, {1, 2, 3}));
   const auto with = [&](const Bytes& more) {
@@ -165,21 +165,21 @@ TEST_CASE("zeros may fill up what comes after gzip data, nothing else") {
   check_mentions(error_of([&] { parse_idx(with({0x1f, 0x8b, 8}), "data"); }), {"data", "truncated"});
 }
 
-TEST_CASE("gzip data is unpacked as far as the header says, not further") {
+TEST_CASE("gzip data is unpacked only as far as the IDX header says") {
   const TemporaryFolder folder;
   Bytes long_one = idx_bytes({3}, {1, 2, 3});
   long_one.resize(20000000);
   put_gzip(folder / "gz", long_one, "wb9");
   const Bytes compressed = get(folder / "gz");
   check_mentions(error_of([&] { parse_idx(compressed, "data"); }), {"data: unexpected bytes after the 3 values"});
-  // Damaged behind what is needed, which an unpacking of all would have met first.
+  // The damage is after the needed part; unpacking everything would have met it first.
   const Bytes cut(compressed.begin(), compressed.end() - 1000);
   check_mentions(error_of([&] { parse_idx(cut, "data"); }), {"data: unexpected bytes after the 3 values"});
   check_mentions(error_of([&] { gunzip(cut, 1000, "data"); }), {"data", "more than the 1000 bytes expected"});
   CHECK(gunzip(compressed, long_one.size(), "data") == long_one);
 }
 
-TEST_CASE("of two copies one that is whole is enough") {
+TEST_CASE("one complete copy of two is enough") {
   const TemporaryFolder folder;
   put(folder / "damaged", Bytes{0x1f, 0x8b, 8, 0, 1});
   put(folder / "empty", Bytes{});
@@ -218,7 +218,7 @@ TEST_CASE("every truncation of a file is refused") {
     }
 }
 
-TEST_CASE("images and labels that do not belong together") {
+TEST_CASE("images and labels that do not match are refused") {
   const TemporaryFolder folder;
   put(folder / "images", idx_bytes({3, 2, 2}, noise_bytes(12)));
   put(folder / "labels", idx_bytes({3}, {0, 10, 2}));
@@ -232,7 +232,7 @@ TEST_CASE("images and labels that do not belong together") {
   check_mentions(error_of([&] { load_idx(folder / "images", folder / "images"); }), {"3 dimensions", "for labels"});
 }
 
-TEST_CASE("files that cannot be read") {
+TEST_CASE("files that cannot be read are named") {
   const TemporaryFolder folder;
   check_mentions(error_of([&] { read_idx(folder / "absent"); }), {(folder / "absent").string(), "No such file"});
   check_mentions(error_of([&] { read_idx(folder.path()); }), {folder.path().string(), "not a regular file"});

@@ -78,7 +78,7 @@ TEST_CASE("one colour image makes the set colour; grey ones repeat their channel
     }
 }
 
-TEST_CASE("the number of channels can be asked for") {
+TEST_CASE("the number of channels can be set") {
   const TemporaryFolder folder;
   put_small_set(folder.path(), 3);
   ImageFolderOptions options;
@@ -108,7 +108,7 @@ TEST_CASE("images of another size are refused, or resized when a size is given")
   check_mentions(error_of([&] { load_image_folder(folder.path(), options); }), {"height is 4", "width is 0"});
 }
 
-TEST_CASE("nothing that looks like an image is passed over") {
+TEST_CASE("no file that looks like an image is skipped") {
   const TemporaryFolder folder;
   put_small_set(folder.path(), 1);
   const auto message = [&] { return error_of([&] { load_image_folder(folder.path(), {}); }); };

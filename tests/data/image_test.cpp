@@ -1,4 +1,4 @@
-// Images from bytes that the test puts together: what each format holds, and everything that can be wrong with it.
+// Images from bytes that the test builds: the contents of each format, and the errors that it can have.
 #include <noisysgd/data/image/image.h>
 
 #include <cmath>
@@ -31,7 +31,8 @@ void check_size_is(const Bytes& file, int64_t height, int64_t width, int64_t cha
   }
 }
 
-// Every cut of the file is refused, with its name. The rest of it stays behind the cut, for a reader that goes too far.
+// Every truncation of the file is refused, with its name. The rest stays in memory after the end, for a reader that
+// goes too far.
 void check_cuts(const Bytes& file, size_t least = 0) {
   for (size_t length = least; length < file.size(); ++length) {
     INFO("cut to " << length << " of " << file.size() << " bytes");
@@ -47,7 +48,7 @@ TEST_CASE("PNG: grey of every depth, scaled to 255") {
   CHECK(pixels_of(png_bytes({5, 1, 1, 0, 0, {0, 0b10110000}, {}, {}})) == Bytes{255, 0, 255, 255, 0});
   CHECK(pixels_of(png_bytes({4, 1, 2, 0, 0, {0, 0b00011011}, {}, {}})) == Bytes{0, 85, 170, 255});
   CHECK(pixels_of(png_bytes({2, 1, 4, 0, 0, {0, 0x1e}, {}, {}})) == Bytes{17, 238});
-  // 16 bits: 65535 is 255, and the nearest level is taken, not the upper byte.
+  // 16 bits: 65535 is 255, rounded to the nearest level, not the upper byte.
   CHECK(pixels_of(png_bytes({4, 1, 16, 0, 0, {0, 0, 0, 0xff, 0xff, 0x80, 0x00, 0x00, 0xff}, {}, {}})) ==
         Bytes{0, 255, 128, 1});
 }
@@ -75,7 +76,7 @@ TEST_CASE("PNG: a palette index without a colour is refused") {
   check_mentions(message_of(png_bytes({2, 2, 4, 3, 0, {0, 0x01, 0, 0x0f}, palette, {}})), {"the/file", "palette"});
 }
 
-TEST_CASE("no part of a PNG is one") {
+TEST_CASE("no incomplete PNG is accepted") {
   check_cuts(png_of(noise_bytes(4 * 5), 4, 5, 1));
   check_cuts(png_bytes({2, 1, 8, 3, 0, {0, 1, 0}, png_chunk("PLTE", {1, 2, 3, 4, 5, 6}), {}}));
 }
@@ -98,7 +99,7 @@ TEST_CASE("PNG: one flipped bit anywhere is refused, also in chunks that only an
   }
 }
 
-TEST_CASE("PNG: nonsense in annotations does not count; bytes behind the image neither") {
+TEST_CASE("PNG: invalid annotations and bytes after the image are ignored") {
   PngParts parts{2, 1, 8, 0, 0, {0, 3, 4}, {}, {}};
   for (const std::string type : {"gAMA", "iCCP", "sRGB", "cHRM", "tIME", "bKGD", "sBIT", "tRNS"}) {
     parts.before_data = png_chunk(type, {0, 0, 0});
@@ -132,7 +133,7 @@ TEST_CASE("JPEG: grey, colour and progressive come close to what was encoded") {
     }
 }
 
-TEST_CASE("JPEG: four inks become colour") {
+TEST_CASE("JPEG: CMYK becomes RGB") {
   // Adobe's way: 255 is no ink, and colour is the product with black.
   Bytes ink;
   for (int i = 0; i < 64; ++i) append(ink, {200, 100, 50, 128});
@@ -149,7 +150,7 @@ TEST_CASE("JPEG: four inks become colour") {
 }
 
 TEST_CASE("the orientation in EXIF data is applied") {
-  // Where the stored first row and first column lie in the picture, for 1 to 8 (EXIF 2.3, section 4.6.4 A).
+  // Positions of the stored first row and first column in the picture, for 1 to 8 (EXIF 2.3, section 4.6.4 A).
   const std::string row_sides[] = {"top", "top", "bottom", "bottom", "left", "right", "right", "left"};
   const std::string column_sides[] = {"left", "right", "right", "left", "top", "top", "bottom", "bottom"};
   constexpr int kHeight = 3, kWidth = 5;
@@ -186,7 +187,7 @@ TEST_CASE("the orientation in EXIF data is applied") {
       CHECK(pixels_of(png_bytes(parts)) == expected(pixels));
     }
   }
-  // What makes no sense is no orientation.
+  // Invalid values are ignored.
   Bytes cut = exif(6);
   cut.resize(15);
   for (const Bytes& nonsense :
@@ -205,7 +206,7 @@ TEST_CASE("the orientation is read within the EXIF data, from an entry of its ty
   }
 }
 
-TEST_CASE("no JPEG lacks its end, however little it holds") {
+TEST_CASE("no JPEG without its end is accepted, however small") {
   for (size_t bright = 0; bright <= 64; ++bright) {
     Bytes pixels(64, 100);
     std::fill_n(pixels.begin(), bright, uint8_t{200});
@@ -232,7 +233,7 @@ TEST_CASE("JPEG: more than 500 scans and arithmetic coding are refused") {
   check_mentions(message_of(arithmetic), {"the/file", "arithmetic coding is not read"});
 }
 
-TEST_CASE("JPEG: missing quantisation tables and other damage are refused, not decoded as they fall") {
+TEST_CASE("JPEG: missing quantisation tables and other damage are refused, not decoded") {
   const Bytes good = jpeg_bytes(noise_bytes(32 * 32 * 3), 32, 32, 3);
   const auto without = [](const Bytes& file, uint8_t marker) {
     Bytes kept(file.begin(), file.begin() + 2);
@@ -249,7 +250,7 @@ TEST_CASE("JPEG: missing quantisation tables and other damage are refused, not d
   };
   check_mentions(message_of(without(good, 0xdb)), {"the/file", "cannot be decoded"});
   check_mentions(message_of(without(good, 0xc0)), {"the/file", "cannot be decoded"});
-  // A motion picture's frame leaves the standard Huffman tables out; every decoder puts them in.
+  // A frame of a motion JPEG omits the standard Huffman tables; every decoder supplies them.
   CHECK(pixels_of(without(good, 0xc4)) == pixels_of(good));
   const Bytes progressive =
       jpeg_bytes(noise_bytes(32 * 32), 32, 32, 1, [](auto& info) { jpeg_simple_progression(&info); });
@@ -295,7 +296,7 @@ TEST_CASE("BMP: colour from the bottom or the top, and palettes") {
   CHECK(pixels_of(bmp_bytes(2, 1, 4, palette, {0x10, 0, 0, 0})) == Bytes{60, 50, 40, 30, 20, 10});
   CHECK(pixels_of(bmp_bytes(2, 1, 1, palette, {0x80, 0, 0, 0})) == Bytes{60, 50, 40, 30, 20, 10});
   check_cuts(bmp_bytes(2, 1, 8, palette, {1, 0, 0, 0}));
-  // Bits of red, green and blue by masks behind the header.
+  // Bits of red, green and blue by masks after the header.
   Bytes masked = bmp_bytes(1, 1, 32, {0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0}, {1, 2, 3, 0});
   masked[30] = 3;
   CHECK(pixels_of(masked) == Bytes{3, 2, 1});
@@ -368,14 +369,14 @@ TEST_CASE("bad TGA are refused") {
   check_mentions(message_of(shifted), {"palette"});
 }
 
-TEST_CASE("sizes that a small file cannot hold are refused before memory is claimed") {
+TEST_CASE("sizes that a small file cannot hold are refused before memory is allocated") {
   check_mentions(message_of(png_bytes({16000, 16000, 8, 2, 0, {0, 1}, {}, {}})), {"cannot hold 16000×16000"});
   check_mentions(message_of(png_bytes({20000, 20000, 8, 2, 0, {0, 1}, {}, {}})), {"more than 268435456 pixels"});
   Bytes jpeg = jpeg_bytes(noise_bytes(64), 8, 8, 1);
   for (size_t at = 2; jpeg[at + 1] != 0xda; at += 2 + jpeg[at + 2] * 256u + jpeg[at + 3])
     if (jpeg[at + 1] == 0xc0) jpeg[at + 5] = jpeg[at + 7] = 0x3e;  // 15880×15880
   check_mentions(message_of(jpeg), {"cannot hold 15880×15880"});
-  // Deflate makes one byte of 1032 at most.
+  // Deflate compresses at most 1032 bytes to one.
   const auto row_of = [](uint32_t width) { return png_bytes({width, 1, 8, 0, 0, {0, 1}, {}, {}}); };
   const auto bytes = static_cast<uint32_t>(row_of(1).size());
   CHECK(image_size(row_of(1032 * bytes + 1031), "file").width == 1032 * bytes + 1031);
@@ -397,7 +398,7 @@ TEST_CASE("sizes that a small file cannot hold are refused before memory is clai
   check_mentions(error_of([] { image_size(tga_bytes({10000, 10000, 10, 24, 0x20, 0, 0, {}}), "file"); }), {"cut off"});
 }
 
-TEST_CASE("channels as asked for: grey repeats, colour is weighed") {
+TEST_CASE("channels as requested: grey is repeated, colour is weighted") {
   CHECK(pixels_of(pnm("P5 2 1 255\n", {9, 200}), 3) == Bytes{9, 9, 9, 200, 200, 200});
   const Bytes colour{255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255};
   CHECK(pixels_of(png_of(colour, 1, 4, 3), 1) == Bytes{76, 149, 28, 255});

@@ -52,7 +52,7 @@ TEST_CASE("MNIST is found in the root or its own folder, plain or compressed, in
       }
 }
 
-TEST_CASE("a folder named like a file lies beside it or around it") {
+TEST_CASE("a folder named like a file may be next to it or contain it") {
   for (const bool beside : {true, false}) {
     const TemporaryFolder folder;
     put_idx_set(folder.path(), false, beside ? '.' : '-');
@@ -76,7 +76,7 @@ TEST_CASE("a folder named like a file lies beside it or around it") {
                  {"missing t10k-labels-idx1-ubyte"});
 }
 
-TEST_CASE("a damaged compressed file beside a good plain one does no harm") {
+TEST_CASE("a damaged compressed file next to a good plain one is ignored") {
   const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   put(folder / "train-labels-idx1-ubyte.gz", Bytes{0x1f, 0x8b, 8, 0, 1});
@@ -86,7 +86,7 @@ TEST_CASE("a damaged compressed file beside a good plain one does no harm") {
                  {"train-labels-idx1-ubyte.gz: the gzip data is truncated", "train-labels-idx1-ubyte: is not an IDX"});
 }
 
-TEST_CASE("test files are not looked at where images are held out") {
+TEST_CASE("test files are not read if images are held out") {
   const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   fs::remove(folder / "t10k-images-idx3-ubyte");
@@ -121,7 +121,7 @@ TEST_CASE("a tilde and blanks in the root") {
                  {"noisysgd-data fetch cifar10 --root \"" + (folder / "my data").string() + "\""});
 }
 
-TEST_CASE("the data set's own folder goes before the root") {
+TEST_CASE("the data set's own folder is searched before the root") {
   const TemporaryFolder folder;
   put_idx_set(folder.path(), false);
   put_idx_set(folder / "fashion-mnist", false);
@@ -247,7 +247,7 @@ TEST_CASE("synthetic data need no files; unknown types are refused with the know
 
 namespace {
 
-// Four training images of one pixel, 0 to 3, of alternating classes, and one test image; changed by who asks for it.
+// Four training images of one pixel, 0 to 3, of alternating classes, and one test image; tests may change them.
 class FourPixels : public DatasetLoader {
  public:
   explicit FourPixels(std::function<void(DatasetPair&)> change) : change_(std::move(change)) {}
@@ -273,7 +273,7 @@ DatasetPair load_own(Json options, const std::function<void(DatasetPair&)>& chan
 
 }  // namespace
 
-TEST_CASE("a data set of one's own has names, limits and held-out images") {
+TEST_CASE("a user-defined data set has names, limits and held-out images") {
   const auto [train, test] = load_own(Json::object());
   CHECK(train.name == "own training images");
   CHECK(train.class_names == std::vector<std::string>{"0", "1"});
@@ -285,7 +285,7 @@ TEST_CASE("a data set of one's own has names, limits and held-out images") {
   CHECK(held_out.name == "own held-out images");
 }
 
-TEST_CASE("a data set of one's own that contradicts itself is refused") {
+TEST_CASE("a user-defined data set that contradicts itself is refused") {
   const auto error = [](const std::function<void(DatasetPair&)>& change) {
     return error_of([&] { load_own(Json::object(), change); });
   };

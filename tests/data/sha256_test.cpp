@@ -36,7 +36,7 @@ TEST_CASE("SHA-256 around the block boundaries") {
   CHECK(hash_of(std::string(64, 'a')) == "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb");
 }
 
-TEST_CASE("SHA-256 does not depend on how the bytes arrive") {
+TEST_CASE("SHA-256 does not depend on how the bytes are split") {
   CHECK(rc::check("pieces", [](const std::vector<std::vector<uint8_t>>& pieces) {
     Sha256 pieced;
     std::vector<uint8_t> whole;

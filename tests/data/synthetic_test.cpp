@@ -84,7 +84,7 @@ TEST_CASE("the first synthetic images are the recorded ones") {
   CHECK(sum(true) == 0xc8160a1d4efb675du);
 }
 
-TEST_CASE("label noise replaces the asked fraction of training labels, never test labels or pixels") {
+TEST_CASE("label noise replaces the given fraction of training labels, never test labels or pixels") {
   SyntheticOptions clean, noisy;
   noisy.label_noise = 0.3;
   const int64_t count = 5000;
@@ -109,7 +109,7 @@ TEST_CASE("label noise replaces the asked fraction of training labels, never tes
 }
 
 // Nearest class mean on held-out images: far above chance without difficulty, and lower with it.
-TEST_CASE("digits are recognisable, the less the more difficult") {
+TEST_CASE("digits are recognisable, less so at higher difficulty") {
   const auto accuracy = [](double difficulty) {
     SyntheticOptions options;
     options.difficulty = difficulty;
@@ -153,7 +153,7 @@ TEST_CASE("options out of range are refused with their values") {
   check_mentions(error_of([&] { synthesise(options, SyntheticSplit::train, 0, 1); }), {"difficulty", "nan"});
 }
 
-TEST_CASE("a stroke covers what lies within its radius") {
+TEST_CASE("a stroke covers the pixels within its radius") {
   InkCanvas canvas(16);
   const Point line[]{{4, 8}, {12, 8}};
   canvas.draw(line, 2, 2);
@@ -167,7 +167,7 @@ TEST_CASE("a stroke covers what lies within its radius") {
     }
 }
 
-TEST_CASE("strokes that leave the canvas or shrink to a point are drawn as far as they are inside") {
+TEST_CASE("strokes that leave the canvas or shrink to a point are drawn inside it") {
   InkCanvas canvas(8);
   const Point outside[]{{-50, -50}, {-40, 60}}, crossing[]{{-100, 4}, {100, 4}}, dot[]{{2, 1}, {2, 1}};
   canvas.draw(outside, 1, 1);

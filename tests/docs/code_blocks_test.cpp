@@ -1,4 +1,4 @@
-// Code on a page must be what it shows: a block under <!-- path --> stands word for word in that file.
+// A code block under <!-- path --> must occur word for word in that file.
 #include <fmt/format.h>
 
 #include <filesystem>

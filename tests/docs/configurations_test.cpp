@@ -86,7 +86,7 @@ TEST_CASE("the page of the configuration names every key with its default") {
   }
 }
 
-TEST_CASE("the page of the configuration names every type of what a configuration chooses") {
+TEST_CASE("the page of the configuration names every type that a configuration can choose") {
   const std::string page = read_file(source / "docs/configuration.md");
   const Extensions extensions;
   for (const auto& types : {extensions.layers.types(), extensions.noises.types(), extensions.datasets.types(),

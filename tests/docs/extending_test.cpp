@@ -1,4 +1,4 @@
-// What the example adds is right, not only running: people copy it.
+// The types of the example are correct, because people copy them.
 #include <cmath>
 #include <random>
 
@@ -61,7 +61,7 @@ TEST_CASE("the example's swish has the gradients of its formula, per sample") {
   }
 }
 
-TEST_CASE("the example's swish adds nothing that a pass does not want") {
+TEST_CASE("the example's swish adds only the sums that a pass needs") {
   Context context;
   Swish layer("swish1", {1});
   const ParameterSet parameters(context, layer.parameters());
@@ -81,7 +81,7 @@ TEST_CASE("the example's swish adds nothing that a pass does not want") {
   const Block gradients(context, parameters), second_moments(context, parameters);
   const float of_input = pass({});
   CHECK(of_input != 0);
-  CHECK(pass({.into = {.gradient = gradients, .second_moment = second_moments}}) == of_input);  // of no kind
+  CHECK(pass({.into = {.gradient = gradients, .second_moment = second_moments}}) == of_input);  // no statistic
   CHECK(*gradients.at(weight) != 0);
   CHECK(*second_moments.at(weight) == 0);
   const float sum = *gradients.at(weight);

@@ -1,4 +1,4 @@
-// docs/models.md and its tables of layers are what --describe prints.
+// docs/models.md and its tables of layers agree with the output of --describe.
 #include <fmt/format.h>
 
 #include <filesystem>

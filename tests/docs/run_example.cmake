@@ -1,4 +1,4 @@
-# Runs the example from nothing and looks for its regimes, the parameter of its layer and its loss in what it wrote.
+# Runs the example from nothing and looks for its regimes, the parameter of its layer and its loss in its output files.
 file(REMOVE_RECURSE ${OUTPUT})
 execute_process(COMMAND ${PROGRAM} ${CONFIG} --device cpu --threads 1 --output ${OUTPUT} COMMAND_ERROR_IS_FATAL ANY)
 file(READ ${OUTPUT}/table.txt table)

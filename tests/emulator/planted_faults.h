@@ -1,4 +1,4 @@
-// Kernels with one fault each, which the emulator must find.
+// Kernels with one fault each, which the emulator must detect.
 #pragma once
 
 #include <string>

@@ -43,7 +43,7 @@ struct Deferred {
 
 }  // namespace
 
-TEST_CASE("wrong cooperation of threads is an error that names the kernel and the place") {
+TEST_CASE("wrong cooperation of threads is an error that names the kernel and the source line") {
   using Catch::Matchers::Contains;
   Device256 device;
   for (const Fault& fault : {Fault{"divergent_barrier", "divergent barrier: thread (0,0,0)"},
@@ -87,7 +87,7 @@ TEST_CASE("a fault that shows while memory is freed is thrown by the next wait")
   CHECK(to_host<float>(device.context, device.y)[0] == 2 * random_tensor(256, 1)[0]);
 }
 
-TEST_CASE("a copy that was not waited for is not there") {
+TEST_CASE("the result of a copy is absent until it is waited for") {
   Device256 device;
 #ifdef NSGD_RACE_CHECK
   CHECK_THAT(device.fault("wait_too_weak"), Catch::Matchers::Contains("uninitialised: shared memory"));
@@ -97,7 +97,7 @@ TEST_CASE("a copy that was not waited for is not there") {
 #endif
 }
 
-TEST_CASE("a stream's result taken without waiting for the stream is not there") {
+TEST_CASE("a stream's result is absent until the stream is waited for") {
   const Deferred deferred;
   Device256 device;
   cudaStream_t other;
@@ -129,7 +129,7 @@ TEST_CASE("a copy from pageable memory has not arrived when the call returns, fo
   CHECK(to_host<float>(device.context, device.y) == twos);
 }
 
-TEST_CASE("a captured graph replays what was put on its streams") {
+TEST_CASE("a captured graph replays the operations of its streams") {
   Device256 device;
   kernels::Queue& queue = device.context.queue;
   cudaStream_t stream, side;

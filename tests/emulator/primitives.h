@@ -1,4 +1,4 @@
-// What kernels are made of, one small kernel each: the emulator must give what a GPU gives.
+// The primitives that kernels are made of, one small kernel each: the emulator must give a GPU's results.
 #pragma once
 
 #include <cstdint>

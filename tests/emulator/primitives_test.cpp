@@ -27,7 +27,7 @@ double bf16(float x) { return rounded(x, 8); }
 
 }  // namespace
 
-TEST_CASE("shuffles move lanes as CUDA says") {
+TEST_CASE("shuffles move lanes as CUDA specifies") {
   Context context(test_device);
   const std::vector<int32_t> in = random_integers(32, 1, 1000);
   const Tensor out = from_host(context, {6 * 32}, std::vector<int32_t>(6 * 32, -1));
@@ -44,7 +44,7 @@ TEST_CASE("shuffles move lanes as CUDA says") {
   CHECK(to_host<int32_t>(context, out) == expected);
 }
 
-TEST_CASE("votes count what the lanes say") {
+TEST_CASE("votes combine the lanes' predicates") {
   Context context(test_device);
   for (const int32_t shift : {-1000, -500, 1}) {  // none, some, all positive
     std::vector<int32_t> in = random_integers(64, 2, 1000);
@@ -70,7 +70,7 @@ TEST_CASE("a barrier makes shared memory visible to the block") {
   CHECK(to_host<float>(context, out) == expected);
 }
 
-TEST_CASE("asynchronous copies are there after the wait") {
+TEST_CASE("asynchronous copies are complete after the wait") {
   Context context(test_device);
   for (const int rows : {1, 2, 7}) {
     const std::vector<float> in = random_tensor(rows * 64, 4);
@@ -95,7 +95,7 @@ TEST_CASE("the tensor-core product is that of operands rounded to tf32") {
         "");  // sums are cut, not rounded
 }
 
-TEST_CASE("tensor cores cut sums towards zero, where rounding would go up") {
+TEST_CASE("tensor cores truncate sums towards zero where rounding would go up") {
   Context context(test_device);
   std::vector<float> a(128), b(64);
   for (size_t k = 0; k < 8; ++k) {  // 1 + 7 * 3 * 2^-26 = 1 + 2.6 * 2^-23, and its negative

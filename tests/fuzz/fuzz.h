@@ -1,7 +1,7 @@
-// A fuzz target feeds a parser with bytes. The parser may return or throw Error; whatever else it does is a fault:
-// another exception, a crash, a finding of the sanitizers, memory or time out of proportion to the input.
+// A fuzz target feeds a parser with bytes. The parser may return or throw Error; anything else is a fault: another
+// exception, a crash, a finding of the sanitizers, memory or time out of proportion to the input.
 //
-// scripts/fuzz.sh builds the targets with libFuzzer and looks for new inputs. In every other build they take the inputs
+// scripts/fuzz.sh builds the targets with libFuzzer and looks for new inputs. In every other build they read the inputs
 // in corpus/, one folder for each target (replay.cpp).
 #pragma once
 

@@ -1,4 +1,4 @@
-// IDX, plain or gzip: there are as many values as the shape says.
+// IDX, plain or gzip: the number of values is that of the shape.
 #include <cstdlib>
 
 #include <noisysgd/data/idx.h>

@@ -1,4 +1,4 @@
-// Images: the header says what decoding gives, and two readings are alike.
+// Images: decoding gives the sizes of the header, and two readings are equal.
 #include <cstdlib>
 
 #include <noisysgd/data/image/image.h>
@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   return fuzz::result_or_error([&] {
     const std::span<const uint8_t> bytes(data, size);
     const ImageSize expected = image_size(bytes, "input");
-    if (expected.height * expected.width > 1 << 22) return;  // a valid large image takes its time
+    if (expected.height * expected.width > 1 << 22) return;  // a valid large image takes long
     const Image first = decode_image(bytes, "input"), second = decode_image(bytes, "input");
     if (first.size.height != expected.height || first.size.width != expected.width ||
         first.size.channels != expected.channels || first.pixels != second.pixels)

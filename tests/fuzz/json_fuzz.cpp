@@ -1,4 +1,4 @@
-// JSON: what was read and written again is the same document.
+// JSON: a document that is read and written again is the same document.
 #include <cstdlib>
 
 #include <noisysgd/core/json.h>

@@ -1,4 +1,4 @@
-// --set: one assignment on each line of the input. One that fails leaves the document as it was.
+// --set: one assignment on each line of the input. An assignment that fails does not change the document.
 #include <cstdlib>
 
 #include <noisysgd/core/config.h>

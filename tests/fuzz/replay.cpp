@@ -1,5 +1,4 @@
-// Without libFuzzer: gives every file of the folders that are named to the target, and ends with status 1 if there is
-// none.
+// Without libFuzzer: passes every file of the given folders to the target, and ends with status 1 if there is none.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The header of a safetensors file: every tensor that it names lies within the file.
+// The header of a safetensors file: every tensor that it names is within the file.
 #include <cstdlib>
 
 #include <noisysgd/core/safetensors.h>

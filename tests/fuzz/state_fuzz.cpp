@@ -1,4 +1,4 @@
-// The training state of a checkpoint: what is accepted is within the run, and is written as it was read.
+// The training state of a checkpoint: an accepted state is within the run, and is written as it was read.
 #include <cstdlib>
 
 #include <noisysgd/apps/training_state.h>

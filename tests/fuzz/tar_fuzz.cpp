@@ -1,4 +1,4 @@
-// tar: members lie within the archive, one after the other.
+// tar: members are within the archive, one after the other.
 #include <cstdlib>
 
 #include <noisysgd/data/archive.h>

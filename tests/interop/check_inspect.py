@@ -31,7 +31,7 @@ SIGMAS = 6  # of every statistical bound: one false alarm in 5e8 normal deviates
 
 
 class Check:
-    """Collects what disagrees."""
+    """Collects the disagreements."""
 
     def __init__(self):
         self.failures, self.worst = 0, {}
@@ -41,7 +41,7 @@ class Check:
         print(f"  FAILED {text}")
 
     def close(self, what, name, actual, reference, norm=None):
-        """norm: what the error is relative to, if not the reference's own."""
+        """norm: the error is relative to it; by default the norm of the reference."""
         norm = np.linalg.norm(reference) if norm is None else norm
         if actual.shape != reference.shape or not np.isfinite(actual).all() or norm == 0:
             return self.fail(f"{what} {name}: shapes {actual.shape} and {reference.shape}, reference norm {norm}")
@@ -103,8 +103,8 @@ def fisher_diagonal(moments, samples, metadata):
 
 
 def gradient_norm(moments, samples):
-    """The norm of the mean gradient; where samples cancel to zero (a bias in front of a batch normalisation), that of
-    what cancels."""
+    """The norm of the mean gradient; if samples cancel to zero (a bias before a batch normalisation), the norm of the
+    terms that cancel."""
     norm, cancelling = np.linalg.norm(moments.gradient) / samples, np.sqrt(moments.exact.sum()) / samples
     return norm if norm > 1e-10 * cancelling else cancelling
 
@@ -143,7 +143,7 @@ def check_sampled_labels(check, sampled, logits):
 
 
 def noise_variance(name, diagonal, metadata):
-    """What the noise's definition promises for every coordinate of a parameter."""
+    """The variance that the noise's definition gives for every coordinate of a parameter."""
     globs = json.loads(metadata.get("noise.parameters", '["*"]'))
     if not any(fnmatch.fnmatchcase(name, glob) for glob in globs):
         return np.zeros_like(diagonal)

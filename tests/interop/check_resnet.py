@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a ResNet44 for a few steps and checks that its checkpoint means to others what it means here.
+"""Trains a ResNet44 for a few steps and checks that its checkpoint gives the same results elsewhere.
 
     check_resnet.py --train build/cpu/apps/noisysgd-train --inspect build/cpu/apps/noisysgd-inspect CONFIG
 

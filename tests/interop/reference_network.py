@@ -15,7 +15,7 @@ def pair(value):
 
 
 def windows(x, kernel, stride, padding, fill=0.0):
-    """[N,C,H,W] -> [N,C,kernel height * kernel width,Ho,Wo]: what each output position sees."""
+    """[N,C,H,W] -> [N,C,kernel height * kernel width,Ho,Wo]: the inputs of each output position."""
     (r, s), (stride_h, stride_w), (pad_h, pad_w) = pair(kernel), pair(stride), pair(padding)
     x = np.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)), constant_values=fill)
     view = np.lib.stride_tricks.sliding_window_view(x, (r, s), axis=(2, 3))[:, :, ::stride_h, ::stride_w]

@@ -1,4 +1,4 @@
-"""The safetensors format with NumPy alone: 8 bytes header length, JSON header, data."""
+"""The safetensors format with only NumPy: 8 bytes header length, JSON header, data."""
 
 import json
 import struct

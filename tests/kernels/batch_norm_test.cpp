@@ -64,7 +64,7 @@ std::string check_forward(Queue& queue, const BatchNormShape& s, float offset) {
       running_variance[c] =
           (1 - momentum) * running_variance[c] + momentum * expected.unbiased_variance[group * s.channels + c];
     }
-  // Means of centred data all but cancel: what is left carries the rounding of the terms.
+  // Means of centred data almost cancel: the result has the rounding errors of the terms.
   const Tolerance centred{.terms = offset == 0 ? static_cast<double>(s.group * s.positions) : 1.0};
   const Tolerance statistic{.terms = static_cast<double>(s.groups())};  // sums over rows are in double
   for (const auto& [name, problem] : std::initializer_list<std::pair<const char*, std::string>>{
@@ -293,7 +293,7 @@ TEST_CASE("an empty batch computes nothing, an incomplete or single-row group is
   CHECK_THROWS_AS(forward({1, 1, 1, 1}), Error);
 }
 
-TEST_CASE("normalised values and the gradients of single samples are those of the formula, on any threads") {
+TEST_CASE("normalised values and the gradients of single samples follow the formula, with any number of threads") {
   for (const BatchNormShape& s :
        {BatchNormShape{4, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}, {130, 9, 2, 65}})
     for (const float offset : {0.0f, 100.0f}) {
@@ -328,7 +328,7 @@ TEST_CASE("normalised values and the gradients of single samples are those of th
     }
 }
 
-TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of their own, on any threads") {
+TEST_CASE("ReLU and addend in the pass of batch norm give the bits of separate ops, with any number of threads") {
   for (const BatchNormShape s :
        {BatchNormShape{4, 1, 1, 2}, {6, 5, 3, 3}, {8, 31, 33, 4}, {33, 1, 40, 33}, {4, 1025, 16, 2}, {130, 9, 2, 65}})
     for (const bool add : {false, true}) {
@@ -387,7 +387,7 @@ TEST_CASE("ReLU and addend in the sweep of batch norm give the bits of ops of th
     }
 }
 
-TEST_CASE("the backward sweeps of batch norm give the bits of a sum and a ReLU before them, whatever they overwrite") {
+TEST_CASE("the backward passes of batch norm give the bits of separate sum and ReLU ops, whatever they overwrite") {
   const bool beyond_piece = GENERATE(false, true);  // a sample that is more than one piece of a sweep
   const auto known_by = GENERATE("no ReLU", "beta", "output");
   const bool two = GENERATE(false, true);
@@ -454,7 +454,7 @@ TEST_CASE("the backward sweeps of batch norm give the bits of a sum and a ReLU b
       "batch norm: a second gradient and a saved output of the ReLU need an array for the addend's gradient");
 }
 
-TEST_CASE("a NaN goes through the ReLU in the sweep of batch norm") {
+TEST_CASE("a NaN goes through the ReLU in the pass of batch norm") {
   Queue queue({}, 1);
   const BatchNormShape s{4, 3, 2, 4};
   std::vector<float> x = random_tensor(size(s), 1);

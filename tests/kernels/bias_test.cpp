@@ -50,8 +50,8 @@ TEST_CASE("a NaN goes through the ReLU that a bias is added with") {
   CHECK(std::isnan(y[3]));
 }
 
-// Written from the formula of each: the mask in fp32, then the sums of what it leaves.
-TEST_CASE("the backward sweep of a bias through a ReLU gives the bits of the two ops") {
+// Written from the formulas: the mask in fp32, then the sums of the masked values.
+TEST_CASE("the backward pass of a bias with a ReLU gives the bits of the two ops") {
   Queue one({}, 1), three({}, 3);
   for (const auto& [samples, positions, channels] : {std::array<int64_t, 3>{0, 3, 4},
                                                      {1, 1, 1},

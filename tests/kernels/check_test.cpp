@@ -9,7 +9,7 @@
 
 using namespace noisysgd;
 
-TEST_CASE("messages show texts as they are, numbers in as few digits as mean them, and doubled braces once") {
+TEST_CASE("messages show texts unchanged, numbers with the fewest exact digits, and doubled braces once") {
   CHECK(message("no argument") == "no argument");
   CHECK(message("") == "");
   const std::string text = "a {} text";
@@ -21,7 +21,7 @@ TEST_CASE("messages show texts as they are, numbers in as few digits as mean the
   CHECK(message("{} {} {}", true, false, 'c') == "true false c");
 }
 
-TEST_CASE("a check throws its message where the condition does not hold, and evaluates the arguments only then") {
+TEST_CASE("a check throws its message if the condition is false, and evaluates the arguments only then") {
   int evaluated = 0;
   const auto argument = [&] { return ++evaluated; };
   const auto check = [&](bool holds) { NSGD_CHECK(holds, "{} of {}", argument(), "these"); };

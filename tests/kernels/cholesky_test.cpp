@@ -38,7 +38,7 @@ std::vector<float> product_with_transpose(const std::vector<float>& lower, int64
 
 }  // namespace
 
-TEST_CASE("a Cholesky factor is lower triangular and gives the scaled matrix, with its jitter") {
+TEST_CASE("a Cholesky factor is lower triangular and its product is the scaled matrix with its jitter") {
   const int64_t n = GENERATE(1, 2, 31, 33, 130);
   const double jitter = GENERATE(0.0, 1e-3);
   Queue queue;
@@ -58,7 +58,7 @@ TEST_CASE("a Cholesky factor is lower triangular and gives the scaled matrix, wi
   CHECK(in_place == lower);
 }
 
-TEST_CASE("a matrix without full rank is factored all the same, a zero one gives zeros") {
+TEST_CASE("a matrix without full rank is factored too, a zero matrix gives zeros") {
   Queue queue;
   const int64_t n = 40;
   const std::vector<float> a = covariance(n, 5);
@@ -71,7 +71,7 @@ TEST_CASE("a matrix without full rank is factored all the same, a zero one gives
   CHECK(lower == zero);
 }
 
-TEST_CASE("a matrix that is no covariance is an error") {
+TEST_CASE("a matrix that is not a covariance is an error") {
   Queue queue;
   std::vector<float> lower(4);
   const std::vector<float> indefinite{1, 2, 2, 1}, negative{-1, 0, 0, -1},

@@ -27,10 +27,10 @@ const std::vector<ConvShape> shapes = {
     {5, 32, 32, 3, 16, 3, 3, 1, 1, 1, 1},    // three colours
     {3, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1},     // more tiles than tasks are needed: one group
     {70, 4, 4, 48, 40, 3, 3, 1, 1, 1, 1},    // T = 16, one group, several blocks
-    {4, 9, 7, 5, 9, 3, 3, 2, 2, 1, 1},       // stride leaves a rest
+    {4, 9, 7, 5, 9, 3, 3, 2, 2, 1, 1},       // stride leaves a remainder
     {4, 8, 8, 16, 33, 1, 1, 2, 2, 0, 0},     // projection shortcut
     {3, 6, 9, 3, 5, 2, 4, 1, 2, 1, 3},       // nothing square
-    {2, 3, 3, 2, 3, 3, 3, 1, 1, 4, 4},       // halo wider than the kernel: taps that see zeros alone
+    {2, 3, 3, 2, 3, 3, 3, 1, 1, 4, 4},       // halo wider than the kernel: some taps read only zeros
     {2, 11, 11, 3, 31, 7, 7, 4, 4, 3, 3},    // AlexNet-like
     {33, 4, 4, 31, 8, 4, 4, 1, 1, 0, 0},     // the kernel covers the image: T = 1
 };
@@ -46,7 +46,7 @@ struct Result {
   bool intact = false;
 };
 
-// Runs on outputs that hold `prefill` already.
+// Runs on outputs that are filled with `prefill`.
 Result run(const simd::SimdKernels& kernels, int threads, const ConvShape& s, SecondMoment statistic,
            const Inputs& inputs, const std::vector<float>& prefill) {
   Queue queue({}, threads);
@@ -64,7 +64,7 @@ std::vector<double> plus(std::vector<double> a, const std::vector<float>& b) {
   return a;
 }
 
-// Everything the contract says, on one shape; the first violation in words. Empty if there is none.
+// Checks the whole contract on one shape. Returns a description of the first violation, or an empty text.
 std::string check(const ConvShape& s, float offset) {
   const Inputs inputs(s, offset);
   const SecondMomentReference reference = second_moment_reference(s, inputs.x, inputs.grad_y);
@@ -169,7 +169,7 @@ TEST_CASE("centred second moments and signed sums equal the per-sample reference
         CHECK(square.values() == second_moment);
         CHECK(with_signs.values() == signed_sum);
 
-        // Each sum alone, in the same bits.
+        // Each sum computed without the other has the same bits.
         Guarded alone(prefill), sum_alone(prefill);
         simd::conv_sample_sums(queue, kernels, s, inputs.x.data(), inputs.grad_y.data(),
                                {.signed_sum = alone.data(), .signs = signs.data()}, sum_alone.data());

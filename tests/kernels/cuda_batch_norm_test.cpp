@@ -1,4 +1,4 @@
-// Batch normalisation on the CUDA device against the CPU, whose own tests compare it with fp64 references.
+// Batch normalisation on the CUDA device against the CPU, which other tests compare with fp64 references.
 #include <noisysgd/kernels/batch_norm.h>
 
 #include <cmath>
@@ -14,8 +14,8 @@ using Floats = Mirrored<float>;
 
 namespace {
 
-// By how much grad_x is smaller than scale grad, of which two means leave it: of two samples with one position, almost
-// nothing is left, and the rounding of the rest counts by so much more. grad: of the normalised output.
+// The factor by which grad_x is smaller than scale grad, from which two means are subtracted. For two samples with one
+// position almost nothing remains, and rounding errors are larger relative to it. grad: of the normalised output.
 double cancellation(const BatchNormShape& s, const std::vector<float>& gamma, const std::vector<float>& inverse_std,
                     const std::vector<float>& grad, const std::vector<float>& grad_x) {
   double whole = 0, left = 0;
@@ -94,7 +94,7 @@ TEST_CASE("batch normalisation agrees on both devices") {
         batch_norm_normalised(q, s, x.on(q), nullptr, nullptr, mean.on(q), inverse.on(q), xhat.on(q));
         batch_norm_sample_gradients(q, s, x.on(q), mean.on(q), inverse.on(q), grad_y.on(q), sums.on(q), products.on(q));
       });
-      // A large mean costs both devices the places of x that it takes; two sums are only as near as their cancellation.
+      // A large mean costs both devices that many digits of x; two sums agree only as far as their cancellation allows.
       const double condition = offset == 0 ? 4 : 400;
       const Tolerance tolerance{.terms = static_cast<double>(s.group * s.positions), .condition = condition};
       CHECK(mean.difference(tolerance) == "");

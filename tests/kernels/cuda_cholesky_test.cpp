@@ -1,4 +1,4 @@
-// Cholesky factors on the CUDA device: those of the CPU, and what becomes of a matrix that has none.
+// Cholesky factors on the CUDA device: they agree with the CPU's; a matrix without one is handled.
 #include <noisysgd/kernels/cholesky.h>
 
 #include <cmath>
@@ -41,7 +41,7 @@ TEST_CASE(
     queue.synchronize();
     return lower.on_cuda();
   };
-  // diag(1, …, 1, -d): the smallest jitter of the row 1e-9, 1e-8, … whose share of the trace exceeds d is enough.
+  // diag(1, …, 1, -d): enough is the smallest jitter of 1e-9, 1e-8, … with a share of the trace above d.
   constexpr int64_t n = 70;
   std::vector<float> matrix(n * n);
   for (int64_t i = 0; i < n; ++i) matrix[i * n + i] = i + 1 < n ? 1.0f : -3e-5f;

@@ -1,4 +1,4 @@
-// The CUDA kernel of narrow 3x3 convolutions against fp64: which shapes it takes, halos, bands and the last item of
+// The CUDA kernel of narrow 3x3 convolutions against fp64: its shapes, halos, bands and the last item of
 // every block, forward and backward.
 #include <noisysgd/kernels/cuda/conv_narrow.h>
 
@@ -53,7 +53,7 @@ Results run(Queue& queue, const ConvShape& s, const std::vector<float>& x, const
 TEST_CASE("narrow convolutions are exact on values that tf32 holds") {
   Queue queue({Backend::cuda});
   queue.set_precision(Precision::tf32);
-  // One sample; and one more than there are multiprocessors, so that some block takes several items.
+  // One sample; and one more than there are multiprocessors, so some block computes several items.
   for (const int64_t batch : {1, queue.cuda().multiprocessors() + 1})
     for (const ConvShape& s : {square(batch, 32, 16), square(2 * batch, 16, 32)}) {
       CAPTURE(s.batch, s.height, s.in_channels);
@@ -86,7 +86,7 @@ TEST_CASE("narrow convolutions round their operands to tf32 and nothing else") {
         CHECK(error < 5e-4);  // a unit roundoff of 2^-11 in either operand
         CHECK(error > 5e-5);
       }
-      // What is left are sums in single precision.
+      // The remaining errors are those of sums in single precision.
       for (const double error : errors(rounded(x), rounded(weight), rounded(grad_y))) CHECK(error < 1e-5);
     }
   }

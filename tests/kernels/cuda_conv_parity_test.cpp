@@ -1,5 +1,5 @@
-// Convolutions of any shape on the CUDA device against the CPU, whose own tests compare them with fp64 references, in
-// single precision.
+// Convolutions of any shape on the CUDA device, in single precision, against the CPU, which other tests compare with
+// fp64 references.
 #include <noisysgd/kernels/conv.h>
 
 #include <noisysgd/kernels/conv_second_moment.h>
@@ -80,7 +80,7 @@ TEST_CASE("fused weight gradients and second moments agree on both devices") {
       conv_second_moment_spatial(q, s, x.on(q), grad_y.on(q), spatial_sum.on(q), spatial.on(q));
       conv_backward_weight_direct(q, s, x.on(q), grad_y.on(q), direct.on(q));
     });
-    // condition: squares of factors and the square of their product are rounded apart, and may cancel what was there.
+    // condition: squares of factors and the square of their product round differently, and may cancel the old sums.
     const Tolerance tolerance{.terms = static_cast<double>(s.batch * s.positions()), .condition = 4};
     CHECK(exact_sum.difference(tolerance) == "");
     CHECK(exact.difference(tolerance) == "");

@@ -1,4 +1,4 @@
-// The CUDA kernels of the weight gradient and its second moments, each on the shapes that it takes, against fp64.
+// The CUDA kernels of the weight gradient and its second moments, each on its shapes, against fp64.
 #include <fmt/format.h>
 
 #include <noisysgd/kernels/conv_second_moment.h>
@@ -27,7 +27,7 @@ ConvRoute route_of(const ConvShape& s, SecondMoment kind, Precision precision) {
   return cuda::conv_route(s, kind, precision, 227 * 1024);
 }
 
-// What a pass adds up beside the gradient: a second moment, or the gradients with signs.
+// The sum that a pass computes in addition to the gradient: a second moment, or the signed gradients.
 struct Beside {
   SecondMoment kind = SecondMoment::none;
   bool signs = false;
@@ -96,7 +96,7 @@ std::string difference(const std::vector<float>& actual, const std::vector<float
   return "";
 }
 
-// On values that every format holds, nothing at all is rounded.
+// Values that every format represents are not rounded at all.
 void check_exact_values(Queue& queue, const ConvShape& s, const std::vector<Beside>& tried = everything) {
   const std::vector<float> x = halves(random_tensor(input_size(s), 1, 0.3f)),
                            grad_y = halves(random_tensor(output_size(s), 2, 0.1f));
@@ -125,7 +125,7 @@ double promised_error(Precision precision) {
   return 0;
 }
 
-// Results are as good as the precision promises, and where it rounds, no better: tensor cores did the work.
+// Results are as accurate as the precision allows, and not more accurate if it rounds: tensor cores computed them.
 void check_rounding(Queue& queue, const ConvShape& s, const std::vector<Beside>& tried = everything) {
   const double promised = promised_error(queue.precision());
   const std::vector<float> x = random_tensor(input_size(s), 1, 0.3f), grad_y = random_tensor(output_size(s), 2, 0.1f);
@@ -161,7 +161,7 @@ TEST_CASE("the window kernel is exact up to the rounding of its operands") {
     }
 }
 
-TEST_CASE("the window kernel takes more samples than it has shares, and incomplete items") {
+TEST_CASE("the window kernel handles more samples than it has shares, and incomplete items") {
   Queue queue({Backend::cuda, 0});
   for (const ConvShape& s : {square(266, 4, 64, 64), square(401, 8, 16, 32, 2)})
     for (const Precision precision : precisions) {
@@ -185,9 +185,9 @@ TEST_CASE("on 2x2 images pairs of positions give the second moment") {
     }
 }
 
-TEST_CASE("the pairs kernel takes more items in a row than its ring has stages") {
+TEST_CASE("the pairs kernel handles more items in a row than its ring has stages") {
   Queue queue({Backend::cuda, 0});
-  const ConvShape s = square(50, 2, 256, 576);  // so many tiles of weights that one block takes all samples
+  const ConvShape s = square(50, 2, 256, 576);  // so many tiles of weights that one block handles all samples
   for (const Precision precision : {Precision::fp32, Precision::tf32}) {
     CAPTURE(precision);
     queue.set_precision(precision);
@@ -222,7 +222,7 @@ TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays N
   }
 }
 
-TEST_CASE("tensor cores take any other shape too") {
+TEST_CASE("tensor cores compute any other shape too") {
   Queue queue({Backend::cuda, 0});
   for (const ConvShape& s : {
            ConvShape{9, 12, 12, 1, 20, 5, 5, 1, 1, 0, 0},   // LeNet: 25 patch elements, four samples at once
@@ -244,7 +244,7 @@ TEST_CASE("tensor cores take any other shape too") {
     }
 }
 
-TEST_CASE("where G_n is one outer product, matrix products give all") {
+TEST_CASE("if G_n is one outer product, matrix products compute all sums") {
   Queue queue({Backend::cuda, 0});
   const ConvShape whole{21, 4, 3, 7, 11, 4, 3, 1, 1, 0, 0}, single = square(6, 5, 7, 9, 1, 1);
   for (const Precision precision : precisions) {
@@ -258,7 +258,7 @@ TEST_CASE("where G_n is one outer product, matrix products give all") {
   }
 }
 
-TEST_CASE("addresses that no copy of 16 bytes takes go to a kernel that copies less at once") {
+TEST_CASE("addresses not aligned to 16 bytes use a kernel with smaller copies") {
   Queue queue({Backend::cuda, 0});
   const ConvShape s = square(2, 4, 32, 64);
   std::vector<float> x = halves(random_tensor(input_size(s) + 1, 1)), grad_y = halves(random_tensor(output_size(s), 2));
@@ -273,7 +273,7 @@ TEST_CASE("addresses that no copy of 16 bytes takes go to a kernel that copies l
   }
 }
 
-TEST_CASE("the convolutions of the paper's networks take these kernels") {
+TEST_CASE("the convolutions of the paper's networks use these kernels") {
   struct Expected {
     ConvShape shape;
     ConvRoute rounded, fp32;  // with operands rounded to tf32 or bf16, and in single precision

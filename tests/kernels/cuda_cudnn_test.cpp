@@ -32,7 +32,7 @@ const ConvShape shapes[] = {
 
 }  // namespace
 
-TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision goes") {
+TEST_CASE("convolutions by cuDNN agree with the CPU's to the precision") {
   const TemporaryFolder cache;
   const Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
   BothQueues both;
@@ -59,7 +59,7 @@ TEST_CASE("convolutions by cuDNN are those of the CPU, as far as the precision g
   }
 }
 
-TEST_CASE("a plan is allowed by what it does to numbers") {
+TEST_CASE("a plan is allowed or excluded by its numerical notes") {
   using enum cudnn::NumericalNote;
   const auto allowed = [](std::vector<cudnn::NumericalNote> notes, Precision precision) {
     return cudnn::is_allowed(notes, {}, precision);
@@ -93,7 +93,7 @@ TEST_CASE("fp32 to bf16 rounds to nearest, ties to even, and back is exact") {
   CHECK(std::isnan(y.on_cuda()[0]));
 }
 
-TEST_CASE("the cache of plans gives back what was written, and nothing where a file is damaged") {
+TEST_CASE("the cache of plans returns what was written, and nothing from a damaged file") {
   const TemporaryFolder folder;
   const Variable place("NSGD_CACHE", folder.path().string());
   const cuda::PlanCache cache("cuDNN 9.19.0", "a GPU / its name");
@@ -112,7 +112,7 @@ TEST_CASE("the cache of plans gives back what was written, and nothing where a f
   CHECK(lost.read("forward") == std::nullopt);
 }
 
-TEST_CASE("a library that is not there is named, as an error where it was asked for") {
+TEST_CASE("a missing library is reported, as an error if it was requested") {
   std::string why;
   CHECK(cudnn::open_library("libnot-there.so.9", why) == nullptr);
   CHECK(why.find("libnot-there.so.9") != std::string::npos);
@@ -142,7 +142,7 @@ constexpr const char* h100 = R"({"maxGridSize": [2147483647, 65535, 65535], "max
 constexpr ConvShape square(int64_t size, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
   return {4096, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
 }
-// LeNet, AlexNet, VGG16, ResNet44 and its double width, whose shortcuts are projections or none.
+// LeNet, AlexNet, VGG16, ResNet44 and its double width; shortcuts are projections or without parameters.
 constexpr ConvShape models[] = {
     square(28, 1, 20, 5, 1, 0),   square(12, 20, 50, 5, 1, 0),  square(32, 3, 64, 5, 1, 2),
     square(16, 64, 64, 5, 1, 2),  square(8, 256, 256, 3, 1, 1), square(32, 3, 64, 3, 1, 1),
@@ -175,7 +175,7 @@ TEST_CASE("the installed cuDNN has a plan for every convolution of the paper's m
   for (const ConvShape& s : models)
     for (const auto operation : {forward, backward_data, backward_filter})
       for (const Precision precision : precisions) {
-        if (precision == Precision::bf16 && operation == backward_filter) continue;  // done on fp32 tensors
+        if (precision == Precision::bf16 && operation == backward_filter) continue;  // computed on fp32 tensors
         CAPTURE(name_of(operation), name_of(precision), s.height, s.in_channels, s.out_channels, s.kernel_height);
         const cudnn::DataType type = precision == Precision::bf16 ? cudnn::DataType::bf16 : cudnn::DataType::fp32;
         const cudnn::Convolution convolution(*api, {operation, s, type});

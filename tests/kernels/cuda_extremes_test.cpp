@@ -1,5 +1,5 @@
-// What was not a number stays so on the CUDA device where it does on the CPU, whose own tests say where: nothing that
-// clamps, compares or takes a maximum may swallow it. And a loss that is almost nothing, or almost infinite.
+// NaN is propagated on the CUDA device wherever it is on the CPU, which has its own tests: clamps, comparisons and
+// maxima must not remove it. Also losses that are almost 0 or almost infinite.
 #include <cmath>
 #include <limits>
 
@@ -95,7 +95,7 @@ TEST_CASE("extreme logits give the same loss and gradient on both devices") {
     softmax_cross_entropy(q, {7, 3, labels.on(q)}, 0, logits.on(q), gradient.on(q), losses.on(q), all_sums.on(q));
   });
   const LossSums sums[] = {all_sums.on_cpu()[0], all_sums.on_cuda()[0]};
-  // Each to a few units of its own last place, however small: that of a label that is almost certain is -2 e^-40.
+  // Each to a few units in its last place, even if small: that of a label that is almost certain is -2 e^-40.
   CHECK(gradient.on_cpu()[0] == Approx(-2 * std::exp(-40.0)).epsilon(1e-5));
   const auto same = [](const std::vector<float>& actual, const std::vector<float>& expected) {
     for (size_t i = 0; i < actual.size(); ++i) {

@@ -1,7 +1,7 @@
-// Ops on the CUDA device against the same ops on the CPU, whose own tests compare them with fp64 references.
-// Convolutions and batch normalisation have files of their own; NaN and infinity: cuda_extremes_test.cpp. Every kind of
-// loop that strides over more than the largest grid (kernels/cuda/grid.h) goes round in some shape; grid_stride does in
-// the ops on whole vectors.
+// Ops on the CUDA device against the same ops on the CPU, which other tests compare with fp64 references. Convolutions,
+// batch normalisation, NaN and infinity (cuda_extremes_test.cpp) are in other files. Every type of loop over more than
+// the largest grid (kernels/cuda/grid.h) takes several rounds in some shape; grid_stride does in the ops on whole
+// vectors.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -223,7 +223,7 @@ TEST_CASE("pooling agrees on both devices") {
     const int64_t positions = s.height * s.width, in = s.batch * positions * s.channels;
     const int64_t out = s.batch * s.out_height() * s.out_width() * s.channels;
     std::vector<float> ties = random_tensor(in, 1);
-    for (float& value : ties) value = std::round(4 * value);  // so that the first maximum matters
+    for (float& value : ties) value = std::round(4 * value);  // ties occur, so the first maximum matters
     Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)),
         grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), average_grad(nan_tensor(in)),
         mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
@@ -389,7 +389,7 @@ TEST_CASE("the loss, its gradient and its sums agree on both devices") {
   }
 }
 
-TEST_CASE("of equal logits the first is the prediction on both devices") {
+TEST_CASE("the first of equal logits is the prediction on both devices") {
   BothQueues both;
   for (const int64_t classes : {3, 31, 33, 100}) {
     CAPTURE(classes);
@@ -448,7 +448,7 @@ TEST_CASE("the noisy step and its norms agree on both devices") {
           Mirrored<float> factors({3.0f, 0.5f, 0.2f});
           Mirrored<uint32_t> steps({12, 0, 1});
           both.run([&](Queue& q) {
-            // Every number that the step can find on its device stands there for the second call; the third is halted.
+            // In the second call every number that can be in device memory is there; the third call is halted.
             SgdHyperparameters placed = h;
             placed.learning_rate = {0, factors.on(q) + 2};
             placed.gradient_factor = {0, clip.on(q)};

@@ -1,5 +1,6 @@
-// The precision policy of the CUDA backend: how far results may lie from double precision, and that they do use what
-// they are allowed. Relative errors are over the whole result; bars as for second moments, which square the rounding.
+// The precision policy of the CUDA backend: bounds of the distance from double precision, and a check that the allowed
+// rounding is used. Relative errors are over the whole result; the bounds are those of second moments, which square the
+// rounding.
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/gemm.h>
 #include "tests/catch.h"
@@ -30,7 +31,7 @@ void check(const Bar& bar, double error) {
 
 }  // namespace
 
-TEST_CASE("matrix products and second moments of linear layers keep to the precision asked for") {
+TEST_CASE("matrix products and second moments of linear layers have the configured precision") {
   Queue queue({Backend::cuda});
   const int64_t m = 24, n = 40, k = 96;
   const std::vector<float> a = random_tensor(k * m, 1), b = random_tensor(k * n, 2);
@@ -48,7 +49,7 @@ TEST_CASE("matrix products and second moments of linear layers keep to the preci
   }
 }
 
-TEST_CASE("convolutions' weight gradients and second moments keep to the precision asked for") {
+TEST_CASE("convolutions' weight gradients and second moments have the configured precision") {
   Queue queue({Backend::cuda});
   const ConvShape s{3, 8, 8, 32, 32, 3, 3, 1, 1, 1, 1};
   const std::vector<float> x = random_tensor(s.batch * 64 * 32, 1, 0.3f),

@@ -1,5 +1,5 @@
-// What a training step does beside its layers, on both devices: which samples it takes, how it weighs them, what it
-// counts, and the numbers that scale its update.
+// The parts of a training step other than its layers, on both devices: the choice of samples, their weights, the
+// counts, and the numbers that scale the update.
 #include <cmath>
 
 #include <noisysgd/kernels/adamw_step.h>
@@ -15,7 +15,7 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 
-TEST_CASE("both devices pick the same samples, those of the epoch and place that the device holds") {
+TEST_CASE("both devices pick the same samples, by the epoch and position in device memory") {
   BothQueues both;
   for (const bool shuffled : {false, true})
     for (const int64_t samples : {0, 1, 33, 300}) {
@@ -57,7 +57,7 @@ TEST_CASE("both devices draw the same sample weights") {
     }
 }
 
-TEST_CASE("of equal words of a subset the first sample's comes first on both devices") {
+TEST_CASE("equal words of a subset are ordered by sample on both devices") {
   BothQueues both;
   // Of this seed's words, those of samples 131 and 556 are equal and 673 are smaller.
   const RandomStream stream{3434, 3, 0, RandomPurpose::sample_weights};
@@ -78,7 +78,7 @@ TEST_CASE("the numbers that scale a step agree on both devices") {
     const double* x = given.on(q);
     const std::vector<ScalarTerm> few{{0.5, x, x + 2}, {2, x + 1, nullptr}}, many(2500, ScalarTerm{0.25, x, nullptr});
     weighted_total(q, 3, 1, few, totals.on(q));
-    weighted_total(q, 1, 7, many, totals.on(q) + 1);  // more terms than one launch takes
+    weighted_total(q, 1, 7, many, totals.on(q) + 1);  // more terms than one launch handles
     weighted_total(q, 2, 5, std::vector<ScalarTerm>(), totals.on(q) + 2);
     mean_variance(q, 0.5, 10, x, variances.on(q));
     mean_variance(q, 0.5, 10, x + 1, variances.on(q) + 1);

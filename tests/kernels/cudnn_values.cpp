@@ -1,4 +1,4 @@
-// The values of kernels/cuda/cudnn_api.h are those of cuDNN's own headers; compiled where they are installed.
+// The values of kernels/cuda/cudnn_api.h are those of cuDNN's own headers; compiled if they are installed.
 #include <cudnn.h>
 
 #include <noisysgd/kernels/cuda/cudnn_api.h>

@@ -118,7 +118,7 @@ TEST_CASE("dropout keeps element i by word offset+i, scales by 1/(1-p), and is i
       }
 }
 
-TEST_CASE("dropout keeps the share that it says") {
+TEST_CASE("dropout keeps the given share") {
   Queue queue({}, 2);
   const int64_t n = 100000;
   const float probability = 0.3f;

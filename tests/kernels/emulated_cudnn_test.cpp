@@ -1,4 +1,4 @@
-// How often cuDNN runs, which only its emulation tells.
+// The number of cuDNN's executions, which only its emulation counts.
 #include <noisysgd/kernels/conv.h>
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 #include <noisysgd/kernels/cuda/state.h>
@@ -36,7 +36,7 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   CHECK(executions(second) == 1);
   CHECK(emulation::cudnn_use().last_engine == chosen);
 
-  // Problems met in a capture first: cuDNN's first choice where operands may be rounded, else nothing, now.
+  // Problems first met in a capture: cuDNN's first choice if operands may be rounded, otherwise not cuDNN.
   Scratch(second).take<std::byte>(int64_t{1} << 16);
   const auto executions_in_capture = [&](Precision precision) {
     second.set_precision(precision);
@@ -52,10 +52,10 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   CHECK(emulation::cudnn_use().last_engine == 67);
   CHECK(executions_in_capture(Precision::fp32) == 0);
   second.set_precision(Precision::fp32);
-  CHECK(executions(second) == 3 * 2 + 2 * 4 + 1);  // engines 1, 28 and 0 are probed, which leaves out 1
+  CHECK(executions(second) == 3 * 2 + 2 * 4 + 1);  // engines 1, 28 and 0 are probed, and 1 is excluded
   CHECK(emulation::cudnn_use().last_engine != 1);
 
-  // A weight gradient that own kernels form is cuDNN's where it is asked for.
+  // cuDNN computes, if requested, a weight gradient that this repository's kernels can compute too.
   second.set_precision(Precision::tf32);
   const ConvShape narrow{2, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1};
   Floats images(random_tensor(8192, 4)), gradients(random_tensor(8192, 5)), own(random_tensor(narrow.weights(), 6)),
@@ -68,7 +68,7 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   second.synchronize();
   CHECK(relative_error(library.on_cuda(), to_double(own.on_cuda())) < 1e-3);
 
-  // Rows that begin anywhere are left to the own kernels.
+  // Unaligned rows are computed by this repository's kernels.
   const int64_t unaligned = emulation::cudnn_use().executions;
   Floats larger(random_tensor(129, 3));
   conv_forward(second, s, larger.on(second) + 1, w.on(second), nullptr, y.on(second));

@@ -25,14 +25,14 @@ std::string why_unusable(const EmulatedDevice& device, int index = 0) {
   return kernels::cuda::why_unusable(index);
 }
 
-// As an op of so many bytes of scratch memory does.
+// As an op with this many bytes of scratch memory does.
 void take(Context& context, size_t bytes) {
   kernels::Scratch scratch(context.queue);
   scratch.take<std::byte>(static_cast<int64_t>(bytes));
 }
 }  // namespace
 
-TEST_CASE("why a device cannot be used is said in one line") {
+TEST_CASE("the reason why a device cannot be used is one line") {
   CHECK(why_unusable({}) == "");
   CHECK(why_unusable({}, 1) == "this machine has 1 CUDA device, numbered from 0");
   CHECK(why_unusable({.driver = cudaErrorInsufficientDriver, .driver_version = 12040}) ==
@@ -47,8 +47,8 @@ TEST_CASE("why a device cannot be used is said in one line") {
   CHECK_THROWS_WITH(Context({Backend::cuda}), Catch::Matchers::Contains("device cuda:0: its compute capability"));
 }
 
-TEST_CASE("a full device says what was asked for and what is held") {
-  // Beside what queues of other tests hold: 4 MiB for cuBLAS, and 8 MiB.
+TEST_CASE("a full device is an error with the bytes requested and held") {
+  // In addition to the memory of other tests' queues: 4 MiB for cuBLAS, and 8 MiB.
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
   const Tensor held(context, {1 << 20});
@@ -58,7 +58,7 @@ TEST_CASE("a full device says what was asked for and what is held") {
                     Catch::Matchers::Contains("out of memory for 16777216 bytes of scratch memory"));
 }
 
-TEST_CASE("what was copied from the host may be changed at once") {
+TEST_CASE("host memory may be changed right after it was copied to the device") {
   const bool before = std::exchange(emulation::options().deferred, true);
   Context context({Backend::cuda});
   const Tensor tensor(context, {64});
@@ -69,7 +69,7 @@ TEST_CASE("what was copied from the host may be changed at once") {
   emulation::options().deferred = before;
 }
 
-TEST_CASE("scratch gets the memory that freed tensors hold in reserve") {
+TEST_CASE("scratch gets the cached memory of freed tensors") {
   const DifferentDevice small({.major = 8, .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20)});
   Context context({Backend::cuda});
   { const Tensor freed(context, {1 << 20}); }
@@ -78,7 +78,7 @@ TEST_CASE("scratch gets the memory that freed tensors hold in reserve") {
   CHECK(context.allocator.use().reserved == 0);
 }
 
-TEST_CASE("a kernel whose code finds no room is a lack of memory, once the reserve is given back") {
+TEST_CASE("a kernel whose code finds no room is an out-of-memory error after cached memory is released") {
   const DifferentDevice small({.major = 8,
                                .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
                                .launch_bytes = size_t{6} << 20});
@@ -90,7 +90,7 @@ TEST_CASE("a kernel whose code finds no room is a lack of memory, once the reser
   CHECK_THROWS_AS(fill(context, tensor, 1.0f), OutOfMemory);
 }
 
-TEST_CASE("a library without room is a lack of memory, once the reserve is given back") {
+TEST_CASE("a library without room is an out-of-memory error after cached memory is released") {
   const test::TemporaryFolder cache;
   const test::Variable on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string());
   const DifferentDevice small({.major = 8,
@@ -121,8 +121,8 @@ TEST_CASE("a library without room is a lack of memory, once the reserve is given
   {
     const Tensor held(context, {1 << 20});
     CHECK_THROWS_AS(multiply(), OutOfMemory);
-    CHECK_THROWS_AS(convolve(shape), OutOfMemory);  // none for executing a plan
-    CHECK_THROWS_AS(convolve(other), OutOfMemory);  // none for making one
+    CHECK_THROWS_AS(convolve(shape), OutOfMemory);  // no memory for executing a plan
+    CHECK_THROWS_AS(convolve(other), OutOfMemory);  // no memory for making a plan
   }
   CHECK(convolve(other));
 }
@@ -142,7 +142,7 @@ TEST_CASE("a recorded step whose workspace was lost to a failure is issued befor
   CHECK(graphs.counts().replayed == 2);
 }
 
-TEST_CASE("steps whose graph finds no room, once the reserve is given back, are issued") {
+TEST_CASE("steps whose graph finds no room after cached memory is released are issued op by op") {
   const DifferentDevice small({.major = 8,
                                .memory_bytes = emulation::device_bytes_held() + (size_t{12} << 20),
                                .launch_bytes = size_t{6} << 20});
@@ -164,8 +164,8 @@ TEST_CASE("steps whose graph finds no room, once the reserve is given back, are 
   CHECK(graphs.counts().replayed == 1);
 }
 
-TEST_CASE("a GPU with less shared memory for a block takes the kernels that fit") {
-  // What the tilings of the window kernel are made for: the ResNets and VGG16.
+TEST_CASE("a GPU with less shared memory for a block uses the kernels that fit") {
+  // The networks that the window kernel's tilings are made for: the ResNets and VGG16.
   const std::vector<kernels::ConvShape> shapes = {
       {1, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1}, {1, 32, 32, 32, 32, 3, 3, 1, 1, 1, 1},
       {1, 16, 16, 32, 32, 3, 3, 1, 1, 1, 1}, {1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1},

@@ -49,14 +49,14 @@ TEST_CASE("gemm equals the sum of products, all transposes and sizes") {
     }
 }
 
-TEST_CASE("a product of nothing is zero") {
+TEST_CASE("an empty product is zero") {
   Queue queue({}, 1);
   std::vector<float> c = nan_tensor(6);
   gemm(queue, Transpose::no, Transpose::no, 2, 3, 0, 1.0f, nullptr, nullptr, 0.0f, c.data());
   CHECK(c == std::vector<float>(6, 0.0f));
 }
 
-TEST_CASE("gemm refuses sizes that the library cannot count") {
+TEST_CASE("gemm refuses sizes beyond the library's integers") {
   Queue queue({}, 1);
   float value = 0;
   CHECK_THROWS_AS(gemm(queue, Transpose::no, Transpose::no, -1, 1, 1, 1.0f, &value, &value, 0.0f, &value), Error);

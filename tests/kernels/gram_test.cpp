@@ -9,7 +9,7 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 
-TEST_CASE("a Gram matrix is the sum of products of columns, on any threads") {
+TEST_CASE("a Gram matrix is the sum of products of columns, with any number of threads") {
   for (const int64_t rows : {0, 1, 31, 256, 1025})
     for (const int64_t columns : {1, 3, 16, 33, 128, 129}) {
       CAPTURE(rows, columns);

@@ -7,7 +7,7 @@
 using namespace noisysgd;
 using namespace noisysgd::test;
 
-TEST_CASE("the moving average keeps its share of the past") {
+TEST_CASE("the moving average weights the past by its decay") {
   const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 100001);
   const float decay = GENERATE(0.0f, 0.25f, 0.999f);
   const std::vector<float> x = random_tensor(n, 1), before = random_tensor(n, 2);

@@ -6,7 +6,7 @@
 using namespace noisysgd;
 using namespace noisysgd::test;
 
-TEST_CASE("a number in memory is hidden from the host as long as it is asked for, a number of the host's is not") {
+TEST_CASE("while numbers are hidden, the host cannot read a number in memory but can read its own") {
   const int32_t place = 7;
   const Number<int32_t> own = 3, placed{4, &place};
   CHECK(own.read() == 3);

@@ -103,7 +103,7 @@ TEST_CASE("pooling of random shapes") {
   }));
 }
 
-TEST_CASE("ties go to the first maximum, NaN and infinities are seen") {
+TEST_CASE("ties go to the first maximum, NaN and infinities are propagated") {
   Queue queue({}, 1);
   const float nan = NAN, inf = INFINITY;
   const PoolShape s{1, 2, 2, 5, 2, 2, 0};

@@ -10,7 +10,7 @@
 using namespace noisysgd;
 using namespace noisysgd::kernels;
 
-TEST_CASE("threads: as many as asked for, all cores for 0, an error below") {
+TEST_CASE("threads: the requested number, all cores for 0, an error below 0") {
   CHECK(Queue({}, 3).threads() == 3);
   CHECK(Queue().threads() == omp_get_num_procs());
   CHECK_THROWS_AS(Queue({}, -1), Error);
@@ -27,7 +27,7 @@ TEST_CASE("a queue on the CPU stays at fp32") {
   CHECK(queue.precision() == Precision::fp32);
 }
 
-TEST_CASE("libraries borrow the queue's threads and give the caller's setting back") {
+TEST_CASE("libraries use the queue's threads, and the caller's setting is restored") {
   omp_set_num_threads(2);
   Queue queue({}, 3);
   const std::vector<float> a = test::random_tensor(9, 1);

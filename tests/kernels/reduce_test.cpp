@@ -10,7 +10,7 @@ using namespace noisysgd;
 using namespace noisysgd::kernels;
 using namespace noisysgd::test;
 
-TEST_CASE("sums over the tensors of each target are overwritten, and the same bits on any threads") {
+TEST_CASE("sums over the tensors of each target overwrite it and have the same bits with any number of threads") {
   const int64_t n = GENERATE(0, 1, 31, 32, 33, 1025, 100000);
   const float offset = GENERATE(0.0f, 100.0f);
   const auto x = random_tensor(n, 1, offset);

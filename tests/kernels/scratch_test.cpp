@@ -22,7 +22,7 @@ void take(Queue& queue, int64_t bytes) {
   scratch.take<std::byte>(bytes);
 }
 
-// A piece and what was written into it.
+// A piece and the value written into it.
 struct Written {
   Written(Queue& queue, Scratch& scratch, int64_t n, uint64_t seed)
       : queue(queue), values(test::random_tensor(n, seed)), piece(scratch.take<float>(n)) {
@@ -41,10 +41,10 @@ struct Written {
 
 }  // namespace
 
-// A scope ends where its block does, so that scopes end in the reverse order.
+// A scope ends with its block, so scopes end in reverse order.
 static_assert(!std::is_copy_constructible_v<Scratch> && !std::is_move_constructible_v<Scratch>);
 
-TEST_CASE("scratch memory is aligned, given back at the end of its scope, and stays with the queue") {
+TEST_CASE("scratch memory is aligned, released at the end of its scope and kept by the queue") {
   Queue queue(test::test_device, 1);
   CHECK(queue.workspace_bytes() == 0);
   take(queue, 1000);
@@ -80,14 +80,14 @@ TEST_CASE("scratch memory of nested scopes does not overlap") {
     }
     const Written fifth(queue, inner, 6000, 5);
     CHECK((first.intact() && second.intact() && third.intact() && fifth.intact()));
-    if (repetition == 1 && held == 100'000) CHECK(second.piece == inner_piece);  // given back by the first repetition
+    if (repetition == 1 && held == 100'000) CHECK(second.piece == inner_piece);  // released by the first repetition
     inner_piece = second.piece;
   }
   const Written last(queue, outer, 2000, 6);
   CHECK((first.intact() && last.intact()));
 }
 
-TEST_CASE("pieces that are taken together lie side by side in one request for memory") {
+TEST_CASE("pieces that are requested together are adjacent in one allocation") {
   Queue queue(test::test_device, 1);
   Scratch scratch(queue);
   const auto [bytes, values, none, words] = scratch.take<std::byte, double, float, int32_t>(1, 100, 0, 3);
@@ -96,7 +96,7 @@ TEST_CASE("pieces that are taken together lie side by side in one request for me
   CHECK(queue.workspace_bytes() == 256 + 1024 + 256);
 }
 
-TEST_CASE("scratch memory that has grown is one block, as large as what was taken at once") {
+TEST_CASE("scratch memory that has grown is one block of the size that was in use at once") {
   Queue queue(test::test_device, 1);
   take(queue, 1024);
   const uint64_t before = queue.workspace().generation();
@@ -108,7 +108,7 @@ TEST_CASE("scratch memory that has grown is one block, as large as what was take
       Scratch inner(queue);
       inner.take<std::byte>(2048);
     }
-    CHECK(queue.workspace().generation() == before);  // nothing that is in use was given back
+    CHECK(queue.workspace().generation() == before);  // no memory in use was released
   }
   CHECK(queue.workspace().needed() == 3072);
   CHECK(queue.workspace_bytes() == 3072);
@@ -125,7 +125,7 @@ TEST_CASE("scratch memory that has grown is one block, as large as what was take
   CHECK(queue.workspace().needed() == 512);
 }
 
-TEST_CASE("an outer scope takes no scratch memory within an inner one") {
+TEST_CASE("an outer scope cannot request scratch memory within an inner one") {
   Queue queue(test::test_device, 1);
   Scratch outer(queue);
   outer.take<float>(8);
@@ -151,5 +151,5 @@ TEST_CASE("scratch memory grows before a graph is recorded, not while it is") {
                     Catch::Matchers::Contains("an op needs 1572864 bytes of scratch memory while a graph is recorded, "
                                               "but the workspace has 1048576"));
   CHECK(queue.workspace_bytes() == mebi);
-  CHECK(queue.workspace().generation() == 0);  // what `fits` uses is where it was
+  CHECK(queue.workspace().generation() == 0);  // the memory that `fits` uses has not moved
 }

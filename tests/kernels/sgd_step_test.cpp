@@ -207,11 +207,11 @@ TEST_CASE("norms are those of the mean gradient and of the noise, and accumulate
   }
 }
 
-TEST_CASE("numbers in memory scale the step as numbers given do, and a halted step changes nothing") {
+TEST_CASE("numbers in memory scale the step as numbers by value do, and a halted step changes nothing") {
   const int64_t n = 1025;
   const Options options{.noise = {.constant = 0.5f, .second_moment = 0.25f}};
   const State state(n, 3);
-  // Powers of two, so that the order of products does not show.
+  // Powers of two: the order of products does not matter.
   const float variance_factor = 4, match_factor = 0.5f, learning_rate = 0.25f;
   const double gradient_factor = 0.5;
   const uint32_t step = 7, halted = 1;
@@ -314,7 +314,7 @@ TEST_CASE("noise depends on seed, step and tensor") {
   CHECK(noise != draw(1, 2, 4));
 }
 
-TEST_CASE("NaN in a gradient or a second moment is not swallowed by the clamp") {
+TEST_CASE("NaN in a gradient or a second moment passes the clamp") {
   const Options options{.noise = {.constant = 0.1f, .second_moment = 0.3f}};
   for (simd::Isa isa : supported_isas()) {
     State state(100, 1);

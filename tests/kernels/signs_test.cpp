@@ -29,7 +29,7 @@ uint64_t index(SignGrain grain, uint64_t n, uint64_t t, uint64_t k, uint64_t pos
 
 }  // namespace
 
-TEST_CASE("signs are those of the stream at the index of their grain, from any offset and on any threads") {
+TEST_CASE("signs are those of the stream at the index of their grain, from any offset and with any number of threads") {
   const auto grain =
       GENERATE(SignGrain::sample, SignGrain::sample_channel, SignGrain::sample_position, SignGrain::element);
   const auto [samples, positions, channels] =

@@ -1,5 +1,4 @@
-// What tests of the vectorised kernels share: the instruction sets of this processor, and buffers with guards around
-// them.
+// Shared by the tests of the vectorised kernels: the instruction sets of this processor, and buffers between guards.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +18,7 @@ inline std::vector<kernels::simd::Isa> supported_isas() {
   return result;
 }
 
-// Data between guards: NaN before and behind, so that a read beyond the end shows in the result and a write is found.
+// Data between guards of NaN: a read beyond the ends shows in the result, and a write is detected.
 class Guarded {
  public:
   explicit Guarded(const std::vector<float>& data) : size_(data.size()), buffer_(data.size() + 2 * guard, nan_) {

@@ -79,7 +79,7 @@ TEST_CASE("the gradient is that of the weighted sum of losses, by central differ
         }
 }
 
-TEST_CASE("huge logits neither overflow nor lose the loss; NaN shows; -inf is probability zero") {
+TEST_CASE("huge logits neither overflow nor lose the loss; NaN is propagated; -inf is probability zero") {
   Queue queue({}, 1);
   const float inf = INFINITY;
   const std::vector<float> logits = {1e4f, -1e4f, 0, /**/ -3e38f, 3e38f, 0, /**/ NAN, 0, 0, /**/ 0, -inf, 0};

@@ -1,4 +1,4 @@
-// Of the sums that a backward op adds up, any may be left out: it is then not touched, and the others are as they are.
+// Each sum of a backward op may be omitted. It is then not written, and the others do not change.
 #include <algorithm>
 
 #include <noisysgd/core/tensor.h>
@@ -19,7 +19,7 @@ namespace {
 
 using Sums = std::vector<float*>;
 
-// add(context, sums) adds to `count` arrays of so many elements, of which each may be null. terms: of one element.
+// add(context, sums) adds to `count` arrays, each of which may be null. terms: number of terms of one element.
 template <class Add>
 void check_subsets(size_t count, int64_t elements, int64_t terms, const Add& add) {
   Context context(test_device, 2);

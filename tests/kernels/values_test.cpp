@@ -7,7 +7,7 @@
 
 namespace noisysgd::kernels {
 
-// An op that decides by the type: what it was given.
+// An op that dispatches by the type; it returns its arguments.
 NSGD_OP(test_types, void(Queue& queue, ConstValues x, Values y, std::vector<Values>& seen));
 namespace {
 void see(ConstValues x, Values y, std::vector<Values>& seen) {
@@ -19,7 +19,7 @@ void cuda::test_types(Queue&, ConstValues x, Values y, std::vector<Values>& seen
 
 namespace {
 
-TEST_CASE("an op that knows fp32 takes values that are fp32") {
+TEST_CASE("an op for fp32 accepts fp32 values") {
   Queue queue;
   std::vector<float> x = {-1, 2}, y = {7, 7};
   const Values in(x.data()), out(y.data());
@@ -29,7 +29,7 @@ TEST_CASE("an op that knows fp32 takes values that are fp32") {
   CHECK(x == std::vector<float>{0, 2});
 }
 
-TEST_CASE("an op that knows fp32 refuses values of another type by its name and touches nothing") {
+TEST_CASE("an op for fp32 refuses values of another type by its name and changes nothing") {
   Queue queue;
   std::vector<float> x = {-1, 2}, y = {7, 7};
   const Values bytes(y.data(), DType::u8);
@@ -39,7 +39,7 @@ TEST_CASE("an op that knows fp32 refuses values of another type by its name and 
   CHECK(y == std::vector<float>{7, 7});
 }
 
-TEST_CASE("an op that takes values sees their addresses and types") {
+TEST_CASE("an op gets the addresses and types of its values") {
   Queue queue;
   std::vector<float> x(1);
   std::vector<Values> seen;

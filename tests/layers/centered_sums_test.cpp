@@ -1,4 +1,4 @@
-// Second moments of layers before a batch normalisation, without the part that it cancels, against the formula of
+// Second moments of layers before a batch normalisation, without the part that this cancels, against the formula of
 // layers/centered_sums.h in double precision.
 #include <noisysgd/layers/centered_sums.h>
 
@@ -22,7 +22,7 @@ namespace {
 
 constexpr float epsilon = 1e-5f;
 
-// A convolution (or a linear layer, as one of 1x1 images) and the batch normalisation behind it, with a cotangent.
+// A convolution (or a linear layer, as one of 1x1 images) and the batch normalisation after it, with a cotangent.
 struct Problem {
   kernels::ConvShape shape;
   int64_t group;
@@ -181,7 +181,7 @@ TEST_CASE("second moments before a batch normalisation lack the part that it can
       CAPTURE(problem.shape.batch, problem.shape.out_channels, micro);
       layers.backward(x, cotangent, centered, micro);
       const Tolerance tolerance{.terms = static_cast<double>(problem.shape.batch * problem.shape.positions()),
-                                .condition = 16};  // delta is what a batch normalisation leaves of its gradient
+                                .condition = 16};  // delta is the gradient that a batch normalisation passes on
       CHECK(compare(layers.sum(0, &Sums::gradient), expected.gradient, tolerance) == "");
       CHECK(compare(layers.sum(0, &Sums::second_moment), expected.second_moment, tolerance) == "");
       for (const float bias : layers.sum(1, &Sums::second_moment)) CHECK(bias == 0);
@@ -210,7 +210,7 @@ TEST_CASE("signed sums do not change with the centring, nor with micro-batches u
   }
 }
 
-// A convolution and a batch normalisation, and the cotangent that comes back to them.
+// A convolution and a batch normalisation, and the cotangent of their output.
 struct Pair {
   explicit Pair(const std::string& json) : layers(problem, json) {}
 
@@ -248,7 +248,7 @@ TEST_CASE("second moments are centred wherever the batch normalisation comes nex
     CHECK(Pair(json).alone(1, centered) == expected);
 }
 
-TEST_CASE("every pass backward says anew how its batch normalisation read the convolution") {
+TEST_CASE("every backward pass records how its batch normalisation read the convolution") {
   const Statistics plain{.second_moment = SecondMoment::exact};
   Pair pair(sequence(layer_json(problems[0]) + ", " + batch_norm_json(problems[0])));
   const std::vector<float> first = pair.alone(1, centered), second = pair.alone(3, centered),

@@ -26,8 +26,8 @@ inline std::vector<float> values_of(Context& context, const std::vector<Paramete
   return values;
 }
 
-// The passes of one batch: the gradient at the data's labels, beside it or at `fisher_labels` what is collected, and
-// with noise weights one more into the signed sums.
+// The passes of one batch: the gradient at the data's labels; the statistics, in the same pass or at `fisher_labels`;
+// and with noise weights one more pass into the signed sums.
 struct Passes {
   Statistics collect = {};
   Labels fisher_labels = Labels::data;

@@ -15,7 +15,7 @@ using namespace noisysgd::test;
 
 namespace {
 
-// Layers of width 5 as their letters say: l(inear), r(elu). Nothing: the identity.
+// Layers of width 5, one per letter: l(inear), r(elu). An empty text is the identity.
 std::unique_ptr<Sequential> chain(const std::string& name, const std::string& letters) {
   LayerList layers;
   for (size_t i = 0; i < letters.size(); ++i) {
@@ -52,7 +52,7 @@ Formula residual_formula(const std::string& body, const std::string& shortcut) {
 
 }  // namespace
 
-TEST_CASE("residual sums with every kind of branch have the right value and gradients") {
+TEST_CASE("residual sums with every type of branch have the right value and gradients") {
   const std::string body = GENERATE("", "r", "l", "lr", "rl", "lrl", "rr");
   const std::string shortcut = GENERATE("", "r", "l", "lr");
   INFO("body '" << body << "', shortcut '" << shortcut << "'");
@@ -72,7 +72,7 @@ TEST_CASE("nested residual sums: 3x through two identities") {
   CHECK(check_layer(layer, formula) == "");
 }
 
-TEST_CASE("an input that no one else holds may be reused, with the same result") {
+TEST_CASE("an input without other owners may be reused, with the same result") {
   Context context(test_device);
   const std::vector<float> x = random_tensor(20, 1), seed = random_tensor(20, 2);
   std::vector<std::vector<float>> values, gradients;
@@ -104,7 +104,7 @@ TEST_CASE("gradients that reach one value several times are added, whoever owns 
   const Variable x = tape.leaf(from_host(context, {6}, random_tensor(6, 2)));
   Tensor first_handed_out;
   const Variable y = tape.record(from_host(context, {6}, random_tensor(6, 3)), [&](BackwardPass& pass, Tensor grad_y) {
-    first_handed_out = grad_y;  // still held by a consumer: must keep its values
+    first_handed_out = grad_y;  // still owned by a consumer: must keep its values
     for (int i = 0; i < copies; ++i) pass.add_gradient(x.id, grad_y);
   });
   tape.backward(context, y, from_host(context, {6}, seed), {});
@@ -114,7 +114,7 @@ TEST_CASE("gradients that reach one value several times are added, whoever owns 
   CHECK(to_host<float>(context, first_handed_out) == seed);
 }
 
-TEST_CASE("an op that adds two gradients itself gets the last one apart, and the sum of those before it") {
+TEST_CASE("an op that adds two gradients itself gets the last one separately and the sum of the earlier ones") {
   Context context(test_device);
   const std::vector<float> seed = random_tensor(6, 1);
   const int copies = GENERATE(0, 1, 2, 3, 4);
@@ -196,7 +196,7 @@ TEST_CASE("a layer that cannot fuse an epilogue refuses it") {
                     "layer 'block' cannot fuse an epilogue of a sum and a ReLU");
 }
 
-TEST_CASE("sequential and residual refuse shapes that do not meet") {
+TEST_CASE("sequential and residual refuse shapes that do not match") {
   LayerList layers;
   layers.push_back(std::make_unique<Linear>("a", Shape{5}, LinearOptions{4}));
   layers.push_back(std::make_unique<Relu>("b", Shape{5}));

@@ -47,7 +47,7 @@ TEST_CASE("dropout keeps with its probability, scales by its inverse, and masks 
   CHECK(std::abs(static_cast<double>(kept) - expected) < 5 * deviation);
 }
 
-TEST_CASE("the dropout mask does not depend on micro-batching, but on seed, step and layer") {
+TEST_CASE("the dropout mask depends on seed, step and layer, not on micro-batching") {
   Dropout layer("drop", {3, 3, 7}, 0.5f, stream_of("drop")), other("other", {3, 3, 7}, 0.5f, stream_of("other"));
   const std::vector<float> whole = pass_ones(layer, 24, 24, 1, 5).y;
   for (const int64_t micro : {1, 5, 8}) CHECK(pass_ones(layer, 24, micro, 1, 5).y == whole);

@@ -1,6 +1,6 @@
 // A ReLU and a residual sum as the epilogue of a batch normalisation, and a ReLU as that of a convolution or a linear
-// layer, fused forward and backward, against the same network where a dropout of probability 0 stands between them, so
-// that each is an op of its own.
+// layer, fused forward and backward, against the same network with a dropout of probability 0 between them, which makes
+// each a separate op.
 #include <noisysgd/layers/model.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -15,7 +15,7 @@ using kernels::SignGrain;
 
 namespace {
 
-// `between` where the two would meet.
+// `between` is placed between the two.
 std::string network(const std::string& kind, const std::string& between) {
   const std::string conv = R"({"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1},)",
                     end = R"({"type": "global_average_pool"}, {"type": "linear"}]})";

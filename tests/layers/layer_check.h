@@ -1,5 +1,5 @@
 // One layer through the tape against its formula in fp64: value, gradients of input and parameters for a random
-// cotangent, and second moments, all accumulated onto random sums. The reference knows the forward formula alone;
+// cotangent, and second moments, all accumulated onto random sums. The reference uses only the forward formula;
 // derivatives are central differences, and per-sample ones see the cotangent of that sample only.
 #pragma once
 
@@ -65,7 +65,7 @@ inline Vector derivative_of(const std::function<Vector()>& f, double& scalar, do
   return derivative;
 }
 
-// What a layer's backward leaves in one parameter, and what it should.
+// The sums of one parameter after a layer's backward pass, and the expected ones.
 inline std::string check_parameter(Context& context, const Parameter& parameter, const Sums& sums, const std::vector<float>& base_sum,
                                    const std::vector<float>& base_square, const std::vector<Contractions>& expected,
                                    SecondMoment kind, Tolerance tolerance) {

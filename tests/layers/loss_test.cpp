@@ -89,7 +89,7 @@ struct Trainee {
 
 }  // namespace
 
-TEST_CASE("a loss of one's own has its gradient in the parameters, at the data's labels and at sampled ones") {
+TEST_CASE("a user-defined loss has its gradient in the parameters, with the data's labels and with sampled ones") {
   const double temperature = 2.5;
   const Labels at = GENERATE(Labels::data, Labels::sampled);
   Trainee trainee(std::make_shared<Tempered>(static_cast<float>(temperature)));
@@ -130,7 +130,7 @@ TEST_CASE("labels of label noise are drawn by the loss: hot scores are nearly un
   CHECK(labels[1] != largest);
 }
 
-TEST_CASE("a loss of a formula trains on the processor and is refused elsewhere") {
+TEST_CASE("a loss given by a formula trains on the CPU and is refused on other devices") {
   const auto loss = std::make_shared<ScoreSum>();
   if (test_device.backend == Backend::cuda) {
     CHECK(error_of([&] { Trainee trainee(loss); }) ==

@@ -1,4 +1,4 @@
-// Whole networks through Model::accumulate: gradients against fp64, and what must not depend on how a batch is cut.
+// Whole networks through Model::accumulate: gradients against fp64, and independence of the micro-batches.
 #include <noisysgd/layers/model.h>
 
 #include <limits>
@@ -108,7 +108,7 @@ TEST_CASE("a network of convolutions, ghost batch norm and a residual sum has th
     const Vector losses = reference::cross_entropy(samples, classes, y, labels, smoothing);
     return std::accumulate(losses.begin(), losses.end(), 0.0);
   };
-  // A step so small that no ReLU changes sides; the curvature it leaves is nothing beside fp32's rounding.
+  // The difference step is so small that no ReLU changes sides; its curvature error is below fp32's rounding.
   const Vector expected = central_differences(loss, to_double(trainee.values()), 1e-6);
   CHECK(compare(trainee.all(&Sums::gradient), expected, {.terms = 1000, .condition = 4}) == "");
 }
@@ -239,7 +239,7 @@ TEST_CASE("statistics from sampled labels leave the gradient as it is") {
   CHECK(trainee.all(&Sums::second_moment) == squares);
 }
 
-TEST_CASE("label smoothing is no part of the statistics and the noise from sampled labels") {
+TEST_CASE("label smoothing does not affect the statistics and the noise from sampled labels") {
   Passes options = collecting(SecondMoment::exact);
   options.fisher_labels = Labels::sampled;
   Trainee plain(convolutional, 4), smoothed(convolutional, 4, 0.3f);
@@ -270,7 +270,7 @@ TEST_CASE("evaluation has no dropout, runs on running statistics, and reports lo
     };
     const std::vector<float> values = logits_of(batch.images);
     CHECK(logits_of(batch.images) == values);
-    // One sample alone gives what it gives in company.
+    // A sample gives the same values alone and in a batch.
     CHECK(compare(logits_of(batch.rows(2, 3).images),
                   Vector(values.begin() + 2 * classes, values.begin() + 3 * classes), {.terms = 100}) == "");
     const std::vector<int32_t> labels = to_host<int32_t>(trainee.context, batch.labels);

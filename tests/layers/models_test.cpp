@@ -195,7 +195,7 @@ TEST_CASE("logits and gradients of a residual network are those of its formula")
   const Tensor logits(context, {samples, classes});
   fill(context, logits, std::numeric_limits<float>::quiet_NaN());
   accumulate(model, batch, {.forward = {.logits = logits}}, sums);
-  // Fourteen normalised layers, each of which amplifies what rounding it finds.
+  // Fourteen normalised layers, each of which amplifies rounding errors.
   CHECK(compare(logits.span<float>(), network.logits(images, values), {.terms = 600, .condition = 4}) == "");
 
   const auto loss = [&](const std::vector<Vector>& parameters) {

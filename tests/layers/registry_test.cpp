@@ -80,7 +80,7 @@ TEST_CASE("shapes that do not fit are reported with their place") {
   CHECK(problems[0].find(reason) != std::string::npos);
 }
 
-TEST_CASE("a layer of one's own is one call of add; a type is taken once") {
+TEST_CASE("a user-defined layer is registered by one call of add; a type can be registered once") {
   LayerRegistry registry = LayerRegistry::builtin();
   const LayerBuilder builder = [](const ConfigReader&, const LayerContext& at) {
     return std::make_unique<Relu>(at.name, at.input);
@@ -93,7 +93,7 @@ TEST_CASE("a layer of one's own is one call of add; a type is taken once") {
   CHECK_THROWS_WITH(registry.add("relu", builder), "a layer of type 'relu' is registered already");
 }
 
-TEST_CASE("names: numbered by kind, given ones kept, two of the same refused") {
+TEST_CASE("names: numbered by type, given ones kept, duplicates refused") {
   const Json graph = layers_of(R"([{"type": "flatten"}, {"type": "linear", "out_features": 4}, {"type": "relu"},
                                    {"type": "linear", "name": "head"}])",
                                {2, 2, 1}, 3);
@@ -199,7 +199,7 @@ TEST_CASE("the table of a graph counts parameters and floating-point operations"
   CHECK(text.find("0.040") != std::string::npos);  // 40 000 FLOPs: a product and a sum for each weight
 }
 
-TEST_CASE("layers have names of their own, none of which a checkpoint uses for something else") {
+TEST_CASE("layer names are unique and none is a prefix that a checkpoint uses") {
   const auto problem = [](const std::string& layers) {
     const auto problems = problems_of(R"({"type": "sequential", "layers": )" + layers + "}");
     return problems.empty() ? "" : problems.front();
@@ -246,7 +246,7 @@ TEST_CASE("a network whose tensors cannot be counted or held is refused with the
   CHECK_THROWS_WITH(wide(), "parameter 'linear1.weight' of shape [10,268435456] has more than 2147483647 elements");
 }
 
-TEST_CASE("convolutions and pools of the largest strides, paddings and kernels that are taken run") {
+TEST_CASE("convolutions and pools of the largest accepted strides, paddings and kernels run") {
   Context context({}, 1);
   for (const char* json :
        {R"({"type": "conv2d", "out_channels": 2, "kernel": [1, 3], "stride": 65536, "padding": [0, 5]})",

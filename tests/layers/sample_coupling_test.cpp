@@ -23,7 +23,7 @@ std::string norm(const std::string& ghost_size) {
 
 }  // namespace
 
-TEST_CASE("a batch is usable if every layer takes it: as one group, or as whole groups") {
+TEST_CASE("a batch is usable if every layer accepts it: as one group, or as whole groups") {
   for (const std::vector<int64_t>& ghosts : std::vector<std::vector<int64_t>>{{}, {4}, {4, 6}, {2, 3, 20}, {5, 7}}) {
     SampleCoupling coupling;
     for (const int64_t size : ghosts) coupling += SampleCoupling::ghosts(size, 2);
@@ -37,7 +37,7 @@ TEST_CASE("a batch is usable if every layer takes it: as one group, or as whole 
   }
 }
 
-TEST_CASE("of two layers the one that needs more samples decides, and multiples beyond 64 bits are none") {
+TEST_CASE("the layer that needs more samples decides, and multiples beyond 64 bits are refused") {
   for (const bool first : {false, true}) {
     SampleCoupling coupling = SampleCoupling::ghosts(4, first ? 2 : 1);
     coupling += SampleCoupling::ghosts(6, first ? 1 : 2);
@@ -50,7 +50,7 @@ TEST_CASE("of two layers the one that needs more samples decides, and multiples 
   CHECK_FALSE(large.allows_parts_of(int64_t{1} << 62));
 }
 
-TEST_CASE("a network couples what any of its layers does") {
+TEST_CASE("a network couples samples if any of its layers does") {
   const SampleCoupling none = coupling_of(R"({"type": "linear"})"), ghosts = coupling_of(norm("4") + "," + norm("6")),
                        whole = coupling_of(norm("4") + "," + norm("null"));
   CHECK(none.allows_parts_of(1));
@@ -59,7 +59,7 @@ TEST_CASE("a network couples what any of its layers does") {
   CHECK(ghosts.allows_parts_of(24));
   for (const int64_t samples : {6, 18}) CHECK_FALSE(ghosts.allows_parts_of(samples));
   CHECK_FALSE(ghosts.of_whole_batch());
-  // One layer over the whole batch leaves nothing to cut, whatever the others are.
+  // If one layer couples the whole batch, it cannot be cut, whatever the others are.
   CHECK(whole.of_whole_batch());
   CHECK_FALSE(whole.allows_parts_of(4));
   CHECK(whole.ghost_size() == 0);

@@ -101,7 +101,7 @@ TEST_CASE("signed sums are gradients of an output gradient with signs, and chang
   }
 }
 
-TEST_CASE("layers without a weight for every channel keep out of signs in the gradient's place") {
+TEST_CASE("layers without a weight for every channel have no signed sums if signs replace the gradient") {
   Trained trained(R"({"type": "batch_norm", "ghost_size": 3})", {4, 3, 5});
   Statistics statistics;
   statistics.signs = {SignGrain::element, scale};

@@ -1,5 +1,5 @@
-# cmake -D SOURCE=… -P: fails if a CUDA kernel of the tree is named by no `kernel:` line of the mutants, or one of those by
-# no kernel.
+# cmake -D SOURCE=… -P: fails if no `kernel:` line of the mutants names a CUDA kernel of the tree, or if a line names a
+# kernel that does not exist.
 file(GLOB_RECURSE sources ${SOURCE}/kernels/*.cu ${SOURCE}/kernels/cuda/*.h)
 set(kernels)
 foreach(source ${sources})

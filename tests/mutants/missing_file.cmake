@@ -1,5 +1,5 @@
-# cmake -D SOURCE=… -D FOLDER=… -P: mutants of files that are not there, or no longer say what is to be changed, are
-# named with their file, and those behind them are still looked at.
+# cmake -D SOURCE=… -D FOLDER=… -P: mutants of files that are missing or do not contain the quoted text are
+# reported with their file, and the mutants after them are checked too.
 file(REMOVE_RECURSE ${FOLDER})
 file(COPY ${SOURCE}/scripts DESTINATION ${FOLDER})
 file(WRITE ${FOLDER}/there.cpp "int a = 1;\n")

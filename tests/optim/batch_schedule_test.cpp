@@ -62,7 +62,7 @@ TEST_CASE("an incomplete last batch that is too small to train on is left out") 
                     "batch.size: 1 training images make no batch of 4");
 }
 
-TEST_CASE("what the steps of an epoch train on, and what it leaves out, is known before the run") {
+TEST_CASE("the samples that the steps of an epoch train on and leave out are known before the run") {
   struct {
     int64_t size, images;
     bool drop_last;

@@ -1,5 +1,5 @@
-// fisher.batch_norm "activation_centered": where it applies, and how near it comes to what it stands for. Its sums:
-// tests/layers/centered_sums_test.cpp.
+// fisher.batch_norm "activation_centered": the networks that it applies to, and its distance from the variance that it
+// approximates. For its sums see tests/layers/centered_sums_test.cpp.
 #include <noisysgd/optim/sgd.h>
 #include <noisysgd/optim/step.h>
 #include "tests/catch.h"
@@ -10,7 +10,7 @@
 using namespace noisysgd;
 using namespace noisysgd::test;
 
-TEST_CASE("a network that activation_centered does not apply to is told so, by the layer's name") {
+TEST_CASE("activation_centered is refused by the layer's name for a network that it does not apply to") {
   const auto check = [](const std::string& layers) {
     Context context;
     const Model model(context, network_from(R"({"type": "sequential", "layers": [)" + layers + "]}", {6, 6, 2}, 3), 3);
@@ -38,8 +38,8 @@ TEST_CASE("a network that activation_centered does not apply to is told so, by t
 }
 
 // One linear layer, batch normalisation and the loss, far from the minimum: against the covariance of the gradients of
-// ghost batches, activation x backprop is the larger the further the inputs' mean is from 0; what is left after
-// centring does not know of that mean, and is right.
+// ghost batches, activation x backprop grows with the distance of the inputs' mean from 0; the centred contributions do
+// not depend on that mean and have the right trace.
 TEST_CASE("centred contributions have the trace of the ghost-batch gradients' covariance") {
   constexpr int64_t ghost = 128, groups = 1600, inputs = 6, classes = 4;
   const auto [offset, plain] = GENERATE(table<float, double>({{0.0f, 1.21}, {0.3f, 1.53}, {1.0f, 4.82}}));

@@ -113,8 +113,9 @@ inline Covariance formula(const TinyNetwork& net, Structure structure) {
   return covariance;
 }
 
-// Draws of mean 0 whose sample covariance agrees with the expected one: each entry within seven standard errors. Of a
-// product of two variables with kurtosis up to `kurtosis` the variance is below (kurtosis - 1) S_ii S_jj + S_ij^2.
+// Checks that the sample covariance of draws of mean 0 agrees with the expected one, each entry within seven standard
+// errors. The product of two variables with kurtosis up to `kurtosis` has a variance below (kurtosis - 1) S_ii S_jj +
+// S_ij^2.
 inline void check_draws(const std::function<Vector(int draw)>& draw, const Covariance& expected, int draws,
                         double kurtosis = 3) {
   Covariance sampled;

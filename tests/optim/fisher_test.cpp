@@ -31,7 +31,7 @@ std::vector<double> squares_of_samples(const std::vector<std::vector<double>>& s
   return variance;
 }
 
-// Per-sample gradients [M][7], with the sums that backward would leave of the bias.
+// Per-sample gradients [M][7], with the sums of the bias that backward would compute.
 std::vector<std::vector<double>> samples_into(const Parameters& parameters, int64_t batch) {
   float *const sums = parameters.sums.gradient.at(parameters.bias), *const squares = parameters.sums.second_moment.at(parameters.bias);
   std::vector<std::vector<double>> samples;
@@ -72,7 +72,7 @@ TEST_CASE("diag(F) of sums that are not finite is not finite, and rounding does 
   float* const squares = parameters.sums.second_moment.at(parameters.bias);
   squares[2] = nan;
   squares[3] = infinite;
-  squares[4] = 0;  // less than the square of the sum takes off
+  squares[4] = 0;  // less than the subtracted square of the sum
   std::vector<float> diagonal(7);
   diagonal_of({SecondMoment::exact, Labels::data, true}, parameters, 12, diagonal);
   CHECK(std::isnan(diagonal[2]));
@@ -102,7 +102,7 @@ TEST_CASE("a centred variance that rounding makes negative is zero; one sample h
                     "fisher.centered: the centred Fisher matrix of a single sample is not defined");
 }
 
-// The identity behind kappa: over all subsets of M_S of M samples, the mean gradient has covariance kappa S^2.
+// The identity that defines kappa: over all subsets of M_S of M samples, the mean gradient has covariance kappa S^2.
 TEST_CASE("kappa times the centred diagonal is the variance of small-batch means") {
   const int64_t large = 7, small = GENERATE(1, 2, 3, 6);
   Parameters parameters;

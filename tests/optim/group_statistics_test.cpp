@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t seed = 5;
 
-// A step that measures its groups, and what its log would say.
+// A step that measures its groups, and the values that its log would have.
 struct Measured {
   Measured(Context& context, Model& model, const Batch& batch, int64_t wanted, uint32_t number, int64_t micro,
            const FisherOptions& fisher = {}, const std::string& noise_json = R"({"type": "none"})")
@@ -200,7 +200,7 @@ TEST_CASE("the variance is that of ghost batches with their coupling, whole ghos
     }
     INFO(layer.layer);
     CHECK(layer.variance_ratio.value() == Approx(layer.trace / variance).epsilon(1e-3));
-    // D is this very variance where there is a group for each ghost batch.
+    // With one group per ghost batch D is exactly this variance.
     if (fisher.batch_norm == GhostFisher::ghost_variance && size == ghost)
       CHECK(*layer.variance_ratio == Approx(1).epsilon(1e-3));
     CHECK(layer.effective_rank.value() >= 1);

@@ -57,7 +57,7 @@ TEST_CASE("match_trace gives every structure the trace of diagonal Fisher noise"
 // The factor that match_trace multiplies the noise by is seen in one draw; the trace of the covariance without it is
 // the formula's, and so is the trace that is wanted: of the configured diag(F), from single samples in double
 // precision.
-TEST_CASE("what is drawn under match_trace has the trace of the configured diag(F), or is refused") {
+TEST_CASE("noise under match_trace has the trace of the configured diag(F), or is refused") {
   TinyNetwork net;
   const SecondMoment conv = GENERATE(SecondMoment::exact, SecondMoment::spatial, SecondMoment::spatial_mean);
   const int64_t micro = GENERATE(8, 3);
@@ -119,7 +119,7 @@ TEST_CASE("what is drawn under match_trace has the trace of the configured diag(
   }
 }
 
-TEST_CASE("the variance over signs of single positions is that of what they add, of batch normalisation too") {
+TEST_CASE("the variance of noise with signs per position is that of its terms, for batch normalisation too") {
   Context context({}, 1);
   Model model(context,
               network_from(R"({"type": "sequential", "layers": [

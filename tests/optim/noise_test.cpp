@@ -49,7 +49,7 @@ void check_moments(const Sampled& sampled, const std::vector<double>& variance) 
 
 }  // namespace
 
-TEST_CASE("kappa is (M_L - M_S)/(M_L M_S), and 0 where no noise is missing") {
+TEST_CASE("kappa is (M_L - M_S)/(M_L M_S), and 0 if M_L is not larger than M_S") {
   CHECK(noise_kappa(4096, 128) == Approx(7.568359375e-3));
   CHECK(noise_kappa(256, 128) == Approx(1.0 / 256));
   CHECK(noise_kappa(128, 128) == 0);
@@ -82,7 +82,7 @@ TEST_CASE("isotropic noise has mean 0 and the given deviation everywhere") {
   check_moments(sample(isotropic), std::vector<double>(42, 0.09));
 }
 
-TEST_CASE("no noise where there is none to add") {
+TEST_CASE("noise is 0 for type none, for M_L not above M_S and at scale 0") {
   Parameters parameters;
   const std::string json = GENERATE(R"({"type": "none"})", R"({"type": "diagonal_fisher", "small_batch": 32})",
                                     R"({"type": "isotropic", "sigma": 1, "scale": 0})");

@@ -58,7 +58,7 @@ struct Overflowing {
 
 }  // namespace
 
-TEST_CASE("the layer that a step names is that of the dropout mask which its micro-batch had") {
+TEST_CASE("the layer that a step names is found with the dropout mask of its micro-batch") {
   constexpr float probability = 0.5f;
   const auto kept = [&](int64_t sample, int64_t feature) {
     const RandomStream stream{seed, number, stream_of("dropout1"), RandomPurpose::dropout};
@@ -81,7 +81,7 @@ TEST_CASE("the layer that a step names is that of the dropout mask which its mic
   }
 }
 
-TEST_CASE("the layer that a step names is that of the pass whose loss is not finite, not of a later one") {
+TEST_CASE("the layer that a step names is found in the pass whose loss is not finite, not in a later one") {
   Overflowing network(R"({"type": "flatten"})");
   constexpr int64_t pass = 4;
   network.images[(pass + 1) * features + 1] = large;  // linear2

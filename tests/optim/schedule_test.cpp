@@ -85,7 +85,7 @@ TEST_CASE("bad schedules are refused") {
   CHECK_THROWS_AS(read(R"({"type": "cosine", "final_fraction": 1.5})", 5), ConfigError);
 }
 
-TEST_CASE("a schedule of one's own gets the warm-up, and its keys in epochs are shortened") {
+TEST_CASE("a user-defined schedule gets the warm-up, and its keys in epochs are shortened") {
   class Cooldown : public Schedule {  // the rate falls linearly to 0 over the last epochs
    public:
     explicit Cooldown(double length) : length_(length) {}

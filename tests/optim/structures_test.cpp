@@ -1,5 +1,5 @@
-// Every noise structure on a network of 37 parameters: what backward passes and prepare make of it has the covariance
-// of its formula, built from the gradients of the single samples in double precision.
+// Every noise structure on a network of 37 parameters: the noise of backward passes and prepare has the covariance of
+// its formula, built from the gradients of the single samples in double precision.
 #include <cmath>
 #include <numeric>
 #include <set>
@@ -101,7 +101,7 @@ TEST_CASE("ghost signs have the covariance of the ghost batches' gradients") {
 }
 
 TEST_CASE("full Fisher noise of kind \"true\" has the covariance of gradients at sampled labels") {
-  // Labels are drawn anew each step, so over steps the covariance is kappa times the true Fisher matrix.
+  // Every step draws new labels, so over steps the covariance is kappa times the true Fisher matrix.
   TinyNetwork net;
   check_covariance(net, with_small_batch("full_fisher"), formula(net, Structure::model_labels), 4000, 8,
                    {.labels = Labels::sampled});
@@ -155,7 +155,7 @@ TEST_CASE("multiplicative noise: sigma^2 g^2 per coordinate, sigma^2 F / M per s
   check_covariance(net, R"({"type": "multiplicative", "sigma": 0.5})", per_coordinate, 3000);
 }
 
-// Beside sampling: the mean over all 2^M signs, through the same backward pass, is exact.
+// Without sampling: the mean over all 2^M signs, through the same backward pass, is exact.
 TEST_CASE("the mean of eps eps^T over all signs is F") {
   TinyNetwork net;
   const Sums sums = all_sums(net.context, net.model.parameter_set());
@@ -175,7 +175,7 @@ TEST_CASE("the mean of eps eps^T over all signs is F") {
   CHECK(compare(rounded, fisher.values, {.terms = 64, .condition = 16}) == "");
 }
 
-// All sign patterns that seeds can draw, with the weights that the structure makes of them.
+// All sign patterns that seeds can draw, with the structure's weights for them.
 TEST_CASE("the covariance over all signs is kappa F, of centred ones kappa S^2") {
   const bool centered = GENERATE(false, true);
   TinyNetwork net;
@@ -232,7 +232,7 @@ TEST_CASE("subset weights are those of a small batch, and their covariance over 
     CHECK(enumerated.values[i] == Approx(centered.values[i] * (1.0 / 3 - 1.0 / 8) / kappa).margin(1e-9));
 }
 
-TEST_CASE("loss weights leave in the gradient what the second backward pass gives apart") {
+TEST_CASE("loss weights add to the gradient the noise that a second backward pass gives separately") {
   const std::string json = GENERATE_COPY(with_small_batch("full_fisher", R"(, "scale": 0.7)"),
                                          with_small_batch("full_fisher", R"(, "signs": "subset")"),
                                          std::string(R"({"type": "multiplicative", "sigma": 0.5, "per": "sample"})"));
@@ -247,7 +247,7 @@ TEST_CASE("loss weights leave in the gradient what the second backward pass give
   CHECK(compare(together.values(&Sums::gradient), expected, {.terms = 64, .condition = 16}) == "");
 }
 
-TEST_CASE("the gradient stays apart from the noise where only a part of it is wanted or it comes later") {
+TEST_CASE("the gradient is kept separate from noise that is for some parameters only or added later") {
   TinyNetwork net;
   for (const std::string more :
        {R"(, "position": "after_momentum")", R"(, "parameters": ["*.weight"])", R"(, "match_trace": 4)"})
@@ -267,7 +267,7 @@ TEST_CASE("matrix-free K-FAC keeps no factors of inputs") {
   CHECK(state_of(steps.step, "kfac.output." + weight.name).defined());
 }
 
-TEST_CASE("noise does not depend on micro-batches, and is another in another step") {
+TEST_CASE("noise does not depend on micro-batches and differs between steps") {
   const std::string type = GENERATE("full_fisher", "block_fisher", "unit_fisher", "position_fisher", "kfac", "label");
   const std::string more = type == "kfac" ? R"(, "matrix_free": true)" : "";
   INFO(type);
@@ -362,7 +362,7 @@ TEST_CASE("a parameter whose layer gives no signed sums is named at the start, u
   CHECK_NOTHROW(begin(R"({"type": "full_fisher"})"));
 }
 
-TEST_CASE("ghost signs are one for each ghost batch, and need one") {
+TEST_CASE("there is one ghost sign for each ghost batch; without ghost batches they are refused") {
   const auto build = [](const std::string& json) {
     Config config(parse_json(json, "test"), "test");
     return NoiseRegistry::builtin().build("full_fisher", config.root());

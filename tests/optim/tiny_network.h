@@ -1,5 +1,5 @@
 // A small convolutional network through Model, and the gradient of every sample and position of it in double precision,
-// written from the formulas: what the covariance of each noise structure is built of.
+// written from the formulas. The covariance of each noise structure is computed from them.
 #pragma once
 
 #include <string>
@@ -111,7 +111,7 @@ struct TinyNetwork {
   Context context{{}, 1};  // one thread: every op here is small
   Model model;
   Batch batch;
-  int64_t ghost_size = 0;  // that noise is told of; nothing here couples samples
+  int64_t ghost_size = 0;  // passed to the noise; nothing here couples samples
 
  private:
   struct Forward {

@@ -39,7 +39,7 @@ std::vector<float> values_of(Model& model) {
 
 }  // namespace
 
-TEST_CASE("the average of weights and running statistics follows its recursion, and stands in only while used") {
+TEST_CASE("the average of weights and running statistics follows its recursion and replaces them only while used") {
   Context context;
   Model model(context, network(), 3);
   const double decay = 0.75;

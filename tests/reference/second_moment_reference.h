@@ -1,4 +1,4 @@
-// Weight gradients sample by sample, in fp64 and straight from the formula: G_n[k,r,s,c] = sum_t grad_y[n,t,k]
+// Weight gradients sample by sample, in fp64 and directly from the formula: G_n[k,r,s,c] = sum_t grad_y[n,t,k]
 // x[n,t+(r,s),c], their sum, the sum of their squares (exact), the sum of squared products (spatial), and, with
 // signs [N,K], the sum of signs[n,k] G_n.
 #pragma once
@@ -46,7 +46,7 @@ inline SecondMomentReference second_moment_reference(const kernels::ConvShape& s
   return result;
 }
 
-// What conv_sample_sums makes of G_n, with arrays as its header names them.
+// The results of conv_sample_sums for G_n; arrays are named as in its header.
 struct SampleOperands {
   std::vector<float> tap_mean, slope, channel_sum, channel_product, signs;
 };

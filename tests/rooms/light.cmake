@@ -1,5 +1,5 @@
 # No CUDA kernel and no header up to optim/ reads fmt or the definition of JSON documents, which cost every file that
-# includes them a second or more. By the include path INCLUDES; CUDA's headers are those of its emulation.
+# includes them a second or more. INCLUDES is the include path; CUDA's headers are those of its emulation.
 cmake_minimum_required(VERSION 3.22)
 set(path -I ${SOURCE}/kernels/emulation/include)
 foreach(folder ${INCLUDES})

@@ -1,5 +1,5 @@
-# By the include path of one room, INCLUDES: all of its headers compile, and a header of each room of ROOMS and of the tests
-# is found if and only if that room is one of ALLOWED. Those of the CUDA backend are for its .cu files.
+# With the include path of one room, INCLUDES, all of its headers compile, and a header of each room of ROOMS and of the
+# tests is found if and only if that room is in ALLOWED. Headers of the CUDA backend are only for .cu files.
 cmake_minimum_required(VERSION 3.22)
 set(path)
 foreach(folder ${INCLUDES})

@@ -1,4 +1,4 @@
-// A schedule of one's own: the full rate until a linear fall to 0 over the last epochs (Hägele et al. 2024).
+// An example schedule: the full rate, then a linear decrease to 0 over the last epochs (Hägele et al. 2024).
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ class Cooldown : public noisysgd::Schedule {
  public:
   explicit Cooldown(double length) : length_(length) {}
 
-  // Beside the warm-up that every schedule has.
+  // Its own key; every schedule also has the warm-up.
   static std::unique_ptr<Schedule> read(const noisysgd::ConfigReader& json) {
     return std::make_unique<Cooldown>(json.number("length", {.above = 0}));
   }

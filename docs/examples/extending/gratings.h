@@ -1,4 +1,4 @@
-// A data set of one's own: waves across 16x16 pixels, to be told apart by their direction under noise.
+// An example data set: waves with noise on 16x16 pixels; the class is the direction of the wave.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ class Gratings : public noisysgd::DatasetLoader {
   Gratings(int64_t train_size, int64_t test_size, int64_t directions, double noise)
       : train_size_(train_size), test_size_(test_size), directions_(directions), noise_(noise) {}
 
-  // Beside what every data set has: train_limit, test_limit, holdout, augment, normalize.
+  // Its own keys; every data set also has train_limit, test_limit, holdout, augment, normalize.
   static std::unique_ptr<DatasetLoader> read(const noisysgd::ConfigReader& json) {
     const auto size = [&](const char* key, int64_t by_default) {
       return json.integer(key, {.default_value = by_default, .at_least = 1, .at_most = 1'000'000});

@@ -1,6 +1,6 @@
-// An optimizer of one's own: Lion (Chen et al. 2023), in whose steps every element moves alike:
+// An example optimizer: Lion (Chen et al. 2023), which moves every element by the same distance:
 //   theta -= alpha (sign(b1 m + (1-b1) g) + lambda theta),  m <- b2 m + (1-b2) g
-// with g the mean gradient and its noise. After momentum the noise is added to the sign instead.
+// g is the mean gradient plus the noise. With noise after momentum, the noise is added to the sign instead of g.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,7 @@ class Lion : public noisysgd::Optimizer {
  public:
   Lion(double beta1, double beta2, double weight_decay) : beta1_(beta1), beta2_(beta2), weight_decay_(weight_decay) {}
 
-  // Beside what every optimizer has: learning_rate, clip_norm, scaling, weight_average.
+  // Its own keys; every optimizer also has learning_rate, clip_norm, scaling, weight_average.
   static std::unique_ptr<Optimizer> read(const noisysgd::ConfigReader& json) {
     const auto betas = json.numbers("betas", {.default_value = {{0.9, 0.99}},
                                               .length = {.at_least = 2, .at_most = 2},
@@ -22,7 +22,7 @@ class Lion : public noisysgd::Optimizer {
                                   json.number("weight_decay", {.default_value = 0, .at_least = 0}));
   }
 
-  // What it keeps from step to step, and how checkpoints name it.
+  // Its state, and the prefix of its tensors in checkpoints.
   void begin(noisysgd::Context& context, const noisysgd::ParameterSet& parameters) override {
     context_ = &context;
     parameters_ = &parameters;
@@ -55,7 +55,7 @@ class Lion : public noisysgd::Optimizer {
       const double move = (mixed > 0) - (mixed < 0) + (step.noise_after_momentum ? eps : 0);
       theta[i] -= static_cast<float>(step.learning_rate.read() * (move + weight_decay_ * theta[i]));
       average[i] = static_cast<float>(beta2_ * average[i] + (1 - beta2_) * gradient);
-      if (!step.norms) continue;  // they are logged in some steps only
+      if (!step.norms) continue;  // only some steps log the norms
       step.norms->gradient_squared += mean * mean;
       step.norms->noise_squared += eps * eps;
     }

@@ -1,5 +1,5 @@
-// A loss of one's own: l = |z - t e_label|^2 / 2, the squared distance of the scores from the label's (Hui and Belkin
-// 2021).
+// An example loss: l = |z - t e_label|^2 / 2, the squared distance of the scores z from t times the unit vector of the
+// label (Hui and Belkin 2021).
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// A layer of one's own: y = x s(b x) with the logistic function s and one trainable slope b (Ramachandran et al. 2017).
+// An example layer: y = x s(b x) with the logistic function s and one trainable slope b (Ramachandran et al. 2017).
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@ class Swish : public noisysgd::Layer {
     slope_ = {this->name() + ".weight", {1}, noisysgd::Initialisation::constant(1)};
   }
 
-  // What the JSON type builds. Further keys would be read here: json.number("slope", {.default_value = 1}).
+  // Builds the layer. Keys of its own would be read here: json.number("slope", {.default_value = 1}).
   static std::unique_ptr<Layer> read(const noisysgd::ConfigReader&, const noisysgd::LayerContext& at) {
     return std::make_unique<Swish>(at.name, at.input);
   }
@@ -32,7 +32,7 @@ class Swish : public noisysgd::Layer {
     const auto in = x.value.span<float>(), out = y.span<float>();
     for (size_t i = 0; i < in.size(); ++i) out[i] = in[i] * logistic(slope * in[i]);
 
-    // The closure owns x, which so lives until backward has run.
+    // The closure owns x, which therefore lives until backward has run.
     return pass.record(std::move(y),
                        [this, x = std::move(x)](noisysgd::BackwardPass& backward, const noisysgd::Tensor& grad_y) {
                          backward.add_gradient(x.id, gradient(backward, x.value, grad_y));
@@ -47,7 +47,7 @@ class Swish : public noisysgd::Layer {
     float* const sum = backward.gradient_sum(slope_);
     float* const squares = backward.second_moment(slope_);
     for (int64_t n = 0; n < samples; ++n) {
-      float slope_gradient = 0;  // g_n: of this sample alone
+      float slope_gradient = 0;  // g_n, the gradient of this sample
       for (int64_t i = n * features; i < (n + 1) * features; ++i) {
         const float value = x.f32()[i], s = logistic(slope * value), grad = grad_y.f32()[i];
         grad_x.f32()[i] = grad * (s + slope * value * s * (1 - s));

@@ -1,7 +1,7 @@
-// A noise structure that keeps state: the noise of a small batch, estimated from how the mean gradient of the large one
-// moves from step to step, so that no sample's own gradient is needed:
+// An example noise structure with state. It estimates the noise of a small batch from the changes of the large batch's
+// mean gradient g between steps, without gradients of single samples:
 //   m <- b m + (1-b) g,  v <- b v + (1-b) (g - m)^2,  eps ~ N(0, kappa M diag(v))
-// since Var(g) = S^2/M over batches, and kappa S^2 is what a small batch would have more.
+// because Var(g) = S^2/M over batches, and a small batch has the additional variance kappa S^2.
 #pragma once
 
 #include <memory>
@@ -19,16 +19,16 @@ class TemporalNoise : public noisysgd::NoiseStructure {
     return std::make_unique<TemporalNoise>(noisysgd::NoiseBatchSizes::read(json), decay);
   }
 
-  // Steps whose batch is too small for noise take part all the same: the averages go on.
+  // Steps whose batch is too small for noise update the averages too.
   noisysgd::NoiseCapabilities capabilities() const override { return {.remembers = true}; }
   bool acts_on(int64_t samples) const override { return sizes_.act_on(samples); }
-  // The first step has no mean to compare with.
+  // The first step has no earlier mean.
   noisysgd::NoiseCollects collects(const noisysgd::NoiseBatch&, int64_t step) const override {
     return {.variant = step == 0};
   }
 
-  // What it keeps: one number per parameter element, twice. A run has a structure of
-  // its own, and what visit_state names is saved, restored and so resumed.
+  // Its state: two numbers per parameter element. Every run has its own structure;
+  // checkpoints save and restore the tensors that visit_state names.
   void begin(noisysgd::Context& context, const noisysgd::ParameterSet& parameters) override {
     parameters_ = &parameters;
     mean_ = noisysgd::Block(context, parameters);
