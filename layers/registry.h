@@ -19,7 +19,7 @@ namespace noisysgd {
 class LayerRegistry;
 
 // First parts of the names of other tensors in a checkpoint; the name of a layer must not begin with one of them.
-inline constexpr std::string_view checkpoint_scopes[] = {"momentum", "average", "fisher", "kfac"};
+inline constexpr std::string_view checkpoint_scopes[] = {"momentum", "adamw", "average", "fisher", "kfac"};
 
 // The context in which a layer is built.
 struct LayerContext {

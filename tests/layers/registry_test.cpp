@@ -204,7 +204,7 @@ TEST_CASE("layer names are unique and none is a prefix that a checkpoint uses") 
     const auto problems = problems_of(R"({"type": "sequential", "layers": )" + layers + "}");
     return problems.empty() ? "" : problems.front();
   };
-  for (const std::string name : {"momentum", "average", "fisher", "kfac", "momentum.fc", "kfac.input"})
+  for (const std::string name : {"momentum", "adamw", "average", "fisher", "kfac", "momentum.fc", "kfac.input"})
     CHECK(problem(R"([{"type": "relu", "name": ")" + name + "\"}]") ==
           "$.model.layers[0].name: \"" + name.substr(0, name.find('.')) +
               "\" names tensors of a checkpoint that belong to other layers");
