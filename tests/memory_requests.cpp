@@ -34,6 +34,11 @@ constexpr size_t default_alignment = 2 * sizeof(void*);
 
 }  // namespace noisysgd::test
 
+#ifdef __SANITIZE_ADDRESS__
+// A request that is too large fails as it does without the sanitizer, instead of ending the process.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+#endif
+
 using noisysgd::test::default_alignment;
 using noisysgd::test::request;
 using noisysgd::test::request_or_throw;
