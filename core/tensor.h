@@ -2,6 +2,7 @@
 // back.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -62,6 +63,10 @@ class Tensor {
   float* f32() const { return data<float>(); }
   // The same for ops that decide by the type; null for a tensor that is undefined.
   kernels::Values values() const { return {static_cast<char*>(storage_.get()) + offset_, dtype_}; }
+  // Address and size of the elements, of whatever type: for copies.
+  std::span<const std::byte> bytes() const {
+    return {static_cast<const std::byte*>(storage_.get()) + offset_, static_cast<size_t>(elements()) * size_of(dtype_)};
+  }
   // The elements, for host code; throws Error for a tensor of a device, of which host code reads and writes copies:
   // to_host, from_host and copy_from_host below.
   template <class T>

@@ -150,4 +150,38 @@ Tensor collect(const BackwardPass& pass, WeightGradient of) {
   return std::move(of.grad_y);
 }
 
+// K-FAC's signs, of elements, are not of gradients: a batch normalisation has the noise of its diagonal.
+bool collects_samples(const BackwardPass& pass) {
+  const kernels::SignGrain grain = pass.statistics.signs.grain;
+  return grain != kernels::SignGrain::none && grain != kernels::SignGrain::element;
+}
+
+void collect(const BackwardPass& pass, const NormalisationGradient& of) {
+  const kernels::BatchNormShape& shape = of.shape;
+  const SignedSums& signs = pass.statistics.signs;
+  const Block &sum = pass.into.signed_sum, &variance = pass.into.signed_variance;
+  const uint32_t layer = of.gamma.index;
+  auto& queue = pass.context.queue;
+  const Tensor gradient =
+      signs.of_samples() ? of.grad_y
+                         : signed_gradient(pass, layer, shape.samples, shape.positions, shape.channels, of.grad_y);
+  if (signs.squares) {  // each position counts for itself, as if it were a sample
+    const kernels::BatchNormShape by_position{shape.samples * shape.positions, 1, shape.channels,
+                                              shape.group * shape.positions};
+    const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
+    kernels::batch_norm_sample_gradients(queue, by_position, of.x.f32(), of.mean.f32(), of.inverse_std.f32(),
+                                         gradient.f32(), of_beta.f32(), of_gamma.f32());
+    kernels::bias_backward(queue, by_position.samples, 1, shape.channels, of_beta.f32(), sum.at(of.beta),
+                           variance.at(of.beta));
+    kernels::bias_backward(queue, by_position.samples, 1, shape.channels, of_gamma.f32(), sum.at(of.gamma),
+                           variance.at(of.gamma));
+    return;
+  }
+  const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
+  kernels::batch_norm_sample_gradients(queue, shape, of.x.f32(), of.mean.f32(), of.inverse_std.f32(), gradient.f32(),
+                                       of_beta.f32(), of_gamma.f32());
+  add_signed_samples(pass, layer, of_beta, sum.at(of.beta));
+  add_signed_samples(pass, layer, of_gamma, sum.at(of.gamma));
+}
+
 }  // namespace noisysgd
