@@ -167,9 +167,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
-  regime.log_layers = logging.boolean("per_layer", false);
-  regime.log_groups = logging.optional_integer("groups", {.at_least = 2, .at_most = 1024});
-  if (regime.log_groups && !regime.log_layers) logging.error("groups", "needs \"per_layer\": true");
+  read_measurements(logging);  // notes what is wrong
   regime.checkpoint_every_epochs =
       root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
   if (const auto expect = root.optional_object("expect"))
@@ -226,6 +224,10 @@ Noise Regime::build_noise(const Extensions& extensions) const {
 
 std::unique_ptr<Optimizer> Regime::build_optimizer(const Extensions& extensions) const {
   return extensions.optimizers.build(optimizer.type, Config(effective.at("optimizer"), "optimizer").root());
+}
+
+Measurements Regime::build_measurements() const {
+  return read_measurements(Config(effective.at("logging"), "logging").root());
 }
 
 std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const Shape& input, int64_t classes) const {

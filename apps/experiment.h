@@ -17,6 +17,7 @@
 #include <noisysgd/layers/registry.h>
 #include <noisysgd/optim/batch_schedule.h>
 #include <noisysgd/optim/learning_rate_scaling.h>
+#include <noisysgd/optim/measurement.h>
 #include <noisysgd/optim/noise/noise.h>
 #include <noisysgd/optim/optimizer.h>
 #include <noisysgd/optim/schedule.h>
@@ -79,8 +80,6 @@ struct Regime {
   int64_t evaluation_batch = 1000;
   int64_t log_every_steps = 10;
   bool logs(int64_t step) const { return (step + 1) % log_every_steps == 0; }
-  bool log_layers = false;            // log tr F_l and the norm of diag F_l of every layer, too
-  std::optional<int64_t> log_groups;  // log r_l and the effective rank from this many groups
   int64_t checkpoint_every_epochs = 1;
 
   // Builds a new network for images of this shape, unbound and uninitialised. Throws ConfigError.
@@ -88,6 +87,7 @@ struct Regime {
   // Build the noise and the optimizer of one run, which keep its state.
   Noise build_noise(const Extensions& extensions) const;
   std::unique_ptr<Optimizer> build_optimizer(const Extensions& extensions) const;
+  Measurements build_measurements() const;
 
   // The batches and base learning rates of all epochs of a run on `images` training images. coupling: the network's.
   BatchSchedule batch_schedule(int64_t images, const SampleCoupling& coupling = {}) const;

@@ -15,6 +15,7 @@
 #include <noisysgd/core/text_table.h>
 #include <noisysgd/data/loader.h>
 #include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/optim/layer_measurement.h>
 
 namespace noisysgd {
 
@@ -145,16 +146,12 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   Noise noise = regime.build_noise(extensions);
   const auto optimizer = regime.build_optimizer(extensions);
   StepOptions step_options = noisysgd::step_options(regime, seed);
-  step_options.log_layers = true;  // for the second moment of every layer
-  step_options.log_groups = {};
+  step_options.measurements = {std::make_shared<LayerMeasurement>()};  // for the second moment of every layer
   step_options.keep_gradient = true;
   Step step(context, model, noise, *optimizer, nullptr, step_options);
   step.begin_noise();
   const auto recipe = [&](uint32_t draw) {
-    StepRecipe of_draw = step.recipe({.values = {.step = draw}, .samples = samples, .noise = true});
-    regime.fisher.collect(of_draw.collect);
-    of_draw.squared_passes = regime.fisher.squared_passes();
-    return of_draw;
+    return step.recipe({.values = {.step = draw}, .samples = samples, .noise = true, .logged = true});
   };
   const BatchSource source = [&](const StepNumbers&, int64_t begin, int64_t count) {
     return batch.rows(begin, begin + count);

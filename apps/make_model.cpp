@@ -4,17 +4,23 @@
 
 #include <set>
 
-#include <noisysgd/optim/group_statistics.h>
-
 namespace noisysgd {
 
 namespace {
+
+// Whether the steps that are logged collect diag(F).
+bool logs_fisher(const Regime& regime) {
+  Statistics statistics;
+  for (const auto& measurement : regime.build_measurements()) measurement->collect(regime.fisher, statistics);
+  return statistics.second_moment != SecondMoment::none;
+}
 
 // The batch sizes of a run that matter to its noise and its log.
 struct BatchSizes {
   BatchSizes(const Regime& regime, const BatchSchedule& schedule) {
     const int64_t noisy_steps = regime.noisy_steps(schedule), total_steps = schedule.total_steps();
-    for (int64_t step = 0; step < (regime.log_layers ? total_steps : noisy_steps); ++step) {
+    const bool log_measures = logs_fisher(regime);
+    for (int64_t step = 0; step < (log_measures ? total_steps : noisy_steps); ++step) {
       const int64_t samples = schedule.position(step).samples;
       if (step < noisy_steps) {
         largest_noisy = std::max(largest_noisy, samples);
@@ -24,7 +30,7 @@ struct BatchSizes {
         if (takes_part && regime.noise.needs_second_moment() && regime.fisher.refreshes(step))
           measured.insert(samples);
       }
-      if (regime.log_layers && regime.logs(step)) measured.insert(samples);
+      if (log_measures && regime.logs(step)) measured.insert(samples);
     }
   }
 
@@ -92,8 +98,7 @@ StepOptions step_options(const Regime& regime, uint64_t seed) {
           .clip_norm = regime.clip_norm,
           .micro = regime.batch.micro,
           .granularity = regime.batch.ghost_size.value_or(1),
-          .log_layers = regime.log_layers,
-          .log_groups = regime.log_groups,
+          .measurements = regime.build_measurements(),
           .seed = seed,
           .graphs = graphs_wanted()};
 }
@@ -108,7 +113,6 @@ Model make_checked_model(Context& context, const Regime& regime, const TrainingD
     Model model = build(context, regime, data, extensions);
     const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
     check_steps(context, regime, schedule, model, extensions);
-    if (regime.log_groups) SampleGroups(model, regime.fisher, regime.batch.size, *regime.log_groups);
     return model;
   });
 }

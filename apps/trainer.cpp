@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <deque>
 
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/run_folder.h>
@@ -11,7 +12,6 @@
 #include <noisysgd/core/file.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/memory.h>
-#include <noisysgd/optim/group_statistics.h>
 #include <noisysgd/optim/step.h>
 
 namespace noisysgd {
@@ -49,10 +49,9 @@ class Run {
              regime_.name.empty() ? fmt::format("seed {}", request.seed)
                                   : fmt::format("{} seed {}", regime_.name, request.seed)) {
     if (noisy_steps_ > 0) step_.begin_noise();
-    if (regime_.log_layers)
-      layers_read_.emplace(context.queue, static_cast<size_t>(step_.layer_sums().elements()) * sizeof(double));
-    if (regime_.log_groups)
-      groups_read_.emplace(context.queue, static_cast<size_t>(step_.group_products().elements()) * sizeof(float));
+    for (const auto& measurement : step_.measurements())
+      for (const Tensor& result : measurement->results())
+        results_read_.emplace_back(context.queue, result.bytes().size());
     context_.queue.set_precision(regime_.precision);
     context_.allocator.reset_peak();
     open_folder();
@@ -157,13 +156,11 @@ class Run {
 
   StepRequest request_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
-    const bool log = regime_.logs(step);
     return {.values = {static_cast<uint32_t>(step), static_cast<uint32_t>(at.epoch), at.first_sample(),
                        static_cast<float>(learning_rate_of(step))},
             .samples = at.samples,
             .noise = step < noisy_steps_ && regime_.noise.takes_part(at.samples, regime_.fisher),
-            .norms = log,
-            .layers = log && regime_.log_layers};
+            .logged = regime_.logs(step)};
   }
 
   void train_step() {
@@ -172,7 +169,7 @@ class Run {
     if (step_.chosen_micro_batch() != reported_micro_batch_) report_micro_batch(plan);
     ++state_.step;
     if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // needs no wait
-    if (plan.norms) begin_log(plan);
+    if (plan.logged) begin_log(plan);
     if (logged_ && sums_read_.ready()) finish_log();
     log_.progress(progress_state(plan.values.epoch));
   }
@@ -218,8 +215,9 @@ class Run {
   void begin_log(const StepRequest& plan) {
     finish_log();
     sums_read_.issue(step_.training_sums().place());
-    if (layers_read_) layers_read_->issue(step_.layer_sums().data<double>());
-    if (groups_read_) groups_read_->issue(step_.group_products().f32());
+    auto read = results_read_.begin();
+    for (const auto& measurement : step_.measurements())
+      for (const Tensor& result : measurement->results()) (read++)->issue(result.bytes().data());
     kernels::restart_sums(context_.queue, true, false, step_.training_sums().place());
     logged_ = plan;
   }
@@ -242,21 +240,15 @@ class Run {
                       .learning_rate = learning_rate_of(plan.values.step),
                       .gradient_norm = std::sqrt(norms.gradient_squared),
                       .samples_per_second = static_cast<double>(state_.window.samples) /
-                                            std::max(1e-9, seconds_since(window_started_)),
-                      .groups = groups_read_.has_value()};
+                                            std::max(1e-9, seconds_since(window_started_))};
     if (!step_.recipe(plan).noise.weighs_losses) record.noise_norm = std::sqrt(norms.noise_squared);
-    if (layers_read_) record.layers = layers_of(plan);
-    return record;
-  }
-
-  std::vector<LayerFisher> layers_of(const StepRequest& plan) {
-    std::vector<LayerFisher> layers =
-        read_layer_fisher(model_.parameters(), static_cast<const double*>(layers_read_->wait()));
-    if (groups_read_) {
-      const SampleGroups groups(model_, regime_.fisher, plan.samples, *regime_.log_groups);
-      measure_groups(groups, model_.parameters(), static_cast<const float*>(groups_read_->wait()), layers);
+    auto read = results_read_.begin();
+    for (const auto& measurement : step_.measurements()) {
+      std::vector<const void*> copies;
+      for (size_t i = 0; i < measurement->results().size(); ++i) copies.push_back((read++)->wait());
+      measurement->write(copies, plan.samples, record.measured);
     }
-    return layers;
+    return record;
   }
 
   Meter evaluate() {
@@ -359,7 +351,7 @@ class Run {
   Step step_;
   const BatchSource source_;
   kernels::PendingRead sums_read_;
-  std::optional<kernels::PendingRead> layers_read_, groups_read_;  // of a run that logs every layer
+  std::deque<kernels::PendingRead> results_read_;  // of the measurements, in order
   std::optional<int64_t> reported_micro_batch_;
   std::optional<StepRequest> logged_;  // the step whose log line is being read
   const BatchSchedule schedule_;

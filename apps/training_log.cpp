@@ -4,23 +4,6 @@
 
 namespace noisysgd {
 
-namespace {
-
-Json layers_json(const StepRecord& record) {
-  const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
-  Json json;
-  for (const LayerFisher& layer : *record.layers) {
-    Json& entry = json[layer.layer];
-    entry = {{"fisher_trace", layer.trace}, {"fisher_diagonal_norm", layer.diagonal_norm}};
-    if (!record.groups) continue;
-    entry["variance_ratio"] = or_null(layer.variance_ratio);
-    entry["effective_rank"] = or_null(layer.effective_rank);
-  }
-  return json;
-}
-
-}  // namespace
-
 void TrainingLog::begin() {
   metrics_.emplace(folder_ / metrics_file);
   for (const auto& entry : std::filesystem::directory_iterator(folder_))
@@ -54,13 +37,15 @@ void TrainingLog::write(const StepRecord& record) {
             {"gradient_norm", record.gradient_norm},
             {"noise_norm", record.noise_norm ? Json(*record.noise_norm) : Json()},
             {"samples_per_second", record.samples_per_second}};
-  if (record.layers) json["layers"] = layers_json(record);
+  json.update(record.measured);
   metrics_->write(json);
   std::vector<Scalar> scalars{{"train/loss", loss},
                               {"train/accuracy", accuracy},
                               {"train/learning_rate", record.learning_rate},
                               {"train/gradient_norm", record.gradient_norm}};
   if (record.noise_norm) scalars.push_back({"train/noise_norm", *record.noise_norm});
+  for (const auto& [key, value] : record.measured.items())
+    if (value.is_number()) scalars.push_back({"train/" + key, value.get<double>()});
   events_->write(record.step, scalars);
 }
 

@@ -9,9 +9,9 @@
 
 #include <noisysgd/apps/progress.h>
 #include <noisysgd/apps/training_state.h>
+#include <noisysgd/core/json.h>
 #include <noisysgd/core/metrics_log.h>
 #include <noisysgd/core/tensorboard.h>
-#include <noisysgd/optim/fisher.h>
 
 namespace noisysgd {
 
@@ -23,8 +23,7 @@ struct StepRecord {
   double gradient_norm = 0;
   std::optional<double> noise_norm = {};  // none: gradient_norm includes the noise
   double samples_per_second = 0;
-  std::optional<std::vector<LayerFisher>> layers = {};
-  bool groups = false;  // the layers have variance ratio and effective rank
+  Json measured = Json::object();  // fields of measurements; numbers among them go to TensorBoard too
 };
 
 struct EpochRecord {

@@ -22,6 +22,8 @@ struct Sums {
   Block signed_sum{};       // gradients times random signs: Statistics::signs
   Block signed_variance{};  // the variance of signed_sum over signs: SignedSums::squares
   std::shared_ptr<const std::vector<KroneckerSums>> kronecker{};  // by layer; null: not wanted
+  // [M] of the whole batch += ||g_n||^2 over all parameters. Undefined: not wanted. `zero` leaves it to its owner.
+  Tensor sample_norms{};
 
   // The sums of this layer, or null.
   const KroneckerSums* kronecker_of(const KroneckerShape& shape) const;

@@ -2,6 +2,7 @@
 // implicitly.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -62,6 +63,10 @@ class Tensor {
   float* f32() const { return data<float>(); }
   // The same for ops that dispatch on the type; null for an undefined tensor.
   kernels::Values values() const { return {static_cast<char*>(storage_.get()) + offset_, dtype_}; }
+  // Address and size of the elements, for copies of any type.
+  std::span<const std::byte> bytes() const {
+    return {static_cast<const std::byte*>(storage_.get()) + offset_, static_cast<size_t>(elements()) * size_of(dtype_)};
+  }
   // The elements, for host code. Throws Error for a tensor in device memory, which host code accesses only by copies:
   // to_host, from_host and copy_from_host below.
   template <class T>

@@ -1,8 +1,7 @@
 #include <noisysgd/layers/batch_norm.h>
 
-#include <noisysgd/kernels/bias.h>
 #include <noisysgd/layers/centered_sums.h>
-#include <noisysgd/layers/random_signs.h>
+#include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
 
@@ -12,7 +11,7 @@ BatchNorm::BatchNorm(std::string name, const Shape& input, const BatchNormOption
              "batch_norm '{}': ghost_size of 1 leaves one value per channel, which has no variance", name);
   gamma_ = {name + ".weight", {channels_}, Initialisation::constant(1)};
   beta_ = {name + ".bias", {channels_}};
-  gamma_.gives_signed_sums = beta_.gives_signed_sums = true;
+  gamma_.gives_sample_statistics = beta_.gives_sample_statistics = true;
   gamma_.gives_signed_squares = beta_.gives_signed_squares = true;
   running_mean_ = {name + ".running_mean", {channels_}, 0.0f, {}};
   running_variance_ = {name + ".running_var", {channels_}, 1.0f, {}};
@@ -24,11 +23,6 @@ SampleCoupling BatchNorm::coupling() const {
 }
 
 namespace {
-
-// K-FAC's signs, of elements, are not of gradients: this layer has the noise of its diagonal.
-bool wants_signed_sums(const SignedSums& signs) {
-  return signs.grain != kernels::SignGrain::none && signs.grain != kernels::SignGrain::element;
-}
 
 kernels::BatchNormEpilogue arrays_of(const Epilogue& epilogue) {
   return {epilogue.addend.value.defined() ? epilogue.addend.value.f32() : nullptr, epilogue.relu};
@@ -83,10 +77,10 @@ Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epil
 
 void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other) {
   const auto& [shape, x, mean, inverse_std, relu, addend_id, normalisation, output] = saved;
-  const bool gives_signed_sums = wants_signed_sums(pass.statistics.signs);
+  const bool collects = collects_samples(pass);
   // The gradient of what the epilogue reads: whether it is needed after the sweeps, and whether they write it. They
   // need not where it is grad_y itself, or where beta tells each of them the sign.
-  const bool kept = gives_signed_sums || addend_id >= 0;
+  const bool kept = collects || addend_id >= 0;
   const bool written = other.defined() || output.defined() || (relu && kept);
   kernels::BatchNormBackward arrays{.x = x.value.f32(),
                                     .gamma = gamma_.value.f32(),
@@ -117,7 +111,7 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
   arrays.grad_x = grad_x.f32();
   kernels::batch_norm_backward(pass.context.queue, shape, arrays);
 
-  if (gives_signed_sums) add_signed_sums(pass, shape, x.value, mean, inverse_std, grad_addend);
+  if (collects) collect(pass, {shape, x.value, mean, inverse_std, grad_addend, gamma_, beta_});
   pass.add_gradient(addend_id, std::move(grad_addend));
   if (pass.statistics.center_normalised) {
     NSGD_CHECK(normalisation,
@@ -127,32 +121,6 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
     *normalisation = {x.value, mean, inverse_std, shape.group};
   }
   pass.add_gradient(x.id, std::move(grad_x));
-}
-
-void BatchNorm::add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x,
-                                const Tensor& mean, const Tensor& inverse_std, const Tensor& grad_y) {
-  const SignedSums& signs = pass.statistics.signs;
-  const Block &sum = pass.into.signed_sum, &variance = pass.into.signed_variance;
-  const Tensor gradient =
-      signs.of_samples() ? grad_y
-                         : signed_gradient(pass, gamma_.index, shape.samples, shape.positions, shape.channels, grad_y);
-  if (signs.squares) {  // each position counts for itself, as if it were a sample
-    const kernels::BatchNormShape by_position{shape.samples * shape.positions, 1, shape.channels,
-                                              shape.group * shape.positions};
-    const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
-    kernels::batch_norm_sample_gradients(pass.context.queue, by_position, x.f32(), mean.f32(), inverse_std.f32(),
-                                         gradient.f32(), of_beta.f32(), of_gamma.f32());
-    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_beta.f32(), sum.at(beta_),
-                           variance.at(beta_));
-    kernels::bias_backward(pass.context.queue, by_position.samples, 1, shape.channels, of_gamma.f32(), sum.at(gamma_),
-                           variance.at(gamma_));
-    return;
-  }
-  const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
-  kernels::batch_norm_sample_gradients(pass.context.queue, shape, x.f32(), mean.f32(), inverse_std.f32(),
-                                       gradient.f32(), of_beta.f32(), of_gamma.f32());
-  add_signed_samples(pass, gamma_.index, of_beta, sum.at(beta_));
-  add_signed_samples(pass, gamma_.index, of_gamma, sum.at(gamma_));
 }
 
 Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, const Epilogue& epilogue) {

@@ -36,8 +36,6 @@ class BatchNorm : public Layer {
   Variable forward_fused(const Forward& pass, Variable x, Epilogue epilogue) override;
   struct Saved;
   void backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other);
-  void add_signed_sums(BackwardPass& pass, const kernels::BatchNormShape& shape, const Tensor& x, const Tensor& mean,
-                       const Tensor& inverse_std, const Tensor& grad_y);
   Variable normalise_by_running_statistics(const Forward& pass, Variable x, const Epilogue& epilogue);
 
   BatchNormOptions options_;

@@ -51,7 +51,7 @@ Conv2d::Conv2d(std::string name, const Shape& input, const Conv2dOptions& option
   kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, fan_in + (options.bias ? 1 : 0), shape_.out_channels,
                 shape_.positions()};
   weight_.kronecker = bias_.kronecker = &kronecker_;
-  weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_sample_statistics = bias_.gives_sample_statistics = true;
   weight_.gives_signed_squares = bias_.gives_signed_squares = true;
   weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }

@@ -16,7 +16,7 @@ Linear::Linear(std::string name, const Shape& input, const LinearOptions& option
   bias_ = {this->name() + ".bias", {options.out_features}};
   kronecker_ = {&weight_, options.bias ? &bias_ : nullptr, input[0] + (options.bias ? 1 : 0), options.out_features};
   weight_.kronecker = bias_.kronecker = &kronecker_;
-  weight_.gives_signed_sums = bias_.gives_signed_sums = true;
+  weight_.gives_sample_statistics = bias_.gives_sample_statistics = true;
   weight_.gives_signed_squares = bias_.gives_signed_squares = true;
   weight_.gives_centered_squares = bias_.gives_centered_squares = true;
 }

@@ -7,6 +7,7 @@
 #include <noisysgd/kernels/gemm.h>
 #include <noisysgd/kernels/gram.h>
 #include <noisysgd/kernels/patches.h>
+#include <noisysgd/kernels/sample_norms.h>
 #include <noisysgd/layers/centered_sums.h>
 #include <noisysgd/layers/layer.h>
 #include <noisysgd/layers/random_signs.h>
@@ -97,11 +98,40 @@ void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
                          pass.into.signed_sum.at(*of.bias), squares ? pass.into.signed_variance.at(*of.bias) : nullptr);
 }
 
-void collect_signed_bias(const BackwardPass& pass, const WeightGradient& of) {
-  const Tensor gradients(pass.context, {of.shape.batch, of.shape.out_channels});
+// [M,K]
+Tensor bias_gradients(const BackwardPass& pass, const WeightGradient& of) {
+  Tensor gradients(pass.context, {of.shape.batch, of.shape.out_channels});
   kernels::bias_sample_gradients(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
                                  of.grad_y.f32(), gradients.f32());
-  add_signed_samples(pass, of.weight.index, gradients, pass.into.signed_sum.at(*of.bias));
+  return gradients;
+}
+
+void collect_signed_bias(const BackwardPass& pass, const WeightGradient& of) {
+  add_signed_samples(pass, of.weight.index, bias_gradients(pass, of), pass.into.signed_sum.at(*of.bias));
+}
+
+// The norms of the pass's samples, or null.
+float* norms_of(const BackwardPass& pass) {
+  const Tensor& norms = pass.into.sample_norms;
+  return norms.defined() ? norms.f32() + pass.samples.offset : nullptr;
+}
+
+// gradients [M,K]: of a parameter of K elements.
+void add_norms(const BackwardPass& pass, const Tensor& gradients) {
+  kernels::sample_norms(pass.context.queue, gradients.shape()[0], gradients.shape()[1], gradients.f32(), 0, nullptr,
+                        norms_of(pass));
+}
+
+void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
+  float* const norms = norms_of(pass);
+  if (!norms) return;
+  const kernels::ConvShape& shape = of.shape;
+  if (is_matrix(shape))
+    kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, of.grad_y.f32(), shape.in_channels,
+                          of.x.f32(), norms);
+  else
+    kernels::conv_sample_norms(pass.context.queue, shape, of.x.f32(), of.grad_y.f32(), norms);
+  if (of.bias) add_norms(pass, bias_gradients(pass, of));
 }
 
 // sum a a^T and sum delta delta^T, as far as they are asked for.
@@ -147,7 +177,60 @@ Tensor collect(const BackwardPass& pass, WeightGradient of) {
   else if (of.bias)
     collect_signed_bias(pass, of);
   collect_kronecker(pass, of);
+  collect_norms(pass, of);
   return std::move(of.grad_y);
+}
+
+namespace {
+
+// K-FAC's signs, of elements, are not of gradients: a batch normalisation has the noise of its diagonal.
+bool collects_signed(const BackwardPass& pass) {
+  const kernels::SignGrain grain = pass.statistics.signs.grain;
+  return grain != kernels::SignGrain::none && grain != kernels::SignGrain::element;
+}
+
+void collect_norms(const BackwardPass& pass, const NormalisationGradient& of) {
+  const Tensor of_beta(pass.context, {of.shape.samples, of.shape.channels}), of_gamma(pass.context, of_beta.shape());
+  kernels::batch_norm_sample_gradients(pass.context.queue, of.shape, of.x.f32(), of.mean.f32(), of.inverse_std.f32(),
+                                       of.grad_y.f32(), of_beta.f32(), of_gamma.f32());
+  for (const Tensor& gradients : {of_beta, of_gamma}) add_norms(pass, gradients);
+}
+
+void collect_signed(const BackwardPass& pass, const NormalisationGradient& of) {
+  const kernels::BatchNormShape& shape = of.shape;
+  const SignedSums& signs = pass.statistics.signs;
+  const Block &sum = pass.into.signed_sum, &variance = pass.into.signed_variance;
+  const uint32_t layer = of.gamma.index;
+  auto& queue = pass.context.queue;
+  const Tensor gradient =
+      signs.of_samples() ? of.grad_y
+                         : signed_gradient(pass, layer, shape.samples, shape.positions, shape.channels, of.grad_y);
+  if (signs.squares) {  // each position counts for itself, as if it were a sample
+    const kernels::BatchNormShape by_position{shape.samples * shape.positions, 1, shape.channels,
+                                              shape.group * shape.positions};
+    const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
+    kernels::batch_norm_sample_gradients(queue, by_position, of.x.f32(), of.mean.f32(), of.inverse_std.f32(),
+                                         gradient.f32(), of_beta.f32(), of_gamma.f32());
+    kernels::bias_backward(queue, by_position.samples, 1, shape.channels, of_beta.f32(), sum.at(of.beta),
+                           variance.at(of.beta));
+    kernels::bias_backward(queue, by_position.samples, 1, shape.channels, of_gamma.f32(), sum.at(of.gamma),
+                           variance.at(of.gamma));
+    return;
+  }
+  const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
+  kernels::batch_norm_sample_gradients(queue, shape, of.x.f32(), of.mean.f32(), of.inverse_std.f32(), gradient.f32(),
+                                       of_beta.f32(), of_gamma.f32());
+  add_signed_samples(pass, layer, of_beta, sum.at(of.beta));
+  add_signed_samples(pass, layer, of_gamma, sum.at(of.gamma));
+}
+
+}  // namespace
+
+bool collects_samples(const BackwardPass& pass) { return collects_signed(pass) || norms_of(pass); }
+
+void collect(const BackwardPass& pass, const NormalisationGradient& of) {
+  if (norms_of(pass)) collect_norms(pass, of);
+  if (collects_signed(pass)) collect_signed(pass, of);
 }
 
 }  // namespace noisysgd

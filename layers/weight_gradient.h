@@ -1,9 +1,11 @@
-// What the weight and bias of a linear layer or a convolution collect in backward: the gradient and every statistic that
-// the pass asks for, in as few passes over x and grad_y as there are kernels for. A layer states its problem; what a
-// step collects is known here alone.
+// What the parameters of layers collect in backward: for the weight and bias of a linear layer or a convolution the
+// gradient and every statistic that the pass asks for, in as few passes over x and grad_y as there are kernels for; for
+// a batch normalisation, whose sweeps add gradient and second moment, the rest. A layer states its problem; what a step
+// collects is known here alone.
 #pragma once
 
 #include <noisysgd/core/autograd.h>
+#include <noisysgd/kernels/batch_norm.h>
 #include <noisysgd/kernels/conv.h>
 
 namespace noisysgd {
@@ -23,5 +25,16 @@ struct WeightGradient {
 
 // Returns the gradient of what the ReLU reads, over grad_y where nothing else holds it; without a ReLU grad_y.
 Tensor collect(const BackwardPass& pass, WeightGradient gradient);
+
+struct NormalisationGradient {
+  const kernels::BatchNormShape& shape;
+  const Tensor &x, &mean, &inverse_std;  // [M,T,C], [groups,C], [groups,C]
+  const Tensor& grad_y;                  // [M,T,C]
+  const Parameter &gamma, &beta;         // [C]
+};
+
+// Whether the pass asks for anything but the sums that the sweeps of a batch normalisation give.
+bool collects_samples(const BackwardPass& pass);
+void collect(const BackwardPass& pass, const NormalisationGradient& gradient);
 
 }  // namespace noisysgd

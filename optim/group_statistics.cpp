@@ -123,7 +123,7 @@ void measure_groups(const SampleGroups& groups, const std::vector<Parameter*>& p
     const float *gradients = products, *draws = products + groups.count * groups.count;
     products += 2 * groups.count * groups.count;
     const bool has_draws = std::ranges::all_of(parameters, [&](const Parameter* parameter) {
-      return layer_name(*parameter) != layer.layer || parameter->gives_signed_sums;
+      return layer_name(*parameter) != layer.layer || parameter->gives_sample_statistics;
     });
     if (const double b_var = variance(gradients, groups.count, groups.size); b_var > 0)
       layer.variance_ratio = layer.trace / b_var;

@@ -9,7 +9,6 @@
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/reduce.h>
 #include <noisysgd/kernels/step_factors.h>
-#include <noisysgd/optim/group_statistics.h>
 
 namespace noisysgd {
 
@@ -34,12 +33,7 @@ Step::Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, W
   if (options.fisher.squared_passes() > 0) pass_gradient_ = Block(context, parameters);
   optimizer_.begin(context, parameters);
   check_names();
-  if (!options.log_layers) return;
-  sums_.second_moment = Block(context, parameters);
-  const auto layers = static_cast<int64_t>(layer_names(parameters.list()).size());
-  layer_sums_ = Tensor(context, {layers, 2}, DType::f64);
-  if (options.log_groups)
-    group_products_ = Tensor(context, {layers, 2, *options.log_groups, *options.log_groups});
+  for (const auto& measurement : options_.measurements) measurement->begin(context, model, options_.fisher, sums_);
 }
 
 namespace {
@@ -82,10 +76,9 @@ StepRecipe Step::recipe(const StepRequest& request) const {
   StepRecipe recipe;
   recipe.samples = request.samples;
   recipe.micro_batch = micro_batch(request.samples);
-  recipe.norms = request.norms;
-  recipe.layers = request.layers;
-  recipe.groups = request.layers && options_.log_groups;
-  const bool keep_gradient = request.layers || options_.keep_gradient || options_.clip_norm;
+  recipe.norms = request.logged;
+  recipe.measured = request.logged && !options_.measurements.empty();
+  const bool keep_gradient = recipe.measured || options_.keep_gradient || options_.clip_norm;
   if (request.noise)
     recipe.noise = noise_.plan(options_.fisher, {request.samples, model_.coupling().ghost_size()},
                                request.values.step, keep_gradient);
@@ -93,7 +86,8 @@ StepRecipe Step::recipe(const StepRequest& request) const {
              "noise.type: \"{}\" draws labels by the probabilities that a loss gives them; that of loss.type gives none",
              noise_.options().type);
   recipe.collect = recipe.noise.statistics;
-  if (request.layers) options_.fisher.collect(recipe.collect);
+  if (recipe.measured)
+    for (const auto& measurement : options_.measurements) measurement->collect(options_.fisher, recipe.collect);
   if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_passes = options_.fisher.squared_passes();
   return recipe;
 }
@@ -111,10 +105,6 @@ void Step::issue(const StepRecipe& recipe, const BatchSource& source, const Step
   kernels::close_step(context_.queue, numbers.step, training);
   // The processor need not wait to know that the rest of the step would only meet what is not finite.
   if (context_.queue.device().backend == Backend::cpu && training->halted) return;
-  if (recipe.layers) {
-    const FisherOptions fisher = options_.fisher.of_one_batch();
-    layer_fisher(context_, {fisher, sums_, recipe.samples, {}}, model_.parameters(), layer_sums_);
-  }
   std::vector<Tensor> kept;
   std::vector<kernels::NoiseField> noise;
   if (recipe.noise.draws)
@@ -201,9 +191,9 @@ void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const
   }
   const StepNumber of_noise = noise_step.value_or(numbers.step);
   const Tensor weights = noise_.sample_weights(context_, recipe.noise, samples, options_.seed, of_noise);
-  std::optional<GroupStatistics> groups;
-  if (recipe.groups)
-    groups.emplace(context_, model_, SampleGroups(model_, options_.fisher, samples, *options_.log_groups));
+  std::vector<std::unique_ptr<StepMeasurement>> measured;
+  if (recipe.measured)
+    for (const auto& measurement : options_.measurements) measured.push_back(measurement->begin_step(sums_, samples));
 
   Sums of_pass = sums_;  // where a pass adds
   if (squared > 0) of_pass.gradient = pass_gradient_;
@@ -211,8 +201,7 @@ void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const
   if (squared > 0) collect.second_moment = SecondMoment::none;  // single samples are not squared
   for (int64_t begin = 0, end = 0; begin < samples; begin = end) {
     end = std::min(samples, begin + recipe.pass_samples());
-    if (groups) end = groups->end_of_piece(begin, end);
-    const Block draw = groups ? groups->begin_piece(begin, sums_.gradient) : Block();
+    for (const auto& measurement : measured) end = measurement->end_of_pass(begin, end);
     if (squared > 0) fill(context_, pass_gradient_.all(), 0.0f);
 
     std::vector<BackwardJob> jobs;
@@ -228,10 +217,7 @@ void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const
       fisher.losses = nullptr;
       gradient.collect = {};
     }
-    if (draw.defined())
-      jobs.push_back({.loss = {fisher_labels, {}},
-                      .collect = {.signs = {kernels::SignGrain::sample}},
-                      .into = {.signed_sum = draw}});
+    for (const auto& measurement : measured) measurement->begin_pass(begin, gradient, jobs);
     if (weights.defined() && recipe.noise.weighs_losses) gradient.loss.weights = rows(weights, begin, end);
     if (weights.defined() && !recipe.noise.weighs_losses)
       jobs.push_back({.loss = {recipe.noise.labels, rows(weights, begin, end)},
@@ -249,9 +235,9 @@ void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const
       kernels::add_square(context_.queue, n, pass_gradient_.all().f32(), sums_.second_moment.all().f32());
       kernels::add(context_.queue, n, pass_gradient_.all().f32(), sums_.gradient.all().f32());
     }
-    if (groups) groups->end_piece(end, sums_.gradient);
+    for (const auto& measurement : measured) measurement->end_pass(end);
   }
-  if (groups) groups->multiply(group_products_);
+  for (const auto& measurement : measured) measurement->end();
 }
 
 std::vector<Tensor> Step::draw_noise(const StepRecipe& recipe, StepNumber step) {

@@ -11,6 +11,7 @@
 #include <noisysgd/core/step_graph.h>
 #include <noisysgd/kernels/training_sums.h>
 #include <noisysgd/layers/model.h>
+#include <noisysgd/optim/measurement.h>
 #include <noisysgd/optim/noise/noise.h>
 #include <noisysgd/optim/optimizer.h>
 #include <noisysgd/optim/weight_average.h>
@@ -32,8 +33,7 @@ struct StepOptions {
   std::optional<double> clip_norm = {};
   std::optional<int64_t> micro = {};  // samples per forward and backward pass; none: the whole batch, or what fits
   int64_t granularity = 1;            // automatically chosen micro-batches are multiples of it
-  bool log_layers = false;
-  std::optional<int64_t> log_groups = {};
+  Measurements measurements = {};     // of logged steps; each belongs to one Step
   uint64_t seed = 1;
   bool keep_gradient = false;  // true: gradient sums are of unweighted samples, which draw_noise needs
   bool graphs = true;          // false: every step is issued op by op
@@ -44,8 +44,7 @@ struct StepRequest {
   kernels::StepValues values = {};
   int64_t samples = 0;
   bool noise = false;
-  bool norms = false;   // of gradient and noise, into the sums
-  bool layers = false;  // the Fisher statistics of every layer, into layer_sums
+  bool logged = false;  // norms of gradient and noise into the sums, and the measurements
 };
 
 // Everything that determines the ops of a step. Equal recipes issue the same ops.
@@ -58,7 +57,7 @@ struct StepRecipe {
   int64_t pass_samples() const { return squared_passes > 0 ? squared_passes : micro_batch; }
   Statistics collect = {};     // at the labels of the Fisher matrix
   NoisePlan noise = {};
-  bool norms = false, layers = false, groups = false;
+  bool norms = false, measured = false;
 };
 
 // Optional outputs for the whole batch; undefined: not written.
@@ -98,8 +97,7 @@ class Step {
   std::optional<int64_t> chosen_micro_batch() const { return chosen_micro_; }
 
   DeviceValue<kernels::TrainingSums>& training_sums() { return training_sums_; }
-  const Tensor& layer_sums() const { return layer_sums_; }          // [layers,2] f64: see layer_fisher
-  const Tensor& group_products() const { return group_products_; }  // [layers,2,R,R]: see GroupStatistics::multiply
+  const Measurements& measurements() const { return options_.measurements; }
   // The first layer with a non-finite output in the pass of the step that `halted` describes; empty if there is none.
   std::string first_nonfinite_layer(const StepRequest& request, const BatchSource& source,
                                     const kernels::LossSums& halted);
@@ -126,7 +124,6 @@ class Step {
   Block pass_gradient_;  // of one pass, if the gradient of each pass is squared
   DeviceValue<kernels::StepValues> values_;
   DeviceValue<kernels::TrainingSums> training_sums_;
-  Tensor layer_sums_, group_products_;
   StepGraphs<StepRecipe> graphs_;
   std::optional<int64_t> chosen_micro_;
 };

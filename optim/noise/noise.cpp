@@ -77,7 +77,7 @@ void Noise::begin(Context& context, const ParameterSet& parameters, const Fisher
   const bool variance = needs.signed_variance && options_.match_trace;
   for (const Parameter* parameter : parameters.list()) {
     if (!applies_to(parameter->name)) continue;
-    NSGD_CHECK(!signs || parameter->gives_signed_sums,
+    NSGD_CHECK(!signs || parameter->gives_sample_statistics,
                "noise '{}': the layer of parameter '{}' does not support signed sums; leave it out by noise.parameters",
                options_.type, parameter->name);
     NSGD_CHECK(!variance || parameter->gives_signed_squares,

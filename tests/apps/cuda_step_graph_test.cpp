@@ -22,7 +22,8 @@ struct Setting {
 
 // Every noise structure, and every option that changes the operations of a step.
 const Setting settings[] = {
-    {R"({"noise": {"type": "none"}, "fisher": {"conv": "exact"}, "logging": {"every_steps": 2, "per_layer": true}})"},
+    {R"({"noise": {"type": "none"}, "fisher": {"conv": "exact"}, "logging": {"every_steps": 2, "per_layer": true,
+        "noise_scale": true}})"},
     {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.7}, "precision": "bf16"})", 4},
     {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 1, "match_trace": 8},
         "fisher": {"refresh_every": 2, "ema": 0.5}, "precision": "fp32"})",
@@ -169,7 +170,7 @@ TEST_CASE("a run on the device writes the same log as on the CPU") {
   const TemporaryFolder folder;
   const Regime regime = regime_of(small_residual, R"({"precision": "fp32", "epochs": 2,
     "noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.5},
-    "logging": {"every_steps": 1, "per_layer": true}})");
+    "logging": {"every_steps": 1, "per_layer": true, "noise_scale": true}})");
   const Trained cpu = train_on({}, regime, folder.path() / "cpu");
   const Trained cuda = train_on({Backend::cuda}, regime, folder.path() / "cuda");
   REQUIRE(cuda.metrics.size() == cpu.metrics.size());

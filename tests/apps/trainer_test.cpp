@@ -12,6 +12,7 @@
 
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/core/file.h>
+#include <noisysgd/core/tensorboard.h>
 #include "tests/apps/run_files.h"
 #include "tests/catch.h"
 #include "tests/compare.h"
@@ -49,6 +50,12 @@ RunOutcome run(const Regime& regime, const std::filesystem::path& folder, uint64
 
 std::string error_of(const Regime& regime, const std::filesystem::path& folder, uint64_t seed = 7) {
   return test::error_of([&] { run(regime, folder, seed); });
+}
+
+std::string events_of(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (is_events_name(entry.path().filename().string())) return read_file(entry.path());
+  return {};
 }
 
 // Two runs that differ only in the order of their sums.
@@ -198,6 +205,31 @@ TEST_CASE("groups of samples add r_l and the effective rank to the log, however 
 
   const auto unread = [] { regime_with({"logging.groups=4"}); };
   CHECK(test::error_of(unread).find("logging.groups: needs \"per_layer\": true") != std::string::npos);
+}
+
+TEST_CASE("the noise scale is a field of every line, however the batch is cut, and changes no step") {
+  const TemporaryFolder folder;
+  const auto with = [&](std::vector<std::string> assignments, const std::string& name) {
+    assignments.insert(assignments.end(), {"epochs=1", "logging.every_steps=1", "model.layers[4].probability=0"});
+    REQUIRE(run(regime_with(assignments), folder.path() / name) == RunOutcome::finished);
+    return metrics_of(folder.path() / name).at(0);
+  };
+  const Json whole = with({"logging.noise_scale=true"}, "whole"), without = with({}, "without");
+  const std::vector<Json> cut{
+      with({"logging.noise_scale=true", "batch.micro=32"}, "micro"),
+      with({"logging.noise_scale=true", R"(fisher.batch_norm="ghost_variance")"}, "ghosts"),
+      with({"logging.noise_scale=true", "logging.per_layer=true", "logging.groups=3"}, "groups")};
+  const double variance = whole.at("gradient_variance"), norm = whole.at("gradient_norm");
+  CHECK(variance > 0);
+  CHECK(whole.at("gradient_noise_scale").get<double>() == Approx(variance / (norm * norm)).epsilon(1e-5));
+  for (const char* key : {"gradient_variance", "gradient_noise_scale"}) {
+    for (const Json& line : cut) CHECK(line.at(key).get<double>() == Approx(whole.at(key).get<double>()).epsilon(1e-4));
+    CHECK_FALSE(without.contains(key));
+    const std::string tag = std::string("train/") + key;
+    CHECK(events_of(folder.path() / "whole").find(tag) != std::string::npos);
+    CHECK(events_of(folder.path() / "without").find(tag) == std::string::npos);
+  }
+  CHECK(tensors_of(folder.path() / "whole") == tensors_of(folder.path() / "without"));
 }
 
 TEST_CASE("a loss that is not finite stops the run, names step and layer, and keeps the last checkpoint") {

@@ -1,4 +1,4 @@
-#include <noisysgd/optim/group_statistics.h>
+#include <noisysgd/optim/layer_measurement.h>
 
 #include <cmath>
 
@@ -19,24 +19,23 @@ constexpr uint64_t seed = 5;
 struct Measured {
   Measured(Context& context, Model& model, const Batch& batch, int64_t wanted, uint32_t number, int64_t micro,
            const FisherOptions& fisher = {}, const std::string& noise_json = R"({"type": "none"})")
-      : noise(noise_from(noise_json)),
+      : measurement(std::make_shared<LayerMeasurement>(wanted)),
+        noise(noise_from(noise_json)),
         step(context, model, noise, sgd, nullptr,
-             {.fisher = fisher, .micro = micro, .log_layers = true, .log_groups = wanted, .seed = seed}) {
+             {.fisher = fisher, .micro = micro, .measurements = {measurement}, .seed = seed}) {
     if (noise.active()) step.begin_noise();
     const int64_t samples = batch.size();
     const StepRecipe recipe = step.recipe(
-        {.values = {.step = number}, .samples = samples, .noise = noise.active(), .layers = true});
+        {.values = {.step = number}, .samples = samples, .noise = noise.active(), .logged = true});
     const BatchSource source = [&](const StepNumbers&, int64_t begin, int64_t count) {
       return batch.rows(begin, begin + count);
     };
     step.accumulate(recipe, source, {.step = number});
-    const auto count = static_cast<int64_t>(layer_names(model.parameters()).size());
-    const Tensor sums(context, {count, 2}, DType::f64);
-    layer_fisher(context, {fisher, step.sums(), samples, {}}, model.parameters(), sums);
-    layers = read_layer_fisher(model.parameters(), sums.data<double>());
-    measure_groups(SampleGroups(model, fisher, samples, wanted), model.parameters(), step.group_products().f32(),
-                   layers);
+    std::vector<const void*> results;
+    for (const Tensor& result : measurement->results()) results.push_back(result.bytes().data());
+    layers = measurement->layers(results, samples);
   }
+  std::shared_ptr<LayerMeasurement> measurement;
   Noise noise;
   Sgd sgd;
   Step step;
