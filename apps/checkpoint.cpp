@@ -83,7 +83,8 @@ class Loader : public StateVisitor {
     names_.insert(name);
     std::vector<T> values(static_cast<size_t>(shape.elements()));
     file_.read(name, stored_type_of<T>(), shape.extents(), std::as_writable_bytes(std::span(values)));
-    NSGD_CHECK(all_finite<T>(values), "{}: tensor \"{}\" holds values that are not finite", file_.path().string(), name);
+    NSGD_CHECK(all_finite<T>(values), "{}: tensor \"{}\" holds values that are not finite", file_.path().string(),
+               name);
     return values;
   }
 

@@ -155,7 +155,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
   regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
   regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
-  regime.schedule = 
+  regime.schedule =
       LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
   regime.initialisation = read_initialisation_rules(root, "init");
   const ConfigReader fisher = root.object("fisher");
@@ -163,7 +163,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.noise = Noise::read(root.object("noise"), extensions.noises);
   regime.loss = extensions.losses.build(root.object("loss"));
   if (regime.fisher.labels != Labels::data && !regime.loss->samples_labels())
-    fisher.error("kind", "\"true\" draws labels by the probabilities that a loss gives them; that of loss.type gives none");
+    fisher.error("kind", "\"true\" draws labels from the predicted probabilities, and this loss.type has none");
   regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});

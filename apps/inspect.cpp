@@ -175,7 +175,8 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   for (const Parameter* parameter : model.parameters()) {
     const int64_t n = parameter->shape.elements();
     const std::vector<float> value = to_host<float>(context, parameter->value);
-    std::vector<float> gradient = to_host<float>(context, step.sums().gradient.of(*parameter)), diagonal(static_cast<size_t>(n));
+    std::vector<float> gradient = to_host<float>(context, step.sums().gradient.of(*parameter)),
+                       diagonal(static_cast<size_t>(n));
     fisher_diagonal(regime.fisher.of_one_batch(), *parameter, samples, gradient,
                     to_host<float>(context, step.sums().second_moment.of(*parameter)), diagonal.data());
     for (float& sum : gradient) sum *= inverse;

@@ -55,7 +55,8 @@ std::string title_of(const Experiment& experiment, size_t finished, size_t diver
     title +=
         fmt::format("; a trial at budget {}: {} epoch{}", experiment.budget, first.epochs, first.epochs > 1 ? "s" : "");
   if (first.data.dataset.selection().holdout > 0)
-    title += fmt::format("; evaluated on {} images held out of the training set", first.data.dataset.selection().holdout);
+    title +=
+        fmt::format("; evaluated on {} images held out of the training set", first.data.dataset.selection().holdout);
   if (finished < runs) title += fmt::format("; {} of {} runs finished", finished, runs);
   if (diverged > 0) title += fmt::format(", {} diverged", diverged);
   return title;

@@ -65,8 +65,8 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   kernels::ConvShape shape = shape_;
   shape.batch = x.value.shape()[0];
   Tensor y(pass.context, output_shape().batched(shape.batch));
-  kernels::conv_forward(pass.context.queue, shape, x.value.f32(), weight_.value.f32(),
-                        kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
+  kernels::conv_forward(pass.context.queue, shape, x.value.values(), weight_.value.f32(),
+                        kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.values());
 
   Tensor relu_output = epilogue.relu ? y : Tensor();
   return pass.record(std::move(y), [this, shape, x = std::move(x), relu_output = std::move(relu_output),
@@ -77,7 +77,7 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
                                              normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, x.value.shape());
-      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.f32(), grad_x.f32());
+      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.values(), grad_x.values());
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });

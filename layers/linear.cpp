@@ -30,10 +30,10 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
   const int64_t samples = x.value.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
   Tensor y(pass.context, {samples, outputs});
   auto& queue = pass.context.queue;
-  kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1.0f, x.value.f32(),
-                weight_.value.f32(), 0.0f, y.f32());
+  kernels::gemm(queue, Transpose::no, Transpose::yes, samples, outputs, inputs, 1.0f, x.value.values(),
+                weight_.value.f32(), 0.0f, y.values());
   kernels::bias_add(queue, samples, outputs,
-                    kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.f32());
+                    kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.values());
 
   Tensor relu_output = epilogue.relu ? y : Tensor();
   return pass.record(std::move(y), [this, samples, inputs, outputs, x = std::move(x),
@@ -46,8 +46,8 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
                                              normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, {samples, inputs});
-      kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f, grad_z.f32(),
-                    weight_.value.f32(), 0.0f, grad_x.f32());
+      kernels::gemm(backward.context.queue, Transpose::no, Transpose::no, samples, inputs, outputs, 1.0f,
+                    grad_z.values(), weight_.value.f32(), 0.0f, grad_x.values());
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });

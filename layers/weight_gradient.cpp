@@ -20,7 +20,8 @@ namespace {
 
 // A linear layer, whose sums are matrix products over the samples.
 bool is_matrix(const kernels::ConvShape& shape) {
-  const bool single_pixels = shape.height == 1 && shape.width == 1 && shape.kernel_height == 1 && shape.kernel_width == 1;
+  const bool single_pixels =
+      shape.height == 1 && shape.width == 1 && shape.kernel_height == 1 && shape.kernel_width == 1;
   return single_pixels && shape.padding_height == 0 && shape.padding_width == 0;
 }
 
@@ -28,8 +29,8 @@ bool is_centered(const BackwardPass& pass, const WeightGradient& of) {
   return pass.statistics.center_normalised && of.normalisation;
 }
 
-void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape, const float* x, const float* grad_y,
-                         float* gradient, float* second_moment) {
+void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape, kernels::ConstValues x,
+                         kernels::ConstValues grad_y, float* gradient, float* second_moment) {
   if (gradient)
     kernels::gemm(queue, Transpose::yes, Transpose::no, shape.out_channels, shape.in_channels, shape.batch, 1.0f,
                   grad_y, x, 1.0f, gradient);
@@ -46,17 +47,17 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
   if (squares && is_centered(pass, of))
     add_centered_sums(pass.context, of.shape, *of.normalisation, of.x, of.grad_y, sums, gradient);
   else if (is_matrix(of.shape))
-    add_matrix_gradient(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
+    add_matrix_gradient(queue, of.shape, of.x.values(), of.grad_y.values(), gradient, squares);
   else if (squares && kind == SecondMoment::spatial)
-    kernels::conv_second_moment_spatial(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient, squares);
+    kernels::conv_second_moment_spatial(queue, of.shape, of.x.values(), of.grad_y.values(), gradient, squares);
   else if (squares || sums.signed_sum)
-    kernels::conv_sample_sums(queue, of.shape, of.x.f32(), of.grad_y.f32(), sums, gradient);
+    kernels::conv_sample_sums(queue, of.shape, of.x.values(), of.grad_y.values(), sums, gradient);
   else if (gradient)
-    kernels::conv_backward_weight(queue, of.shape, of.x.f32(), of.grad_y.f32(), gradient);
+    kernels::conv_backward_weight(queue, of.shape, of.x.values(), of.grad_y.values(), gradient);
 }
 
-// Gradient and second moment of the bias. The sweep that forms them goes through the ReLU: grad_y becomes the gradient of
-// what that reads.
+// Gradient and second moment of the bias. With a ReLU epilogue the same kernel computes the gradient of the ReLU's
+// input, which replaces grad_y.
 void collect_bias(const BackwardPass& pass, WeightGradient& of) {
   const kernels::ConvShape& shape = of.shape;
   auto& queue = pass.context.queue;
@@ -65,12 +66,12 @@ void collect_bias(const BackwardPass& pass, WeightGradient& of) {
   float* const squares = has_moment ? pass.second_moment(*of.bias) : nullptr;
   if (of.relu_output.defined()) {
     Tensor grad_z = output_over(pass.context, of.grad_y, of.grad_y.shape());
-    kernels::bias_relu_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.relu_output.f32(),
-                                of.grad_y.f32(), grad_z.f32(), gradient, squares);
+    kernels::bias_relu_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.relu_output.values(),
+                                of.grad_y.values(), grad_z.values(), gradient, squares);
     of.grad_y = std::move(grad_z);
     of.relu_output = {};
   } else if (gradient || squares) {
-    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.grad_y.f32(), gradient,
+    kernels::bias_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.grad_y.values(), gradient,
                            squares);
   }
 }
@@ -86,15 +87,15 @@ void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
   float *const sum = pass.into.signed_sum.at(of.weight),
                *const variance = squares ? pass.into.signed_variance.at(of.weight) : nullptr;
   if (is_matrix(shape))
-    add_matrix_gradient(queue, shape, of.x.f32(), with_signs.f32(), sum, variance);
+    add_matrix_gradient(queue, shape, of.x.values(), with_signs.values(), sum, variance);
   else if (squares)
-    kernels::conv_second_moment_spatial(queue, shape, of.x.f32(), with_signs.f32(), sum, variance);
+    kernels::conv_second_moment_spatial(queue, shape, of.x.values(), with_signs.values(), sum, variance);
   else
-    kernels::conv_backward_weight(queue, shape, of.x.f32(), with_signs.f32(), sum);
+    kernels::conv_backward_weight(queue, shape, of.x.values(), with_signs.values(), sum);
   if (!of.bias) return;
   // Where squares are asked for each position counts for itself.
   kernels::bias_backward(queue, squares ? shape.batch * shape.positions() : shape.batch,
-                         squares ? 1 : shape.positions(), shape.out_channels, with_signs.f32(),
+                         squares ? 1 : shape.positions(), shape.out_channels, with_signs.values(),
                          pass.into.signed_sum.at(*of.bias), squares ? pass.into.signed_variance.at(*of.bias) : nullptr);
 }
 
@@ -102,7 +103,7 @@ void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
 Tensor bias_gradients(const BackwardPass& pass, const WeightGradient& of) {
   Tensor gradients(pass.context, {of.shape.batch, of.shape.out_channels});
   kernels::bias_sample_gradients(pass.context.queue, of.shape.batch, of.shape.positions(), of.shape.out_channels,
-                                 of.grad_y.f32(), gradients.f32());
+                                 of.grad_y.values(), gradients.f32());
   return gradients;
 }
 
@@ -127,10 +128,10 @@ void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
   if (!norms) return;
   const kernels::ConvShape& shape = of.shape;
   if (is_matrix(shape))
-    kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, of.grad_y.f32(), shape.in_channels,
-                          of.x.f32(), norms);
+    kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, of.grad_y.values(), shape.in_channels,
+                          of.x.values(), norms);
   else
-    kernels::conv_sample_norms(pass.context.queue, shape, of.x.f32(), of.grad_y.f32(), norms);
+    kernels::conv_sample_norms(pass.context.queue, shape, of.x.values(), of.grad_y.values(), norms);
   if (of.bias) add_norms(pass, bias_gradients(pass, of));
 }
 
@@ -141,7 +142,7 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
   auto& queue = pass.context.queue;
   const kernels::ConvShape& shape = of.shape;
   if (pass.statistics.kronecker_output)
-    kernels::gram(queue, shape.batch * shape.positions(), of.factors.outputs, of.grad_y.f32(), sums->output.f32());
+    kernels::gram(queue, shape.batch * shape.positions(), of.factors.outputs, of.grad_y.values(), sums->output.f32());
   if (!pass.statistics.kronecker_input) return;
   // Patches of a few samples at a time: those of a whole batch would be R*S times its activations.
   constexpr int64_t block_elements = int64_t{1} << 20;
@@ -152,8 +153,8 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
     kernels::ConvShape part = shape;
     part.batch = std::min(block, shape.batch - first);
     kernels::conv_patches(queue, part, of.bias != nullptr,
-                          of.x.f32() + first * shape.height * shape.width * shape.in_channels, patches.f32());
-    kernels::gram(queue, part.batch * part.positions(), of.factors.inputs, patches.f32(), sums->input.f32());
+                          of.x.rows(first, first + part.batch).values(), patches.values());
+    kernels::gram(queue, part.batch * part.positions(), of.factors.inputs, patches.values(), sums->input.f32());
   }
 }
 
@@ -191,8 +192,8 @@ bool collects_signed(const BackwardPass& pass) {
 
 void collect_norms(const BackwardPass& pass, const NormalisationGradient& of) {
   const Tensor of_beta(pass.context, {of.shape.samples, of.shape.channels}), of_gamma(pass.context, of_beta.shape());
-  kernels::batch_norm_sample_gradients(pass.context.queue, of.shape, of.x.f32(), of.mean.f32(), of.inverse_std.f32(),
-                                       of.grad_y.f32(), of_beta.f32(), of_gamma.f32());
+  kernels::batch_norm_sample_gradients(pass.context.queue, of.shape, of.x.values(), of.mean.f32(), of.inverse_std.f32(),
+                                       of.grad_y.values(), of_beta.f32(), of_gamma.f32());
   for (const Tensor& gradients : {of_beta, of_gamma}) add_norms(pass, gradients);
 }
 
@@ -209,7 +210,7 @@ void collect_signed(const BackwardPass& pass, const NormalisationGradient& of) {
     const kernels::BatchNormShape by_position{shape.samples * shape.positions, 1, shape.channels,
                                               shape.group * shape.positions};
     const Tensor of_beta(pass.context, gradient.shape()), of_gamma(pass.context, gradient.shape());
-    kernels::batch_norm_sample_gradients(queue, by_position, of.x.f32(), of.mean.f32(), of.inverse_std.f32(),
+    kernels::batch_norm_sample_gradients(queue, by_position, of.x.values(), of.mean.f32(), of.inverse_std.f32(),
                                          gradient.f32(), of_beta.f32(), of_gamma.f32());
     kernels::bias_backward(queue, by_position.samples, 1, shape.channels, of_beta.f32(), sum.at(of.beta),
                            variance.at(of.beta));
@@ -218,7 +219,7 @@ void collect_signed(const BackwardPass& pass, const NormalisationGradient& of) {
     return;
   }
   const Tensor of_beta(pass.context, {shape.samples, shape.channels}), of_gamma(pass.context, of_beta.shape());
-  kernels::batch_norm_sample_gradients(queue, shape, of.x.f32(), of.mean.f32(), of.inverse_std.f32(), gradient.f32(),
+  kernels::batch_norm_sample_gradients(queue, shape, of.x.values(), of.mean.f32(), of.inverse_std.f32(), gradient.f32(),
                                        of_beta.f32(), of_gamma.f32());
   add_signed_samples(pass, layer, of_beta, sum.at(of.beta));
   add_signed_samples(pass, layer, of_gamma, sum.at(of.gamma));

@@ -20,8 +20,8 @@ BatchSchedule::BatchSchedule(std::vector<BatchPhase> phases, int64_t images, boo
   for (const BatchPhase& phase : phases_) {
     const int64_t incomplete = images % phase.size;
     const Epoch epoch{images / phase.size, coupling.usable(phase.size), drop_last ? 0 : coupling.usable(incomplete)};
-    NSGD_CHECK(epoch.steps() > 0, "{}: {} training images make no batch of {}", drop_last ? "batch.drop_last" : "batch.size",
-               images, phase.size);
+    NSGD_CHECK(epoch.steps() > 0, "{}: {} training images make no batch of {}",
+               drop_last ? "batch.drop_last" : "batch.size", images, phase.size);
     NSGD_CHECK(epoch.whole > 0, "batch.size: batch_norm has one value per channel in batches of {}; use larger ones",
                phase.size);
     // Both factors have 31 bits; the step number of the random streams has 32.

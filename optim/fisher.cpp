@@ -17,8 +17,7 @@ FisherOptions read_fisher(const ConfigReader& json, std::optional<int64_t> ghost
                                             {"spatial", SecondMoment::spatial},
                                             {"spatial_mean", SecondMoment::spatial_mean}},
                                            SecondMoment::exact);
-  options.labels =
-      json.choice<Labels>("kind", {{"empirical", Labels::data}, {"true", Labels::sampled}}, Labels::data);
+  options.labels = json.choice<Labels>("kind", {{"empirical", Labels::data}, {"true", Labels::sampled}}, Labels::data);
   options.centered = json.boolean("centered", false);
   options.refresh_every = json.integer("refresh_every", {.default_value = 1, .at_least = 1});
   options.ema = json.number("ema", {.default_value = 0, .at_least = 0, .below = 1});
@@ -104,7 +103,8 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
 
 FisherSource fisher_source(const FisherStep& fisher, const Parameter& parameter) {
   if (fisher.options.averaged()) return {{.second_moment = 1}, fisher.average.at(parameter)};
-  return {fisher_diagonal_coefficients(fisher.options, parameter, fisher.batch), fisher.sums.second_moment.at(parameter)};
+  return {fisher_diagonal_coefficients(fisher.options, parameter, fisher.batch),
+          fisher.sums.second_moment.at(parameter)};
 }
 
 namespace {

@@ -83,7 +83,7 @@ StepRecipe Step::recipe(const StepRequest& request) const {
     recipe.noise = noise_.plan(options_.fisher, {request.samples, model_.coupling().ghost_size()},
                                request.values.step, keep_gradient);
   NSGD_CHECK(recipe.noise.labels == Labels::data || model_.loss().samples_labels(),
-             "noise.type: \"{}\" draws labels by the probabilities that a loss gives them; that of loss.type gives none",
+             "noise.type: \"{}\" draws labels from the predicted probabilities, and this loss.type has none",
              noise_.options().type);
   recipe.collect = recipe.noise.statistics;
   if (recipe.measured)

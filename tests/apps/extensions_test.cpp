@@ -264,16 +264,14 @@ TEST_CASE("settings that draw labels are refused before the run if the loss give
     return regime_of(small_mlp, fmt::format("{{{}, {}}}", loss, more), extensions);
   };
   CHECK(contains(error_of([&] { regime_with(R"("fisher": {"kind": "true"})"); }),
-                 "$.fisher.kind: \"true\" draws labels by the probabilities that a loss gives them; that of loss.type "
-                 "gives none"));
+                 "$.fisher.kind: \"true\" draws labels from the predicted probabilities, and this loss.type has none"));
   for (const char* labels : {"uniform", "model"}) {
     const Regime regime = regime_with(fmt::format(
         R"("noise": {{"type": "label", "labels": "{}", "small_batch": 16, "stop_fraction": 1}})", labels));
     Context context({}, 1);
     DataCache data;
     CHECK(error_of([&] { make_checked_model(context, regime, *data.get(regime), extensions); }) ==
-          "test: noise.type: \"label\" draws labels by the probabilities that a loss gives them; that of loss.type gives "
-          "none");
+          "test: noise.type: \"label\" draws labels from the predicted probabilities, and this loss.type has none");
   }
   CHECK(contains(error_of([&] { regime_of(small_mlp, R"({"loss": {"type": "owl"}})", extensions); }),
                  R"($.loss.type: expected one of "own", "softmax_cross_entropy", got text "owl"; did you mean "own"?)"));
