@@ -91,7 +91,7 @@ struct Regime {
 
   // The batches and base learning rates of all epochs of a run on `images` training images. coupling: the network's.
   BatchSchedule batch_schedule(int64_t images, const SampleCoupling& coupling = {}) const;
-  // The number of steps that draw noise. They are the first steps of the run.
+  // The number of steps that may draw noise or collect for it. They are the first steps of the run.
   int64_t noisy_steps(const BatchSchedule& schedule) const {
     return schedule.steps_of_first(noise.epochs_with_noise(epochs));
   }

@@ -24,7 +24,7 @@ class BackwardPass;
 
 class Tape {
  public:
-  // Called once with the gradient of the node's output, which it may overwrite. Passes gradients to the node's inputs
+  // Called once per backward pass with the gradient of the node's output, which it may overwrite. Passes gradients to the node's inputs
   // by BackwardPass::add_gradient, and adds those of parameters to the sums of the pass.
   using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
   // As Backward, for an op whose kernel adds two gradients of its output itself. other: undefined if only one arrived.

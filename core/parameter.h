@@ -38,7 +38,7 @@ struct Parameter {
 
   // What its layer can collect (core/statistics.h) in addition to the gradient and the second moment.
   const KroneckerShape* kronecker = nullptr;
-  bool gives_sample_statistics = false;  // what layers/weight_gradient.h collects of samples, as Statistics::signs
+  bool gives_sample_statistics = false;  // Statistics::signs and Sums::sample_norms
   bool gives_signed_squares = false;     // SignedSums::squares
   bool gives_centered_squares = false;   // Statistics::center_normalised
 

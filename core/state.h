@@ -1,5 +1,6 @@
 // State that persists from one step to the next. A class with state names each tensor once, in visit_state. Checkpoints
-// save and restore these tensors, and a resumed run is bit-identical to an uninterrupted one.
+// save and restore these tensors, and a resumed run is bit-identical to an uninterrupted one. A class of the library adds
+// the first part of its names to checkpoint_scopes (layers/registry.h), so that no layer can have that name.
 #pragma once
 
 #include <string>

@@ -27,7 +27,8 @@ constexpr std::string_view name_of(SecondMoment kind) {
   return "";
 }
 
-// The kind whose sums are collected for it: the division of spatial_mean happens in diag(F) (optim/fisher.h).
+// The estimator whose sums are collected to compute `kind`: spatial for spatial_mean, which is divided later
+// (optim/fisher.h).
 constexpr SecondMoment collected_for(SecondMoment kind) {
   return kind == SecondMoment::spatial_mean ? SecondMoment::spatial : kind;
 }

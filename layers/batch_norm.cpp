@@ -78,8 +78,8 @@ Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epil
 void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, Tensor other) {
   const auto& [shape, x, mean, inverse_std, relu, addend_id, normalisation, output] = saved;
   const bool collects = collects_samples(pass);
-  // The gradient of what the epilogue reads: whether it is needed after the sweeps, and whether they write it. They
-  // need not where it is grad_y itself, or where beta tells each of them the sign.
+  // grad_addend is the gradient before the epilogue. kept: it is used after the kernels. written: a kernel stores it. It
+  // is not stored if it equals grad_y, or if it is not used later and the kernels recompute the sign from beta.
   const bool kept = collects || addend_id >= 0;
   const bool written = other.defined() || output.defined() || (relu && kept);
   kernels::BatchNormBackward arrays{.x = x.value.f32(),

@@ -1,5 +1,5 @@
-// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x). The constructors determine which
-// operations a layer computes as its epilogue.
+// Composition: layers in sequence, and the residual sum y = body(x) + shortcut(x). The constructor of a
+// sequence finds the ReLUs that become epilogues; a residual block passes its shortcut as an addend in forward.
 #pragma once
 
 #include <noisysgd/layers/layer.h>

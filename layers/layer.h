@@ -40,8 +40,8 @@ struct Normalisation;  // layers/centered_sums.h
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
-  // Shared by a layer and the batch normalisation that is the only reader of its output; null: there is no such pair.
-  // If Statistics::center_normalised, the batch normalisation sets it in backward, and then the layer reads it.
+  // Not an operation: the batch normalisation that is the only reader of a layer's output passes its statistics to that
+  // layer in backward, if Statistics::center_normalised. Both hold the pointer; null: there is no such pair.
   std::shared_ptr<Normalisation> normalisation = nullptr;
 
   bool empty() const { return !addend.value.defined() && !relu && !normalisation; }

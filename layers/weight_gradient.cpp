@@ -184,7 +184,8 @@ Tensor collect(const BackwardPass& pass, WeightGradient of) {
 
 namespace {
 
-// K-FAC's signs, of elements, are not of gradients: a batch normalisation has the noise of its diagonal.
+// Signs of elements are K-FAC's and replace gradients. They do not apply to a batch normalisation, which has diagonal
+// noise.
 bool collects_signed(const BackwardPass& pass) {
   const kernels::SignGrain grain = pass.statistics.signs.grain;
   return grain != kernels::SignGrain::none && grain != kernels::SignGrain::element;

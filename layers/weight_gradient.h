@@ -1,7 +1,7 @@
-// What the parameters of layers collect in backward: for the weight and bias of a linear layer or a convolution the
-// gradient and every statistic that the pass asks for, in as few passes over x and grad_y as there are kernels for; for
-// a batch normalisation, whose sweeps add gradient and second moment, the rest. A layer states its problem; what a step
-// collects is known here alone.
+// Gradients and statistics of parameters, computed in backward. For the weight and bias of a linear layer or a
+// convolution: the gradient and every statistic that the pass collects, in as few passes over x and grad_y as the kernels
+// allow. For a batch normalisation, whose backward kernels add gradient and second moment: the other statistics. A layer
+// only describes its tensors and shapes; the code here reads from the pass what to collect (Step::recipe decides it).
 #pragma once
 
 #include <noisysgd/core/autograd.h>

@@ -102,7 +102,7 @@ kernels::NoiseCoefficients fisher_diagonal_coefficients(const FisherOptions& opt
 }
 
 FisherSource fisher_source(const FisherStep& fisher, const Parameter& parameter) {
-  if (fisher.options.averaged()) return {{.second_moment = 1}, fisher.average.at(parameter)};
+  if (fisher.options.kept()) return {{.second_moment = 1}, fisher.average.at(parameter)};
   return {fisher_diagonal_coefficients(fisher.options, parameter, fisher.batch),
           fisher.sums.second_moment.at(parameter)};
 }

@@ -35,8 +35,9 @@ struct FisherOptions {
   int64_t refresh_every = 1;  // steps from one collection of the second moment to the next; the first is step 0
   double ema = 0;             // weight of the old average at a refresh
 
-  // True if noise uses an average of diag(F) over steps instead of the sums of its own step.
-  bool averaged() const { return refresh_every > 1 || ema > 0; }
+  // True if noise uses a diag(F) that is kept between steps, the last one or a running average, instead of the sums of
+  // its own step.
+  bool kept() const { return refresh_every > 1 || ema > 0; }
   bool refreshes(int64_t step) const { return step % refresh_every == 0; }
   // Sets the statistics that backward passes collect for diag(F).
   void collect(Statistics& statistics) const {
@@ -44,7 +45,7 @@ struct FisherOptions {
     statistics.center_normalised = batch_norm == GhostFisher::activation_centered;
   }
   // Samples per pass if the gradient of each pass is squared as a whole; 0: layers square the gradients of samples.
-  int64_t squared_passes() const { return batch_norm == GhostFisher::ghost_variance ? ghost_size : 0; }
+  int64_t squared_pass_samples() const { return batch_norm == GhostFisher::ghost_variance ? ghost_size : 0; }
   FisherOptions of_one_batch() const {
     FisherOptions options = *this;
     options.refresh_every = 1;
@@ -70,7 +71,7 @@ struct FisherStep {
   const FisherOptions& options;
   const Sums& sums;
   int64_t batch = 0;     // samples in the sums
-  const Block& average;  // defined if options.averaged()
+  const Block& average;  // defined if options.kept()
 };
 
 // diag(F) of one parameter as an input of noise: from its sums with their coefficients, or from its average with

@@ -14,32 +14,32 @@
 
 namespace noisysgd {
 
-// Its part in one step, from the first pass to the last.
+// The work of a measurement in one step, from the first pass to the last.
 class StepMeasurement {
  public:
   virtual ~StepMeasurement() = default;
-  // Where a pass over samples [begin, end) of the batch has to end.
+  // The end of a pass over samples [begin, end) of the batch, if it must be shorter.
   virtual int64_t end_of_pass(int64_t, int64_t end) const { return end; }
-  // Before a pass from sample `begin` on: may give sinks to the job of the loss's own gradient, and add jobs.
+  // Called before a pass that begins at this sample. May set sinks of the job of the loss's own gradient, and add jobs.
   virtual void begin_pass(int64_t, BackwardJob&, std::vector<BackwardJob>&) {}
   virtual void end_pass(int64_t) {}
-  // The step's sums are complete: issues what results() is made by.
+  // Called when the sums of the step are complete. Issues the ops that compute results().
   virtual void end() = 0;
 };
 
 class Measurement {
  public:
   virtual ~Measurement() = default;
-  // Allocates its results and the sums that the steps of a run are to have. Throws Error for a network that it does not
+  // Allocates its results, and the blocks of `sums` that its steps need. Throws Error for a network that it does not
   // apply to. The model must outlive it.
   virtual void begin(Context& context, Model& model, const FisherOptions& fisher, Sums& sums) = 0;
   // What the passes of a measured step collect at the labels of the Fisher matrix.
   virtual void collect(const FisherOptions&, Statistics&) const {}
-  // The sums are those of the step and must outlive what is returned.
+  // sums: of the step; must outlive the returned object.
   virtual std::unique_ptr<StepMeasurement> begin_step(const Sums& sums, int64_t samples) = 0;
-  // Where a measured step leaves its numbers.
+  // The tensors that a measured step writes.
   virtual std::vector<Tensor> results() const = 0;
-  // Adds fields to an object of metrics.jsonl. copies[i]: what the host has read of results()[i].
+  // Adds fields to a line of metrics.jsonl. copies[i]: the host's copy of results()[i].
   virtual void write(std::span<const void* const> copies, int64_t samples, Json& fields) const = 0;
 };
 

@@ -30,7 +30,7 @@ Step::Step(Context& context, Model& model, Noise& noise, Optimizer& optimizer, W
       graphs_(context, options.graphs) {
   const ParameterSet& parameters = model.parameter_set();
   sums_.gradient = Block(context, parameters);
-  if (options.fisher.squared_passes() > 0) pass_gradient_ = Block(context, parameters);
+  if (options.fisher.squared_pass_samples() > 0) pass_gradient_ = Block(context, parameters);
   optimizer_.begin(context, parameters);
   check_names();
   for (const auto& measurement : options_.measurements) measurement->begin(context, model, options_.fisher, sums_);
@@ -88,7 +88,7 @@ StepRecipe Step::recipe(const StepRequest& request) const {
   recipe.collect = recipe.noise.statistics;
   if (recipe.measured)
     for (const auto& measurement : options_.measurements) measurement->collect(options_.fisher, recipe.collect);
-  if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_passes = options_.fisher.squared_passes();
+  if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_pass_samples = options_.fisher.squared_pass_samples();
   return recipe;
 }
 
@@ -107,7 +107,7 @@ void Step::issue(const StepRecipe& recipe, const BatchSource& source, const Step
   if (context_.queue.device().backend == Backend::cpu && training->halted) return;
   std::vector<Tensor> kept;
   std::vector<kernels::NoiseField> noise;
-  if (recipe.noise.draws)
+  if (recipe.noise.active)
     noise = noise_.prepare(context_, recipe.noise, options_.fisher, sums_, recipe.samples, options_.seed, numbers.step,
                            kept);
   optimizer_.step({.gradient = sums_.gradient,
@@ -139,8 +139,8 @@ Number<double> Step::clip_factor(int64_t samples, std::vector<Tensor>& kept) con
 }
 
 // A batch that does not fit into the device's memory is cut into micro-batches: half as large until they fit. Only the
-// first step of a recipe can find that out; nothing of the step is done but its forward passes by then, which have
-// moved the running statistics.
+// first step of a recipe can find that out; by then its passes have only added to sums, which are cleared, and changed the
+// running statistics, which are restored.
 void Step::accumulate_what_fits(StepRecipe recipe, const BatchSource& source, const StepNumbers& numbers, bool first) {
   if (context_.queue.device().backend == Backend::cpu || !first) return accumulate(recipe, source, numbers);
   std::vector<Tensor> statistics;
@@ -183,7 +183,7 @@ Tensor rows(const Tensor& tensor, int64_t begin, int64_t end) {
 void Step::accumulate(const StepRecipe& recipe, const BatchSource& source, const StepNumbers& numbers,
                       const StepOutputs& outputs, std::optional<StepNumber> noise_step) {
   sums_.zero(context_);
-  const int64_t samples = recipe.samples, squared = std::min(samples, recipe.squared_passes);
+  const int64_t samples = recipe.samples, squared = std::min(samples, recipe.squared_pass_samples);
   if (squared > 0) {
     NSGD_CHECK(model_.coupling().allows_parts_of(squared), "ghost batches of {} samples are coupled by this network",
                squared);

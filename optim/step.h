@@ -52,10 +52,10 @@ struct StepRecipe {
   auto operator<=>(const StepRecipe&) const = default;
 
   int64_t samples = 0;
-  int64_t micro_batch = 0;     // samples per forward and backward pass
-  int64_t squared_passes = 0;  // above 0: samples per pass, and the gradient of each pass is squared
-  int64_t pass_samples() const { return squared_passes > 0 ? squared_passes : micro_batch; }
-  Statistics collect = {};     // at the labels of the Fisher matrix
+  int64_t micro_batch = 0;           // samples per forward and backward pass
+  int64_t squared_pass_samples = 0;  // above 0: samples per pass instead, and the gradient of each pass is squared
+  int64_t pass_samples() const { return squared_pass_samples > 0 ? squared_pass_samples : micro_batch; }
+  Statistics collect = {};  // at the labels of the Fisher matrix
   NoisePlan noise = {};
   bool norms = false, measured = false;
 };

@@ -112,12 +112,12 @@ void Noise::visit_state(StateVisitor& visitor) const {
 
 NoisePlan Noise::plan(const FisherOptions& fisher, const NoiseBatch& batch, int64_t step, bool keep_gradient) const {
   NoisePlan plan;
-  plan.draws = true;
+  plan.active = true;
   plan.needs_host = capabilities().needs_host;
   plan.collects = structure_->collects(batch, step);
   const bool collects_fisher = needs_second_moment() && fisher.refreshes(step);
   if (collects_fisher) fisher.collect(plan.statistics);
-  plan.updates_average = collects_fisher && fisher.averaged();
+  plan.updates_average = collects_fisher && fisher.kept();
   plan.first_average = plan.updates_average && step == 0;
   plan.statistics.signs = plan.collects.signs;
   plan.statistics.signs.squares = capabilities().signed_variance && options_.match_trace;

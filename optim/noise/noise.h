@@ -27,7 +27,7 @@ struct NoiseOptions {
 struct NoisePlan {
   auto operator<=>(const NoisePlan&) const = default;
 
-  bool draws = false;          // the step draws noise or collects for it
+  bool active = false;         // the step draws noise or collects for it
   Statistics statistics = {};  // collected by the passes at the Fisher labels
   NoiseCollects collects = {};
   bool updates_average = false, first_average = false;  // the average of diag(F); its first update
@@ -68,7 +68,7 @@ class Noise {
   }
   bool needs_second_moment() const { return capabilities().second_moment || options_.match_trace; }
   // True if the noise uses an average of diag(F) over steps.
-  bool averages(const FisherOptions& fisher) const { return fisher.averaged() && needs_second_moment(); }
+  bool averages(const FisherOptions& fisher) const { return fisher.kept() && needs_second_moment(); }
   // True if backward passes compute the noise: every draw then needs passes of its own.
   bool forms_in_backward() const {
     return capabilities().sample_weights || capabilities().signs != kernels::SignGrain::none;

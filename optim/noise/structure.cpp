@@ -52,7 +52,7 @@ Tensor NoiseStructure::trace_of_samples(const NoiseStep& step, double factor, bo
              "noise.match_trace: this noise is made of single gradients, whose trace needs fisher.batch_norm of "
              "\"activation\", not \"{}\"",
              fisher.batch_norm_name());
-  NSGD_CHECK(!fisher.averaged(),
+  NSGD_CHECK(!fisher.kept(),
              "noise.match_trace: this noise is made of the step's own gradients, whose trace needs "
              "fisher.refresh_every of 1 and fisher.ema of 0");
   NSGD_CHECK(!centered || fisher.labels == Labels::data,

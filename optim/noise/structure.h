@@ -76,7 +76,8 @@ class NoiseStructure {
   virtual NoiseCapabilities capabilities() const { return {}; }
   // False if a batch of this size gets no noise, because it is already as small as the batch to be emulated.
   virtual bool acts_on(int64_t /*samples*/) const { return true; }
-  // What the passes of this step collect, within `capabilities`. Only here may a decision depend on the step number.
+  // What the passes of this step collect, within `capabilities`. The only function of a structure whose result may depend
+  // on the step number.
   virtual NoiseCollects collects(const NoiseBatch&, int64_t /*step*/) const { return {}; }
   // The distribution of the weights u_n of the whole batch; micro-batches use their part of these.
   virtual std::optional<kernels::SampleWeights> sample_weights(const NoiseBatch&) const { return {}; }

@@ -144,8 +144,8 @@ TEST_CASE("Fisher options") {
   CHECK(read(R"({"batch_norm": "activation_centered", "centered": true, "kind": "empirical"})").centered);
   CHECK_THROWS_AS(read(R"({"batch_norm": "activation_centered", "conv": "spatial"})"), ConfigError);
   CHECK(defaults.refresh_every == 1);
-  CHECK_FALSE(defaults.averaged());
-  CHECK(read(R"({"refresh_every": 3})").averaged());
-  CHECK(read(R"({"ema": 0.9})").averaged());
+  CHECK_FALSE(defaults.kept());
+  CHECK(read(R"({"refresh_every": 3})").kept());
+  CHECK(read(R"({"ema": 0.9})").kept());
   CHECK_THROWS_AS(read(R"({"ema": 1})"), ConfigError);
 }
