@@ -1,6 +1,6 @@
 // A training run on disk: one safetensors file, written atomically. It holds every tensor that lives from step to
-// step (core/state.h), with parameters under PyTorch's names and in its layouts. Its metadata holds, as JSON, the identity
-// of the run (apps/run_folder.h) and the counters, so no second file can disagree with it. All its values are finite.
+// step (core/state.h), with parameters under PyTorch's names and in its layouts. Its metadata holds, as JSON, the
+// identity of the run (apps/run_folder.h) and the counters, so no second file can disagree with it. All its values are finite.
 #pragma once
 
 #include <filesystem>

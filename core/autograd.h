@@ -24,8 +24,8 @@ class BackwardPass;
 
 class Tape {
  public:
-  // Called once per backward pass with the gradient of the node's output, which it may overwrite. Passes gradients to the node's inputs
-  // by BackwardPass::add_gradient, and adds those of parameters to the sums of the pass.
+  // Called once per backward pass with the gradient of the node's output, which it may overwrite. Passes gradients to
+  // the node's inputs by BackwardPass::add_gradient, and adds those of parameters to the sums of the pass.
   using Backward = std::function<void(BackwardPass& pass, Tensor grad_output)>;
   // As Backward, for an op whose kernel adds two gradients of its output itself. other: undefined if only one arrived.
   // Of three or more the tape adds all but the last.
@@ -63,7 +63,12 @@ class Tape {
 class BackwardPass {
  public:
   BackwardPass(Context& context, Tape& tape, const Tape::BackwardOptions& options)
-      : context(context), statistics(options.statistics), into(options.into), samples(options.samples), tape_(tape), retain_(options.retain) {}
+      : context(context),
+        statistics(options.statistics),
+        into(options.into),
+        samples(options.samples),
+        tape_(tape),
+        retain_(options.retain) {}
 
   // Address to which a parameter adds sum_n g_n, in its own shape; null: not collected in this pass.
   float* gradient_sum(const Parameter& parameter) const { return into.gradient.at(parameter); }

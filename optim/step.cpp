@@ -88,7 +88,8 @@ StepRecipe Step::recipe(const StepRequest& request) const {
   recipe.collect = recipe.noise.statistics;
   if (recipe.measured)
     for (const auto& measurement : options_.measurements) measurement->collect(options_.fisher, recipe.collect);
-  if (recipe.collect.second_moment != SecondMoment::none) recipe.squared_pass_samples = options_.fisher.squared_pass_samples();
+  if (recipe.collect.second_moment != SecondMoment::none)
+    recipe.squared_pass_samples = options_.fisher.squared_pass_samples();
   return recipe;
 }
 
@@ -139,8 +140,8 @@ Number<double> Step::clip_factor(int64_t samples, std::vector<Tensor>& kept) con
 }
 
 // A batch that does not fit into the device's memory is cut into micro-batches: half as large until they fit. Only the
-// first step of a recipe can find that out; by then its passes have only added to sums, which are cleared, and changed the
-// running statistics, which are restored.
+// first step of a recipe can find that out; by then its passes have only added to sums, which are cleared, and
+// changed the running statistics, which are restored.
 void Step::accumulate_what_fits(StepRecipe recipe, const BatchSource& source, const StepNumbers& numbers, bool first) {
   if (context_.queue.device().backend == Backend::cpu || !first) return accumulate(recipe, source, numbers);
   std::vector<Tensor> statistics;
