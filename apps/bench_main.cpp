@@ -7,6 +7,7 @@
 #include <noisysgd/apps/bench/bandwidth.h>
 #include <noisysgd/apps/bench/bars.h>
 #include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/apps/bench/curvature.h>
 #include <noisysgd/apps/bench/layers.h>
 #include <noisysgd/apps/bench/machine.h>
 #include <noisysgd/apps/bench/networks.h>
@@ -25,11 +26,12 @@ using namespace noisysgd::bench;
 
 struct Arguments {
   bool ceilings = false, bandwidth = false, markdown = false;
-  std::vector<std::string> layers, steps;
+  std::vector<std::string> layers, steps, curvature;
   std::string json, bars, device = "cpu", precision;
   BandwidthOptions bandwidth_options;
   LayerOptions layer_options;
   StepOptions step_options;
+  CurvatureBenchOptions curvature_options;
   int threads = 0, rounds = 15, only_steps = 0;
 };
 
@@ -78,6 +80,7 @@ int run_benchmarks(const Arguments& arguments, const std::vector<Bar>& bars) {
       run_steps(network, arguments.step_options, arguments.only_steps);
     else
       add(measure_steps(network, arguments.step_options));
+  for (const std::string& network : arguments.curvature) add(measure_curvature(network, arguments.curvature_options));
   int broken = 0;
   if (!arguments.bars.empty()) {
     const Verdict verdict = check_bars(report, bars, arguments.bars, emulated);
@@ -99,13 +102,16 @@ kernels::Precision precision_of(const std::string& name, const Device& device) {
 }
 
 int run(Arguments& arguments) {
-  NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty(),
-             "nothing to measure: give --ceilings, --bandwidth, --layers or --steps (see --help)");
+  NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty() ||
+                 !arguments.curvature.empty(),
+             "nothing to measure: give --ceilings, --bandwidth, --layers, --steps or --curvature (see --help)");
   arguments.layer_options.threads = arguments.step_options.threads = arguments.threads;
   arguments.layer_options.rounds = arguments.step_options.rounds = arguments.rounds;
   const Device device = parse_device(arguments.device);
   arguments.layer_options.device = arguments.step_options.device = arguments.bandwidth_options.device = device;
   arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
+  const StepOptions& steps = arguments.step_options;
+  arguments.curvature_options = {steps.batch, steps.micro, steps.threads, steps.rounds, device, steps.precision};
   arguments.bandwidth_options.threads = arguments.threads;
   arguments.bandwidth_options.rounds = arguments.rounds;
   const std::vector<Bar> bars = arguments.bars.empty() ? std::vector<Bar>() : read_bars(arguments.bars);
@@ -128,6 +134,8 @@ int main(int argc, char** argv) {
       ->check(network);
   app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);
+  app.add_option("--curvature", arguments.curvature, "Products with curvature matrices of these networks, beside a gradient")
+      ->check(network);
   app.add_option("--variants", arguments.step_options.variants, "With --steps: variants besides the plain step [all]")
       ->check(CLI::IsMember(step_variants()));
   app.add_option("--only-steps", arguments.only_steps, "With --steps: run this many of each variant, measure nothing")
@@ -136,7 +144,7 @@ int main(int argc, char** argv) {
   app.add_option("--precision", arguments.precision, "On a CUDA device: fp32, tf32 or bf16 [tf32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   add_path(app, "--bars", arguments.bars, "Exit with 2 if a measured ratio breaks its bar in this file");
-  app.add_option("--batch", arguments.step_options.batch, "Samples per training step")
+  app.add_option("--batch", arguments.step_options.batch, "Samples per training step, or product")
       ->capture_default_str()
       ->transform(count);
   app.add_option("--micro", arguments.step_options.micro, "Samples per forward and backward pass [the whole batch]")

@@ -145,6 +145,29 @@ void max_backward(const Sample& s, const uint8_t* index, const float* grad_y, fl
     }
 }
 
+NSGD_TARGET_CLONES void max_tangent(const Sample& s, const uint8_t* index, const float* x_tangent, float* y_tangent) {
+  for (int64_t i = 0; i < s.out_height; ++i) {
+    const Taps rows(i, s.kernel, s.stride, s.padding, s.height);
+    for (int64_t j = 0; j < s.out_width; ++j) {
+      const Taps columns(j, s.kernel, s.stride, s.padding, s.width);
+      const int64_t output = (i * s.out_width + j) * s.channels;
+      over_channels(
+          s.channels, [&](auto lanes, int64_t c0) __attribute__((always_inline)) {
+            const uint8_t* where = index + output + c0;
+            float found[lanes] = {};
+            for (int64_t r = rows.first; r < rows.last; ++r)
+              for (int64_t q = columns.first; q < columns.last; ++q) {
+                const float* tap = x_tangent + ((rows.origin + r) * s.width + columns.origin + q) * s.channels + c0;
+                const auto number = static_cast<int32_t>(r * s.kernel + q);
+#pragma omp simd
+                for (int64_t c = 0; c < lanes; ++c) found[c] = int32_t{where[c]} == number ? tap[c] : found[c];
+              }
+            for (int64_t c = 0; c < lanes; ++c) y_tangent[output + c0 + c] = found[c];
+          });
+    }
+  }
+}
+
 NSGD_TARGET_CLONES void average_forward(const Sample& s, const float* x, float* y) {
   const float scale = 1.0f / static_cast<float>(s.kernel * s.kernel);
   for (int64_t i = 0; i < s.out_height; ++i) {
@@ -209,6 +232,15 @@ void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* inde
   const Sample s(shape);
   parallel_blocks(queue, shape.batch, shape.batch * s.in_size(), [&](int64_t n, int64_t) {
     max_backward(s, index + n * s.out_size(), grad_y + n * s.out_size(), grad_x + n * s.in_size());
+  });
+}
+
+void max_pool_tangent(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* x_tangent,
+                      float* y_tangent) {
+  check(shape);
+  const Sample s(shape);
+  parallel_blocks(queue, shape.batch, shape.batch * s.in_size(), [&](int64_t n, int64_t) {
+    max_tangent(s, index + n * s.out_size(), x_tangent + n * s.in_size(), y_tangent + n * s.out_size());
   });
 }
 

@@ -101,6 +101,17 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 __global__ void __launch_bounds__(block_threads)
+    max_pool_tangent_kernel(int64_t batch, Sample s, const uint8_t* index, const float* x_tangent, float* y_tangent) {
+  sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
+    const Place place = place_of(i, s.by_channels, s.by_out_width);
+    const int32_t tap = index[n * s.out_size() + i];
+    const int32_t row = place.row * s.stride - s.padding + tap / s.kernel,
+                  column = place.column * s.stride - s.padding + tap % s.kernel;
+    y_tangent[n * s.out_size() + i] = x_tangent[n * s.in_size() + (row * s.width + column) * s.channels + place.channel];
+  });
+}
+
+__global__ void __launch_bounds__(block_threads)
     average_pool_forward_kernel(int64_t batch, Sample s, float scale, const float* x, float* y) {
   sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
     float sum = 0;
@@ -164,6 +175,14 @@ void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* inde
   if (shape.batch == 0) return;
   const Sample s(shape);
   launch_pool(queue, max_pool_backward_kernel, shape, s.in_size(), s, index, grad_y, grad_x);
+}
+
+void max_pool_tangent(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* x_tangent,
+                      float* y_tangent) {
+  check(shape);
+  if (shape.batch == 0) return;
+  const Sample s(shape);
+  launch_pool(queue, max_pool_tangent_kernel, shape, s.out_size(), s, index, x_tangent, y_tangent);
 }
 
 void average_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y) {

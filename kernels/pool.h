@@ -22,6 +22,9 @@ NSGD_OP(max_pool_forward,
         void(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index));  // [N,Ho,Wo,C]
 NSGD_OP(max_pool_backward, void(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y,
                                 float* grad_x));  // overwritten
+// How the maxima change with x: y_tangent [N,Ho,Wo,C] is x_tangent where the windows have their maximum.
+NSGD_OP(max_pool_tangent, void(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* x_tangent,
+                               float* y_tangent));  // overwritten
 NSGD_OP(average_pool_forward, void(Queue& queue, const PoolShape& shape, const float* x, float* y));
 NSGD_OP(average_pool_backward,
         void(Queue& queue, const PoolShape& shape, const float* grad_y, float* grad_x));  // overwritten

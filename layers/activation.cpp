@@ -1,6 +1,7 @@
 #include <noisysgd/layers/activation.h>
 
 #include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/layers/dual.h>
 
 namespace noisysgd {
 
@@ -12,6 +13,24 @@ Variable Relu::forward_impl(const Forward& pass, Variable x) {
     kernels::relu_backward(backward.context.queue, y.elements(), y.values(), grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
+}
+
+Dual Relu::forward_dual(const DualForward& pass, Dual x) {
+  Dual y{forward(pass.values, std::move(x.value))};
+  if (!x.moves()) return y;
+  // What y does not let through has no derivative, and neither has its gradient: both go through the same op.
+  const auto masked = [](Context& context, const Tensor& of, const Tensor& tangent) {
+    Tensor through = output_over(context, tangent, tangent.shape());
+    kernels::relu_backward(context.queue, of.elements(), of.values(), tangent.values(), through.values());
+    return through;
+  };
+  const Tensor& of = y.value.value;
+  y.tangent = pass.tangents.record(
+      masked(pass.values.context, of, x.tangent.value),
+      [masked, of, id = x.tangent.id](BackwardPass& backward, const Tensor& grad) {
+        backward.add_gradient(id, masked(backward.context, of, grad));
+      });
+  return y;
 }
 
 std::string Relu::describe(Graph& graph, const std::string& input) const {

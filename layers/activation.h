@@ -10,6 +10,7 @@ class Relu : public Layer {
  public:
   Relu(std::string name, const Shape& input) : Layer(std::move(name), input, input) {}
   bool is_relu() const override { return true; }
+  Dual forward_dual(const DualForward& pass, Dual x) override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
@@ -23,6 +24,7 @@ class Dropout : public Layer {
   // stream: distinguishes the masks of several dropout layers.
   Dropout(std::string name, const Shape& input, float probability, uint32_t stream)
       : Layer(std::move(name), input, input), probability_(probability), stream_(stream) {}
+  bool is_linear() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

@@ -29,6 +29,8 @@ class BatchNorm : public Layer {
   SampleCoupling coupling() const override;
   bool is_batch_norm() const override { return true; }
   FusibleEpilogue fuses() const override { return {.addend = true, .relu = true}; }
+  Dual forward_dual(const DualForward& pass, Dual x) override;             // layers/batch_norm_dual.cpp
+  Layer* fold_batch_norm(Context& context, Layer* before) override;  // layers/fold.cpp
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

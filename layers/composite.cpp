@@ -2,6 +2,7 @@
 
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/layers/centered_sums.h>
+#include <noisysgd/layers/dual.h>
 
 namespace noisysgd {
 
@@ -26,6 +27,11 @@ Sequential::Sequential(std::string name, const Shape& input, LayerList layers)
                layer->name(), layer->input_shape().text(), shape.text());
     shape = layer->output_shape();
   }
+  match_stages();
+}
+
+void Sequential::match_stages() {
+  stages_.clear();
   std::vector<Layer*> sequence;
   Sequential::append_to(sequence);
   for (Layer* const layer : sequence) {
@@ -79,6 +85,23 @@ Variable Sequential::forward_fused(const Forward& pass, Variable x, Epilogue epi
   return x;
 }
 
+Dual Sequential::forward_dual(const DualForward& pass, Dual x) {
+  for (const auto& layer : layers_) x = layer->forward_dual(pass, std::move(x));
+  return x;
+}
+
+Layer* Sequential::fold_batch_norm(Context& context, Layer* before) {
+  LayerList left;
+  for (auto& layer : layers_) {
+    Layer* const last = layer->fold_batch_norm(context, before);
+    if (last != before) left.push_back(std::move(layer));
+    before = last;
+  }
+  layers_ = std::move(left);
+  match_stages();
+  return before;
+}
+
 std::string Sequential::describe(Graph& graph, const std::string& input) const {
   std::string node = input;
   for (const auto& layer : layers_) node = layer->describe(graph, node);
@@ -117,20 +140,20 @@ Variable Residual::forward_fused(const Forward& pass, Variable x, Epilogue epilo
     epilogue.addend = shortcut_->forward(pass, x);
     return body_->forward(pass, std::move(x), std::move(epilogue));
   }
-  Variable sum = body_->forward(pass, x);
-  Variable shortcut = shortcut_->forward(pass, std::move(x));
-  // The body's result can be overwritten, unless its last layer saved it for backward, as a ReLU does.
-  if (!sum.value.sole_owner()) {
-    Tensor own(pass.context, sum.value.shape());
-    copy(pass.context, sum.value, own);
-    sum.value = std::move(own);
-  }
-  kernels::add(pass.context.queue, sum.value.elements(), shortcut.value.values(), sum.value.values());
-  return pass.record(std::move(sum.value),
-                     [body = sum.id, shortcut = shortcut.id](BackwardPass& backward, Tensor grad_y) {
-                       backward.add_gradient(shortcut, grad_y);
-                       backward.add_gradient(body, std::move(grad_y));
-                     });
+  Variable body = body_->forward(pass, x);
+  return sum_of(pass, std::move(body), shortcut_->forward(pass, std::move(x)));
+}
+
+Dual Residual::forward_dual(const DualForward& pass, Dual x) {
+  Dual body = body_->forward_dual(pass, x), shortcut = shortcut_->forward_dual(pass, std::move(x));
+  return {sum_of(pass.values, std::move(body.value), std::move(shortcut.value)),
+          sum_of(pass.tangents, std::move(body.tangent), std::move(shortcut.tangent))};
+}
+
+Layer* Residual::fold_batch_norm(Context& context, Layer*) {
+  // Both read the same input.
+  for (Sequential* branch : {body_.get(), shortcut_.get()}) branch->fold_batch_norm(context, nullptr);
+  return this;
 }
 
 std::string Residual::describe(Graph& graph, const std::string& input) const {

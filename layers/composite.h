@@ -20,8 +20,11 @@ class Sequential : public Layer {
 
   FusibleEpilogue fuses() const override;  // those of the last layer
   void append_to(std::vector<Layer*>& sequence) override;
+  Dual forward_dual(const DualForward& pass, Dual x) override;
+  Layer* fold_batch_norm(Context& context, Layer* before) override;
 
  private:
+  void match_stages();  // after a change of layers_
   // A layer of this sequence or of a nested one. relu: the ReLU after it is its epilogue. normalised: the next stage is
   // a batch normalisation that passes its normalisation to this layer.
   struct Stage {
@@ -44,6 +47,8 @@ class Residual : public Layer {
   std::vector<Buffer*> buffers() override;
   SampleCoupling coupling() const override;
   FusibleEpilogue fuses() const override;
+  Dual forward_dual(const DualForward& pass, Dual x) override;
+  Layer* fold_batch_norm(Context& context, Layer* before) override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

@@ -1,5 +1,7 @@
 #include <noisysgd/layers/conv2d.h>
 
+#include <noisysgd/layers/dual.h>
+#include <noisysgd/layers/fold.h>
 #include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
@@ -81,6 +83,26 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });
+}
+
+Dual Conv2d::forward_dual(const DualForward& pass, Dual x) {
+  kernels::ConvShape shape = shape_;
+  shape.batch = x.value.value.shape()[0];
+  const auto product = [](kernels::Queue& queue, const kernels::ConvShape& s, const float* weight, const float* bias,
+                          const float* from, float* to) { kernels::conv_forward(queue, s, from, weight, bias, to); };
+  const auto transposed = [](kernels::Queue& queue, const kernels::ConvShape& s, const float* weight,
+                             const float* grad_y,
+                             float* grad_x) { kernels::conv_backward_data(queue, s, weight, grad_y, grad_x); };
+  Variable tangent = tangent_of(pass, x,
+                                {shape, output_shape().batched(shape.batch), weight_, options_.bias ? &bias_ : nullptr,
+                                 kronecker_, product, transposed});
+  return {forward(pass.values, std::move(x.value)), std::move(tangent)};
+}
+
+bool Conv2d::absorb(Context& context, const ChannelMap& map) {
+  map.apply(context, kronecker_, weight_, bias_);
+  options_.bias = true;
+  return true;
 }
 
 std::string Conv2d::describe(Graph& graph, const std::string& input) const {

@@ -22,6 +22,8 @@ class Conv2d : public Layer {
 
   std::vector<Parameter*> parameters() override;
   FusibleEpilogue fuses() const override { return {.relu = true, .normalisation = true}; }
+  Dual forward_dual(const DualForward& pass, Dual x) override;
+  bool absorb(Context& context, const ChannelMap& map) override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

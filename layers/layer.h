@@ -34,6 +34,9 @@ struct Forward {
 };
 
 struct Normalisation;  // layers/centered_sums.h
+struct Dual;           // layers/dual.h
+struct DualForward;
+struct ChannelMap;  // layers/fold.h
 
 // Operations fused into the kernel that writes the output y of a layer, max(0, y + addend), and into the backward
 // kernel that reads the gradient of the result.
@@ -71,10 +74,21 @@ class Layer {
   // its memory. Throws Error for an epilogue that is not in fuses().
   Variable forward(const Forward& pass, Variable x, Epilogue epilogue = {});
   virtual FusibleEpilogue fuses() const { return {}; }
+  // Values with their derivatives in one direction, in inference: what products with curvature matrices are made of.
+  // Throws Error for a layer that neither overrides this nor is_linear().
+  virtual Dual forward_dual(const DualForward& pass, Dual x);
+  // Whether the output is in inference a linear function of the input, without parameters.
+  virtual bool is_linear() const { return false; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
   virtual bool is_relu() const { return false; }
   // Whether the layer passes its normalisation to the layer before it (Epilogue::normalisation).
   virtual bool is_batch_norm() const { return false; }
+  // Puts batch normalisations, as they are in inference, into the layers before them. before: the one whose output this
+  // layer alone reads; null: there is none. Returns the layer that the next one reads: `before`, if none is left of this.
+  // Throws Error for a batch normalisation that no layer takes.
+  virtual Layer* fold_batch_norm(Context&, Layer* /*before*/) { return this; }
+  // Takes this map of the output into the layer's own parameters. False: it has none to take it.
+  virtual bool absorb(Context&, const ChannelMap&) { return false; }
   // Appends the layers of a sequence; any other layer appends itself.
   virtual void append_to(std::vector<Layer*>& sequence) { sequence.push_back(this); }
 

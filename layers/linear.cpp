@@ -2,6 +2,8 @@
 
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/gemm.h>
+#include <noisysgd/layers/dual.h>
+#include <noisysgd/layers/fold.h>
 #include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
@@ -51,6 +53,36 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
       backward.add_gradient(x.id, std::move(grad_x));
     }
   });
+}
+
+Dual Linear::forward_dual(const DualForward& pass, Dual x) {
+  const int64_t samples = x.value.value.shape()[0], inputs = input_shape()[0], outputs = options_.out_features;
+  const auto product = [](kernels::Queue& queue, const kernels::ConvShape& s, const float* weight, const float* bias,
+                          const float* from, float* to) {
+    kernels::gemm(queue, Transpose::no, Transpose::yes, s.batch, s.out_channels, s.in_channels, 1.0f, from, weight,
+                  0.0f, to);
+    if (bias) kernels::bias_add(queue, s.batch, s.out_channels, bias, to);
+  };
+  const auto transposed = [](kernels::Queue& queue, const kernels::ConvShape& s, const float* weight,
+                             const float* grad_y, float* grad_x) {
+    kernels::gemm(queue, Transpose::no, Transpose::no, s.batch, s.in_channels, s.out_channels, 1.0f, grad_y, weight,
+                  0.0f, grad_x);
+  };
+  Variable tangent = tangent_of(pass, x,
+                                {{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0},
+                                 {samples, outputs},
+                                 weight_,
+                                 options_.bias ? &bias_ : nullptr,
+                                 kronecker_,
+                                 product,
+                                 transposed});
+  return {forward(pass.values, std::move(x.value)), std::move(tangent)};
+}
+
+bool Linear::absorb(Context& context, const ChannelMap& map) {
+  map.apply(context, kronecker_, weight_, bias_);
+  options_.bias = true;
+  return true;
 }
 
 std::string Linear::describe(Graph& graph, const std::string& input) const {

@@ -1,11 +1,22 @@
 #include <noisysgd/layers/loss.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/kernels/loss_rows.h>
+#include <noisysgd/kernels/row_products.h>
 
 namespace noisysgd {
 
 void Loss::sample_labels(Context&, const Tensor&, const RandomStream&, int64_t, const Tensor&) const {
   throw Error("loss.type: this loss defines no label probabilities, so labels cannot be sampled");
+}
+
+void Loss::curvature(const CurvatureCall&) const {
+  Graph graph;
+  describe(graph, "input");
+  throw Error(fmt::format("loss.type: \"{}\" does not tell its second derivatives, which products with curvature "
+                          "matrices and temperatures are made of",
+                          graph.nodes.back().type));
 }
 
 void SampleLoss::check(const Device& device) const {
@@ -37,6 +48,11 @@ void SoftmaxCrossEntropy::evaluate(const LossCall& call) const {
                                  {call.logits.shape()[0], call.logits.shape()[1], call.labels.data<int32_t>(),
                                   call.weights.defined() ? call.weights.f32() : nullptr},
                                  smoothing, call.logits.values(), call.gradient.values(), nullptr, call.sums);
+}
+
+void SoftmaxCrossEntropy::curvature(const CurvatureCall& call) const {
+  kernels::softmax_curvature(call.context.queue, call.logits.shape()[0], call.logits.shape()[1], call.logits.f32(),
+                             call.tangent.f32(), call.product.f32());
 }
 
 void SoftmaxCrossEntropy::sample_labels(Context& context, const Tensor& logits, const RandomStream& stream,

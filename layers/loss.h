@@ -29,6 +29,15 @@ struct LossCall {
   kernels::LossSums* sums = nullptr;  // device pointer, added to; null: not computed
 };
 
+struct CurvatureCall {
+  Context& context;
+  const Tensor& logits;  // [M,K]
+  const Tensor& labels;  // [M] i32
+  Targets targets;
+  const Tensor& tangent;  // [M,K]
+  const Tensor& product;  // [M,K] overwritten by (d2 l_n / dlogits2) tangent_n
+};
+
 // A loss has no state: all passes of all runs share one object.
 class Loss {
  public:
@@ -36,6 +45,8 @@ class Loss {
   // Throws Error for a device that the loss does not support.
   virtual void check(const Device&) const {}
   virtual void evaluate(const LossCall& call) const = 0;
+  // Throws Error unless overridden.
+  virtual void curvature(const CurvatureCall& call) const;
   // True if the logits define label probabilities. The true Fisher matrix and label noise sample labels from these.
   virtual bool samples_labels() const { return false; }
   // Writes labels [M] i32. Label n is a function of (stream, offset + n) and of its logits; equal logits give all
@@ -65,6 +76,7 @@ class SoftmaxCrossEntropy : public Loss {
   static std::unique_ptr<Loss> read(const ConfigReader& json);
 
   void evaluate(const LossCall& call) const override;
+  void curvature(const CurvatureCall& call) const override;
   bool samples_labels() const override { return true; }
   void sample_labels(Context& context, const Tensor& logits, const RandomStream& stream, int64_t offset,
                      const Tensor& labels) const override;

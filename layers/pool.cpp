@@ -1,5 +1,7 @@
 #include <noisysgd/layers/pool.h>
 
+#include <noisysgd/layers/dual.h>
+
 namespace noisysgd {
 
 namespace {
@@ -37,18 +39,39 @@ MaxPool::MaxPool(std::string name, const Shape& input, const PoolOptions& option
     : Layer(name, input, pool_output(name, input, options)), shape_(pool_shape(name, input, options)) {}
 
 Variable MaxPool::forward_impl(const Forward& pass, Variable x) {
+  Tensor index;
+  if (pass.tape) index = Tensor(pass.context, output_shape().batched(x.value.shape()[0]), DType::u8);
+  return maxima(pass, x, index);
+}
+
+Variable MaxPool::maxima(const Forward& pass, const Variable& x, const Tensor& index) {
   const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
   Tensor y(pass.context, output_shape().batched(shape.batch));
-  Tensor index;
-  if (pass.tape) index = Tensor(pass.context, y.shape(), DType::u8);
   kernels::max_pool_forward(pass.context.queue, shape, x.value.values(), y.values(),
-                            pass.tape ? index.data<uint8_t>() : nullptr);
+                            index.defined() ? index.data<uint8_t>() : nullptr);
+  return record(pass, std::move(y), x, index);
+}
+
+Variable MaxPool::record(const Forward& pass, Tensor y, const Variable& x, const Tensor& index) {
+  const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
   return pass.record(std::move(y), [shape, id = x.id, input = x.value.shape(), index](BackwardPass& backward,
                                                                                       const Tensor& grad_y) {
     Tensor grad_x(backward.context, input);
     kernels::max_pool_backward(backward.context.queue, shape, index.data<uint8_t>(), grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
+}
+
+Dual MaxPool::forward_dual(const DualForward& pass, Dual x) {
+  Context& context = pass.values.context;
+  const kernels::PoolShape shape = batched(shape_, x.value.value.shape()[0]);
+  const Tensor index(context, output_shape().batched(shape.batch), DType::u8);
+  Dual y{maxima(pass.values, x.value, index)};
+  if (!x.moves()) return y;
+  Tensor tangent(context, index.shape());
+  kernels::max_pool_tangent(context.queue, shape, index.data<uint8_t>(), x.tangent.value.values(), tangent.values());
+  y.tangent = record(pass.tangents, std::move(tangent), x.tangent, index);
+  return y;
 }
 
 std::string MaxPool::describe(Graph& graph, const std::string& input) const {

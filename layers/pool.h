@@ -16,10 +16,14 @@ struct PoolOptions {
 class MaxPool : public Layer {
  public:
   MaxPool(std::string name, const Shape& input, const PoolOptions& options);
+  Dual forward_dual(const DualForward& pass, Dual x) override;
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
   Variable forward_impl(const Forward& pass, Variable x) override;
+  Variable maxima(const Forward& pass, const Variable& x, const Tensor& index);
+  // y with the backward pass of the maxima, or of their tangents.
+  Variable record(const Forward& pass, Tensor y, const Variable& x, const Tensor& index);
   kernels::PoolShape shape_;
 };
 
@@ -27,6 +31,7 @@ class MaxPool : public Layer {
 class AveragePool : public Layer {
  public:
   AveragePool(std::string name, const Shape& input, const PoolOptions& options);
+  bool is_linear() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
@@ -38,6 +43,7 @@ class AveragePool : public Layer {
 class GlobalAveragePool : public Layer {
  public:
   GlobalAveragePool(std::string name, const Shape& input);
+  bool is_linear() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

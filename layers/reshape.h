@@ -10,6 +10,7 @@ namespace noisysgd {
 class Flatten : public Layer {
  public:
   Flatten(std::string name, const Shape& input) : Layer(std::move(name), input, Shape{input.elements()}) {}
+  bool is_linear() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:
@@ -20,6 +21,7 @@ class Flatten : public Layer {
 class PadChannels : public Layer {
  public:
   PadChannels(std::string name, const Shape& input, int64_t stride, int64_t channels);
+  bool is_linear() const override { return true; }
   std::string describe(Graph& graph, const std::string& input) const override;
 
  private:

@@ -225,13 +225,14 @@ TEST_CASE("pooling agrees on both devices") {
     std::vector<float> ties = random_tensor(in, 1);
     for (float& value : ties) value = std::round(4 * value);  // ties occur, so the first maximum matters
     Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)),
-        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), average_grad(nan_tensor(in)),
+        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), max_tangent(nan_tensor(out)), average_grad(nan_tensor(in)),
         mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
     Mirrored<uint8_t> index(std::vector<uint8_t>(static_cast<size_t>(out), 0xff));
     both.run([&](Queue& q) {
       max_pool_forward(q, s, x.on(q), y.on(q), index.on(q));
       max_pool_forward(q, s, x.on(q), no_index.on(q), nullptr);
       max_pool_backward(q, s, index.on(q), grad.on(q), max_grad.on(q));
+      max_pool_tangent(q, s, index.on(q), x.on(q), max_tangent.on(q));
       average_pool_forward(q, s, x.on(q), average.on(q));
       average_pool_backward(q, s, grad.on(q), average_grad.on(q));
       global_average_pool_forward(q, s.batch, positions, s.channels, x.on(q), mean.on(q));
@@ -240,6 +241,7 @@ TEST_CASE("pooling agrees on both devices") {
     CHECK(y.same_bits());
     CHECK(no_index.same_bits());
     CHECK(index.same_bits());
+    CHECK(max_tangent.on_cuda() == y.on_cuda());  // of x itself
     CHECK(max_grad.difference({.terms = 9}) == "");
     CHECK(average.difference({.terms = 25}) == "");
     CHECK(average_grad.difference({.terms = 9}) == "");

@@ -48,6 +48,19 @@ std::string check_max(Queue& queue, const PoolShape& s) {
   if (const std::string problem = compare(y, expected.y); !problem.empty()) return "y: " + problem;
   if (y_inference != y) return "y differs without an index";
   if (index != expected.index) return "index differs";
+  // The maxima are linear in x as long as none changes place: their tangents are the adjoint's adjoint.
+  const std::vector<float> tangent = random_tensor(input_size(s), 3);
+  std::vector<float> y_tangent = nan_tensor(output_size(s));
+  max_pool_tangent(queue, s, index.data(), tangent.data(), y_tangent.data());
+  const auto moved = [&](double step) {
+    std::vector<double> at = to_double(x);
+    for (size_t i = 0; i < at.size(); ++i) at[i] += step * tangent[i];
+    return reference::max_pool(s, at).y;
+  };
+  std::vector<double> slope = moved(1e-7);
+  const std::vector<double> below = moved(-1e-7);
+  for (size_t i = 0; i < slope.size(); ++i) slope[i] = (slope[i] - below[i]) / 2e-7;
+  if (const std::string problem = compare(y_tangent, slope); !problem.empty()) return "tangent: " + problem;
   const auto loss = [&](const std::vector<double>& v) {
     return dot(reference::max_pool(s, v).y, to_double(cotangent));
   };
@@ -132,6 +145,7 @@ TEST_CASE("pooling does not depend on the thread count; an empty batch computes 
     max_pool_backward(*queues[i], s, index[i].data(), y[i].data(), grad_x[i].data());
     max_pool_forward(*queues[i], empty, nullptr, nullptr, nullptr);
     max_pool_backward(*queues[i], empty, nullptr, nullptr, nullptr);
+    max_pool_tangent(*queues[i], empty, nullptr, nullptr, nullptr);
     average_pool_forward(*queues[i], empty, nullptr, nullptr);
     average_pool_backward(*queues[i], empty, nullptr, nullptr);
   }
