@@ -19,13 +19,15 @@ std::optional<std::array<int64_t, 2>> read_range(const ConfigReader& json, const
 Bar read_bar(const ConfigReader& json) {
   Bar bar;
   bar.goal = json.string("goal");
-  bar.section = json.choice("section", {"layers", "steps", "bandwidth"});
+  bar.section = json.choice("section", {"layers", "steps", "curvature", "bandwidth"});
   if (json.any("section", nullptr) != bar.section) {
     json.give_up();
     return bar;
   }
   if (bar.section != "bandwidth") bar.network = json.optional_string("network");
-  bar.name = json.string(bar.section == "steps" ? "variant" : "operation");
+  const bool of_variants = bar.section == "steps" || bar.section == "curvature";
+  bar.name = json.string(of_variants ? "variant" : "operation");
+  if (of_variants) bar.memory = json.choice<bool>("quantity", {{"time", false}, {"memory", true}}, false);
   if (bar.section == "layers") {
     bar.over_cudnn = json.choice<bool>("over", {{"plain", false}, {"cudnn", true}}, false);
     bar.channels = read_range(json, "channels");
@@ -56,10 +58,10 @@ std::vector<double> layer_ratios(const Bar& bar, const Json& network) {
   return values;
 }
 
-std::vector<double> step_ratios(const Bar& bar, const Json& network) {
+std::vector<double> variant_ratios(const Bar& bar, const Json& network) {
   std::vector<double> values;
   for (const Json& variant : network.at("variants"))
-    if (variant.at("name") == bar.name) values.push_back(variant.at("time_ratio"));
+    if (variant.at("name") == bar.name) values.push_back(variant.at(bar.memory ? "memory_ratio" : "time_ratio"));
   return values;
 }
 
@@ -74,9 +76,9 @@ std::vector<double> values_of(const Bar& bar, const Json& report) {
   std::vector<double> values;
   for (const Json& measured : report.value(bar.section, Json::array())) {
     if (bar.network && measured.value("network", "") != *bar.network) continue;
-    const auto found = bar.section == "layers"  ? layer_ratios(bar, measured)
-                       : bar.section == "steps" ? step_ratios(bar, measured)
-                                                : bandwidth_shares(bar, measured);
+    const auto found = bar.section == "layers"      ? layer_ratios(bar, measured)
+                       : bar.section == "bandwidth" ? bandwidth_shares(bar, measured)
+                                                    : variant_ratios(bar, measured);
     values.insert(values.end(), found.begin(), found.end());
   }
   return values;
@@ -86,6 +88,7 @@ std::string subject(const Bar& bar) {
   std::string text = bar.section;
   if (bar.network) text += ", " + *bar.network;
   text += ", " + bar.name;
+  if (bar.memory) text += ", memory";
   if (bar.over_cudnn) text += " over cuDNN's weight gradient";
   for (const auto& [key, range] : {std::pair("channels", bar.channels), std::pair("positions", bar.positions)})
     if (range) text += fmt::format(", {} [{},{}]", key, range->front(), range->back());

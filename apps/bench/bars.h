@@ -1,8 +1,9 @@
 // Bars are limits on measured ratios, read from a JSON file: {"bars": [{"goal": "G4", "section": "steps", "network":
 // "resnet44", "variant": "diag-F exact + noise", "at_most": 1.15}, …]}. Sections: "layers" (an operation's time over
 // that of the plain weight gradient, or with "over": "cudnn" over that of cuDNN; "channels" and "positions" are ranges
-// [from, to] of the convolution's output), "steps" (time over that of the plain step) and "bandwidth" (share of
-// copying, "at_least"). "network" may be left out.
+// [from, to] of the convolution's output), "steps" (time, or with "quantity": "memory" memory, over that of the plain
+// step), "curvature" (the same over that of the gradient) and "bandwidth" (share of copying, "at_least"). "network" may
+// be left out.
 #pragma once
 
 #include <array>
@@ -20,6 +21,7 @@ struct Bar {
   std::optional<std::string> network;  // none: all
   std::string name;                    // of the operation or the variant
   bool over_cudnn = false;
+  bool memory = false;  // not time
   std::optional<std::array<int64_t, 2>> channels, positions;
   bool upper = true;  // true: the value must be at most the limit; false: at least
   double limit = 0;

@@ -26,13 +26,23 @@ if(NOT status EQUAL 2 OR NOT output MATCHES "BROKEN" OR NOT error MATCHES "1 of 
   message(FATAL_ERROR "broken bar: exit status ${status}\n${output}${error}")
 endif()
 bench("{\"goal\": \"G4\", \"section\": \"step\", \"at_most\": 1}")
-if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].section: expected one of \"layers\", \"steps\", \"bandwidth\", got"
+if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].section: expected one of \"layers\", \"steps\", \"curvature\", \"bandwidth\", got"
    OR output MATCHES "Training step")  # before anything is measured
   message(FATAL_ERROR "wrong bar: exit status ${status}\n${output}${error}")
 endif()
 bench("{\"goal\": \"G1\", \"section\": \"layers\", \"operation\": \"forward\", \"over\": \"oneDNN\", \"at_most\": 1}" --layers convnet --layer-batch 1)
 if(NOT status EQUAL 1 OR NOT error MATCHES "bars\\[0\\].over: expected one of \"plain\", \"cudnn\", got")
   message(FATAL_ERROR "wrong rival: exit status ${status}\n${output}${error}")
+endif()
+
+# Products with curvature matrices over a gradient, in time and memory.
+set(curvature "\"goal\": \"product\", \"section\": \"curvature\", \"network\": \"lenet\", \"variant\": \"Hessian product\"")
+bench("{${curvature}, \"quantity\": \"memory\", \"at_most\": 2.5}, {${curvature}, \"at_most\": 1000}" --curvature lenet --batch 64)
+file(READ ${FOLDER}/report.json report)
+string(JSON memory GET "${report}" bars 0 value)
+string(JSON time GET "${report}" bars 1 value)
+if(NOT status EQUAL 0 OR NOT memory GREATER 1 OR NOT time GREATER 1 OR NOT output MATCHES "Hessian product, memory")
+  message(FATAL_ERROR "curvature: exit status ${status}, ${memory}, ${time}\n${output}${error}")
 endif()
 
 # A second moment over cuDNN's weight gradient: not measured without cuDNN.

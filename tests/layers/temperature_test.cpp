@@ -78,7 +78,7 @@ TEST_CASE("the inverse temperature minimises the loss of the scaled scores, howe
     Classifier subject;
     subject.draw_labels(drawn_at);
     // Bisection on the slope in fp64, of a function that is convex.
-    double low = 1e-3, high = 100;
+    double low = 1e-3, high = 10;
     for (int i = 0; i < 60; ++i) {
       const double middle = (low + high) / 2, step = 1e-5 * middle;
       (subject.loss_at(middle + step) > subject.loss_at(middle - step) ? high : low) = middle;
