@@ -134,7 +134,8 @@ int main(int argc, char** argv) {
       ->check(network);
   app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
       ->check(network);
-  app.add_option("--curvature", arguments.curvature, "Products with curvature matrices of these networks, beside a gradient")
+  app.add_option("--curvature", arguments.curvature,
+                 "Products with curvature matrices of these networks, beside a gradient")
       ->check(network);
   app.add_option("--variants", arguments.step_options.variants, "With --steps: variants besides the plain step [all]")
       ->check(CLI::IsMember(step_variants()));

@@ -107,7 +107,8 @@ __global__ void __launch_bounds__(block_threads)
     const int32_t tap = index[n * s.out_size() + i];
     const int32_t row = place.row * s.stride - s.padding + tap / s.kernel,
                   column = place.column * s.stride - s.padding + tap % s.kernel;
-    y_tangent[n * s.out_size() + i] = x_tangent[n * s.in_size() + (row * s.width + column) * s.channels + place.channel];
+    const int32_t source = (row * s.width + column) * s.channels + place.channel;
+    y_tangent[n * s.out_size() + i] = x_tangent[n * s.in_size() + source];
   });
 }
 

@@ -60,22 +60,20 @@ Dual BatchNorm::forward_dual(const DualForward& pass, Dual x) {
   Tensor tangent = x.moves() ? map.scaled(context, x.tangent.value, gamma) : Tensor();
   tangent = map(context, from, direction, pass.direction.of(beta_), mean, tangent);
   Dual y;
-  y.value = pass.values.record(
-      map(context, from, gamma, beta_.value, mean),
-      [this, map, gamma, mean, from = x.value](BackwardPass& backward, const Tensor& grad_y) {
-        collect(backward.context, map, from.value, mean, grad_y, backward.gradient_sum(gamma_),
-                backward.gradient_sum(beta_));
-        if (from.needs_gradient())
-          backward.add_gradient(from.id, map.scaled(backward.context, grad_y, gamma));
-      });
-  y.tangent = pass.tangents.record(
-      std::move(tangent), [this, map, gamma, direction, id = x.value.id, from = x.tangent](BackwardPass& backward,
-                                                                                          const Tensor& grad_y) {
-        if (id >= 0) backward.add_gradient(id, map.scaled(backward.context, grad_y, direction));
-        if (!from.value.defined()) return;
-        collect(backward.context, map, from.value, map.zero, grad_y, backward.gradient_sum(gamma_), nullptr);
-        backward.add_gradient(from.id, map.scaled(backward.context, grad_y, gamma));
-      });
+  y.value = pass.values.record(map(context, from, gamma, beta_.value, mean),
+                               [this, map, gamma, mean, from = x.value](BackwardPass& backward, const Tensor& grad_y) {
+                                 collect(backward.context, map, from.value, mean, grad_y, backward.gradient_sum(gamma_),
+                                         backward.gradient_sum(beta_));
+                                 if (from.needs_gradient())
+                                   backward.add_gradient(from.id, map.scaled(backward.context, grad_y, gamma));
+                               });
+  y.tangent = pass.tangents.record(std::move(tangent), [this, map, gamma, direction, id = x.value.id, from = x.tangent](
+                                                           BackwardPass& backward, const Tensor& grad_y) {
+    if (id >= 0) backward.add_gradient(id, map.scaled(backward.context, grad_y, direction));
+    if (!from.value.defined()) return;
+    collect(backward.context, map, from.value, map.zero, grad_y, backward.gradient_sum(gamma_), nullptr);
+    backward.add_gradient(from.id, map.scaled(backward.context, grad_y, gamma));
+  });
   return y;
 }
 

@@ -54,8 +54,8 @@ void CurvatureProduct::add_part(const Batch& batch, const Block& direction, cons
     model_.loss().curvature({context, scores, batch.labels, options_.targets, tangent, change});
 
   // S = sum_n dl_n/dz . zdot, of which only the derivatives are needed.
-  const Variable derivative =
-      tape.record(Tensor(context, {1}), [&, z = z.value.id, z_tangent = z.tangent.id](BackwardPass& pass, const Tensor&) {
+  const Variable derivative = tape.record(
+      Tensor(context, {1}), [&, z = z.value.id, z_tangent = z.tangent.id](BackwardPass& pass, const Tensor&) {
         pass.add_gradient(z, scaled(context, beta, change));
         if (hessian) pass.add_gradient(z_tangent, scaled(context, beta, gradient));
       });

@@ -1,5 +1,6 @@
-// Products of the curvature matrices of a model's loss with directions in the space of its parameters, exact and without
-// the matrix. With l_n the loss of beta z_n, z_n the logits of sample n in inference, g_n its gradient and J_n = dz_n/dtheta:
+// Products of the curvature matrices of a model's loss with directions in the space of its parameters, exact and
+// without the matrix. With l_n the loss of beta z_n, z_n the logits of sample n in inference, g_n its gradient and J_n
+// = dz_n/dtheta:
 //   hessian       sum_n d2 l_n / dtheta2
 //   gauss_newton  sum_n J_n^T (d2 l_n / dz2) J_n: for softmax cross-entropy the Fisher matrix of the model's own labels
 //   fisher        sum_n g_n g_n^T, the empirical one: at the labels of the data

@@ -1,7 +1,7 @@
-// Derivatives in one direction of the parameters, carried forward beside the values. A value y stands in a pair with its
-// tangent ydot = d/dt y at parameters theta + t v, and both are nodes of one tape: the scalar S = sum_n dl_n/dz . zdot,
-// (grad l) . v, then has the gradient H v with respect to the parameters, and one ordinary backward pass adds it up
-// (layers/curvature_product.h). A value's node is that of the layer's own forward pass. Of a tangent's node
+// Derivatives in one direction of the parameters, carried forward beside the values. A value y stands in a pair with
+// its tangent ydot = d/dt y at parameters theta + t v, and both are nodes of one tape: the scalar S = sum_n dl_n/dz .
+// zdot, (grad l) . v, then has the gradient H v with respect to the parameters, and one ordinary backward pass adds it
+// up (layers/curvature_product.h). A value's node is that of the layer's own forward pass. Of a tangent's node
 //   y = W x + b,  ydot = W xdot + V x + v_b
 // backward gives xdot the gradient W^T ydotbar, x the gradient V^T ydotbar, and W the gradient ydotbar xdot^T.
 // Layers are in inference: no dropout, running statistics.
@@ -33,8 +33,8 @@ struct WeightedLayer {
   const Parameter& weight;
   const Parameter* bias;  // or null
   const KroneckerShape& factors;
-  // y = weight x + bias, bias [K] or null; grad_x = weight^T grad_y. Both overwrite. Called in the passes: they may refer
-  // to the layer alone.
+  // y = weight x + bias, bias [K] or null; grad_x = weight^T grad_y. Both overwrite. Called in the passes: they may
+  // refer to the layer alone.
   std::function<void(kernels::Queue&, const kernels::ConvShape&, const float* weight, const float* bias, const float* x,
                      float* y)>
       product;

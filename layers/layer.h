@@ -84,8 +84,8 @@ class Layer {
   // Whether the layer passes its normalisation to the layer before it (Epilogue::normalisation).
   virtual bool is_batch_norm() const { return false; }
   // Puts batch normalisations, as they are in inference, into the layers before them. before: the one whose output this
-  // layer alone reads; null: there is none. Returns the layer that the next one reads: `before`, if none is left of this.
-  // Throws Error for a batch normalisation that no layer takes.
+  // layer alone reads; null: there is none. Returns the layer that the next one reads, which is `before` if nothing is
+  // left of this one. Throws Error for a batch normalisation that no layer takes.
   virtual Layer* fold_batch_norm(Context&, Layer* /*before*/) { return this; }
   // Takes this map of the output into the layer's own parameters. False: it has none to take it.
   virtual bool absorb(Context&, const ChannelMap&) { return false; }

@@ -55,9 +55,9 @@ class Model {
   Model(Context& context, std::unique_ptr<Layer> network, int64_t classes,
         std::shared_ptr<const Loss> loss = std::make_shared<SoftmaxCrossEntropy>());
 
-  // The same network with its batch normalisations, at their running statistics, in the weights and biases of the layers
-  // before them: the same scores in inference, of fewer parameters. Values of the same name are no longer the same.
-  // Throws Error for a batch normalisation that follows neither a linear layer nor a convolution.
+  // The same network with its batch normalisations, at their running statistics, in the weights and biases of the
+  // layers before them: the same scores in inference, of fewer parameters. Throws Error for a batch normalisation that
+  // follows neither a linear layer nor a convolution.
   Model fold_batch_norm() &&;
 
   // One forward pass, then each job's backward pass in order.

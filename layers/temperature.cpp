@@ -52,8 +52,8 @@ double fit_inverse_temperature(Model& model, const AllBatches& batches, Targets 
   double beta = 1, low = 0, high = std::numeric_limits<double>::infinity();  // the minimum lies between
   for (int step = 0; step < most_steps; ++step) {
     const auto [first, second] = derivatives_at(beta, model.context(), model.loss(), scores, targets);
-    NSGD_CHECK(std::isfinite(first) && std::isfinite(second), "temperature: the loss at {} times the scores is not finite",
-               beta);
+    NSGD_CHECK(std::isfinite(first) && std::isfinite(second),
+               "temperature: the loss at {} times the scores is not finite", beta);
     const double newton = beta - first / second;
     if (second > 0 && std::abs(newton - beta) <= precision * beta) return newton;
     (first > 0 ? high : low) = beta;
@@ -62,7 +62,8 @@ double fit_inverse_temperature(Model& model, const AllBatches& batches, Targets 
     NSGD_CHECK(beta <= most,
                "temperature: the loss falls as long as the scores grow, because they order the labels of all samples "
                "right; fit it to other samples");
-    NSGD_CHECK(beta >= least, "temperature: the loss falls as long as the scores shrink: they say nothing of the labels");
+    NSGD_CHECK(beta >= least,
+               "temperature: the loss falls as long as the scores shrink: they say nothing of the labels");
   }
   throw Error("temperature: Newton's method found no minimum of the loss; it may not be convex in the scores");
 }

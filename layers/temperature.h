@@ -11,8 +11,9 @@ namespace noisysgd {
 // Calls visit with every batch of a data set, each once. Batches may differ in size.
 using AllBatches = std::function<void(const std::function<void(const Batch&)>& visit)>;
 
-// beta, by Newton's method within a bracket: softmax cross-entropy is convex in it. The scores are computed once. Throws
-// Error for a loss that does not tell its second derivatives, and where no beta between 1e-4 and 1e4 is the best.
+// beta, by Newton's method within a bracket: softmax cross-entropy is convex in it. The scores are computed once.
+// Throws Error for a loss that does not tell its second derivatives, and where no beta between 1e-4 and 1e4 is the
+// best.
 double fit_inverse_temperature(Model& model, const AllBatches& batches, Targets targets = Targets::label);
 
 }  // namespace noisysgd

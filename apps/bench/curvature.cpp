@@ -85,23 +85,24 @@ Section measure_curvature(const std::string& network, const CurvatureBenchOption
   Subject subject(context, network, options);
   std::vector<Case> cases;
   for (const Work& work : all_work)
-    cases.push_back({work.name, [&, work] { subject.run(work, options.batch); }, [&, work] { subject.run(work, micro); }});
+    cases.push_back(
+        {work.name, [&, work] { subject.run(work, options.batch); }, [&, work] { subject.run(work, micro); }});
   const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
 
-  Section section{.title = fmt::format("Curvature products: {}, batch {}, micro-batch {}", network, options.batch, micro),
-                  .note = fmt::format("Medians of {} alternating calls; ratios are medians over rounds. Batch normalisations "
-                                      "are folded, in the gradient too. Memory: the peak of a pass's tensors, beside "
-                                      "the model and the batch.",
-                                      options.rounds),
-                  .table = TextTable({"work", "ms", "p5 – p95", "samples/s", "time / gradient", "peak MiB",
-                                      "memory / gradient"}),
-                  .key = "curvature",
-                  .json = {{"network", network},
-                           {"batch", options.batch},
-                           {"micro", micro},
-                           {"precision", name_of(options.precision)},
-                           {"rounds", options.rounds},
-                           {"variants", Json::array()}}};
+  Section section{
+      .title = fmt::format("Curvature products: {}, batch {}, micro-batch {}", network, options.batch, micro),
+      .note = fmt::format("Medians of {} alternating calls; ratios are medians over rounds. Batch normalisations "
+                          "are folded, in the gradient too. Memory: the peak of a pass's tensors, beside "
+                          "the model and the batch.",
+                          options.rounds),
+      .table = TextTable({"work", "ms", "p5 – p95", "samples/s", "time / gradient", "peak MiB", "memory / gradient"}),
+      .key = "curvature",
+      .json = {{"network", network},
+               {"batch", options.batch},
+               {"micro", micro},
+               {"precision", name_of(options.precision)},
+               {"rounds", options.rounds},
+               {"variants", Json::array()}}};
   for (size_t i = 0; i < cases.size(); ++i) {
     const double time_ratio = times[i].ratio(times[0]);
     const double memory_ratio = static_cast<double>(memory[i]) / static_cast<double>(memory[0]);

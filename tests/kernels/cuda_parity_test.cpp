@@ -225,8 +225,8 @@ TEST_CASE("pooling agrees on both devices") {
     std::vector<float> ties = random_tensor(in, 1);
     for (float& value : ties) value = std::round(4 * value);  // ties occur, so the first maximum matters
     Floats x(ties), y(nan_tensor(out)), no_index(nan_tensor(out)), average(nan_tensor(out)),
-        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), max_tangent(nan_tensor(out)), average_grad(nan_tensor(in)),
-        mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
+        grad(random_tensor(out, 2)), max_grad(nan_tensor(in)), max_tangent(nan_tensor(out)),
+        average_grad(nan_tensor(in)), mean(nan_tensor(s.batch * s.channels)), mean_grad(nan_tensor(in));
     Mirrored<uint8_t> index(std::vector<uint8_t>(static_cast<size_t>(out), 0xff));
     both.run([&](Queue& q) {
       max_pool_forward(q, s, x.on(q), y.on(q), index.on(q));

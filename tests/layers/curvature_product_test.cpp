@@ -112,9 +112,7 @@ const std::string tiny = R"({"type": "sequential", "layers": [
 // The reference is exact; rounding to fp32 happens in every layer, forward and backward.
 const Tolerance rounding = within(1e-5);
 
-double dot(const std::vector<float>& a, const std::vector<float>& b) {
-  return test::dot(to_double(a), to_double(b));
-}
+double dot(const std::vector<float>& a, const std::vector<float>& b) { return test::dot(to_double(a), to_double(b)); }
 
 }  // namespace
 
@@ -193,10 +191,9 @@ TEST_CASE("the Gauss-Newton matrix is the Fisher matrix in the mean over the mod
   const int64_t samples = 4;
   Batch batch = random_batch(subject.context, image, samples, classes);
   const Block direction = subject.block(100);
-  const std::vector<float> gauss_newton =
-      subject.product({.matrix = CurvatureMatrix::gauss_newton}, batch, direction);
-  const Vector probabilities =
-      reference::softmax(samples, classes, to_double(to_host<float>(subject.context, subject.model.logits(batch.images))));
+  const std::vector<float> gauss_newton = subject.product({.matrix = CurvatureMatrix::gauss_newton}, batch, direction);
+  const Vector probabilities = reference::softmax(
+      samples, classes, to_double(to_host<float>(subject.context, subject.model.logits(batch.images))));
   Vector mean(gauss_newton.size());
   for (int32_t label = 0; label < classes; ++label) {
     copy_from_host<int32_t>(subject.context, std::vector<int32_t>(samples, label), batch.labels);

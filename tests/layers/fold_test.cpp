@@ -30,8 +30,9 @@ const std::string conv = R"({"type": "conv2d", "out_channels": 3, "kernel": 3})"
 }  // namespace
 
 TEST_CASE("a folded model gives the same scores, without batch normalisations") {
-  const std::string network = GENERATE(R"({"type": "vgg16"})", R"({"type": "alexnet"})", R"({"type": "resnet", "depth": 20})",
-                                       R"({"type": "resnet", "depth": 8, "shortcut": "identity_pad"})");
+  const std::string network =
+      GENERATE(R"({"type": "vgg16"})", R"({"type": "alexnet"})", R"({"type": "resnet", "depth": 20})",
+               R"({"type": "resnet", "depth": 8, "shortcut": "identity_pad"})");
   CAPTURE(network);
   const Shape image{32, 32, 3};
   Context context(test_device);
@@ -50,8 +51,8 @@ TEST_CASE("what is folded are the layers' own weights and biases, in sequences w
   Context context(test_device);
   const Shape image{6, 5, 2};
   const std::string network =
-      layers(layers(conv) + "," + layers(norm + "," + relu) + "," + layers(conv + "," + norm + "," + norm) + "," + norm +
-             R"(,{"type": "flatten"}, {"type": "linear", "out_features": 4, "bias": false},)" + norm +
+      layers(layers(conv) + "," + layers(norm + "," + relu) + "," + layers(conv + "," + norm + "," + norm) + "," +
+             norm + R"(,{"type": "flatten"}, {"type": "linear", "out_features": 4, "bias": false},)" + norm +
              R"(,{"type": "linear"})");
   const Batch batch = random_batch(context, image, 4, classes);
   Model model = trained(context, network_from(network, image, classes), classes);
@@ -68,7 +69,8 @@ TEST_CASE("what is folded are the layers' own weights and biases, in sequences w
   for (const float value : values_of(context, folded.parameters(), sums.gradient)) CHECK(std::isfinite(value));
   const KroneckerSums& of_linear = sums.kronecker->at(2);
   CHECK(of_linear.shape->bias == folded.parameters()[5]);
-  CHECK(to_host<float>(context, of_linear.input).back() == static_cast<float>(batch.size()));  // of the bias's own input
+  CHECK(to_host<float>(context, of_linear.input).back() ==
+        static_cast<float>(batch.size()));  // of the bias's own input
 }
 
 TEST_CASE("a batch normalisation that no layer takes is named") {
@@ -83,6 +85,7 @@ TEST_CASE("a batch normalisation that no layer takes is named") {
         "batch_norm 'block1.bn1' cannot be folded: no layer stands right before it in its sequence");
   CHECK(refused(conv + "," + relu + "," + norm + "," + end) ==
         "batch_norm 'bn1' cannot be folded: the layer before it, 'relu1', is neither a linear layer nor a convolution");
-  CHECK(refused(R"({"type": "residual", "body": []},)" + norm + "," + end) ==
-        "batch_norm 'bn1' cannot be folded: the layer before it, 'block1', is neither a linear layer nor a convolution");
+  CHECK(
+      refused(R"({"type": "residual", "body": []},)" + norm + "," + end) ==
+      "batch_norm 'bn1' cannot be folded: the layer before it, 'block1', is neither a linear layer nor a convolution");
 }

@@ -20,8 +20,9 @@ constexpr int64_t classes = 4, samples = 300;
 struct Classifier {
   Classifier()
       : context(test_device),
-        model(context, network_from(R"({"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]})",
-                                    image, classes),
+        model(context,
+              network_from(R"({"type": "sequential", "layers": [{"type": "flatten"}, {"type": "linear"}]})", image,
+                           classes),
               classes),
         batch(random_batch(context, image, samples, classes)) {
     model.parameter_set().initialise(3);
@@ -37,8 +38,8 @@ struct Classifier {
   void draw_labels(float beta) {
     std::vector<float> scores = to_host<float>(context, model.logits(batch.images));
     for (float& score : scores) score *= beta;
-    model.loss().sample_labels(context, from_host(context, {samples, classes}, scores),
-                               {5, 0, 0, RandomPurpose::test}, 0, batch.labels);
+    model.loss().sample_labels(context, from_host(context, {samples, classes}, scores), {5, 0, 0, RandomPurpose::test},
+                               0, batch.labels);
   }
   // Of -1: those of the smallest score; of 1: of the largest.
   void order_labels(float sign) {
@@ -51,8 +52,7 @@ struct Classifier {
   }
   AllBatches in_parts(int64_t size) {
     return [this, size](const std::function<void(const Batch&)>& visit) {
-      for (int64_t begin = 0; begin < samples; begin += size)
-        visit(batch.rows(begin, std::min(samples, begin + size)));
+      for (int64_t begin = 0; begin < samples; begin += size) visit(batch.rows(begin, std::min(samples, begin + size)));
     };
   }
   double loss_at(double beta) {
