@@ -18,7 +18,8 @@ TEST_CASE("products of rows agree on both devices, in place too") {
        {std::array<int64_t, 2>{0, 3}, {1, 1}, {3, 2}, {33, 10}, {9, 31}, {8, 33}, {7, 100}, {1025, 5}}) {
     CAPTURE(samples, classes);
     const int64_t n = samples * classes;
-    for (const float scale : {2.0f, 60.0f}) {
+    // At the last scale exponentials overflow unless logits are compared with the largest.
+    for (const float scale : {2.0f, classes < 100 ? 60.0f : 300.0f}) {
       Floats logits(random_tensor(n, 1, 0, scale)), tangent(random_tensor(n, 2, 50)), curvature(nan_tensor(n)),
           product(nan_tensor(n)), gradient(random_tensor(n, 3)), in_place(random_tensor(n, 2, 50));
       both.run([&](Queue& q) {
