@@ -24,6 +24,8 @@ struct Sums {
   std::shared_ptr<const std::vector<KroneckerSums>> kronecker{};  // by layer; null: not wanted
   // [M] of the whole batch += ||g_n||^2 over all parameters. Undefined: not wanted. `zero` leaves it to its owner.
   Tensor sample_norms{};
+  // [M,ParameterSet::padded] of the whole batch: row n, laid out as a Block, += g_n. As sample_norms.
+  Tensor sample_gradients{};
 
   // The sums of this layer, or null.
   const KroneckerSums* kronecker_of(const KroneckerShape& shape) const;

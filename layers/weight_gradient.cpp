@@ -1,9 +1,11 @@
 #include <noisysgd/layers/weight_gradient.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/gemm.h>
 #include <noisysgd/kernels/gram.h>
 #include <noisysgd/kernels/patches.h>
@@ -135,6 +137,31 @@ void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
   if (of.bias) add_norms(pass, bias_gradients(pass, of));
 }
 
+// The row of the pass's sample n.
+float* row_of(const BackwardPass& pass, int64_t sample) {
+  const Tensor& rows = pass.into.sample_gradients;
+  return rows.f32() + (pass.samples.offset + sample) * rows.shape()[1];
+}
+
+// One sample after the other: rows are of few samples.
+void collect_rows(const BackwardPass& pass, const WeightGradient& of) {
+  if (!pass.into.sample_gradients.defined()) return;
+  auto& queue = pass.context.queue;
+  kernels::ConvShape one = of.shape;
+  one.batch = 1;
+  for (int64_t n = 0; n < of.shape.batch; ++n) {
+    const Tensor x = of.x.rows(n, n + 1), grad_y = of.grad_y.rows(n, n + 1);
+    float* const row = row_of(pass, n);
+    if (is_matrix(one))
+      add_matrix_gradient(queue, one, x.values(), grad_y.values(), row + of.weight.offset, nullptr);
+    else
+      kernels::conv_backward_weight(queue, one, x.values(), grad_y.values(), row + of.weight.offset);
+    if (of.bias)
+      kernels::bias_backward(queue, 1, one.positions(), one.out_channels, grad_y.values(), row + of.bias->offset,
+                             nullptr);
+  }
+}
+
 // sum a a^T and sum delta delta^T, as far as they are asked for.
 void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
   const KroneckerSums* sums = pass.into.kronecker_of(of.factors);
@@ -179,6 +206,7 @@ Tensor collect(const BackwardPass& pass, WeightGradient of) {
     collect_signed_bias(pass, of);
   collect_kronecker(pass, of);
   collect_norms(pass, of);
+  collect_rows(pass, of);
   return std::move(of.grad_y);
 }
 
@@ -191,11 +219,27 @@ bool collects_signed(const BackwardPass& pass) {
   return grain != kernels::SignGrain::none && grain != kernels::SignGrain::element;
 }
 
-void collect_norms(const BackwardPass& pass, const NormalisationGradient& of) {
-  const Tensor of_beta(pass.context, {of.shape.samples, of.shape.channels}), of_gamma(pass.context, of_beta.shape());
+// The gradients [M,C] of beta and gamma of the single samples.
+std::pair<Tensor, Tensor> sample_gradients(const BackwardPass& pass, const NormalisationGradient& of) {
+  Tensor of_beta(pass.context, {of.shape.samples, of.shape.channels}), of_gamma(pass.context, of_beta.shape());
   kernels::batch_norm_sample_gradients(pass.context.queue, of.shape, of.x.values(), of.mean.f32(), of.inverse_std.f32(),
                                        of.grad_y.values(), of_beta.f32(), of_gamma.f32());
+  return {std::move(of_beta), std::move(of_gamma)};
+}
+
+void collect_norms(const BackwardPass& pass, const NormalisationGradient& of) {
+  const auto [of_beta, of_gamma] = sample_gradients(pass, of);
   for (const Tensor& gradients : {of_beta, of_gamma}) add_norms(pass, gradients);
+}
+
+void collect_rows(const BackwardPass& pass, const NormalisationGradient& of) {
+  if (!pass.into.sample_gradients.defined()) return;
+  const auto [of_beta, of_gamma] = sample_gradients(pass, of);
+  const int64_t channels = of.shape.channels;
+  for (int64_t n = 0; n < of.shape.samples; ++n) {
+    kernels::add(pass.context.queue, channels, of_beta.f32() + n * channels, row_of(pass, n) + of.beta.offset);
+    kernels::add(pass.context.queue, channels, of_gamma.f32() + n * channels, row_of(pass, n) + of.gamma.offset);
+  }
 }
 
 void collect_signed(const BackwardPass& pass, const NormalisationGradient& of) {
@@ -228,10 +272,14 @@ void collect_signed(const BackwardPass& pass, const NormalisationGradient& of) {
 
 }  // namespace
 
-bool collects_samples(const BackwardPass& pass) { return collects_signed(pass) || norms_of(pass); }
+bool collects_samples(const BackwardPass& pass) {
+  if (pass.into.sample_gradients.defined()) return true;
+  return collects_signed(pass) || norms_of(pass);
+}
 
 void collect(const BackwardPass& pass, const NormalisationGradient& of) {
   if (norms_of(pass)) collect_norms(pass, of);
+  collect_rows(pass, of);
   if (collects_signed(pass)) collect_signed(pass, of);
 }
 
