@@ -168,8 +168,9 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader logging = root.object("logging");
   regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
   read_measurements(logging);  // notes what is wrong
-  regime.checkpoint_every_epochs =
-      root.object("checkpoint").integer("every_epochs", {.default_value = 1, .at_least = 1});
+  const ConfigReader checkpoint = root.object("checkpoint");
+  regime.checkpoint_every_epochs = checkpoint.integer("every_epochs", {.default_value = 1, .at_least = 1});
+  regime.checkpoint_keep_every_epochs = checkpoint.optional_integer("keep_every_epochs", {.at_least = 1});
   if (const auto expect = root.optional_object("expect"))
     regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
   try {

@@ -81,6 +81,7 @@ struct Regime {
   int64_t log_every_steps = 10;
   bool logs(int64_t step) const { return (step + 1) % log_every_steps == 0; }
   int64_t checkpoint_every_epochs = 1;
+  std::optional<int64_t> checkpoint_keep_every_epochs;  // none: later checkpoints replace it
 
   // Builds a new network for images of this shape, unbound and uninitialised. Throws ConfigError.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;

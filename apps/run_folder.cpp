@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <map>
 
 #include <noisysgd/apps/record.h>
 #include <noisysgd/core/file.h>
@@ -14,10 +16,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The number in the name of a checkpoint that was kept.
+std::optional<int64_t> kept_epoch(std::string_view name) {
+  constexpr std::string_view prefix = kept_checkpoint_prefix, end = ".safetensors";
+  if (!name.starts_with(prefix) || !name.ends_with(end) || name.size() <= prefix.size() + end.size()) return {};
+  const std::string_view number = name.substr(prefix.size(), name.size() - prefix.size() - end.size());
+  int64_t epoch = 0;
+  const auto [last, error] = std::from_chars(number.data(), number.data() + number.size(), epoch);
+  if (error != std::errc() || last != number.data() + number.size() || epoch < 1) return {};
+  return epoch;
+}
+
 bool is_of_run(const std::string& name) {
   constexpr std::array<std::string_view, 5> names{config_file, summary_file, divergence_file, checkpoint_file,
                                                   metrics_file};
-  return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name);
+  return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name) || kept_epoch(name);
 }
 
 bool is_of_suite(const std::string& name) {
@@ -70,6 +83,19 @@ void check_ours(const fs::path& folder, FolderOf kind) {
                name, holds_suite || kind == FolderOf::run ? config_file : experiment_file);
   }
   NSGD_CHECK(!error, "{}: cannot be read: {}", folder.string(), error.message());
+}
+
+fs::path kept_checkpoint(const fs::path& folder, int64_t epochs_done) {
+  return folder / fmt::format("{}{}.safetensors", kept_checkpoint_prefix, epochs_done);
+}
+
+std::vector<fs::path> kept_checkpoints(const fs::path& folder) {
+  std::map<int64_t, fs::path> kept;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const auto epoch = kept_epoch(entry.path().filename().string())) kept[*epoch] = entry.path();
+  std::vector<fs::path> paths;
+  for (const auto& [epoch, path] : kept) paths.push_back(path);
+  return paths;
 }
 
 Json run_identity(const Regime& regime, uint64_t seed) {

@@ -15,6 +15,8 @@ namespace noisysgd {
 inline constexpr const char *config_file = "config.json", *summary_file = "summary.json",
                             *divergence_file = "diverged.json", *checkpoint_file = "checkpoint.safetensors",
                             *metrics_file = "metrics.jsonl";
+// What checkpoint.keep_every_epochs keeps is the prefix, the number of epochs done and ".safetensors".
+inline constexpr const char* kept_checkpoint_prefix = "checkpoint-epoch-";
 // Files of a suite's folder: the configuration that it was made from, and its table.
 inline constexpr const char *experiment_file = "experiment.json", *table_text_file = "table.txt",
                             *table_markdown_file = "table.md", *table_json_file = "table.json";
@@ -25,6 +27,10 @@ enum class FolderOf { suite, run };
 // Throws Error if `folder` holds something but neither a suite nor a run of this program, or if one of their files is
 // not a regular file (a link, for example).
 void check_ours(const std::filesystem::path& folder, FolderOf kind);
+
+// The checkpoint that is kept of an epoch, and those that are there, in the order of their epochs.
+std::filesystem::path kept_checkpoint(const std::filesystem::path& folder, int64_t epochs_done);
+std::vector<std::filesystem::path> kept_checkpoints(const std::filesystem::path& folder);
 
 // The identity of a run (regime, seed and effective configuration): the content of config.json.
 Json run_identity(const Regime& regime, uint64_t seed);

@@ -71,10 +71,13 @@ class Run {
       const bool epoch_ends = next.first_of_epoch();
       const int64_t epochs_done = next.epoch;
       if (epoch_ends) end_epoch(epochs_done - 1);
+      const bool kept = epoch_ends && epochs_done % regime_.checkpoint_keep_every_epochs.value_or(total_steps_ + 1) == 0;
       const bool due =
           epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
       const bool interrupted = request_.interrupts && request_.interrupts->received() != 0;
-      if (due || interrupted) save();
+      // The run goes on from the last one only: what it keeps is there before.
+      if (kept) save(kept_checkpoint(request_.folder, epochs_done));
+      if (due || kept || interrupted) save(checkpoint_path());
       if (interrupted) {
         log_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
                                    state_.step, total_steps_));
@@ -301,14 +304,14 @@ class Run {
             per_step * static_cast<double>(total_steps_ - state_.step)};
   }
 
-  void save() {
+  void save(const std::filesystem::path& path) {
     catch_up();
     state_.seconds = seconds_before_ + seconds_since(started_);
     log_.save(state_);
     const Json state = state_.json();
     TrainingState::from(state, limits());  // throws if the written state could not be read
     try {
-      save_checkpoint(checkpoint_path(), context_, step_, run_identity(regime_, request_.seed), state);
+      save_checkpoint(path, context_, step_, run_identity(regime_, request_.seed), state);
     } catch (const NonfiniteTensor& error) {
       stop_after_step(error.what());
     }
