@@ -279,6 +279,28 @@ TEST_CASE(
   CHECK(metrics_of(folder.path()) == metrics);
 }
 
+TEST_CASE("checkpoints of every so many epochs are kept, and are what the run had then") {
+  const TemporaryFolder folder;
+  const Regime keeping = regime_with({"epochs=7", "checkpoint.keep_every_epochs=3", "checkpoint.every_epochs=5"});
+  REQUIRE(run(keeping, folder / "a") == RunOutcome::finished);
+  const std::vector<std::filesystem::path> kept = kept_checkpoints(folder / "a");
+  REQUIRE(kept == std::vector{folder / "a/checkpoint-epoch-3.safetensors", folder / "a/checkpoint-epoch-6.safetensors"});
+  CHECK(kept_checkpoint(folder / "a", 6) == kept[1]);
+  // A run that goes on from what was kept ends with the same bits.
+  std::filesystem::create_directories(folder / "b");
+  for (const char* file : {"config.json", "metrics.jsonl"}) std::filesystem::copy(folder / "a" / file, folder / "b" / file);
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "a"))
+    if (is_events_name(entry.path().filename().string()))
+      std::filesystem::copy(entry.path(), folder / "b" / entry.path().filename());
+  std::filesystem::copy(kept[0], folder / "b/checkpoint.safetensors");
+  REQUIRE(run(keeping, folder / "b") == RunOutcome::finished);
+  CHECK(tensors_of(folder / "b") == tensors_of(folder / "a"));
+  CHECK(metrics_of(folder / "b") == metrics_of(folder / "a"));
+  CHECK(kept_checkpoints(folder / "b").size() == 1);  // of epoch 6
+  REQUIRE(run(regime_with({"epochs=2"}), folder / "c") == RunOutcome::finished);
+  CHECK(kept_checkpoints(folder / "c").empty());
+}
+
 TEST_CASE("a foreign checkpoint is checked before anything is written") {
   const TemporaryFolder folder, outside;
   const Regime regime = regime_with({"epochs=2"});
