@@ -12,6 +12,7 @@ packages=(
   'libcurl4-openssl-dev|libcurl4-gnutls-dev|libcurl4-nss-dev' zlib1g-dev
   libstb-dev libpng-dev libjpeg-dev
   libfmt-dev nlohmann-json3-dev libcli11-dev
+  libeigen3-dev libspectra-dev gnuplot-nox
   catch2 librapidcheck-dev python3-numpy
   "$@"
 )

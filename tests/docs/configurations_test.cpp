@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include <noisysgd/apps/analysis/analysis.h>
 #include <noisysgd/apps/experiment.h>
 #include <noisysgd/core/file.h>
 #include "tests/catch.h"
@@ -104,6 +105,12 @@ TEST_CASE("every published configuration reads, and its networks fit its images"
   for (const auto& entry : std::filesystem::recursive_directory_iterator(source / "apps/configs")) {
     if (entry.path().extension() != ".json") continue;
     INFO(entry.path().string());
+    const Json document = parse_config_file(entry.path().string());
+    if (document.contains("analysis")) {
+      const auto analysis = read_analysis(document, entry.path().string(), AnalysisRegistry::builtin(), {});
+      CHECK(analysis.name == entry.path().stem().string());
+      continue;
+    }
     const Experiment experiment = read_experiment_file(entry.path().string(), {}, {});
     CHECK(experiment.name == entry.path().stem().string());
     for (const Regime& regime : experiment.regimes) {

@@ -1,0 +1,147 @@
+#include <noisysgd/apps/analysis/analysis.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include <noisysgd/apps/analysis/one_step_2d.h>
+#include <noisysgd/apps/analysis/quadratic.h>
+#include <noisysgd/apps/analysis/stability.h>
+#include <noisysgd/apps/analysis/theorem_bound.h>
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/names.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/core/file.h>
+
+namespace noisysgd {
+namespace {
+
+// The folder must not hold what something else has made. A hidden file, say of the desktop, does not count.
+void check_folder(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder) || std::filesystem::exists(folder / analysis_file)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    NSGD_CHECK(entry.path().filename().string().starts_with("."),
+               "{}: holds {}, but no analysis; expected an empty folder, or one that noisysgd-analyze has made",
+               folder.string(), entry.path().filename().string());
+}
+
+struct Arguments {
+  std::string config, output;
+  std::vector<std::string> assignments;
+  std::string seed;
+  bool quiet = false;
+};
+
+int analyze(Arguments arguments, const AnalysisRegistry& analyses, const Extensions& extensions) {
+  if (!arguments.seed.empty()) arguments.assignments.push_back("seed=" + arguments.seed);
+  ConfiguredAnalysis configured =
+      read_analysis(parse_config_file(arguments.config), arguments.config, analyses, extensions, arguments.assignments);
+  const std::filesystem::path folder = arguments.output.empty() ? std::filesystem::path("runs") / configured.name
+                                                                : std::filesystem::path(arguments.output);
+  const Progress::Mode progress = Progress::choose(arguments.quiet);
+  if (progress != Progress::Mode::quiet)
+    print_out("{}: {} into {}\n", configured.name, configured.type, folder.string());
+  run_analysis(configured, folder, progress);
+  return 0;
+}
+
+}  // namespace
+
+void AnalysisOutput::figure(const std::string& name, const Figure& figure) {
+  const bool drawn = write_figure(figure, folder_, name);
+  figures_.push_back(name);
+  if (!drawn && !told_of_gnuplot_) line(gnuplot_missing);
+  told_of_gnuplot_ = told_of_gnuplot_ || !drawn;
+}
+
+void AnalysisOutput::number(const std::string& name, double value) {
+  numbers_[name] = std::isfinite(value) ? Json(value) : Json(nullptr);
+  line(fmt::format("{}: {:.4g}", name, value));
+}
+
+void AnalysisOutput::line(const std::string& text) const {
+  if (progress_ != Progress::Mode::quiet) print_out("{}\n", text);
+}
+
+AnalysisRegistry AnalysisRegistry::builtin() {
+  AnalysisRegistry registry;
+  registry.add("one_step_2d", OneStep2d::read);
+  registry.add("quadratic", Quadratic::read);
+  registry.add("stability", Stability::read);
+  registry.add("theorem_bound", TheoremBound::read);
+  return registry;
+}
+
+ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const AnalysisRegistry& analyses,
+                                 const Extensions& extensions, const std::vector<std::string>& assignments) {
+  for (const std::string& assignment : assignments) {
+    apply_override(document, assignment);
+    if (assignment.starts_with("seed=")) document.erase("seeds");  // either says which seeds to run
+  }
+  // One reader for the keys of the analysis; those of an experiment are left to read_experiment.
+  Json own = document, experiment = document;
+  const Json* const chosen = document.is_object() && document.contains("analysis") ? &document["analysis"] : nullptr;
+  if (experiment.is_object()) experiment.erase("analysis");
+  const std::string type = chosen && chosen->is_object() && (*chosen).value("type", Json()).is_string()
+                               ? (*chosen)["type"].get<std::string>()
+                               : "";
+  const std::vector<std::string> types = analyses.types();
+  const bool known = std::find(types.begin(), types.end(), type) != types.end();
+  const bool has_experiment = known && analyses.at(type).has_experiment;
+  if (has_experiment) {
+    own = Json{{"analysis", *chosen}};
+    if (document.contains("name")) own["name"] = document["name"];
+  }
+  Config config(own, origin);
+  const ConfigReader root = config.root();
+  ConfiguredAnalysis result;
+  result.name = root.string("name", "analysis");
+  if (const std::string problem = folder_name_problem(result.name); !problem.empty()) root.error("name", problem);
+  const auto seed =
+      has_experiment ? 1 : root.integer("seed", {.default_value = 1, .at_least = 0, .at_most = largest_seed});
+  const ConfigReader json = root.object("analysis");
+  result.type = analyses.read_type(json);
+  if (known)
+    result.analysis = analyses.at(result.type)
+                          .build({json, static_cast<uint64_t>(seed), experiment, origin, extensions, assignments});
+  else
+    json.give_up();
+  result.effective = config.finish();
+  if (has_experiment) result.effective.update(experiment);
+  return result;
+}
+
+void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& folder, Progress::Mode progress) {
+  check_folder(folder);
+  make_folder(folder);
+  const auto begin = std::chrono::steady_clock::now();
+  AnalysisOutput output(folder, progress);
+  configured.analysis->run(output);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const Json record{{"configuration", configured.effective},
+                    {"version", NSGD_VERSION},
+                    {"seconds", seconds},
+                    {"figures", output.figures()},
+                    {"numbers", output.numbers()}};
+  write_file_atomically(folder / analysis_file, record.dump(1) + "\n");
+  output.line(fmt::format("{} after {:.1f} s", folder.string(), seconds));
+}
+
+int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const Extensions& extensions) {
+  CLI::App app{"Measures noise and its theory, and draws the figures of the paper", "noisysgd-analyze"};
+  app.set_version_flag("--version", NSGD_VERSION);
+  Arguments arguments;
+  add_path(app, "CONFIG", arguments.config, "Configuration (JSON)")->required();
+  add_path(app, "--output", arguments.output, "Folder of the figures and numbers; runs/NAME if not given");
+  add_repeated(app, "--set", arguments.assignments, "path=value: change the configuration");
+  app.add_option("--seed", arguments.seed, "Seed, in place of the configuration's")
+      ->transform(whole_number(0, largest_seed));
+  app.add_flag("--quiet", arguments.quiet, "Print nothing but errors");
+  return run_program(app, argc, argv, [&] { return analyze(arguments, analyses, extensions); });
+}
+
+}  // namespace noisysgd

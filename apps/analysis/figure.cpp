@@ -1,0 +1,450 @@
+#include <noisysgd/apps/analysis/figure.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <system_error>
+
+#include <noisysgd/apps/analysis/gnuplot.h>
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
+#include <noisysgd/core/printable.h>
+
+namespace noisysgd {
+namespace {
+
+// The style. Lengths are in points of 1/72 inch; a terminal multiplies them by its dots per point.
+constexpr double column_width = 237.6, page_width = 486;  // 3.3 in and 6.75 in
+constexpr double font_size = 8, tick_font_size = 7;
+constexpr double character_width = 4.5;  // of the font, on average
+constexpr double title_height = 13, panel_title_height = 12, x_ticks_height = 11, label_height = 11, legend_line = 11;
+constexpr double y_ticks_width = 26, right_margin = 9, height_of_width = 0.62;
+// Okabe and Ito's colours, which people with any common colour blindness tell apart, without yellow, which is too pale
+// on white.
+constexpr std::array<unsigned, 7> palette{0x0072B2, 0xD55E00, 0x009E73, 0xE69F00, 0xCC79A7, 0x56B4E9, 0x000000};
+constexpr unsigned background_colour = 0xB0B0B0;
+constexpr std::array<int, 7> point_shapes{7,  5,  9, 13,
+                                          11, 15, 7};  // filled: circle, square, triangles, diamond, pentagon
+
+constexpr std::array style_names{std::pair{SeriesStyle::line, "line"},
+                                 std::pair{SeriesStyle::dashed, "dashed"},
+                                 std::pair{SeriesStyle::path, "path"},
+                                 std::pair{SeriesStyle::points, "points"},
+                                 std::pair{SeriesStyle::marker, "marker"},
+                                 std::pair{SeriesStyle::closed, "closed"},
+                                 std::pair{SeriesStyle::closed_dashed, "closed_dashed"}};
+
+bool is_closed(SeriesStyle style) { return style == SeriesStyle::closed || style == SeriesStyle::closed_dashed; }
+
+// A string of gnuplot that nothing is read into.
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : printable(text)) result += c == '\'' ? std::string("''") : std::string(1, c == '\n' ? ' ' : c);
+  return result + "'";
+}
+
+std::string label_of(const Axis& axis) {
+  return axis.unit.empty() ? axis.label : fmt::format("{} ({})", axis.label, axis.unit);
+}
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+
+  void add(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  bool empty() const { return !(low <= high); }
+  double length() const { return high - low; }
+};
+
+bool drawable(double value, const Axis& axis) { return std::isfinite(value) && (!axis.logarithmic || value > 0); }
+
+// What the axis shows; gnuplot rounds it outwards to ticks unless the figure names it.
+Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical) {
+  Range range;
+  if (axis.range) return {axis.range->first, axis.range->second};
+  for (const Series& s : series)
+    for (const auto* values : {vertical ? &s.y : &s.x, vertical ? &s.low : nullptr, vertical ? &s.high : nullptr})
+      if (values)
+        for (const double value : *values)
+          if (drawable(value, axis)) range.add(value);
+  if (range.empty()) return {axis.logarithmic ? 1 : 0.0, axis.logarithmic ? 10.0 : 1};
+  return range;
+}
+
+// 1, 2 or 5 times a power of ten, so that about `count` of them make up `length`.
+double tick_step(double length, double count) {
+  const double raw = length / count, power = std::pow(10, std::floor(std::log10(raw)));
+  for (const double factor : {1.0, 2.0, 5.0})
+    if (raw <= factor * power * 1.001) return factor * power;
+  return 10 * power;
+}
+
+std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
+  std::string script = fmt::format("set {}label {} noenhanced\n", name, quoted(label_of(axis)));
+  script += axis.range ? fmt::format("set {}range [{}:{}]\n", name, range.low, range.high)
+                       : fmt::format("set {}range [*:*]\n", name);
+  const double ticks = std::clamp(std::floor(length / (vertical ? 20 : 40)), 2.0, 6.0);
+  if (axis.logarithmic) {
+    const double decades = std::log10(range.high / range.low);
+    script += fmt::format("set logscale {}\nset format {} '{}'\n", name, name, decades >= 2 ? "10^{%L}" : "%g");
+    const double step = std::max(1.0, std::ceil(decades / (vertical ? ticks : ticks * 1.5)));
+    script += fmt::format("set {}tics {}\n", name, std::pow(10, step));
+  } else {
+    script += fmt::format("unset logscale {}\nset format {} '%g'\n", name, name);
+    script += range.length() > 0 ? fmt::format("set {}tics {}\n", name, tick_step(range.length(), ticks))
+                                 : fmt::format("set {}tics autofreq\n", name);
+  }
+  return script;
+}
+
+// Names in the order in which they first appear; the place of a name chooses its colour.
+std::vector<const Series*> named_series(const Figure& figure) {
+  std::vector<const Series*> named;
+  for (const Panel& panel : figure.panels)
+    for (const Series& series : panel.series)
+      if (!series.name.empty() &&
+          std::none_of(named.begin(), named.end(), [&](const Series* other) { return other->name == series.name; }))
+        named.push_back(&series);
+  return named;
+}
+
+int colour_index(const Series& series, const std::vector<const Series*>& named) {
+  if (series.colour) return *series.colour;
+  return static_cast<int>(
+      std::find_if(named.begin(), named.end(), [&](const Series* other) { return other->name == series.name; }) -
+      named.begin());
+}
+
+std::string colour(unsigned rgb, unsigned transparency = 0) {
+  return fmt::format("lc rgb '#{:02X}{:06X}'", transparency, rgb);
+}
+
+// How a series is drawn; of the second round of the palette on, lines are dotted.
+std::string drawing(const Series& series, const std::vector<const Series*>& named, double scale) {
+  const auto index = static_cast<size_t>(std::max(0, colour_index(series, named)));
+  const bool background = series.name.empty() && !series.colour;
+  const unsigned rgb = background ? background_colour : palette[index % palette.size()];
+  const int shape = point_shapes[index % point_shapes.size()];
+  const std::string solid = index >= palette.size() ? "dt (1,2)" : "dt solid";
+  const double width = background ? 0.5 : 1.1;
+  switch (series.style) {
+    case SeriesStyle::path:
+      return fmt::format("with linespoints lw {} pt 7 ps {:.3g} dt solid {}", 0.5 * scale, 0.18 * scale, colour(rgb));
+    case SeriesStyle::points:
+      return fmt::format("with points pt 7 ps {:.3g} {}", 0.16 * scale, colour(rgb, 0x90));
+    case SeriesStyle::marker:
+      return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * scale, colour(rgb));
+    case SeriesStyle::dashed:
+    case SeriesStyle::closed_dashed:
+      return fmt::format("with lines lw {} dt (7,5) {}", width * scale, colour(rgb));
+    default:
+      return fmt::format("with lines lw {} {} {}", width * scale, solid, colour(rgb));
+  }
+}
+
+// A data block of gnuplot. An empty line leaves a gap.
+std::string data_block(const std::string& name, const Series& series, const Panel& panel, bool band,
+                       const Range& visible) {
+  std::string block = fmt::format("${} << EOD\n", name);
+  const auto row = [&](size_t i) {
+    if (!drawable(series.x[i], panel.x)) return std::string("\n");
+    if (!band)
+      return drawable(series.y[i], panel.y) ? fmt::format("{} {}\n", series.x[i], series.y[i]) : std::string("\n");
+    // A band that reaches 0 goes to the lower edge of a logarithmic axis.
+    const double low = panel.y.logarithmic ? std::max(series.low[i], visible.low) : series.low[i];
+    return std::isfinite(low) && drawable(series.high[i], panel.y)
+               ? fmt::format("{} {} {}\n", series.x[i], low, series.high[i])
+               : std::string("\n");
+  };
+  for (size_t i = 0; i < series.x.size(); ++i) block += row(i);
+  if (!band && is_closed(series.style) && !series.x.empty()) block += row(0);
+  return block + "EOD\n";
+}
+
+std::string place(double left, double right, double bottom, double top, double width, double height) {
+  return fmt::format(
+      "set lmargin at screen {:.5f}\nset rmargin at screen {:.5f}\nset bmargin at screen {:.5f}\n"
+      "set tmargin at screen {:.5f}\n",
+      left / width, right / width, bottom / height, top / height);
+}
+
+struct Layout {
+  double width = 0, height = 0, cell_width = 0, left = 0, bottom = 0, panel_top = 0, plot_width = 0;
+  std::vector<double> plot_heights;  // of every row of panels
+  int legend_columns = 1, legend_rows = 0;
+};
+
+Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) {
+  Layout layout;
+  const auto any = [&](auto property) { return std::any_of(figure.panels.begin(), figure.panels.end(), property); };
+  const bool x_label = any([](const Panel& p) { return !p.x.label.empty(); });
+  const bool y_label = any([](const Panel& p) { return !p.y.label.empty(); });
+  layout.width = figure.columns > 1 && !figure.small_panels ? page_width : column_width;
+  layout.cell_width = layout.width / figure.columns;
+  layout.left = y_ticks_width + (y_label ? label_height : 0);
+  layout.bottom = x_ticks_height + (x_label ? label_height : 0) + 4;
+  layout.panel_top = any([](const Panel& p) { return !p.title.empty(); }) ? panel_title_height + 4 : 4;
+  layout.plot_width = layout.cell_width - layout.left - right_margin;
+  layout.height = figure.title.empty() ? 0 : title_height;
+  for (size_t first = 0; first < figure.panels.size(); first += static_cast<size_t>(figure.columns)) {
+    double plot_height = 0;
+    for (size_t i = first; i < std::min(figure.panels.size(), first + static_cast<size_t>(figure.columns)); ++i) {
+      const Panel& panel = figure.panels[i];
+      const double ratio = panel.equal_scales ? (panel.y.range->second - panel.y.range->first) /
+                                                    (panel.x.range->second - panel.x.range->first)
+                                              : height_of_width;
+      plot_height = std::max(plot_height, ratio * layout.plot_width);
+    }
+    layout.plot_heights.push_back(plot_height);
+    layout.height += layout.panel_top + plot_height + layout.bottom;
+  }
+  if (figure.legend && !named.empty()) {
+    size_t longest = 0;
+    for (const Series* series : named) longest = std::max(longest, series->name.size());
+    const double entry = 26 + character_width * static_cast<double>(longest);
+    const auto count = static_cast<int>(named.size());
+    const int most = std::clamp(static_cast<int>(layout.width / entry), 1, count);
+    layout.legend_rows = (count + most - 1) / most;
+    layout.legend_columns = (count + layout.legend_rows - 1) / layout.legend_rows;
+    layout.height += legend_line * layout.legend_rows + 6;
+  }
+  return layout;
+}
+
+// One script for every terminal, whose dots per point are `scale`.
+std::string script_of(const Figure& figure, PictureFormat format) {
+  const std::vector<const Series*> named = named_series(figure);
+  const Layout layout = layout_of(figure, named);
+  const double scale = format == PictureFormat::png ? 300.0 / 72 : 96.0 / 72;
+  std::string script = "set encoding utf8\n", data;
+  script += fmt::format("set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced {}\n",
+                        format == PictureFormat::png ? "pngcairo" : "svg", layout.width * scale, layout.height * scale,
+                        font_size * scale * (format == PictureFormat::png ? 1 : 1), "background rgb 'white'");
+  std::string plots;
+  const double tick = tick_font_size * scale;
+  plots += "set multiplot\n";
+  plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * scale,
+                       colour(0x404040), tick);
+  plots += "set xtics offset 0,0.3\nset ytics offset 0.4,0\nunset key\n";
+  double top = layout.height;
+  if (!figure.title.empty()) {
+    plots += fmt::format("set label 1 {} at screen 0.5,{:.5f} center noenhanced\n", quoted(figure.title),
+                         (layout.height - title_height / 2 - 1) / layout.height);
+    top -= title_height;
+  }
+  for (size_t i = 0; i < figure.panels.size(); ++i) {
+    const Panel& panel = figure.panels[i];
+    const size_t column = i % static_cast<size_t>(figure.columns), row = i / static_cast<size_t>(figure.columns);
+    if (column == 0 && i > 0) top -= layout.panel_top + layout.plot_heights[row - 1] + layout.bottom;
+    const double left = layout.left + static_cast<double>(column) * layout.cell_width;
+    const double plot_top = top - layout.panel_top, plot_height = layout.plot_heights[row];
+    const Range x = shown(panel.x, panel.series, false), y = shown(panel.y, panel.series, true);
+    plots += place(left, left + layout.plot_width, plot_top - plot_height, plot_top, layout.width, layout.height);
+    plots += fmt::format("set title {} noenhanced offset 0,-0.7\n", quoted(panel.title));
+    plots += axis_script("x", panel.x, x, layout.plot_width, false) + axis_script("y", panel.y, y, plot_height, true);
+    plots += "set xlabel offset 0,0.5\nset ylabel offset 0.8,0\n";
+    std::vector<std::string> bands, lines;
+    for (size_t s = 0; s < panel.series.size(); ++s) {
+      const Series& series = panel.series[s];
+      const std::string name = fmt::format("p{}s{}", i, s);
+      if (!series.low.empty()) {
+        data += data_block(name + "band", series, panel, true, y);
+        const auto index = static_cast<size_t>(std::max(0, colour_index(series, named)));
+        bands.push_back(fmt::format("${}band using 1:2:3 with filledcurves fs solid noborder {}", name,
+                                    colour(palette[index % palette.size()], 0xC8)));
+      }
+      data += data_block(name, series, panel, false, y);
+      if (!series.x.empty()) lines.push_back(fmt::format("${} using 1:2 {}", name, drawing(series, named, scale)));
+    }
+    bands.insert(bands.end(), lines.begin(), lines.end());
+    if (bands.empty()) bands.push_back("NaN");
+    plots += fmt::format("plot {}\nunset label 1\n", fmt::join(bands, ", \\\n  "));
+  }
+  if (layout.legend_rows > 0) {
+    // A plot of its own without axes, so that all panels share one legend.
+    plots += place(0, layout.width, 0, layout.height, layout.width, layout.height);
+    plots += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
+    plots += fmt::format(
+        "set key at screen 0.5,{:.5f} center top horizontal maxcols {} Left reverse noenhanced "
+        "samplen 1.6 spacing 1 font ',{:.2f}'\nset xrange [0:1]\nset yrange [0:1]\n",
+        (legend_line * layout.legend_rows + 3) / layout.height, layout.legend_columns, tick);
+    std::vector<std::string> entries;
+    for (const Series* series : named)
+      entries.push_back(fmt::format("NaN {} title {}", drawing(*series, named, scale), quoted(series->name)));
+    plots += fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
+  }
+  return script + data + plots + "unset multiplot\n";
+}
+
+std::string csv_text(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string result = "\"";
+  for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return result + "\"";
+}
+
+Json numbers(const std::vector<double>& values) {
+  Json list = Json::array();
+  for (const double value : values) list.push_back(std::isfinite(value) ? Json(value) : Json(nullptr));
+  return list;
+}
+
+Json axis_json(const Axis& axis) {
+  Json json{{"label", axis.label}, {"unit", axis.unit}, {"logarithmic", axis.logarithmic}};
+  if (axis.range) json["range"] = {axis.range->first, axis.range->second};
+  return json;
+}
+
+Axis axis_of(const Json& json) {
+  Axis axis{json.at("label"), json.at("unit"), json.at("logarithmic")};
+  if (json.contains("range")) axis.range = {json["range"].at(0).get<double>(), json["range"].at(1).get<double>()};
+  return axis;
+}
+
+std::vector<double> numbers_of(const Json& list) {
+  std::vector<double> values;
+  for (const Json& value : list)
+    values.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
+  return values;
+}
+
+}  // namespace
+
+const char* const gnuplot_missing =
+    "no pictures are drawn: gnuplot is not found; scripts/install_packages.sh or apt-get install gnuplot-nox installs "
+    "it";
+
+void check_figure(const Figure& figure) {
+  NSGD_CHECK(!figure.panels.empty() && figure.columns >= 1, "figure \"{}\": has no panels", figure.title);
+  for (const Panel& panel : figure.panels) {
+    NSGD_CHECK(!panel.equal_scales || (panel.x.range && panel.y.range),
+               "figure \"{}\": panel \"{}\" has equal scales and no ranges", figure.title, panel.title);
+    for (const Series& series : panel.series) {
+      const size_t n = series.x.size();
+      NSGD_CHECK(series.y.size() == n && series.low.size() == series.high.size() &&
+                     (series.low.empty() || series.low.size() == n),
+                 "figure \"{}\": series \"{}\" has {} x, {} y, {} low and {} high values", figure.title, series.name, n,
+                 series.y.size(), series.low.size(), series.high.size());
+    }
+  }
+}
+
+std::string figure_csv(const Figure& figure) {
+  std::string csv = "panel,series,x,y,low,high\n";
+  for (size_t p = 0; p < figure.panels.size(); ++p) {
+    const Panel& panel = figure.panels[p];
+    const std::string title = csv_text(panel.title.empty() ? fmt::format("{}", p + 1) : panel.title);
+    for (const Series& series : panel.series)
+      for (size_t i = 0; i < series.x.size(); ++i) {
+        csv += fmt::format("{},{},{},{},", title, csv_text(series.name), series.x[i], series.y[i]);
+        csv += series.low.empty() ? ",\n" : fmt::format("{},{}\n", series.low[i], series.high[i]);
+      }
+  }
+  return csv;
+}
+
+Json figure_json(const Figure& figure) {
+  Json panels = Json::array();
+  for (const Panel& panel : figure.panels) {
+    Json list = Json::array();
+    for (const Series& series : panel.series) {
+      const auto style = std::find_if(style_names.begin(), style_names.end(),
+                                      [&](const auto& entry) { return entry.first == series.style; });
+      Json json{{"name", series.name}, {"style", style->second}};
+      if (series.colour) json["colour"] = *series.colour;
+      json["x"] = numbers(series.x);
+      json["y"] = numbers(series.y);
+      if (!series.low.empty()) {
+        json["low"] = numbers(series.low);
+        json["high"] = numbers(series.high);
+      }
+      list.push_back(std::move(json));
+    }
+    panels.push_back({{"title", panel.title},
+                      {"x", axis_json(panel.x)},
+                      {"y", axis_json(panel.y)},
+                      {"equal_scales", panel.equal_scales},
+                      {"series", std::move(list)}});
+  }
+  return {{"title", figure.title},
+          {"columns", figure.columns},
+          {"small_panels", figure.small_panels},
+          {"legend", figure.legend},
+          {"panels", std::move(panels)}};
+}
+
+Figure figure_from_json(const Json& json, const std::string& origin) {
+  Figure figure;
+  try {
+    figure = {json.at("title"), {}, json.at("columns"), json.at("small_panels"), json.at("legend")};
+    for (const Json& p : json.at("panels")) {
+      Panel panel{p.at("title"), axis_of(p.at("x")), axis_of(p.at("y")), {}, p.at("equal_scales")};
+      for (const Json& s : p.at("series")) {
+        const std::string name = s.at("style");
+        const auto style = std::find_if(style_names.begin(), style_names.end(),
+                                        [&](const auto& entry) { return entry.second == name; });
+        NSGD_CHECK(style != style_names.end(), "{}: \"{}\" is no style of a series", origin, name);
+        Series series{s.at("name"), numbers_of(s.at("x")), numbers_of(s.at("y"))};
+        series.style = style->first;
+        if (s.contains("colour")) series.colour = s["colour"].get<int>();
+        if (s.contains("low")) {
+          series.low = numbers_of(s["low"]);
+          series.high = numbers_of(s.at("high"));
+        }
+        panel.series.push_back(std::move(series));
+      }
+      figure.panels.push_back(std::move(panel));
+    }
+  } catch (const Json::exception& error) {
+    throw Error(fmt::format("{}: is not a figure: {}", origin, error.what()));
+  }
+  check_figure(figure);
+  return figure;
+}
+
+std::optional<std::string> draw_figure(const Figure& figure, PictureFormat format) {
+  check_figure(figure);
+  return run_gnuplot(script_of(figure, format));
+}
+
+bool write_figure(const Figure& figure, const std::filesystem::path& folder, const std::string& name) {
+  check_figure(figure);
+  write_file_atomically(folder / (name + ".csv"), figure_csv(figure));
+  write_file_atomically(folder / (name + ".json"), figure_json(figure).dump(1) + "\n");
+  bool drawn = true;
+  for (const auto& [format, suffix] : {std::pair{PictureFormat::svg, ".svg"}, std::pair{PictureFormat::png, ".png"}}) {
+    const std::optional<std::string> picture = draw_figure(figure, format);
+    std::error_code ignored;  // a picture of other numbers must not stay
+    if (picture)
+      write_file_atomically(folder / (name + suffix), *picture);
+    else
+      std::filesystem::remove(folder / (name + suffix), ignored);
+    drawn = drawn && picture;
+  }
+  return drawn;
+}
+
+Series ellipse(std::string name, std::pair<double, double> centre, const Covariance2d& covariance, double deviations) {
+  Series series{std::move(name), {}, {}};
+  series.style = SeriesStyle::closed;
+  const double mean = (covariance.xx + covariance.yy) / 2;
+  const double half = std::hypot((covariance.xx - covariance.yy) / 2, covariance.xy);
+  const double angle = 0.5 * std::atan2(2 * covariance.xy, covariance.xx - covariance.yy);
+  const double major = deviations * std::sqrt(mean + half), minor = deviations * std::sqrt(std::max(0.0, mean - half));
+  constexpr int points = 90;
+  for (int i = 0; i < points; ++i) {
+    const double t = 2 * std::numbers::pi * i / points;
+    const double u = major * std::cos(t), v = minor * std::sin(t);
+    series.x.push_back(centre.first + u * std::cos(angle) - v * std::sin(angle));
+    series.y.push_back(centre.second + u * std::sin(angle) + v * std::cos(angle));
+  }
+  return series;
+}
+
+}  // namespace noisysgd
