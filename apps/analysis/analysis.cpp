@@ -7,6 +7,10 @@
 #include <cmath>
 #include <filesystem>
 
+#include <noisysgd/apps/analysis/convergence.h>
+#include <noisysgd/apps/analysis/frobenius.h>
+#include <noisysgd/apps/analysis/gradient_variance.h>
+#include <noisysgd/apps/analysis/hessian.h>
 #include <noisysgd/apps/analysis/one_step_2d.h>
 #include <noisysgd/apps/analysis/quadratic.h>
 #include <noisysgd/apps/analysis/stability.h>
@@ -20,11 +24,12 @@
 namespace noisysgd {
 namespace {
 
-// The folder must not hold what something else has made. A hidden file, say of the desktop, does not count.
+// The folder must not hold what something else has made. A hidden file, say of the desktop, does not count, nor do runs
+// that an analysis was training when it was interrupted.
 void check_folder(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder) || std::filesystem::exists(folder / analysis_file)) return;
   for (const auto& entry : std::filesystem::directory_iterator(folder))
-    NSGD_CHECK(entry.path().filename().string().starts_with("."),
+    NSGD_CHECK(entry.path().filename().string().starts_with(".") || entry.path().filename() == analysed_runs_folder,
                "{}: holds {}, but no analysis; expected an empty folder, or one that noisysgd-analyze has made",
                folder.string(), entry.path().filename().string());
 }
@@ -69,6 +74,11 @@ void AnalysisOutput::line(const std::string& text) const {
 
 AnalysisRegistry AnalysisRegistry::builtin() {
   AnalysisRegistry registry;
+  registry.add("convergence", Convergence::read, true);
+  registry.add("frobenius", Frobenius::read, true);
+  registry.add("gradient_variance", GradientVariance::read, true);
+  registry.add("hessian", HessianSpectrum::read, true);
+  registry.add("noise_scale", NoiseScaleCourse::read, true);
   registry.add("one_step_2d", OneStep2d::read);
   registry.add("quadratic", Quadratic::read);
   registry.add("stability", Stability::read);

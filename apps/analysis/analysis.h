@@ -92,6 +92,7 @@ ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const
 // Error if the folder holds files, but no analysis.json.
 void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& folder, Progress::Mode progress);
 inline constexpr const char* analysis_file = "analysis.json";
+inline constexpr const char* analysed_runs_folder = "runs";  // what an analysis trains
 
 // The program noisysgd-analyze, for these types.
 int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses = AnalysisRegistry::builtin(),

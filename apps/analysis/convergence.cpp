@@ -1,0 +1,155 @@
+#include <noisysgd/apps/analysis/convergence.h>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <fstream>
+#include <span>
+
+#include <noisysgd/apps/analysis/over_seeds.h>
+#include <noisysgd/apps/record.h>
+#include <noisysgd/apps/run_folder.h>
+
+namespace noisysgd {
+
+namespace {
+
+// Calls visit(lines) with every `window` consecutive lines; those that are left over have no point.
+template <class Visit>
+void for_each_window(const std::vector<Json>& lines, int64_t window, const Visit& visit) {
+  const auto size = static_cast<size_t>(window);
+  for (size_t begin = 0; begin + size <= lines.size(); begin += size)
+    visit(std::span<const Json>(lines).subspan(begin, size));
+}
+
+double mean_of(std::span<const Json> lines, const char* key) {
+  double sum = 0;
+  for (const Json& line : lines) sum += Record(line).number(key);
+  return sum / static_cast<double>(lines.size());
+}
+
+std::string title_of(const Regime& regime) { return regime.name.empty() ? "training" : regime.name; }
+
+int64_t read_window(const ConfigReader& json, int64_t default_value) {
+  return json.integer("window", {.default_value = default_value, .at_least = 1, .at_most = 1'000'000});
+}
+
+// One panel's series, regime after regime.
+class Courses {
+ public:
+  OverSeeds& of(const std::string& name) {
+    if (courses_.empty() || courses_.back().first != name) courses_.push_back({name, {}});
+    return courses_.back().second;
+  }
+  const std::vector<std::pair<std::string, OverSeeds>>& all() const { return courses_; }
+  void into(Panel& panel) const {
+    for (const auto& [name, course] : courses_)
+      if (!course.empty()) panel.series.push_back(course.series(name));
+  }
+
+ private:
+  std::vector<std::pair<std::string, OverSeeds>> courses_;
+};
+
+// The first place where a course is as low as this; NaN: nowhere.
+double first_at_most(const Series& series, double level) {
+  for (size_t i = 0; i < series.x.size(); ++i)
+    if (series.y[i] <= level) return series.x[i];
+  return NAN;
+}
+
+}  // namespace
+
+std::vector<Json> training_lines(const std::filesystem::path& folder) {
+  const std::string path = (folder / metrics_file).string();
+  std::ifstream file(path);
+  NSGD_CHECK(file, "{}: cannot be read", path);
+  std::vector<Json> lines;
+  int64_t number = 0;
+  for (std::string text; std::getline(file, text);) {
+    Json line = parse_json(text, fmt::format("{}, line {}", path, ++number));
+    if (line.is_object() && line.value("split", Json()) == "train") lines.push_back(std::move(line));
+  }
+  NSGD_CHECK(!lines.empty(), "{}: holds no line of a training step; logging.every_steps is more than the run has", path);
+  return lines;
+}
+
+std::unique_ptr<Analysis> Convergence::read(const AnalysisInput& input) {
+  std::unique_ptr<Convergence> analysis(new Convergence(AnalysedRuns::read(input)));
+  analysis->window_ = read_window(input.json, 1);
+  analysis->errors_ = input.json.numbers(
+      "errors", {.default_value = std::vector<double>{0.5, 0.3, 0.2, 0.1}, .each = {.above = 0, .at_most = 1}});
+  return analysis;
+}
+
+void Convergence::run(AnalysisOutput& output) {
+  Courses errors, losses;
+  for (const SuiteRun& run : runs_.make(output)) {
+    OverSeeds &error = errors.of(title_of(run.regime)), &loss = losses.of(title_of(run.regime));
+    for_each_window(training_lines(run.folder), window_, [&](std::span<const Json> lines) {
+      const double step = Record(lines.back()).number("step");
+      error.add(step, 1 - mean_of(lines, "accuracy"));
+      loss.add(step, mean_of(lines, "loss"));
+    });
+  }
+  Figure figure{.title = "Training error per parameter update",
+                .panels = {{"", {"parameter updates"}, {"training error"}, {}},
+                           {"", {"parameter updates"}, {"training loss", "", true}, {}}}};
+  errors.into(figure.panels[0]);
+  losses.into(figure.panels[1]);
+  for (const Series& series : figure.panels[0].series) {
+    if (series.x.empty()) continue;
+    output.number(fmt::format("{}: training error after {:g} updates", series.name, series.x.back()), series.y.back());
+    for (const double level : errors_)
+      output.number(fmt::format("{}: updates to a training error of {:g}", series.name, level),
+                    first_at_most(series, level));
+  }
+  output.figure("convergence", figure);
+}
+
+std::unique_ptr<Analysis> NoiseScaleCourse::read(const AnalysisInput& input) {
+  std::unique_ptr<NoiseScaleCourse> analysis(new NoiseScaleCourse(AnalysedRuns::read(input)));
+  analysis->window_ = read_window(input.json, 10);
+  for (const Regime& regime : analysis->runs_.experiment().regimes)
+    if (!regime.effective.at("logging").value("noise_scale", false)) {
+      input.json.error("type", fmt::format("\"noise_scale\" reads logs of logging.noise_scale, which {} does not have",
+                                           regime.name.empty() ? "the experiment" : "regime " + regime.name));
+      break;
+    }
+  return analysis;
+}
+
+void NoiseScaleCourse::run(AnalysisOutput& output) {
+  Courses variances, scales;
+  for (const SuiteRun& run : runs_.make(output)) {
+    OverSeeds &variance = variances.of(title_of(run.regime)), &scale = scales.of(title_of(run.regime));
+    const auto batch = static_cast<double>(run.regime.batch.size);
+    std::vector<Json> lines = training_lines(run.folder);
+    // A batch of one sample has no variance.
+    std::erase_if(lines, [](const Json& line) { return line.value("gradient_variance", Json()).is_null(); });
+    for_each_window(lines, window_, [&](std::span<const Json> window) {
+      const double step = Record(window.back()).number("step"), trace = mean_of(window, "gradient_variance");
+      double squared = 0;  // of the norm of the mean gradient
+      for (const Json& line : window) {
+        const double norm = Record(line).number("gradient_norm");
+        squared += norm * norm / static_cast<double>(window.size());
+      }
+      variance.add(step, trace);
+      const double of_true_gradient = squared - trace / batch;
+      scale.add(step, of_true_gradient > 0 ? trace / of_true_gradient : NAN);
+    });
+  }
+  Figure figure{.title = "Gradient noise scale",
+                .panels = {{"", {"parameter updates"}, {"variance of gradients", "", true}, {}},
+                           {"", {"parameter updates"}, {"noise scale", "samples", true}, {}}}};
+  variances.into(figure.panels[0]);
+  scales.into(figure.panels[1]);
+  for (const Series& series : figure.panels[1].series)
+    if (!series.y.empty()) {
+      output.number(fmt::format("{}: noise scale at the start", series.name), series.y.front());
+      output.number(fmt::format("{}: noise scale in the end", series.name), series.y.back());
+    }
+  output.figure("noise_scale", figure);
+}
+
+}  // namespace noisysgd
