@@ -18,7 +18,7 @@ namespace {
 using Vector = Eigen::VectorXd;
 
 // Streams of random numbers.
-constexpr uint32_t start_stream = 200, probe_stream = 300, width_stream = 400;
+constexpr uint32_t start_stream = 200, probe_stream = 300;
 
 Vector random_direction(int64_t dimension, uint64_t seed, uint32_t stream) {
   Normals normals(seed, stream);
@@ -34,9 +34,11 @@ Vector product(const SymmetricOperator& a, const Vector& x) {
   return y;
 }
 
-// V'A V of an orthonormal basis of the Krylov space of `start`, a unit vector: tridiagonal.
-struct Tridiagonal {
+// An orthonormal basis V of the Krylov space of `start`, a unit vector, and V'A V, which is tridiagonal.
+struct Krylov {
+  std::vector<Vector> basis;
   std::vector<double> diagonal, beside;
+  bool invariant = false;  // the space holds all that A makes of the start: it sees every eigenvalue but for repetitions
 
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solved() const {
     Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver;
@@ -47,9 +49,10 @@ struct Tridiagonal {
   }
 };
 
-Tridiagonal lanczos(const SymmetricOperator& a, const Vector& start, int64_t steps) {
-  Tridiagonal result;
-  std::vector<Vector> basis{start};
+Krylov lanczos(const SymmetricOperator& a, const Vector& start, int64_t steps) {
+  Krylov result;
+  std::vector<Vector>& basis = result.basis;
+  basis.push_back(start);
   double largest = 0;
   while (true) {
     Vector next = product(a, basis.back());
@@ -58,8 +61,9 @@ Tridiagonal lanczos(const SymmetricOperator& a, const Vector& start, int64_t ste
       for (const Vector& v : basis) next -= v.dot(next) * v;
     const double norm = next.norm();
     largest = std::max({largest, std::abs(result.diagonal.back()), norm});
-    const bool invariant = norm <= 1e-12 * largest;  // the space holds all that A makes of the start
-    if (invariant || static_cast<int64_t>(basis.size()) == std::min(steps, a.dimension)) return result;
+    const auto size = static_cast<int64_t>(basis.size());
+    result.invariant = norm <= 1e-12 * largest || size == a.dimension;
+    if (result.invariant || size == steps) return result;
     result.beside.push_back(norm);
     basis.push_back(next / norm);
   }
@@ -85,32 +89,36 @@ class Shifted {
   int64_t& products_;
 };
 
-struct Found {
-  Eigenvalue eigenvalue;
-  bool converged = false;
-};
-
-// One end of the spectrum. shift: a value near the other end, so that what is found is as large as the spectrum is wide,
-// and the tolerance means the same at both ends.
-Found find_end(const SymmetricOperator& a, bool largest, double shift, const Vector& start,
-               const LanczosOptions& options, int64_t& products) {
-  Vector vector;
-  bool converged = true;
-  if (a.dimension == 1) {
-    vector = start;
-  } else {
-    Shifted shifted(a, shift, products);
-    Spectra::SymEigsSolver<Shifted> solver(shifted, 1, std::min(options.subspace, a.dimension));
-    solver.init(start.data());
-    const auto rule = largest ? Spectra::SortRule::LargestAlge : Spectra::SortRule::SmallestAlge;
-    converged = solver.compute(rule, options.restarts, options.tolerance, rule) == 1;
-    if (converged) vector = solver.eigenvectors(1).col(0);
-  }
-  if (!converged) return {{NAN, NAN}, false};
+// The Rayleigh quotient of a vector and what it leaves.
+Eigenvalue quotient(const SymmetricOperator& a, const Vector& vector, int64_t& products) {
   const Vector image = product(a, vector);
   ++products;
   const double norm = vector.squaredNorm(), value = vector.dot(image) / norm;
-  return {{value, (image - value * vector).norm() / std::sqrt(norm)}, true};
+  return {value, (image - value * vector).norm() / std::sqrt(norm)};
+}
+
+// One end of the spectrum as a first Krylov space has it, made better by restarts until its residual is within the
+// tolerance, relative to the distance from the other end. Spectra measures it relative to the eigenvalue: it gets A
+// less that other end.
+Eigenvalue find_end(const SymmetricOperator& a, bool largest, const Krylov& first, const LanczosOptions& options,
+                    ExtremeEigenvalues& found) {
+  const auto solved = first.solved();
+  const Eigen::Index last = solved.eigenvalues().size() - 1, own = largest ? last : 0;
+  const double other_end = solved.eigenvalues()[last - own];
+  Vector vector = Vector::Zero(a.dimension);
+  for (Eigen::Index i = 0; i <= last; ++i)
+    vector += solved.eigenvectors()(i, own) * first.basis[static_cast<size_t>(i)];
+  Eigenvalue end = quotient(a, vector, found.products);
+  const auto within = [&] { return end.residual <= options.tolerance * std::abs(end.value - other_end); };
+  if (first.invariant || within()) return end;
+  Shifted shifted(a, other_end, found.products);
+  Spectra::SymEigsSolver<Shifted> solver(shifted, 1, std::min(options.subspace, a.dimension));
+  solver.init(vector.data());
+  const auto rule = largest ? Spectra::SortRule::LargestAlge : Spectra::SortRule::SmallestAlge;
+  if (solver.compute(rule, options.restarts, options.tolerance, rule) == 1)
+    end = quotient(a, solver.eigenvectors(1).col(0), found.products);
+  found.converged = found.converged && within();
+  return end;
 }
 
 }  // namespace
@@ -118,30 +126,21 @@ Found find_end(const SymmetricOperator& a, bool largest, double shift, const Vec
 ExtremeEigenvalues extreme_eigenvalues(const SymmetricOperator& a, const LanczosOptions& options) {
   NSGD_CHECK(a.dimension > 0 && options.starts > 0 && options.subspace > 1, "nothing to find the eigenvalues of");
   ExtremeEigenvalues result;
-  // Where the ends are, roughly.
-  const Tridiagonal rough = lanczos(a, random_direction(a.dimension, options.seed, width_stream), 10);
-  result.products = static_cast<int64_t>(rough.diagonal.size());
-  const Vector ritz = rough.solved().eigenvalues();
-  const double low = ritz.minCoeff(), high = ritz.maxCoeff();
-
   std::vector<Eigenvalue> largest, smallest;
   for (int64_t i = 0; i < options.starts; ++i) {
     const Vector start = random_direction(a.dimension, options.seed, start_stream + static_cast<uint32_t>(i));
-    const Found top = find_end(a, true, low, start, options, result.products);
-    const Found bottom = find_end(a, false, high, start, options, result.products);
-    result.converged = result.converged && top.converged && bottom.converged;
-    if (top.converged) largest.push_back(top.eigenvalue);
-    if (bottom.converged) smallest.push_back(bottom.eigenvalue);
+    const Krylov first = lanczos(a, start, options.subspace);
+    result.products += static_cast<int64_t>(first.basis.size());
+    largest.push_back(find_end(a, true, first, options, result));
+    smallest.push_back(find_end(a, false, first, options, result));
   }
   const auto less = [](const Eigenvalue& x, const Eigenvalue& y) { return x.value < y.value; };
-  const auto combine = [&](const std::vector<Eigenvalue>& found, bool take_largest, double& difference) {
-    if (found.empty()) return Eigenvalue{NAN, NAN};
-    const auto [least, most] = std::minmax_element(found.begin(), found.end(), less);
-    difference = most->value - least->value;
-    return take_largest ? *most : *least;
-  };
-  result.largest = combine(largest, true, result.largest_difference);
-  result.smallest = combine(smallest, false, result.smallest_difference);
+  const auto [least_top, most_top] = std::minmax_element(largest.begin(), largest.end(), less);
+  const auto [least_bottom, most_bottom] = std::minmax_element(smallest.begin(), smallest.end(), less);
+  result.largest = *most_top;
+  result.smallest = *least_bottom;
+  result.largest_difference = most_top->value - least_top->value;
+  result.smallest_difference = most_bottom->value - least_bottom->value;
   return result;
 }
 

@@ -35,7 +35,8 @@ struct ExtremeEigenvalues {
   int64_t products = 0;
 };
 
-// By the implicitly restarted Lanczos method (Spectra), which keeps its vectors orthogonal.
+// By Lanczos with full reorthogonalisation, and the implicitly restarted method (Spectra) where one subspace is not
+// enough.
 ExtremeEigenvalues extreme_eigenvalues(const SymmetricOperator& a, const LanczosOptions& options = {});
 
 // The density of the eigenvalues as nodes and weights that sum to 1. Stochastic Lanczos quadrature (Ubaru, Chen and Saad
