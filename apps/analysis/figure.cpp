@@ -20,8 +20,10 @@ namespace {
 // The style. Lengths are in points of 1/72 inch; a terminal multiplies them by its dots per point.
 constexpr double column_width = 237.6, page_width = 486;  // 3.3 in and 6.75 in
 constexpr double font_size = 8, tick_font_size = 7;
-constexpr double character_width = 4.5;  // of the font, on average
-constexpr double title_height = 13, panel_title_height = 12, x_ticks_height = 11, label_height = 11, legend_line = 11;
+constexpr double png_dots_per_inch = 200, svg_dots_per_inch = 96;
+constexpr double character_width = 4.3;  // of ticks and legend, on average
+constexpr double title_height = 15, panel_title_height = 14, x_ticks_height = 11, label_height = 12, legend_line = 11;
+constexpr double legend_sample = 14, legend_gap = 4;  // length of the sample line, and room to its text
 constexpr double y_ticks_width = 26, right_margin = 9, height_of_width = 0.62;
 // Okabe and Ito's colours, which people with any common colour blindness tell apart, without yellow, which is too pale
 // on white.
@@ -40,11 +42,23 @@ constexpr std::array style_names{std::pair{SeriesStyle::line, "line"},
 
 bool is_closed(SeriesStyle style) { return style == SeriesStyle::closed || style == SeriesStyle::closed_dashed; }
 
-// A string of gnuplot that nothing is read into.
+// A string of gnuplot in which nothing is a command. Apostrophes become typographic ones: gnuplot misreads an escaped
+// one at the beginning of a string.
 std::string quoted(const std::string& text) {
   std::string result = "'";
-  for (const char c : printable(text)) result += c == '\'' ? std::string("''") : std::string(1, c == '\n' ? ' ' : c);
+  for (const char c : printable(text)) {
+    if (c == '\'')
+      result += "’";
+    else
+      result += c == '\n' ? ' ' : c;
+  }
   return result + "'";
+}
+
+// Of UTF-8: all bytes but those that continue a character.
+size_t characters(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string label_of(const Axis& axis) {
@@ -64,17 +78,23 @@ struct Range {
 
 bool drawable(double value, const Axis& axis) { return std::isfinite(value) && (!axis.logarithmic || value > 0); }
 
-// What the axis shows; gnuplot rounds it outwards to ticks unless the figure names it.
-Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical) {
-  Range range;
+// What the axis shows: what the figure names, or the data and a margin where `padded`.
+Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical, bool padded) {
   if (axis.range) return {axis.range->first, axis.range->second};
+  Range range;
   for (const Series& s : series)
     for (const auto* values : {vertical ? &s.y : &s.x, vertical ? &s.low : nullptr, vertical ? &s.high : nullptr})
       if (values)
         for (const double value : *values)
           if (drawable(value, axis)) range.add(value);
   if (range.empty()) return {axis.logarithmic ? 1 : 0.0, axis.logarithmic ? 10.0 : 1};
-  return range;
+  const double margin = padded ? 0.05 : 0;
+  if (axis.logarithmic) {
+    const double factor = range.high > range.low ? std::pow(range.high / range.low, margin) : 2;
+    return {range.low / factor, range.high * factor};
+  }
+  const double width = range.length() > 0 ? margin * range.length() : std::max(0.5, std::abs(range.low) / 2);
+  return {range.low - width, range.high + width};
 }
 
 // 1, 2 or 5 times a power of ten, so that about `count` of them make up `length`.
@@ -85,22 +105,43 @@ double tick_step(double length, double count) {
   return 10 * power;
 }
 
-std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
-  std::string script = fmt::format("set {}label {} noenhanced\n", name, quoted(label_of(axis)));
-  script += axis.range ? fmt::format("set {}range [{}:{}]\n", name, range.low, range.high)
-                       : fmt::format("set {}range [*:*]\n", name);
-  const double ticks = std::clamp(std::floor(length / (vertical ? 20 : 40)), 2.0, 6.0);
-  if (axis.logarithmic) {
-    const double decades = std::log10(range.high / range.low);
-    script += fmt::format("set logscale {}\nset format {} '{}'\n", name, name, decades >= 2 ? "10^{%L}" : "%g");
-    const double step = std::max(1.0, std::ceil(decades / (vertical ? ticks : ticks * 1.5)));
-    script += fmt::format("set {}tics {}\n", name, std::pow(10, step));
-  } else {
-    script += fmt::format("unset logscale {}\nset format {} '%g'\n", name, name);
-    script += range.length() > 0 ? fmt::format("set {}tics {}\n", name, tick_step(range.length(), ticks))
-                                 : fmt::format("set {}tics autofreq\n", name);
+// Positions and texts of the ticks. `count`: about so many fit.
+std::string ticks_of(const Axis& axis, const Range& range, double count) {
+  std::vector<std::string> ticks;
+  if (!axis.logarithmic) {
+    const double step = tick_step(range.length(), count);
+    const auto first = std::llround(std::ceil(range.low / step - 1e-9)),
+               last = std::llround(std::floor(range.high / step + 1e-9));
+    for (auto i = first; i <= last; ++i) {
+      const double value = static_cast<double>(i) * step;
+      ticks.push_back(fmt::format("'{:.6g}' {}", value, value));
+    }
+    return fmt::format("{}", fmt::join(ticks, ", "));
   }
-  return script;
+  const double low = std::log10(range.low), high = std::log10(range.high);
+  const auto first = static_cast<int>(std::ceil(low - 1e-9)), last = static_cast<int>(std::floor(high + 1e-9));
+  if (last > first + 1) {  // powers of ten, every one or every few; the others have a mark without a text
+    const int step = static_cast<int>(std::ceil((last - first + 1) / count));
+    for (int power = first; power <= last; ++power)
+      ticks.push_back(fmt::format("'{}' {:e}", (power - first) % step == 0 ? fmt::format("10^{{{}}}", power) : "",
+                                  std::pow(10, power)));
+    return fmt::format("{}", fmt::join(ticks, ", "));
+  }
+  const bool few = high - low < 0.8;
+  for (int power = first - 1; power <= last + 1; ++power)
+    for (const double factor : few ? std::vector<double>{1, 1.5, 2, 3, 4, 5, 7} : std::vector<double>{1, 2, 5}) {
+      const double value = factor * std::pow(10, power);
+      if (value >= range.low && value <= range.high) ticks.push_back(fmt::format("'{:g}' {:e}", value, value));
+    }
+  if (ticks.empty()) ticks.push_back(fmt::format("'{:.3g}' {:e}", range.low, range.low));
+  return fmt::format("{}", fmt::join(ticks, ", "));
+}
+
+std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
+  const double ticks = std::clamp(std::floor(length / (vertical ? 18 : 22)), 2.0, 6.0);
+  return fmt::format("set {0}label {1} noenhanced\nset {0}range [{2:e}:{3:e}]\n{4} logscale {0}\nset {0}tics ({5})\n",
+                     name, quoted(label_of(axis)), range.low, range.high, axis.logarithmic ? "set" : "unset",
+                     ticks_of(axis, range, ticks));
 }
 
 // Names in the order in which they first appear; the place of a name chooses its colour.
@@ -142,7 +183,7 @@ std::string drawing(const Series& series, const std::vector<const Series*>& name
       return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * scale, colour(rgb));
     case SeriesStyle::dashed:
     case SeriesStyle::closed_dashed:
-      return fmt::format("with lines lw {} dt (7,5) {}", width * scale, colour(rgb));
+      return fmt::format("with lines lw {} dt (6,7) {}", width * scale, colour(rgb));
     default:
       return fmt::format("with lines lw {} {} {}", width * scale, solid, colour(rgb));
   }
@@ -175,41 +216,42 @@ std::string place(double left, double right, double bottom, double top, double w
 }
 
 struct Layout {
-  double width = 0, height = 0, cell_width = 0, left = 0, bottom = 0, panel_top = 0, plot_width = 0;
-  std::vector<double> plot_heights;  // of every row of panels
+  double width = 0, height = 0, cell_width = 0, left = 0, panel_top = 0, plot_width = 0;
+  std::vector<double> plot_heights, bottoms;  // of every row of panels
   int legend_columns = 1, legend_rows = 0;
+  double legend_entry = 0;  // width of one
 };
 
 Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) {
   Layout layout;
   const auto any = [&](auto property) { return std::any_of(figure.panels.begin(), figure.panels.end(), property); };
-  const bool x_label = any([](const Panel& p) { return !p.x.label.empty(); });
   const bool y_label = any([](const Panel& p) { return !p.y.label.empty(); });
   layout.width = figure.columns > 1 && !figure.small_panels ? page_width : column_width;
   layout.cell_width = layout.width / figure.columns;
   layout.left = y_ticks_width + (y_label ? label_height : 0);
-  layout.bottom = x_ticks_height + (x_label ? label_height : 0) + 4;
   layout.panel_top = any([](const Panel& p) { return !p.title.empty(); }) ? panel_title_height + 4 : 4;
   layout.plot_width = layout.cell_width - layout.left - right_margin;
   layout.height = figure.title.empty() ? 0 : title_height;
   for (size_t first = 0; first < figure.panels.size(); first += static_cast<size_t>(figure.columns)) {
-    double plot_height = 0;
+    double plot_height = 0, bottom = x_ticks_height + 4;
     for (size_t i = first; i < std::min(figure.panels.size(), first + static_cast<size_t>(figure.columns)); ++i) {
       const Panel& panel = figure.panels[i];
       const double ratio = panel.equal_scales ? (panel.y.range->second - panel.y.range->first) /
                                                     (panel.x.range->second - panel.x.range->first)
                                               : height_of_width;
       plot_height = std::max(plot_height, ratio * layout.plot_width);
+      if (!panel.x.label.empty()) bottom = x_ticks_height + label_height + 4;
     }
     layout.plot_heights.push_back(plot_height);
-    layout.height += layout.panel_top + plot_height + layout.bottom;
+    layout.bottoms.push_back(bottom);
+    layout.height += layout.panel_top + plot_height + bottom;
   }
   if (figure.legend && !named.empty()) {
     size_t longest = 0;
-    for (const Series* series : named) longest = std::max(longest, series->name.size());
-    const double entry = 26 + character_width * static_cast<double>(longest);
+    for (const Series* series : named) longest = std::max(longest, characters(series->name));
+    layout.legend_entry = legend_sample + legend_gap + character_width * static_cast<double>(longest + 2);
     const auto count = static_cast<int>(named.size());
-    const int most = std::clamp(static_cast<int>(layout.width / entry), 1, count);
+    const int most = std::clamp(static_cast<int>(layout.width / layout.legend_entry), 1, count);
     layout.legend_rows = (count + most - 1) / most;
     layout.legend_columns = (count + layout.legend_rows - 1) / layout.legend_rows;
     layout.height += legend_line * layout.legend_rows + 6;
@@ -217,17 +259,54 @@ Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) 
   return layout;
 }
 
+// What a legend shows of a name: the first series of it, in black if they have several colours.
+Series sample_of(const Figure& figure, const Series& first, const std::vector<const Series*>& named) {
+  Series sample = first;
+  for (const Panel& panel : figure.panels)
+    for (const Series& series : panel.series)
+      if (series.name == first.name && colour_index(series, named) != colour_index(first, named))
+        sample.colour = static_cast<int>(palette.size()) - 1;
+  return sample;
+}
+
+// A plot of its own in points over the whole picture, so that all panels share one legend.
+std::string legend_script(const Figure& figure, const Layout& layout, const std::vector<const Series*>& named,
+                          double scale, double tick) {
+  std::string script = place(0, layout.width, 0, layout.height, layout.width, layout.height);
+  script += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
+  script += fmt::format("set xrange [0:{:.2f}]\nset yrange [0:{:.2f}]\n", layout.width, layout.height);
+  std::vector<std::string> entries;
+  const double left = (layout.width - layout.legend_columns * layout.legend_entry) / 2;
+  for (size_t i = 0; i < named.size(); ++i) {
+    const auto rows = static_cast<size_t>(layout.legend_rows);
+    const double x = left + static_cast<double>(i / rows) * layout.legend_entry;
+    const double y = legend_line * (static_cast<double>(layout.legend_rows - static_cast<int>(i % rows)) - 0.5) + 2;
+    const bool point = named[i]->style == SeriesStyle::points || named[i]->style == SeriesStyle::marker;
+    script += fmt::format("set label {} {} at {:.2f},{:.2f} left noenhanced font ',{:.2f}'\n", i + 10,
+                          quoted(named[i]->name), x + legend_sample + legend_gap, y, tick);
+    script += point
+                  ? fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\nEOD\n", i, x + legend_sample / 2, y)
+                  : fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\n{:.2f} {:.2f}\nEOD\n", i, x, y, x + legend_sample, y);
+    entries.push_back(
+        fmt::format("$legend{} using 1:2 {}", i, drawing(sample_of(figure, *named[i], named), named, scale)));
+  }
+  return script + fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
+}
+
 // One script for every terminal, whose dots per point are `scale`.
 std::string script_of(const Figure& figure, PictureFormat format) {
   const std::vector<const Series*> named = named_series(figure);
   const Layout layout = layout_of(figure, named);
-  const double scale = format == PictureFormat::png ? 300.0 / 72 : 96.0 / 72;
+  const bool png = format == PictureFormat::png;
+  const double scale = (png ? png_dots_per_inch : svg_dots_per_inch) / 72;
+  // The bitmap terminal takes a font's size in points of 1/72 inch at 96 dots per inch, the vector terminal in dots.
+  const double font_scale = png ? scale * 72 / 96 : scale;
   std::string script = "set encoding utf8\n", data;
-  script += fmt::format("set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced {}\n",
-                        format == PictureFormat::png ? "pngcairo" : "svg", layout.width * scale, layout.height * scale,
-                        font_size * scale * (format == PictureFormat::png ? 1 : 1), "background rgb 'white'");
+  script += fmt::format(
+      "set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced rounded background rgb 'white'\n",
+      png ? "pngcairo" : "svg", layout.width * scale, layout.height * scale, font_size * font_scale);
   std::string plots;
-  const double tick = tick_font_size * scale;
+  const double tick = tick_font_size * font_scale;
   plots += "set multiplot\n";
   plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * scale,
                        colour(0x404040), tick);
@@ -241,14 +320,14 @@ std::string script_of(const Figure& figure, PictureFormat format) {
   for (size_t i = 0; i < figure.panels.size(); ++i) {
     const Panel& panel = figure.panels[i];
     const size_t column = i % static_cast<size_t>(figure.columns), row = i / static_cast<size_t>(figure.columns);
-    if (column == 0 && i > 0) top -= layout.panel_top + layout.plot_heights[row - 1] + layout.bottom;
+    if (column == 0 && i > 0) top -= layout.panel_top + layout.plot_heights[row - 1] + layout.bottoms[row - 1];
     const double left = layout.left + static_cast<double>(column) * layout.cell_width;
     const double plot_top = top - layout.panel_top, plot_height = layout.plot_heights[row];
-    const Range x = shown(panel.x, panel.series, false), y = shown(panel.y, panel.series, true);
+    const Range x = shown(panel.x, panel.series, false, false), y = shown(panel.y, panel.series, true, true);
     plots += place(left, left + layout.plot_width, plot_top - plot_height, plot_top, layout.width, layout.height);
-    plots += fmt::format("set title {} noenhanced offset 0,-0.7\n", quoted(panel.title));
+    plots += fmt::format("set title {} noenhanced offset 0,-0.6\n", quoted(panel.title));
     plots += axis_script("x", panel.x, x, layout.plot_width, false) + axis_script("y", panel.y, y, plot_height, true);
-    plots += "set xlabel offset 0,0.5\nset ylabel offset 0.8,0\n";
+    plots += "set xlabel offset 0,0.8\nset ylabel offset 0.8,0\n";
     std::vector<std::string> bands, lines;
     for (size_t s = 0; s < panel.series.size(); ++s) {
       const Series& series = panel.series[s];
@@ -266,19 +345,7 @@ std::string script_of(const Figure& figure, PictureFormat format) {
     if (bands.empty()) bands.push_back("NaN");
     plots += fmt::format("plot {}\nunset label 1\n", fmt::join(bands, ", \\\n  "));
   }
-  if (layout.legend_rows > 0) {
-    // A plot of its own without axes, so that all panels share one legend.
-    plots += place(0, layout.width, 0, layout.height, layout.width, layout.height);
-    plots += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
-    plots += fmt::format(
-        "set key at screen 0.5,{:.5f} center top horizontal maxcols {} Left reverse noenhanced "
-        "samplen 1.6 spacing 1 font ',{:.2f}'\nset xrange [0:1]\nset yrange [0:1]\n",
-        (legend_line * layout.legend_rows + 3) / layout.height, layout.legend_columns, tick);
-    std::vector<std::string> entries;
-    for (const Series* series : named)
-      entries.push_back(fmt::format("NaN {} title {}", drawing(*series, named, scale), quoted(series->name)));
-    plots += fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
-  }
+  if (layout.legend_rows > 0) plots += legend_script(figure, layout, named, scale, tick);
   return script + data + plots + "unset multiplot\n";
 }
 
