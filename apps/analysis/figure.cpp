@@ -32,14 +32,6 @@ constexpr unsigned background_colour = 0xB0B0B0;
 constexpr std::array<int, 7> point_shapes{7,  5,  9, 13,
                                           11, 15, 7};  // filled: circle, square, triangles, diamond, pentagon
 
-constexpr std::array style_names{std::pair{SeriesStyle::line, "line"},
-                                 std::pair{SeriesStyle::dashed, "dashed"},
-                                 std::pair{SeriesStyle::path, "path"},
-                                 std::pair{SeriesStyle::points, "points"},
-                                 std::pair{SeriesStyle::marker, "marker"},
-                                 std::pair{SeriesStyle::closed, "closed"},
-                                 std::pair{SeriesStyle::closed_dashed, "closed_dashed"}};
-
 bool is_closed(SeriesStyle style) { return style == SeriesStyle::closed || style == SeriesStyle::closed_dashed; }
 
 // A string of gnuplot in which nothing is a command. Apostrophes become typographic ones: gnuplot misreads an escaped
@@ -166,8 +158,21 @@ std::string colour(unsigned rgb, unsigned transparency = 0) {
   return fmt::format("lc rgb '#{:02X}{:06X}'", transparency, rgb);
 }
 
+// What gnuplot calls the format, and its dots per point of lengths, fonts and symbols. The bitmap terminal takes a
+// font's size for 96 dots per inch; the vector terminal draws the larger symbols.
+struct Terminal {
+  const char* name;
+  double scale, font, symbol;
+};
+
+Terminal terminal_of(PictureFormat format) {
+  if (format == PictureFormat::svg)
+    return {"svg", svg_dots_per_inch / 72, svg_dots_per_inch / 72, svg_dots_per_inch / 96};
+  return {"pngcairo", png_dots_per_inch / 72, png_dots_per_inch / 96, png_dots_per_inch / 72};
+}
+
 // How a series is drawn; of the second round of the palette on, lines are dotted.
-std::string drawing(const Series& series, const std::vector<const Series*>& named, double scale) {
+std::string drawing(const Series& series, const std::vector<const Series*>& named, const Terminal& terminal) {
   const auto index = static_cast<size_t>(std::max(0, colour_index(series, named)));
   const bool background = series.name.empty() && !series.colour;
   const unsigned rgb = background ? background_colour : palette[index % palette.size()];
@@ -176,16 +181,17 @@ std::string drawing(const Series& series, const std::vector<const Series*>& name
   const double width = background ? 0.5 : 1.1;
   switch (series.style) {
     case SeriesStyle::path:
-      return fmt::format("with linespoints lw {} pt 7 ps {:.3g} dt solid {}", 0.5 * scale, 0.18 * scale, colour(rgb));
+      return fmt::format("with linespoints lw {} pt 7 ps {:.3g} dt solid {}", 0.5 * terminal.scale,
+                         0.18 * terminal.symbol, colour(rgb));
     case SeriesStyle::points:
-      return fmt::format("with points pt 7 ps {:.3g} {}", 0.16 * scale, colour(rgb, 0x90));
+      return fmt::format("with points pt 7 ps {:.3g} {}", 0.16 * terminal.symbol, colour(rgb, 0x90));
     case SeriesStyle::marker:
-      return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * scale, colour(rgb));
+      return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * terminal.symbol, colour(rgb));
     case SeriesStyle::dashed:
     case SeriesStyle::closed_dashed:
-      return fmt::format("with lines lw {} dt (6,7) {}", width * scale, colour(rgb));
+      return fmt::format("with lines lw {} dt (6,7) {}", width * terminal.scale, colour(rgb));
     default:
-      return fmt::format("with lines lw {} {} {}", width * scale, solid, colour(rgb));
+      return fmt::format("with lines lw {} {} {}", width * terminal.scale, solid, colour(rgb));
   }
 }
 
@@ -271,7 +277,7 @@ Series sample_of(const Figure& figure, const Series& first, const std::vector<co
 
 // A plot of its own in points over the whole picture, so that all panels share one legend.
 std::string legend_script(const Figure& figure, const Layout& layout, const std::vector<const Series*>& named,
-                          double scale, double tick) {
+                          const Terminal& terminal) {
   std::string script = place(0, layout.width, 0, layout.height, layout.width, layout.height);
   script += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
   script += fmt::format("set xrange [0:{:.2f}]\nset yrange [0:{:.2f}]\n", layout.width, layout.height);
@@ -283,33 +289,28 @@ std::string legend_script(const Figure& figure, const Layout& layout, const std:
     const double y = legend_line * (static_cast<double>(layout.legend_rows - static_cast<int>(i % rows)) - 0.5) + 2;
     const bool point = named[i]->style == SeriesStyle::points || named[i]->style == SeriesStyle::marker;
     script += fmt::format("set label {} {} at {:.2f},{:.2f} left noenhanced font ',{:.2f}'\n", i + 10,
-                          quoted(named[i]->name), x + legend_sample + legend_gap, y, tick);
+                          quoted(named[i]->name), x + legend_sample + legend_gap, y, tick_font_size * terminal.font);
     script += point
                   ? fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\nEOD\n", i, x + legend_sample / 2, y)
                   : fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\n{:.2f} {:.2f}\nEOD\n", i, x, y, x + legend_sample, y);
     entries.push_back(
-        fmt::format("$legend{} using 1:2 {}", i, drawing(sample_of(figure, *named[i], named), named, scale)));
+        fmt::format("$legend{} using 1:2 {}", i, drawing(sample_of(figure, *named[i], named), named, terminal)));
   }
   return script + fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
 }
 
-// One script for every terminal, whose dots per point are `scale`.
 std::string script_of(const Figure& figure, PictureFormat format) {
   const std::vector<const Series*> named = named_series(figure);
   const Layout layout = layout_of(figure, named);
-  const bool png = format == PictureFormat::png;
-  const double scale = (png ? png_dots_per_inch : svg_dots_per_inch) / 72;
-  // The bitmap terminal takes a font's size in points of 1/72 inch at 96 dots per inch, the vector terminal in dots.
-  const double font_scale = png ? scale * 72 / 96 : scale;
+  const Terminal terminal = terminal_of(format);
   std::string script = "set encoding utf8\n", data;
   script += fmt::format(
       "set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced rounded background rgb 'white'\n",
-      png ? "pngcairo" : "svg", layout.width * scale, layout.height * scale, font_size * font_scale);
+      terminal.name, layout.width * terminal.scale, layout.height * terminal.scale, font_size * terminal.font);
   std::string plots;
-  const double tick = tick_font_size * font_scale;
   plots += "set multiplot\n";
-  plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * scale,
-                       colour(0x404040), tick);
+  plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * terminal.scale,
+                       colour(0x404040), tick_font_size * terminal.font);
   plots += "set xtics offset 0,0.3\nset ytics offset 0.4,0\nunset key\n";
   double top = layout.height;
   if (!figure.title.empty()) {
@@ -339,46 +340,14 @@ std::string script_of(const Figure& figure, PictureFormat format) {
                                     colour(palette[index % palette.size()], 0xC8)));
       }
       data += data_block(name, series, panel, false, y);
-      if (!series.x.empty()) lines.push_back(fmt::format("${} using 1:2 {}", name, drawing(series, named, scale)));
+      if (!series.x.empty()) lines.push_back(fmt::format("${} using 1:2 {}", name, drawing(series, named, terminal)));
     }
     bands.insert(bands.end(), lines.begin(), lines.end());
     if (bands.empty()) bands.push_back("NaN");
     plots += fmt::format("plot {}\nunset label 1\n", fmt::join(bands, ", \\\n  "));
   }
-  if (layout.legend_rows > 0) plots += legend_script(figure, layout, named, scale, tick);
+  if (layout.legend_rows > 0) plots += legend_script(figure, layout, named, terminal);
   return script + data + plots + "unset multiplot\n";
-}
-
-std::string csv_text(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string result = "\"";
-  for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return result + "\"";
-}
-
-Json numbers(const std::vector<double>& values) {
-  Json list = Json::array();
-  for (const double value : values) list.push_back(std::isfinite(value) ? Json(value) : Json(nullptr));
-  return list;
-}
-
-Json axis_json(const Axis& axis) {
-  Json json{{"label", axis.label}, {"unit", axis.unit}, {"logarithmic", axis.logarithmic}};
-  if (axis.range) json["range"] = {axis.range->first, axis.range->second};
-  return json;
-}
-
-Axis axis_of(const Json& json) {
-  Axis axis{json.at("label"), json.at("unit"), json.at("logarithmic")};
-  if (json.contains("range")) axis.range = {json["range"].at(0).get<double>(), json["range"].at(1).get<double>()};
-  return axis;
-}
-
-std::vector<double> numbers_of(const Json& list) {
-  std::vector<double> values;
-  for (const Json& value : list)
-    values.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
-  return values;
 }
 
 }  // namespace
@@ -400,79 +369,6 @@ void check_figure(const Figure& figure) {
                  series.y.size(), series.low.size(), series.high.size());
     }
   }
-}
-
-std::string figure_csv(const Figure& figure) {
-  std::string csv = "panel,series,x,y,low,high\n";
-  for (size_t p = 0; p < figure.panels.size(); ++p) {
-    const Panel& panel = figure.panels[p];
-    const std::string title = csv_text(panel.title.empty() ? fmt::format("{}", p + 1) : panel.title);
-    for (const Series& series : panel.series)
-      for (size_t i = 0; i < series.x.size(); ++i) {
-        csv += fmt::format("{},{},{},{},", title, csv_text(series.name), series.x[i], series.y[i]);
-        csv += series.low.empty() ? ",\n" : fmt::format("{},{}\n", series.low[i], series.high[i]);
-      }
-  }
-  return csv;
-}
-
-Json figure_json(const Figure& figure) {
-  Json panels = Json::array();
-  for (const Panel& panel : figure.panels) {
-    Json list = Json::array();
-    for (const Series& series : panel.series) {
-      const auto style = std::find_if(style_names.begin(), style_names.end(),
-                                      [&](const auto& entry) { return entry.first == series.style; });
-      Json json{{"name", series.name}, {"style", style->second}};
-      if (series.colour) json["colour"] = *series.colour;
-      json["x"] = numbers(series.x);
-      json["y"] = numbers(series.y);
-      if (!series.low.empty()) {
-        json["low"] = numbers(series.low);
-        json["high"] = numbers(series.high);
-      }
-      list.push_back(std::move(json));
-    }
-    panels.push_back({{"title", panel.title},
-                      {"x", axis_json(panel.x)},
-                      {"y", axis_json(panel.y)},
-                      {"equal_scales", panel.equal_scales},
-                      {"series", std::move(list)}});
-  }
-  return {{"title", figure.title},
-          {"columns", figure.columns},
-          {"small_panels", figure.small_panels},
-          {"legend", figure.legend},
-          {"panels", std::move(panels)}};
-}
-
-Figure figure_from_json(const Json& json, const std::string& origin) {
-  Figure figure;
-  try {
-    figure = {json.at("title"), {}, json.at("columns"), json.at("small_panels"), json.at("legend")};
-    for (const Json& p : json.at("panels")) {
-      Panel panel{p.at("title"), axis_of(p.at("x")), axis_of(p.at("y")), {}, p.at("equal_scales")};
-      for (const Json& s : p.at("series")) {
-        const std::string name = s.at("style");
-        const auto style = std::find_if(style_names.begin(), style_names.end(),
-                                        [&](const auto& entry) { return entry.second == name; });
-        NSGD_CHECK(style != style_names.end(), "{}: \"{}\" is no style of a series", origin, name);
-        Series series{s.at("name"), numbers_of(s.at("x")), numbers_of(s.at("y"))};
-        series.style = style->first;
-        if (s.contains("colour")) series.colour = s["colour"].get<int>();
-        if (s.contains("low")) {
-          series.low = numbers_of(s["low"]);
-          series.high = numbers_of(s.at("high"));
-        }
-        panel.series.push_back(std::move(series));
-      }
-      figure.panels.push_back(std::move(panel));
-    }
-  } catch (const Json::exception& error) {
-    throw Error(fmt::format("{}: is not a figure: {}", origin, error.what()));
-  }
-  check_figure(figure);
-  return figure;
 }
 
 std::optional<std::string> draw_figure(const Figure& figure, PictureFormat format) {

@@ -28,7 +28,7 @@ Figure whole_figure() {
   Figure figure{"It's a \"title\", with ‖F‖² and a \\ in it", {}, 2, true};
   Panel lines{"lines", {"update", "", true}, {"loss", "nats", true, std::pair{1e-3, 10.0}}, {}};
   lines.series = {{"LB+Diag, seed 1", {1, 10, 100}, {1.0 / 3, 1e-300, 0.2}, {0.1, 0, 0.1}, {1, 2, 3}},
-                  {"SB", {1, 2}, {2, 4}, {}, {}, SeriesStyle::dashed, 5},
+                  {"SB \"a\"", {1, 2}, {2, 4}, {}, {}, SeriesStyle::dashed, 5},
                   {"", {1, 2}, {1, 1}}};
   Panel plane{"", {"θ₁", "", false, std::pair{-1.0, 1.0}}, {"θ₂", "", false, std::pair{-1.0, 1.0}}, {}, true};
   plane.series = {{"points", {0.1, 0.2}, {0.1, -0.3}, {}, {}, SeriesStyle::points},
@@ -86,7 +86,7 @@ TEST_CASE("the CSV of a figure has a row for each point, which reads back equal"
   CHECK(row == "lines,\"LB+Diag, seed 1\",10,1e-300,0,2");
   std::getline(csv, row);
   std::getline(csv, row);
-  CHECK(row == "lines,SB,1,2,,");
+  CHECK(row == "lines,\"SB \"\"a\"\"\",1,2,,");
   int rows = 4;
   while (std::getline(csv, row)) ++rows;
   CHECK(rows == 3 + 2 + 2 + 2 + 2 + 1 + 90 + 3);
