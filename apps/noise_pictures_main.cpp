@@ -1,15 +1,14 @@
 // noisysgd-noise-pictures: draws every noise structure on a problem of two parameters, one SVG each, for docs/noise.md.
 // The network is a 1x2 convolution of one channel over 1x4 images; its three outputs are the logits of three classes.
-#include <fmt/format.h>
-
 #include <array>
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <numbers>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <noisysgd/apps/analysis/figure.h>
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
@@ -26,15 +25,6 @@ using namespace noisysgd;
 
 constexpr int64_t samples = 64, classes = 3;
 constexpr int shown = 300, draws = 4000;
-
-struct Moments {  // of two coordinates with mean 0
-  double xx = 0, xy = 0, yy = 0;
-  void add(double x, double y, double weight) {
-    xx += weight * x * x;
-    xy += weight * x * y;
-    yy += weight * y * y;
-  }
-};
 
 class Problem {
  public:
@@ -91,33 +81,34 @@ class Problem {
   Batch batch_;
 };
 
-Moments moments(const std::vector<std::array<double, 2>>& points) {
-  Moments m;
-  for (const auto& [x, y] : points) m.add(x, y, 1.0 / static_cast<double>(points.size()));
-  return m;
+// Of points with mean 0.
+Covariance2d covariance_of(const std::vector<std::array<double, 2>>& points) {
+  Covariance2d c;
+  const double weight = 1.0 / static_cast<double>(points.size());
+  for (const auto& [x, y] : points) {
+    c.xx += weight * x * x;
+    c.xy += weight * x * y;
+    c.yy += weight * y * y;
+  }
+  return c;
 }
 
-// The ellipse at two standard deviations, in a picture of 220 x 220 pixels that spans 2 extent in each direction.
-std::string ellipse(const Moments& m, double extent, const std::string& style) {
-  const double mean = (m.xx + m.yy) / 2, half = std::hypot((m.xx - m.yy) / 2, m.xy), scale = 110 / extent;
-  const double angle = 0.5 * std::atan2(2 * m.xy, m.xx - m.yy) * 180 / std::numbers::pi;
-  return fmt::format("<ellipse rx=\"{:.1f}\" ry=\"{:.1f}\" transform=\"rotate({:.1f})\" {}/>\n",
-                     2 * std::sqrt(mean + half) * scale, 2 * std::sqrt(std::max(0.0, mean - half)) * scale, -angle,
-                     style);
-}
-
-std::string picture(const std::vector<std::array<double, 2>>& points, const Moments& fisher, double extent) {
-  std::string svg =
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"220\" height=\"220\" viewBox=\"-110 -110 220 220\">\n"
-      "<rect x=\"-110\" y=\"-110\" width=\"220\" height=\"220\" fill=\"white\"/>\n"
-      "<path d=\"M-110 0H110M0-110V110\" stroke=\"#ccc\"/>\n<g fill=\"#4878a8\" fill-opacity=\"0.45\">\n";
-  for (size_t i = 0; i < shown; ++i)
-    svg += fmt::format("<circle r=\"1.3\" cx=\"{:.1f}\" cy=\"{:.1f}\"/>\n", points[i][0] / extent * 110,
-                       -points[i][1] / extent * 110);
-  svg += "</g>\n<g fill=\"none\" stroke-width=\"1.5\">\n";
-  svg += ellipse(fisher, extent, "stroke=\"#888\" stroke-dasharray=\"4 3\"");
-  svg += ellipse(moments(points), extent, "stroke=\"#c03020\"");
-  return svg + "</g>\n</svg>\n";
+std::string picture(const std::string& name, const std::vector<std::array<double, 2>>& points,
+                    const Covariance2d& fisher, double extent) {
+  Series cloud{"draws", {}, {}}, reference = ellipse("full_fisher", {0, 0}, fisher);
+  cloud.style = SeriesStyle::points;
+  for (size_t i = 0; i < shown; ++i) {
+    cloud.x.push_back(points[i][0]);
+    cloud.y.push_back(points[i][1]);
+  }
+  reference.style = SeriesStyle::closed_dashed;
+  reference.colour = 6;
+  const auto axis = [&](const char* label) { return Axis{label, "", false, std::pair{-extent, extent}}; };
+  const Panel panel{
+      name, axis("ε₁"), axis("ε₂"), {cloud, ellipse("covariance", {0, 0}, covariance_of(points)), reference}, true};
+  const std::optional<std::string> svg = draw_figure({"", {panel}, 1, false, false}, PictureFormat::svg);
+  NSGD_CHECK(svg, "{}", gnuplot_missing);
+  return *svg;
 }
 
 int draw_pictures(const std::string& folder) {
@@ -135,13 +126,13 @@ int draw_pictures(const std::string& folder) {
       {"label", with_small_batch("label")}};
   make_folder(folder);
   Problem problem;
-  const Moments fisher = moments(problem.draw(structures.at("full_fisher")));
+  const Covariance2d fisher = covariance_of(problem.draw(structures.at("full_fisher")));
   const double extent = 3.5 * std::sqrt(std::max(fisher.xx, fisher.yy));
   for (const auto& [name, json] : structures) {
     const auto points = problem.draw(json);
-    const Moments m = moments(points);
-    write_file_atomically(std::filesystem::path(folder) / (name + ".svg"), picture(points, fisher, extent));
-    print_out("{:16} covariance {:.5f} {:.5f} {:.5f}\n", name, m.xx, m.xy, m.yy);
+    const Covariance2d c = covariance_of(points);
+    write_file_atomically(std::filesystem::path(folder) / (name + ".svg"), picture(name, points, fisher, extent));
+    print_out("{:16} covariance {:.5f} {:.5f} {:.5f}\n", name, c.xx, c.xy, c.yy);
   }
   return 0;
 }

@@ -20,8 +20,10 @@ namespace {
 // The style. Lengths are in points of 1/72 inch; a terminal multiplies them by its dots per point.
 constexpr double column_width = 237.6, page_width = 486;  // 3.3 in and 6.75 in
 constexpr double font_size = 8, tick_font_size = 7;
-constexpr double character_width = 4.5;  // of the font, on average
-constexpr double title_height = 13, panel_title_height = 12, x_ticks_height = 11, label_height = 11, legend_line = 11;
+constexpr double png_dots_per_inch = 200, svg_dots_per_inch = 96;
+constexpr double character_width = 4.3;  // of ticks and legend, on average
+constexpr double title_height = 15, panel_title_height = 14, x_ticks_height = 11, label_height = 12, legend_line = 11;
+constexpr double legend_sample = 14, legend_gap = 4;  // length of the sample line, and room to its text
 constexpr double y_ticks_width = 26, right_margin = 9, height_of_width = 0.62;
 // Okabe and Ito's colours, which people with any common colour blindness tell apart, without yellow, which is too pale
 // on white.
@@ -30,21 +32,25 @@ constexpr unsigned background_colour = 0xB0B0B0;
 constexpr std::array<int, 7> point_shapes{7,  5,  9, 13,
                                           11, 15, 7};  // filled: circle, square, triangles, diamond, pentagon
 
-constexpr std::array style_names{std::pair{SeriesStyle::line, "line"},
-                                 std::pair{SeriesStyle::dashed, "dashed"},
-                                 std::pair{SeriesStyle::path, "path"},
-                                 std::pair{SeriesStyle::points, "points"},
-                                 std::pair{SeriesStyle::marker, "marker"},
-                                 std::pair{SeriesStyle::closed, "closed"},
-                                 std::pair{SeriesStyle::closed_dashed, "closed_dashed"}};
-
 bool is_closed(SeriesStyle style) { return style == SeriesStyle::closed || style == SeriesStyle::closed_dashed; }
 
-// A string of gnuplot that nothing is read into.
+// A string of gnuplot in which nothing is a command. Apostrophes become typographic ones: gnuplot misreads an escaped
+// one at the beginning of a string.
 std::string quoted(const std::string& text) {
   std::string result = "'";
-  for (const char c : printable(text)) result += c == '\'' ? std::string("''") : std::string(1, c == '\n' ? ' ' : c);
+  for (const char c : printable(text)) {
+    if (c == '\'')
+      result += "’";
+    else
+      result += c == '\n' ? ' ' : c;
+  }
   return result + "'";
+}
+
+// Of UTF-8: all bytes but those that continue a character.
+size_t characters(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string label_of(const Axis& axis) {
@@ -64,17 +70,23 @@ struct Range {
 
 bool drawable(double value, const Axis& axis) { return std::isfinite(value) && (!axis.logarithmic || value > 0); }
 
-// What the axis shows; gnuplot rounds it outwards to ticks unless the figure names it.
-Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical) {
-  Range range;
+// What the axis shows: what the figure names, or the data and a margin where `padded`.
+Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical, bool padded) {
   if (axis.range) return {axis.range->first, axis.range->second};
+  Range range;
   for (const Series& s : series)
     for (const auto* values : {vertical ? &s.y : &s.x, vertical ? &s.low : nullptr, vertical ? &s.high : nullptr})
       if (values)
         for (const double value : *values)
           if (drawable(value, axis)) range.add(value);
   if (range.empty()) return {axis.logarithmic ? 1 : 0.0, axis.logarithmic ? 10.0 : 1};
-  return range;
+  const double margin = padded ? 0.05 : 0;
+  if (axis.logarithmic) {
+    const double factor = range.high > range.low ? std::pow(range.high / range.low, margin) : 2;
+    return {range.low / factor, range.high * factor};
+  }
+  const double width = range.length() > 0 ? margin * range.length() : std::max(0.5, std::abs(range.low) / 2);
+  return {range.low - width, range.high + width};
 }
 
 // 1, 2 or 5 times a power of ten, so that about `count` of them make up `length`.
@@ -85,22 +97,43 @@ double tick_step(double length, double count) {
   return 10 * power;
 }
 
-std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
-  std::string script = fmt::format("set {}label {} noenhanced\n", name, quoted(label_of(axis)));
-  script += axis.range ? fmt::format("set {}range [{}:{}]\n", name, range.low, range.high)
-                       : fmt::format("set {}range [*:*]\n", name);
-  const double ticks = std::clamp(std::floor(length / (vertical ? 20 : 40)), 2.0, 6.0);
-  if (axis.logarithmic) {
-    const double decades = std::log10(range.high / range.low);
-    script += fmt::format("set logscale {}\nset format {} '{}'\n", name, name, decades >= 2 ? "10^{%L}" : "%g");
-    const double step = std::max(1.0, std::ceil(decades / (vertical ? ticks : ticks * 1.5)));
-    script += fmt::format("set {}tics {}\n", name, std::pow(10, step));
-  } else {
-    script += fmt::format("unset logscale {}\nset format {} '%g'\n", name, name);
-    script += range.length() > 0 ? fmt::format("set {}tics {}\n", name, tick_step(range.length(), ticks))
-                                 : fmt::format("set {}tics autofreq\n", name);
+// Positions and texts of the ticks. `count`: about so many fit.
+std::string ticks_of(const Axis& axis, const Range& range, double count) {
+  std::vector<std::string> ticks;
+  if (!axis.logarithmic) {
+    const double step = tick_step(range.length(), count);
+    const auto first = std::llround(std::ceil(range.low / step - 1e-9)),
+               last = std::llround(std::floor(range.high / step + 1e-9));
+    for (auto i = first; i <= last; ++i) {
+      const double value = static_cast<double>(i) * step;
+      ticks.push_back(fmt::format("'{:.6g}' {}", value, value));
+    }
+    return fmt::format("{}", fmt::join(ticks, ", "));
   }
-  return script;
+  const double low = std::log10(range.low), high = std::log10(range.high);
+  const auto first = static_cast<int>(std::ceil(low - 1e-9)), last = static_cast<int>(std::floor(high + 1e-9));
+  if (last > first + 1) {  // powers of ten, every one or every few; the others have a mark without a text
+    const int step = static_cast<int>(std::ceil((last - first + 1) / count));
+    for (int power = first; power <= last; ++power)
+      ticks.push_back(fmt::format("'{}' {:e}", (power - first) % step == 0 ? fmt::format("10^{{{}}}", power) : "",
+                                  std::pow(10, power)));
+    return fmt::format("{}", fmt::join(ticks, ", "));
+  }
+  const bool few = high - low < 0.8;
+  for (int power = first - 1; power <= last + 1; ++power)
+    for (const double factor : few ? std::vector<double>{1, 1.5, 2, 3, 4, 5, 7} : std::vector<double>{1, 2, 5}) {
+      const double value = factor * std::pow(10, power);
+      if (value >= range.low && value <= range.high) ticks.push_back(fmt::format("'{:g}' {:e}", value, value));
+    }
+  if (ticks.empty()) ticks.push_back(fmt::format("'{:.3g}' {:e}", range.low, range.low));
+  return fmt::format("{}", fmt::join(ticks, ", "));
+}
+
+std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
+  const double ticks = std::clamp(std::floor(length / (vertical ? 18 : 22)), 2.0, 6.0);
+  return fmt::format("set {0}label {1} noenhanced\nset {0}range [{2:e}:{3:e}]\n{4} logscale {0}\nset {0}tics ({5})\n",
+                     name, quoted(label_of(axis)), range.low, range.high, axis.logarithmic ? "set" : "unset",
+                     ticks_of(axis, range, ticks));
 }
 
 // Names in the order in which they first appear; the place of a name chooses its colour.
@@ -125,8 +158,21 @@ std::string colour(unsigned rgb, unsigned transparency = 0) {
   return fmt::format("lc rgb '#{:02X}{:06X}'", transparency, rgb);
 }
 
+// What gnuplot calls the format, and its dots per point of lengths, fonts and symbols. The bitmap terminal takes a
+// font's size for 96 dots per inch; the vector terminal draws the larger symbols.
+struct Terminal {
+  const char* name;
+  double scale, font, symbol;
+};
+
+Terminal terminal_of(PictureFormat format) {
+  if (format == PictureFormat::svg)
+    return {"svg", svg_dots_per_inch / 72, svg_dots_per_inch / 72, svg_dots_per_inch / 96};
+  return {"pngcairo", png_dots_per_inch / 72, png_dots_per_inch / 96, png_dots_per_inch / 72};
+}
+
 // How a series is drawn; of the second round of the palette on, lines are dotted.
-std::string drawing(const Series& series, const std::vector<const Series*>& named, double scale) {
+std::string drawing(const Series& series, const std::vector<const Series*>& named, const Terminal& terminal) {
   const auto index = static_cast<size_t>(std::max(0, colour_index(series, named)));
   const bool background = series.name.empty() && !series.colour;
   const unsigned rgb = background ? background_colour : palette[index % palette.size()];
@@ -135,16 +181,17 @@ std::string drawing(const Series& series, const std::vector<const Series*>& name
   const double width = background ? 0.5 : 1.1;
   switch (series.style) {
     case SeriesStyle::path:
-      return fmt::format("with linespoints lw {} pt 7 ps {:.3g} dt solid {}", 0.5 * scale, 0.18 * scale, colour(rgb));
+      return fmt::format("with linespoints lw {} pt 7 ps {:.3g} dt solid {}", 0.5 * terminal.scale,
+                         0.18 * terminal.symbol, colour(rgb));
     case SeriesStyle::points:
-      return fmt::format("with points pt 7 ps {:.3g} {}", 0.16 * scale, colour(rgb, 0x90));
+      return fmt::format("with points pt 7 ps {:.3g} {}", 0.16 * terminal.symbol, colour(rgb, 0x90));
     case SeriesStyle::marker:
-      return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * scale, colour(rgb));
+      return fmt::format("with points pt {} ps {:.3g} {}", shape, 0.5 * terminal.symbol, colour(rgb));
     case SeriesStyle::dashed:
     case SeriesStyle::closed_dashed:
-      return fmt::format("with lines lw {} dt (7,5) {}", width * scale, colour(rgb));
+      return fmt::format("with lines lw {} dt (6,7) {}", width * terminal.scale, colour(rgb));
     default:
-      return fmt::format("with lines lw {} {} {}", width * scale, solid, colour(rgb));
+      return fmt::format("with lines lw {} {} {}", width * terminal.scale, solid, colour(rgb));
   }
 }
 
@@ -175,41 +222,42 @@ std::string place(double left, double right, double bottom, double top, double w
 }
 
 struct Layout {
-  double width = 0, height = 0, cell_width = 0, left = 0, bottom = 0, panel_top = 0, plot_width = 0;
-  std::vector<double> plot_heights;  // of every row of panels
+  double width = 0, height = 0, cell_width = 0, left = 0, panel_top = 0, plot_width = 0;
+  std::vector<double> plot_heights, bottoms;  // of every row of panels
   int legend_columns = 1, legend_rows = 0;
+  double legend_entry = 0;  // width of one
 };
 
 Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) {
   Layout layout;
   const auto any = [&](auto property) { return std::any_of(figure.panels.begin(), figure.panels.end(), property); };
-  const bool x_label = any([](const Panel& p) { return !p.x.label.empty(); });
   const bool y_label = any([](const Panel& p) { return !p.y.label.empty(); });
   layout.width = figure.columns > 1 && !figure.small_panels ? page_width : column_width;
   layout.cell_width = layout.width / figure.columns;
   layout.left = y_ticks_width + (y_label ? label_height : 0);
-  layout.bottom = x_ticks_height + (x_label ? label_height : 0) + 4;
   layout.panel_top = any([](const Panel& p) { return !p.title.empty(); }) ? panel_title_height + 4 : 4;
   layout.plot_width = layout.cell_width - layout.left - right_margin;
   layout.height = figure.title.empty() ? 0 : title_height;
   for (size_t first = 0; first < figure.panels.size(); first += static_cast<size_t>(figure.columns)) {
-    double plot_height = 0;
+    double plot_height = 0, bottom = x_ticks_height + 4;
     for (size_t i = first; i < std::min(figure.panels.size(), first + static_cast<size_t>(figure.columns)); ++i) {
       const Panel& panel = figure.panels[i];
       const double ratio = panel.equal_scales ? (panel.y.range->second - panel.y.range->first) /
                                                     (panel.x.range->second - panel.x.range->first)
                                               : height_of_width;
       plot_height = std::max(plot_height, ratio * layout.plot_width);
+      if (!panel.x.label.empty()) bottom = x_ticks_height + label_height + 4;
     }
     layout.plot_heights.push_back(plot_height);
-    layout.height += layout.panel_top + plot_height + layout.bottom;
+    layout.bottoms.push_back(bottom);
+    layout.height += layout.panel_top + plot_height + bottom;
   }
   if (figure.legend && !named.empty()) {
     size_t longest = 0;
-    for (const Series* series : named) longest = std::max(longest, series->name.size());
-    const double entry = 26 + character_width * static_cast<double>(longest);
+    for (const Series* series : named) longest = std::max(longest, characters(series->name));
+    layout.legend_entry = legend_sample + legend_gap + character_width * static_cast<double>(longest + 2);
     const auto count = static_cast<int>(named.size());
-    const int most = std::clamp(static_cast<int>(layout.width / entry), 1, count);
+    const int most = std::clamp(static_cast<int>(layout.width / layout.legend_entry), 1, count);
     layout.legend_rows = (count + most - 1) / most;
     layout.legend_columns = (count + layout.legend_rows - 1) / layout.legend_rows;
     layout.height += legend_line * layout.legend_rows + 6;
@@ -217,20 +265,52 @@ Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) 
   return layout;
 }
 
-// One script for every terminal, whose dots per point are `scale`.
+// What a legend shows of a name: the first series of it, in black if they have several colours.
+Series sample_of(const Figure& figure, const Series& first, const std::vector<const Series*>& named) {
+  Series sample = first;
+  for (const Panel& panel : figure.panels)
+    for (const Series& series : panel.series)
+      if (series.name == first.name && colour_index(series, named) != colour_index(first, named))
+        sample.colour = static_cast<int>(palette.size()) - 1;
+  return sample;
+}
+
+// A plot of its own in points over the whole picture, so that all panels share one legend.
+std::string legend_script(const Figure& figure, const Layout& layout, const std::vector<const Series*>& named,
+                          const Terminal& terminal) {
+  std::string script = place(0, layout.width, 0, layout.height, layout.width, layout.height);
+  script += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
+  script += fmt::format("set xrange [0:{:.2f}]\nset yrange [0:{:.2f}]\n", layout.width, layout.height);
+  std::vector<std::string> entries;
+  const double left = (layout.width - layout.legend_columns * layout.legend_entry) / 2;
+  for (size_t i = 0; i < named.size(); ++i) {
+    const auto rows = static_cast<size_t>(layout.legend_rows);
+    const double x = left + static_cast<double>(i / rows) * layout.legend_entry;
+    const double y = legend_line * (static_cast<double>(layout.legend_rows - static_cast<int>(i % rows)) - 0.5) + 2;
+    const bool point = named[i]->style == SeriesStyle::points || named[i]->style == SeriesStyle::marker;
+    script += fmt::format("set label {} {} at {:.2f},{:.2f} left noenhanced font ',{:.2f}'\n", i + 10,
+                          quoted(named[i]->name), x + legend_sample + legend_gap, y, tick_font_size * terminal.font);
+    script += point
+                  ? fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\nEOD\n", i, x + legend_sample / 2, y)
+                  : fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\n{:.2f} {:.2f}\nEOD\n", i, x, y, x + legend_sample, y);
+    entries.push_back(
+        fmt::format("$legend{} using 1:2 {}", i, drawing(sample_of(figure, *named[i], named), named, terminal)));
+  }
+  return script + fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
+}
+
 std::string script_of(const Figure& figure, PictureFormat format) {
   const std::vector<const Series*> named = named_series(figure);
   const Layout layout = layout_of(figure, named);
-  const double scale = format == PictureFormat::png ? 300.0 / 72 : 96.0 / 72;
+  const Terminal terminal = terminal_of(format);
   std::string script = "set encoding utf8\n", data;
-  script += fmt::format("set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced {}\n",
-                        format == PictureFormat::png ? "pngcairo" : "svg", layout.width * scale, layout.height * scale,
-                        font_size * scale * (format == PictureFormat::png ? 1 : 1), "background rgb 'white'");
+  script += fmt::format(
+      "set terminal {} size {:.0f},{:.0f} font 'sans-serif,{:.2f}' enhanced rounded background rgb 'white'\n",
+      terminal.name, layout.width * terminal.scale, layout.height * terminal.scale, font_size * terminal.font);
   std::string plots;
-  const double tick = tick_font_size * scale;
   plots += "set multiplot\n";
-  plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * scale,
-                       colour(0x404040), tick);
+  plots += fmt::format("set border 3 lw {:.2f} {}\nset tics nomirror scale 0.5 font ',{:.2f}'\n", 0.5 * terminal.scale,
+                       colour(0x404040), tick_font_size * terminal.font);
   plots += "set xtics offset 0,0.3\nset ytics offset 0.4,0\nunset key\n";
   double top = layout.height;
   if (!figure.title.empty()) {
@@ -241,14 +321,14 @@ std::string script_of(const Figure& figure, PictureFormat format) {
   for (size_t i = 0; i < figure.panels.size(); ++i) {
     const Panel& panel = figure.panels[i];
     const size_t column = i % static_cast<size_t>(figure.columns), row = i / static_cast<size_t>(figure.columns);
-    if (column == 0 && i > 0) top -= layout.panel_top + layout.plot_heights[row - 1] + layout.bottom;
+    if (column == 0 && i > 0) top -= layout.panel_top + layout.plot_heights[row - 1] + layout.bottoms[row - 1];
     const double left = layout.left + static_cast<double>(column) * layout.cell_width;
     const double plot_top = top - layout.panel_top, plot_height = layout.plot_heights[row];
-    const Range x = shown(panel.x, panel.series, false), y = shown(panel.y, panel.series, true);
+    const Range x = shown(panel.x, panel.series, false, false), y = shown(panel.y, panel.series, true, true);
     plots += place(left, left + layout.plot_width, plot_top - plot_height, plot_top, layout.width, layout.height);
-    plots += fmt::format("set title {} noenhanced offset 0,-0.7\n", quoted(panel.title));
+    plots += fmt::format("set title {} noenhanced offset 0,-0.6\n", quoted(panel.title));
     plots += axis_script("x", panel.x, x, layout.plot_width, false) + axis_script("y", panel.y, y, plot_height, true);
-    plots += "set xlabel offset 0,0.5\nset ylabel offset 0.8,0\n";
+    plots += "set xlabel offset 0,0.8\nset ylabel offset 0.8,0\n";
     std::vector<std::string> bands, lines;
     for (size_t s = 0; s < panel.series.size(); ++s) {
       const Series& series = panel.series[s];
@@ -260,58 +340,14 @@ std::string script_of(const Figure& figure, PictureFormat format) {
                                     colour(palette[index % palette.size()], 0xC8)));
       }
       data += data_block(name, series, panel, false, y);
-      if (!series.x.empty()) lines.push_back(fmt::format("${} using 1:2 {}", name, drawing(series, named, scale)));
+      if (!series.x.empty()) lines.push_back(fmt::format("${} using 1:2 {}", name, drawing(series, named, terminal)));
     }
     bands.insert(bands.end(), lines.begin(), lines.end());
     if (bands.empty()) bands.push_back("NaN");
     plots += fmt::format("plot {}\nunset label 1\n", fmt::join(bands, ", \\\n  "));
   }
-  if (layout.legend_rows > 0) {
-    // A plot of its own without axes, so that all panels share one legend.
-    plots += place(0, layout.width, 0, layout.height, layout.width, layout.height);
-    plots += "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset logscale\n";
-    plots += fmt::format(
-        "set key at screen 0.5,{:.5f} center top horizontal maxcols {} Left reverse noenhanced "
-        "samplen 1.6 spacing 1 font ',{:.2f}'\nset xrange [0:1]\nset yrange [0:1]\n",
-        (legend_line * layout.legend_rows + 3) / layout.height, layout.legend_columns, tick);
-    std::vector<std::string> entries;
-    for (const Series* series : named)
-      entries.push_back(fmt::format("NaN {} title {}", drawing(*series, named, scale), quoted(series->name)));
-    plots += fmt::format("plot {}\n", fmt::join(entries, ", \\\n  "));
-  }
+  if (layout.legend_rows > 0) plots += legend_script(figure, layout, named, terminal);
   return script + data + plots + "unset multiplot\n";
-}
-
-std::string csv_text(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string result = "\"";
-  for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return result + "\"";
-}
-
-Json numbers(const std::vector<double>& values) {
-  Json list = Json::array();
-  for (const double value : values) list.push_back(std::isfinite(value) ? Json(value) : Json(nullptr));
-  return list;
-}
-
-Json axis_json(const Axis& axis) {
-  Json json{{"label", axis.label}, {"unit", axis.unit}, {"logarithmic", axis.logarithmic}};
-  if (axis.range) json["range"] = {axis.range->first, axis.range->second};
-  return json;
-}
-
-Axis axis_of(const Json& json) {
-  Axis axis{json.at("label"), json.at("unit"), json.at("logarithmic")};
-  if (json.contains("range")) axis.range = {json["range"].at(0).get<double>(), json["range"].at(1).get<double>()};
-  return axis;
-}
-
-std::vector<double> numbers_of(const Json& list) {
-  std::vector<double> values;
-  for (const Json& value : list)
-    values.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
-  return values;
 }
 
 }  // namespace
@@ -333,79 +369,6 @@ void check_figure(const Figure& figure) {
                  series.y.size(), series.low.size(), series.high.size());
     }
   }
-}
-
-std::string figure_csv(const Figure& figure) {
-  std::string csv = "panel,series,x,y,low,high\n";
-  for (size_t p = 0; p < figure.panels.size(); ++p) {
-    const Panel& panel = figure.panels[p];
-    const std::string title = csv_text(panel.title.empty() ? fmt::format("{}", p + 1) : panel.title);
-    for (const Series& series : panel.series)
-      for (size_t i = 0; i < series.x.size(); ++i) {
-        csv += fmt::format("{},{},{},{},", title, csv_text(series.name), series.x[i], series.y[i]);
-        csv += series.low.empty() ? ",\n" : fmt::format("{},{}\n", series.low[i], series.high[i]);
-      }
-  }
-  return csv;
-}
-
-Json figure_json(const Figure& figure) {
-  Json panels = Json::array();
-  for (const Panel& panel : figure.panels) {
-    Json list = Json::array();
-    for (const Series& series : panel.series) {
-      const auto style = std::find_if(style_names.begin(), style_names.end(),
-                                      [&](const auto& entry) { return entry.first == series.style; });
-      Json json{{"name", series.name}, {"style", style->second}};
-      if (series.colour) json["colour"] = *series.colour;
-      json["x"] = numbers(series.x);
-      json["y"] = numbers(series.y);
-      if (!series.low.empty()) {
-        json["low"] = numbers(series.low);
-        json["high"] = numbers(series.high);
-      }
-      list.push_back(std::move(json));
-    }
-    panels.push_back({{"title", panel.title},
-                      {"x", axis_json(panel.x)},
-                      {"y", axis_json(panel.y)},
-                      {"equal_scales", panel.equal_scales},
-                      {"series", std::move(list)}});
-  }
-  return {{"title", figure.title},
-          {"columns", figure.columns},
-          {"small_panels", figure.small_panels},
-          {"legend", figure.legend},
-          {"panels", std::move(panels)}};
-}
-
-Figure figure_from_json(const Json& json, const std::string& origin) {
-  Figure figure;
-  try {
-    figure = {json.at("title"), {}, json.at("columns"), json.at("small_panels"), json.at("legend")};
-    for (const Json& p : json.at("panels")) {
-      Panel panel{p.at("title"), axis_of(p.at("x")), axis_of(p.at("y")), {}, p.at("equal_scales")};
-      for (const Json& s : p.at("series")) {
-        const std::string name = s.at("style");
-        const auto style = std::find_if(style_names.begin(), style_names.end(),
-                                        [&](const auto& entry) { return entry.second == name; });
-        NSGD_CHECK(style != style_names.end(), "{}: \"{}\" is no style of a series", origin, name);
-        Series series{s.at("name"), numbers_of(s.at("x")), numbers_of(s.at("y"))};
-        series.style = style->first;
-        if (s.contains("colour")) series.colour = s["colour"].get<int>();
-        if (s.contains("low")) {
-          series.low = numbers_of(s["low"]);
-          series.high = numbers_of(s.at("high"));
-        }
-        panel.series.push_back(std::move(series));
-      }
-      figure.panels.push_back(std::move(panel));
-    }
-  } catch (const Json::exception& error) {
-    throw Error(fmt::format("{}: is not a figure: {}", origin, error.what()));
-  }
-  check_figure(figure);
-  return figure;
 }
 
 std::optional<std::string> draw_figure(const Figure& figure, PictureFormat format) {

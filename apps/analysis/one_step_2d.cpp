@@ -211,8 +211,8 @@ void OneStep2d::run(AnalysisOutput& output) {
   const Point minimum{-inverse.xx * at_zero[0] - inverse.xy * at_zero[1],
                       -inverse.xy * at_zero[0] - inverse.yy * at_zero[1]};
   std::vector<Series> contours;
-  for (int level = 1; level <= 12; ++level)
-    contours.push_back(ellipse("", {minimum[0], minimum[1]}, inverse, 0.2 * level));
+  for (int level = 1; level <= 8; ++level)
+    contours.push_back(ellipse("", {minimum[0], minimum[1]}, inverse, 0.3 * level));
 
   Figure figure{"Updates of one step", {}, 2, true};
   const double start_excess = problem_.loss(options_.start) - problem_.loss(minimum);
@@ -234,8 +234,8 @@ void OneStep2d::run(AnalysisOutput& output) {
       points.x.push_back(updates[i][0]);
       points.y.push_back(updates[i][1]);
     }
-    Series own = ellipse("covariance at 2σ", {mean[0], mean[1]}, sampled);
-    Series reference = ellipse("that of SGD", {mean[0], mean[1]}, sgd);
+    Series own = ellipse("2σ ellipse", {mean[0], mean[1]}, sampled);
+    Series reference = ellipse("2σ ellipse of SGD", {mean[0], mean[1]}, sgd);
     reference.style = SeriesStyle::closed_dashed;
     reference.colour = 6;
     Series start{"start", {options_.start[0]}, {options_.start[1]}};
@@ -251,10 +251,11 @@ void OneStep2d::run(AnalysisOutput& output) {
     output.number(title + ": expected excess loss after the step",
                   problem_.loss(mean) - problem_.loss(minimum) + spread);
     output.number(title + ": trace of the update's covariance", exact.xx + exact.yy);
-    output.number(title + ": difference from SGD's covariance", relative_difference(exact, sgd));
+    if (regime != OneStepRegime::small_batch)
+      output.number(title + ": difference from SGD's covariance", relative_difference(exact, sgd));
     output.number(fmt::format("{}: difference of {} draws from the formula", title, draws_),
                   relative_difference(sampled, exact));
-    output.number(title + ": direction of the longest axis (degrees)", direction(exact));
+    if (exact.xy != 0) output.number(title + ": direction of the longest axis (degrees)", direction(exact));
   }
   output.number("direction of the steepest curvature (degrees)", direction(hessian));
   OneStepOptions centered = options_;

@@ -97,13 +97,13 @@ void Quadratic::run(AnalysisOutput& output) {
   for (int64_t k = 0; k <= steps_; k += std::max<int64_t>(1, steps_ / 25)) sampling.record.push_back(k);
   const int64_t last = sampling.record.back();
   Figure figure{"Expected loss", {{"", {"iteration"}, {"E L(θ)", "", true}, {}}}};
-  std::vector<Series>& series = figure.panels[0].series;
+  std::vector<Series> lines, others;  // in the legend the noises come first
   double highest_stationary = 0;
   for (const NoiseShape noise : noises_)
     highest_stationary =
         std::max(highest_stationary, stationary_loss(spectrum_, noise_along_eigenvectors(spectrum_, noise), rate_));
   for (size_t n = 0; n < noises_.size(); ++n) {
-    const int colour = static_cast<int>(n == 0 ? 0 : n);
+    const int colour = static_cast<int>(n);
     const std::string name = name_of(noises_[n]);
     const std::vector<double> q = noise_along_eigenvectors(spectrum_, noises_[n]);
     ExpectedLoss expected(spectrum_, q, start_);
@@ -127,7 +127,8 @@ void Quadratic::run(AnalysisOutput& output) {
     Series limit{"stationary value", {0, static_cast<double>(steps_)}, {stationary, stationary}};
     limit.style = SeriesStyle::dashed;
     limit.colour = colour;
-    series.insert(series.end(), {exact, mean, limit});
+    lines.push_back(exact);
+    others.insert(others.end(), {mean, limit});
     output.number(name + ": stationary loss", stationary);
     output.number(fmt::format("{}: expected loss after {} iterations", name, last), at_last);
     output.number(fmt::format("{}: mean loss of {} runs then", name, runs_), sampled.mean.back());
@@ -139,6 +140,8 @@ void Quadratic::run(AnalysisOutput& output) {
       distance += rate_ * q[i] / (spectrum_.eigenvalues[i] * (2 - rate_ * spectrum_.eigenvalues[i]));
     output.number(name + ": stationary mean squared distance to the minimum", distance);
   }
+  figure.panels[0].series = lines;
+  figure.panels[0].series.insert(figure.panels[0].series.end(), others.begin(), others.end());
   output.figure("expected_loss", figure);
 }
 

@@ -75,8 +75,10 @@ double hellinger_squared(const Gaussian& p, const Gaussian& q) {
   const auto factor = cholesky(middle);
   const Eigen::VectorXd difference = view(p.mean) - view(q.mean);
   const double distance = factor.matrixL().solve(difference).squaredNorm();
-  return -std::expm1(log_determinant(cholesky(view(p.covariance))) / 4 +
-                     log_determinant(cholesky(view(q.covariance))) / 4 - log_determinant(factor) / 2 - distance / 8);
+  const double exponent = log_determinant(cholesky(view(p.covariance))) / 4 +
+                          log_determinant(cholesky(view(q.covariance))) / 4 - log_determinant(factor) / 2 -
+                          distance / 8;
+  return std::max(0.0, -std::expm1(exponent));  // rounding may leave it below 0
 }
 
 std::unique_ptr<Analysis> Stability::read(const AnalysisInput& input) {
@@ -146,7 +148,7 @@ void Stability::run(AnalysisOutput& output) {
   Figure figure{fmt::format("One of {} samples replaced, d = {}", samples_, d),
                 {{"Hellinger distance", {"time t", "", true}, {"H²", "", true}, {}},
                  {"equal means", {"time t", "", true}, {"H²", "", true}, {}},
-                 {"noise λC", {"scale λ", "", true}, {"H²", "", false}, {}}},
+                 {"noise λC", {"scale λ", "", true}, {"H²", "", false, std::pair{0.0, 1.05}}, {}}},
                 3};
   figure.panels[0].y.range = figure.panels[1].y.range = {1e-8, 1};
   std::vector<Series> total, determinants;
@@ -163,7 +165,7 @@ void Stability::run(AnalysisOutput& output) {
       add_spread(equal_mean, time, distances(noises_[n], time, 1, true));
     }
     for (size_t i = 0; i < scale_times_.size(); ++i) {
-      Series scaled = series(i == 0 ? name : fmt::format("at t = {:g}", scale_times_[i]));
+      Series scaled = series(i == 0 ? name : fmt::format("t = {:g}", scale_times_[i]));
       scaled.style = i == 0 ? SeriesStyle::line : i == 1 ? SeriesStyle::dashed : SeriesStyle::path;
       for (const double scale : scales) add_spread(scaled, scale, distances(noises_[n], scale_times_[i], scale, false));
       scaled.low.clear();
@@ -179,7 +181,7 @@ void Stability::run(AnalysisOutput& output) {
   }
   figure.panels[0].series = total;
   figure.panels[1].series = determinants;
-  figure.panels[2].title = fmt::format("noise λC at t = {:g}", scale_times_[0]);
+  figure.panels[2].title = fmt::format("noise λC, t = {:g}", scale_times_[0]);
   const auto place = [&](NoiseShape noise) {
     return static_cast<size_t>(std::find(noises_.begin(), noises_.end(), noise) - noises_.begin());
   };

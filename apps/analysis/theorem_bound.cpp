@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace noisysgd {
@@ -88,6 +89,7 @@ void TheoremBound::run(AnalysisOutput& output) {
       3};
   output.number("gamma", schedule.gamma());
   std::vector<std::vector<double>> every_loss(noises_.size());
+  std::array<std::vector<Series>, 3> others;  // in the legend the noises come first
   for (size_t n = 0; n < noises_.size(); ++n) {
     const int colour = static_cast<int>(n);
     const std::string name = name_of(noises_[n]);
@@ -125,9 +127,11 @@ void TheoremBound::run(AnalysisOutput& output) {
     limit.x = stationary.x = {1, static_cast<double>(steps_)};
     limit.y.assign(2, schedule.limit(spectrum_, q));
     stationary.y.assign(2, stationary_loss(spectrum_, q, constant_rate_));
-    figure.panels[0].series.insert(figure.panels[0].series.end(), {exact, bound});
-    figure.panels[1].series.insert(figure.panels[1].series.end(), {scaled, limit});
-    figure.panels[2].series.insert(figure.panels[2].series.end(), {constant, stationary});
+    const std::array<const Series*, 3> line{&exact, &scaled, &constant}, dashed{&bound, &limit, &stationary};
+    for (size_t p = 0; p < 3; ++p) {
+      figure.panels[p].series.push_back(*line[p]);
+      others[p].push_back(*dashed[p]);
+    }
     if (!sampling.record.empty()) {
       sampling.stream = static_cast<uint32_t>(n);
       const SampledLoss losses = sample_loss(a, symmetric_root(noise_covariance(a, noises_[n])), start, sampling);
@@ -138,7 +142,7 @@ void TheoremBound::run(AnalysisOutput& output) {
         const double expected = every_loss[n][static_cast<size_t>(sampling.record[i])];
         worst = std::max(worst, std::abs(losses.mean[i] - expected) / losses.standard_error[i]);
       }
-      figure.panels[0].series.push_back(sampled);
+      others[0].push_back(sampled);
       output.number(name + ": largest difference of Monte Carlo and recursion in standard errors", worst);
     }
     output.number(name + ": smallest bound / expected loss", tightest);
@@ -159,6 +163,8 @@ void TheoremBound::run(AnalysisOutput& output) {
     output.number("iteration from which on full Fisher has the lower expected loss (decreasing rate)",
                   crossing > steps_ ? NAN : static_cast<double>(crossing));
   }
+  for (size_t p = 0; p < 3; ++p)
+    figure.panels[p].series.insert(figure.panels[p].series.end(), others[p].begin(), others[p].end());
   output.figure("theorem", figure);
 }
 

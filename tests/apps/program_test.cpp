@@ -77,7 +77,7 @@ TEST_CASE("the pictures of noise are written into a new folder") {
   INFO(result.error);
   CHECK(result.status == 0);
   for (const char* name : {"isotropic.svg", "diagonal_fisher.svg", "kfac.svg"})
-    CHECK(read_file(folder / "new/pictures" / name).starts_with("<svg "));
+    CHECK(contains(read_file(folder / "new/pictures" / name), "</svg>"));
   CHECK(contains(Command(NSGD_NOISE_PICTURES_PROGRAM, {"--output", "command.out/pictures"}, folder.path()).wait().error,
                  "command.out/pictures: cannot be made"));
 }
