@@ -51,5 +51,5 @@ TEST_CASE("every problem of a file of bars is reported with its key") {
   CHECK(problem(R"({"goal": "G1", "section": "layers", "operation": "x", "at_most": 1, "channels": [64]})") ==
         told("$.bars[0].channels: must have 2 entries, has 1"));
   CHECK(problem(R"({"goal": "G1", "section": "step", "variant": "x", "at_most": 1})") ==
-        told(R"($.bars[0].section: expected one of "layers", "steps", "bandwidth", got text "step"; did you mean "steps"?)"));
+        told(R"($.bars[0].section: expected one of "layers", "steps", "curvature", "bandwidth", got text "step"; did you mean "steps"?)"));
 }

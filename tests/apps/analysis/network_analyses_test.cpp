@@ -261,7 +261,7 @@ TEST_CASE("the mean Hessian as an operator is that of the gradient's differences
 
 TEST_CASE("the largest eigenvalue of every run, with batch normalisation folded") {
   const TemporaryFolder folder;
-  const std::string model = R"({"model": {"type": "sequential", "layers": [
+  const std::string model = R"({"model": {"type": "sequential", "hidden": null, "layers": [
     {"type": "conv2d", "out_channels": 3, "kernel": 3, "stride": 4}, {"type": "batch_norm"}, {"type": "relu"},
     {"type": "flatten"}, {"type": "linear"}]}, "batch": {"ghost_size": 16}})";
   const Json record =
