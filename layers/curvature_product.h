@@ -5,8 +5,8 @@
 //   gauss_newton  sum_n J_n^T (d2 l_n / dz2) J_n: for softmax cross-entropy the Fisher matrix of the model's own labels
 //   fisher        sum_n g_n g_n^T, the empirical one: at the labels of the data
 // None is divided by the number of samples. A product costs one forward pass of values and tangents and one backward
-// pass (layers/dual.h), about 8/3 of a gradient in arithmetic for the Hessian and 5/3 for the others, and twice a
-// gradient's memory. A GPU computes them in the precision of the context's queue: Lanczos iterations want fp32.
+// pass (layers/dual.h): for the Hessian about 8/3 of a gradient in arithmetic and twice its memory, for the others 5/3
+// and hardly more memory. A GPU computes them in the precision of the context's queue: Lanczos iterations want fp32.
 #pragma once
 
 #include <noisysgd/layers/model.h>
