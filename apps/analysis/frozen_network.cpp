@@ -70,7 +70,7 @@ std::vector<float> StepGradients::mean_gradient() const {
 
 std::vector<float> StepGradients::noise() {
   std::vector<float> noise(static_cast<size_t>(model_.parameter_set().padded()));
-  if (!recipe_.noise.draws) return noise;
+  if (!recipe_.noise.active) return noise;
   const std::vector<Tensor> drawn = step_.draw_noise(recipe_, number_);
   for (size_t i = 0; i < drawn.size(); ++i) {
     const std::vector<float> values = to_host<float>(context_, drawn[i]);
