@@ -71,7 +71,8 @@ class Run {
       const bool epoch_ends = next.first_of_epoch();
       const int64_t epochs_done = next.epoch;
       if (epoch_ends) end_epoch(epochs_done - 1);
-      const bool kept = epoch_ends && epochs_done % regime_.checkpoint_keep_every_epochs.value_or(total_steps_ + 1) == 0;
+      const int64_t keep_every = regime_.checkpoint_keep_every_epochs.value_or(total_steps_ + 1);
+      const bool kept = epoch_ends && epochs_done % keep_every == 0;
       const bool due =
           epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
       const bool interrupted = request_.interrupts && request_.interrupts->received() != 0;

@@ -26,7 +26,7 @@ class AnalysedRuns {
   static AnalysedRuns read(const AnalysisInput& input);
 
   // Trains what is missing of the selected runs and returns them, in the order of the experiment. A run that was
-  // interrupted goes on from its checkpoint. With "runs" nothing is trained: throws Error for a run that is not finished.
+  // interrupted goes on from its checkpoint. With "runs" nothing is trained: throws Error for an unfinished run.
   std::vector<SuiteRun> make(AnalysisOutput& output);
   // The same of one run, whether it is selected or not.
   SuiteRun make_one(AnalysisOutput& output, const Regime& regime, uint64_t seed);

@@ -70,7 +70,8 @@ std::vector<Json> training_lines(const std::filesystem::path& folder) {
     Json line = parse_json(text, fmt::format("{}, line {}", path, ++number));
     if (line.is_object() && line.value("split", Json()) == "train") lines.push_back(std::move(line));
   }
-  NSGD_CHECK(!lines.empty(), "{}: holds no line of a training step; logging.every_steps is more than the run has", path);
+  NSGD_CHECK(!lines.empty(), "{}: holds no line of a training step; logging.every_steps exceeds the run's steps",
+             path);
   return lines;
 }
 

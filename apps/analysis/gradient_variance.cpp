@@ -43,8 +43,8 @@ PopulationMoments population_moments(FrozenNetwork& network, uint64_t seed) {
   return moments;
 }
 
-// Noise of this regime has the variance of so many times diag F, the exact one of the data's labels, in every parameter;
-// nothing: there is no such formula for it.
+// Noise of this regime has the variance of so many times diag F, the exact one of the data's labels, in every
+// parameter; nothing: there is no such formula for it.
 std::optional<double> fisher_factor(const Regime& regime, int64_t samples) {
   if (!regime.noise.active() || !regime.noise.acts_on(samples)) return 0;
   const NoiseOptions& options = regime.noise.options();
@@ -109,7 +109,8 @@ void GradientVariance::run(AnalysisOutput& output) {
 
   Figure figure{.title = "Variance of gradients", .panels = {{"", {"layer"}, {"mean variance", "", true}, {}}}};
   std::vector<std::string> layers;
-  std::map<int64_t, PopulationMoments> known_moments;  // by the samples that normalisation couples: what regimes differ in
+  // By the number of samples that normalisation couples, which is what the regimes' networks differ in.
+  std::map<int64_t, PopulationMoments> known_moments;
   int colour = 0;
   for (const Regime& regime : runs_.experiment().regimes) {
     FrozenNetwork network(runs_, regime);

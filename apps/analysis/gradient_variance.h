@@ -1,5 +1,5 @@
-// Figure 2: the variance of each regime's gradient, noise included, over its mini-batches at one place: a frozen, partly
-// trained network. Averaged over the parameters of each layer, with closed forms beside the samples.
+// Figure 2: the variance of each regime's gradient, noise included, over its mini-batches at one place: a frozen,
+// partly trained network. Averaged over the parameters of each layer, with closed forms beside the samples.
 #pragma once
 
 #include <memory>

@@ -41,7 +41,8 @@ Series density_series(const std::string& name, const std::vector<SpectralDensity
   for (int i = 0; i <= density_points; ++i) {
     const double x = low - 0.05 * (high - low) + step * i;
     double y = 0;
-    for (const SpectralDensity& density : densities) y += density.at(x, deviation) / static_cast<double>(densities.size());
+    for (const SpectralDensity& density : densities) y += density.at(x, deviation);
+    y /= static_cast<double>(densities.size());
     series.x.push_back(x);
     series.y.push_back(std::max(y, 1e-10));  // the axis is logarithmic
   }

@@ -38,7 +38,7 @@ Vector product(const SymmetricOperator& a, const Vector& x) {
 struct Krylov {
   std::vector<Vector> basis;
   std::vector<double> diagonal, beside;
-  bool invariant = false;  // the space holds all that A makes of the start: it sees every eigenvalue but for repetitions
+  bool invariant = false;  // the space holds all that A makes of the start: every eigenvalue, once
 
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solved() const {
     Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver;

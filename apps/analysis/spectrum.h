@@ -1,4 +1,4 @@
-// The spectrum of a symmetric matrix that is known by its products with vectors alone, such as the Hessian of a network.
+// The spectrum of a symmetric matrix that is known by its products with vectors alone, such as a network's Hessian.
 // Products may be rounded to single precision; all dot products of the methods are in double.
 #pragma once
 
@@ -39,8 +39,8 @@ struct ExtremeEigenvalues {
 // enough.
 ExtremeEigenvalues extreme_eigenvalues(const SymmetricOperator& a, const LanczosOptions& options = {});
 
-// The density of the eigenvalues as nodes and weights that sum to 1. Stochastic Lanczos quadrature (Ubaru, Chen and Saad
-// 2017): the measure that a random direction sees, by `steps` of Lanczos with full reorthogonalisation, averaged over
+// The density of the eigenvalues as nodes and weights that sum to 1. Stochastic Lanczos quadrature (Ubaru, Chen and
+// Saad 2017): the measure that a random direction sees, by `steps` of Lanczos with full reorthogonalisation, averaged over
 // `probes` directions. Its moments below 2 steps are v'A^k v averaged over the directions v.
 struct SpectralDensity {
   std::vector<double> nodes, weights;

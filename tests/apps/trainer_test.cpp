@@ -284,11 +284,13 @@ TEST_CASE("checkpoints of every so many epochs are kept, and are what the run ha
   const Regime keeping = regime_with({"epochs=7", "checkpoint.keep_every_epochs=3", "checkpoint.every_epochs=5"});
   REQUIRE(run(keeping, folder / "a") == RunOutcome::finished);
   const std::vector<std::filesystem::path> kept = kept_checkpoints(folder / "a");
-  REQUIRE(kept == std::vector{folder / "a/checkpoint-epoch-3.safetensors", folder / "a/checkpoint-epoch-6.safetensors"});
+  REQUIRE(kept == std::vector{folder / "a/checkpoint-epoch-3.safetensors",
+                              folder / "a/checkpoint-epoch-6.safetensors"});
   CHECK(kept_checkpoint(folder / "a", 6) == kept[1]);
   // A run that goes on from what was kept ends with the same bits.
   std::filesystem::create_directories(folder / "b");
-  for (const char* file : {"config.json", "metrics.jsonl"}) std::filesystem::copy(folder / "a" / file, folder / "b" / file);
+  for (const char* file : {"config.json", "metrics.jsonl"})
+    std::filesystem::copy(folder / "a" / file, folder / "b" / file);
   for (const auto& entry : std::filesystem::directory_iterator(folder / "a"))
     if (is_events_name(entry.path().filename().string()))
       std::filesystem::copy(entry.path(), folder / "b" / entry.path().filename());
