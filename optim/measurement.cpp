@@ -12,7 +12,8 @@ namespace noisysgd {
 namespace {
 
 // The spread of the samples' gradients about their mean g: tr S^2 = (sum_n ||g_n||^2 - M ||g||^2) / (M - 1), unbiased,
-// and the gradient noise scale tr S^2 / ||g||^2 (McCandlish et al. 2018), biased (docs/noise.md).
+// the squared norm of the expected gradient, ||g||^2 - tr S^2 / M, unbiased, and the gradient noise scale
+// tr S^2 / ||g||^2 (McCandlish et al. 2018), biased (docs/noise.md).
 class NoiseScale : public Measurement {
  public:
   static std::shared_ptr<Measurement> read(const ConfigReader& json) {
@@ -36,6 +37,7 @@ class NoiseScale : public Measurement {
     const double norms = sums[0], mean_squared = sums[3] / (m * m);
     const double variance = std::max((norms - m * mean_squared) / (m - 1), 0.0);  // below 0 by rounding alone
     fields["gradient_variance"] = samples > 1 ? Json(variance) : Json();
+    fields["expected_gradient_squared"] = samples > 1 ? Json(mean_squared - variance / m) : Json();
     fields["gradient_noise_scale"] = samples > 1 && mean_squared > 0 ? Json(variance / mean_squared) : Json();
   }
 

@@ -124,20 +124,14 @@ void NoiseScaleCourse::run(AnalysisOutput& output) {
   Courses variances, scales;
   for (const SuiteRun& run : runs_.make(output)) {
     OverSeeds &variance = variances.of(title_of(run.regime)), &scale = scales.of(title_of(run.regime));
-    const auto batch = static_cast<double>(run.regime.batch.size);
     std::vector<Json> lines = training_lines(run.folder);
     // A batch of one sample has no variance.
     std::erase_if(lines, [](const Json& line) { return line.value("gradient_variance", Json()).is_null(); });
     for_each_window(lines, window_, [&](std::span<const Json> window) {
       const double step = Record(window.back()).number("step"), trace = mean_of(window, "gradient_variance");
-      double squared = 0;  // of the norm of the mean gradient
-      for (const Json& line : window) {
-        const double norm = Record(line).number("gradient_norm");
-        squared += norm * norm / static_cast<double>(window.size());
-      }
+      const double squared = mean_of(window, "expected_gradient_squared");
       variance.add(step, trace);
-      const double of_true_gradient = squared - trace / batch;
-      scale.add(step, of_true_gradient > 0 ? trace / of_true_gradient : NAN);
+      scale.add(step, squared > 0 ? trace / squared : NAN);
     });
   }
   Figure figure{.title = "Gradient noise scale",

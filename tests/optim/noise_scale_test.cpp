@@ -55,9 +55,11 @@ TEST_CASE("the gradient noise scale is that of the samples' gradients, whatever 
     variance += squared_norm(deviation) / (m - 1);
   }
   const Json fields = fields_of(*measurements.at(0), m);
-  CHECK(fields.size() == 2);
+  CHECK(fields.size() == 3);
   CHECK(fields.at("gradient_variance").get<double>() == Approx(variance).epsilon(1e-5));
   CHECK(fields.at("gradient_noise_scale").get<double>() == Approx(variance / squared_norm(mean)).epsilon(1e-5));
+  CHECK(fields.at("expected_gradient_squared").get<double>() ==
+        Approx(squared_norm(mean) - variance / m).margin(1e-5 * squared_norm(mean)));
 }
 
 TEST_CASE("measuring the noise scale changes neither the gradient nor the noise of a step") {
@@ -81,8 +83,9 @@ TEST_CASE("a single sample has no variance, and a gradient of zero no noise scal
   measurements[0]->begin(net.context, net.model, {}, sums);
   measurements[0]->begin_step(sums, 2)->end();
   const Json of_one = fields_of(*measurements[0], 1), of_zeros = fields_of(*measurements[0], 2);
-  for (const char* key : {"gradient_variance", "gradient_noise_scale"}) CHECK(of_one.at(key).is_null());
-  CHECK(of_zeros.at("gradient_variance") == 0.0);
+  for (const char* key : {"gradient_variance", "expected_gradient_squared", "gradient_noise_scale"})
+    CHECK(of_one.at(key).is_null());
+  for (const char* key : {"gradient_variance", "expected_gradient_squared"}) CHECK(of_zeros.at(key) == 0.0);
   CHECK(of_zeros.at("gradient_noise_scale").is_null());
 }
 
