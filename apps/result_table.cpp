@@ -8,6 +8,7 @@
 #include <noisysgd/apps/progress.h>
 #include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/spread.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/text_table.h>
 
@@ -15,33 +16,10 @@ namespace noisysgd {
 
 namespace {
 
-struct Spread {
-  double mean = 0, deviation = 0;  // deviation: with divisor n-1; 0 for one value
-  size_t count = 0;
-
-  Json json() const { return {{"mean", mean}, {"standard_deviation", deviation}}; }
-  std::string text(double factor, int digits) const {
-    if (count == 0) return "";
-    std::string text = fmt::format("{:.{}f}", factor * mean, digits);
-    if (count > 1) text += fmt::format(" ± {:.{}f}", factor * deviation, digits);
-    return text;
-  }
-  std::string loss_text() const {
-    if (count == 0) return "";
-    return format_loss(mean) + (count > 1 ? " ± " + format_loss(deviation) : "");
-  }
-};
-
-Spread spread_of(const std::vector<Json>& summaries, const std::string& key) {
-  Spread spread;
-  spread.count = summaries.size();
-  for (const Json& summary : summaries)
-    spread.mean += summary.at(key).get<double>() / static_cast<double>(spread.count);
-  if (spread.count < 2) return spread;
-  double squares = 0;
-  for (const Json& summary : summaries) squares += std::pow(summary.at(key).get<double>() - spread.mean, 2);
-  spread.deviation = std::sqrt(squares / static_cast<double>(spread.count - 1));
-  return spread;
+Spread spread_over(const std::vector<Json>& summaries, const std::string& key) {
+  std::vector<double> values;
+  for (const Json& summary : summaries) values.push_back(summary.at(key).get<double>());
+  return spread_of(values);
 }
 
 // "NAME: mean ± standard deviation after training, 3 seeds; a trial at budget 0.1: 20 epochs; evaluated on 5000 images
@@ -125,9 +103,9 @@ WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeRe
     const std::vector<Json>& summaries = results[i].finished;
     if (summaries.empty() && results[i].diverged.empty()) continue;
     const std::string accuracy_key = evaluated + "_accuracy", best_key = "best_" + accuracy_key;
-    const Spread accuracy = spread_of(summaries, accuracy_key), best = spread_of(summaries, best_key),
-                 loss = spread_of(summaries, "train_loss"), train_accuracy = spread_of(summaries, "train_accuracy"),
-                 seconds = spread_of(summaries, "seconds");
+    const Spread accuracy = spread_over(summaries, accuracy_key), best = spread_over(summaries, best_key),
+                 loss = spread_over(summaries, "train_loss"), train_accuracy = spread_over(summaries, "train_accuracy"),
+                 seconds = spread_over(summaries, "seconds");
     std::vector<std::string> cells{regime.name.empty() ? experiment.name : regime.name};
     if (published) cells.push_back(regime.expected_accuracy ? fmt::format("{:.2f}", *regime.expected_accuracy) : "");
     cells.insert(cells.end(), {accuracy.text(100, 2), best.text(100, 2), loss.loss_text(), train_accuracy.text(100, 2),

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <map>
 
-#include <noisysgd/apps/analysis/over_seeds.h>
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/spread.h>
 #include <noisysgd/layers/temperature.h>
 
 namespace noisysgd {
@@ -152,7 +152,7 @@ void HessianSpectrum::run(AnalysisOutput& output) {
       temperatures.push_back(ends.temperature);
       if (!ends.density.nodes.empty()) of_regime.push_back(ends.density);
     }
-    const auto top = OverSeeds::moments(tops);
+    const auto top = spread_of(tops);
     const std::string name = regime.empty() ? "run" : regime;
     // The mean as a short line in its band, and every seed.
     Series mean{.name = name, .x = {place - 0.25, place + 0.25}, .y = {top.mean, top.mean}};
@@ -166,8 +166,8 @@ void HessianSpectrum::run(AnalysisOutput& output) {
     output.number(name + ": largest eigenvalue, mean over seeds", top.mean);
     output.number(name + ": its standard deviation over seeds", tops.size() > 1 ? top.deviation : NAN);
     output.number(name + ": largest residual", *std::max_element(residuals.begin(), residuals.end()));
-    output.number(name + ": smallest eigenvalue, mean over seeds", OverSeeds::moments(bottoms).mean);
-    output.number(name + ": temperature, mean over seeds", OverSeeds::moments(temperatures).mean);
+    output.number(name + ": smallest eigenvalue, mean over seeds", spread_of(bottoms).mean);
+    output.number(name + ": temperature, mean over seeds", spread_of(temperatures).mean);
     if (!of_regime.empty()) densities.panels[0].series.push_back(density_series(name, of_regime));
   }
   largest.panels[0].x.range = {0.5, place - 0.5};
