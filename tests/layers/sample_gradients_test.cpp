@@ -1,50 +1,22 @@
 // The gradient of every sample as a row, collected in one backward pass: what passes over single samples give.
 #include "tests/catch.h"
 #include "tests/compare.h"
-#include "tests/layers/collected.h"
-#include "tests/layers/network.h"
-#include "tests/random_tensor.h"
-#include "tests/test_device.h"
+#include "tests/layers/sample_network.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
+using namespace noisysgd::test::single_samples;
 
 namespace {
 
-constexpr int64_t samples = 6, classes = 3;
-const Shape image{7, 6, 2};
-
-const char* const plain = R"({"type": "sequential", "layers": [
-  {"type": "conv2d", "out_channels": 5, "kernel": 3, "stride": 2, "padding": 1}, {"type": "relu"},
-  {"type": "conv2d", "out_channels": 4, "kernel": 2, "bias": false}, {"type": "relu"}, {"type": "flatten"},
-  {"type": "linear", "out_features": 9}, {"type": "relu"}, {"type": "linear", "bias": false}]})";
-const char* const normalised = R"({"type": "sequential", "layers": [
-  {"type": "conv2d", "out_channels": 4, "kernel": 3}, {"type": "batch_norm"}, {"type": "relu"},
-  {"type": "flatten"}, {"type": "linear"}]})";
-
-struct Network {
-  explicit Network(const char* json, std::optional<int64_t> ghost_size = {})
-      : context(test_device, 2),
-        model(context, network_from(json, image, classes, ghost_size), classes),
-        batch(random_batch(context, image, samples, classes)) {
-    uint32_t stream = 20;
-    for (const Parameter* parameter : model.parameters())
-      copy_from_host<float>(context, random_tensor(parameter->shape.elements(), ++stream, 0.1f, 0.4f),
-                            parameter->value);
-  }
-  // The rows of the batch in passes of `micro` samples, beside what else is wanted.
-  std::vector<float> rows(int64_t micro, Sums sums = {}, const Statistics& collect = {}) {
-    sums.sample_gradients = zeros(context, {samples, model.parameter_set().padded()});
-    for (int64_t begin = 0; begin < samples; begin += micro)
-      accumulate(model, batch.rows(begin, begin + micro),
-                 {.collect = collect, .forward = {.samples = {.offset = begin}}}, sums);
-    return to_host<float>(context, sums.sample_gradients);
-  }
-
-  Context context;
-  Model model;
-  Batch batch;
-};
+// The rows of the batch in passes of `micro` samples. sums, collect: what the same passes collect in addition.
+std::vector<float> rows_of(Network& net, int64_t micro, Sums sums = {}, const Statistics& collect = {}) {
+  sums.sample_gradients = zeros(net.context, {samples, net.model.parameter_set().padded()});
+  for (int64_t begin = 0; begin < samples; begin += micro)
+    accumulate(net.model, net.batch.rows(begin, begin + micro),
+               {.collect = collect, .forward = {.samples = {.offset = begin}}}, sums);
+  return to_host<float>(net.context, sums.sample_gradients);
+}
 
 }  // namespace
 
@@ -58,8 +30,8 @@ TEST_CASE("rows are the gradients of passes over single samples") {
     for (const float value : to_host<float>(net.context, gradient.all())) expected.push_back(value);
   }
   const int64_t micro = GENERATE(6, 3, 2, 1);
-  CHECK(compare(net.rows(micro), expected, within(1e-5)) == "");
-  CHECK(compare(net.rows(micro, {.gradient = gradient}), expected, within(1e-5)) == "");
+  CHECK(compare(rows_of(net, micro), expected, within(1e-5)) == "");
+  CHECK(compare(rows_of(net, micro, {.gradient = gradient}), expected, within(1e-5)) == "");
 }
 
 TEST_CASE("rows add up to the gradient and their squares to the exact second moment, batch normalisation included") {
@@ -68,7 +40,7 @@ TEST_CASE("rows add up to the gradient and their squares to the exact second mom
   const bool signs = GENERATE(false, true);
   const Sums sums = all_sums(net.context, net.model.parameter_set());
   const std::vector<float> rows =
-      net.rows(micro, sums, {.second_moment = SecondMoment::exact,
+      rows_of(net, micro, sums, {.second_moment = SecondMoment::exact,
                              .signs = {signs ? kernels::SignGrain::sample : kernels::SignGrain::none}});
   const size_t width = rows.size() / samples;
   std::vector<double> gradient(width), squares(width);
