@@ -31,7 +31,6 @@ struct Arguments {
   BandwidthOptions bandwidth_options;
   LayerOptions layer_options;
   StepOptions step_options;
-  CurvatureBenchOptions curvature_options;
   int threads = 0, rounds = 15, only_steps = 0;
 };
 
@@ -80,7 +79,7 @@ int run_benchmarks(const Arguments& arguments, const std::vector<Bar>& bars) {
       run_steps(network, arguments.step_options, arguments.only_steps);
     else
       add(measure_steps(network, arguments.step_options));
-  for (const std::string& network : arguments.curvature) add(measure_curvature(network, arguments.curvature_options));
+  for (const std::string& network : arguments.curvature) add(measure_curvature(network, arguments.step_options));
   int broken = 0;
   if (!arguments.bars.empty()) {
     const Verdict verdict = check_bars(report, bars, arguments.bars, emulated);
@@ -110,8 +109,6 @@ int run(Arguments& arguments) {
   const Device device = parse_device(arguments.device);
   arguments.layer_options.device = arguments.step_options.device = arguments.bandwidth_options.device = device;
   arguments.layer_options.precision = arguments.step_options.precision = precision_of(arguments.precision, device);
-  const StepOptions& steps = arguments.step_options;
-  arguments.curvature_options = {steps.batch, steps.micro, steps.threads, steps.rounds, device, steps.precision};
   arguments.bandwidth_options.threads = arguments.threads;
   arguments.bandwidth_options.rounds = arguments.rounds;
   const std::vector<Bar> bars = arguments.bars.empty() ? std::vector<Bar>() : read_bars(arguments.bars);

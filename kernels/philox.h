@@ -22,7 +22,8 @@ enum class RandomPurpose : uint32_t {
   test,
   sample_weights,
   noise_signs,
-  noise_labels
+  noise_labels,
+  analysis = 1000  // what analyses draw, apart from training
 };
 
 struct RandomStream {

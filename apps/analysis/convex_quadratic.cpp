@@ -2,23 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include <noisysgd/apps/analysis/dense.h>
 #include <noisysgd/apps/analysis/normals.h>
 #include <noisysgd/core/json.h>
 
 namespace noisysgd {
 namespace {
 
-using Dense = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-Eigen::Map<const Dense> view(const Matrix& a) { return {a.values.data(), a.rows, a.columns}; }
-Eigen::Map<const Eigen::VectorXd> view(const std::vector<double>& v) {
-  return {v.data(), static_cast<Eigen::Index>(v.size())};
-}
 Matrix copy(const Dense& dense) {
   Matrix a(dense.rows(), dense.cols());
   std::copy_n(dense.data(), dense.size(), a.values.begin());

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <map>
 
 #include <noisysgd/apps/analysis/fisher_norms.h>
 #include <noisysgd/apps/analysis/frozen_network.h>
@@ -20,7 +19,7 @@ double root(double squared) { return squared > 0 ? std::sqrt(squared) : NAN; }
 
 // Of one regime, over its seeds.
 struct Frobenius::Course {
-  OverSeeds full, diagonal, full_population, diagonal_population, draws, rank, trace;
+  OverSeeds full, diagonal, full_population, diagonal_population, draws, rank;
 };
 
 std::unique_ptr<Analysis> Frobenius::read(const AnalysisInput& input) {
@@ -54,7 +53,6 @@ void Frobenius::measure(const SuiteRun& run, Course& course, AnalysisOutput& out
     course.full_population.add(x, root(norms.population_norm_squared));
     course.diagonal_population.add(x, root(norms.population_diagonal_norm_squared));
     course.rank.add(x, norms.effective_rank);
-    course.trace.add(x, norms.trace);
     std::string drawn;
     if (draws_ > 0) {
       network.set(run.seed, state);  // the passes have moved the running statistics

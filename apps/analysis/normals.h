@@ -13,7 +13,7 @@ namespace noisysgd {
 class Normals {
  public:
   // Streams of different numbers never overlap; each holds 2^33 normals.
-  Normals(uint64_t seed, uint32_t stream) : stream_{seed, 0, stream, purpose} {}
+  Normals(uint64_t seed, uint32_t stream) : stream_{seed, 0, stream, RandomPurpose::analysis} {}
 
   // By Box-Muller of two words of 32 bits: |x| <= 6.77.
   double next() {
@@ -32,9 +32,6 @@ class Normals {
   uint32_t below(uint32_t bound) { return below_from_word(random_words(stream_, block_++)[0], bound); }
 
  private:
-  // Apart from the purposes of training, which kernels/philox.h counts from 1.
-  static constexpr RandomPurpose purpose{1000};
-
   RandomStream stream_;
   uint32_t block_ = 0;
   double second_ = 0;

@@ -2,20 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 
+#include <noisysgd/apps/analysis/dense.h>
 #include <noisysgd/apps/analysis/normals.h>
 
 namespace noisysgd {
 namespace {
-
-using Dense = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-Eigen::Map<const Dense> view(const Matrix& a) { return {a.values.data(), a.rows, a.columns}; }
-Eigen::Map<const Eigen::VectorXd> view(const std::vector<double>& v) {
-  return {v.data(), static_cast<Eigen::Index>(v.size())};
-}
 
 Eigen::LLT<Dense> cholesky(const Dense& covariance) {
   Eigen::LLT<Dense> factor(covariance);

@@ -33,7 +33,7 @@ Model folded_model(Context& context, const std::string& network) {
 
 class Subject {
  public:
-  Subject(Context& context, const std::string& network, const CurvatureBenchOptions& options)
+  Subject(Context& context, const std::string& network, const StepOptions& options)
       : micro_(options.micro),
         model_(folded_model(context, network)),
         direction_(context, model_.parameter_set()),
@@ -62,7 +62,7 @@ class Subject {
 };
 
 // What one pass takes beside the model, its blocks and the batch.
-size_t measure_memory(const std::string& network, const Work& work, const CurvatureBenchOptions& options) {
+size_t measure_memory(const std::string& network, const Work& work, const StepOptions& options) {
   Context context(options.device, options.threads);
   context.queue.set_precision(options.precision);
   Subject subject(context, network, options);
@@ -75,7 +75,7 @@ size_t measure_memory(const std::string& network, const Work& work, const Curvat
 
 }  // namespace
 
-Section measure_curvature(const std::string& network, const CurvatureBenchOptions& options) {
+Section measure_curvature(const std::string& network, const StepOptions& options) {
   const int64_t micro = options.micro == 0 ? options.batch : options.micro;
   std::vector<size_t> memory;
   for (const Work& work : all_work) memory.push_back(measure_memory(network, work, options));
