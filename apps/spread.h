@@ -1,4 +1,4 @@
-// Mean and standard deviation of a few values, such as the results of the seeds of a regime.
+// Mean, standard deviation and confidence interval of a few values, such as the results of the seeds of a regime.
 #pragma once
 
 #include <cstddef>
@@ -20,5 +20,11 @@ struct Spread {
 };
 
 Spread spread_of(std::span<const double> values);
+
+// The quantile of Student's t distribution. probability: in (0.5, 1); degrees: of freedom, from 1.
+double student_quantile(double probability, size_t degrees);
+
+// Half the width of the 95 % confidence interval around the mean, by Student's t distribution. Needs two values.
+double student_half_width(const Spread& spread);
 
 }  // namespace noisysgd

@@ -63,7 +63,7 @@ TEST_CASE("a folder that may not be entered is named with the reason") {
 TEST_CASE("every program prints its version") {
   const TemporaryFolder folder;
   for (const char* program : {NSGD_BENCH_PROGRAM, NSGD_DATA_PROGRAM, NSGD_INSPECT_PROGRAM, NSGD_NOISE_PICTURES_PROGRAM,
-                              NSGD_TRAIN_PROGRAM}) {
+                              NSGD_REPORT_PROGRAM, NSGD_TRAIN_PROGRAM}) {
     const CommandResult result = Command(program, {"--version"}, folder.path()).wait();
     CHECK(result.status == 0);
     CHECK(result.output == NSGD_VERSION "\n");
