@@ -31,8 +31,7 @@ std::string contents(const ReportSources& sources) {
 std::string title_of(const ReportSources& sources) {
   std::vector<std::string> names;
   for (const RunGroup& group : sources.groups)
-    if (names.empty() || names.back() != group.suite.filename().string())
-      names.push_back(group.suite.filename().string());
+    if (names.empty() || names.back() != suite_name(group.suite)) names.push_back(suite_name(group.suite));
   if (sources.groups.empty())
     for (const AnalysisRecord& analysis : sources.analyses)
       names.push_back(std::filesystem::weakly_canonical(analysis.folder).filename().string());

@@ -186,9 +186,8 @@ class Reader {
 
   // The regime; where it is not unique, the folder before it; where that is not unique either, a number after it.
   void label_groups() {
-    const auto folder_name = [](const RunGroup& group) { return group.suite.filename().string(); };
     for (RunGroup& group : result_.groups)
-      group.label = group.runs[0].regime.empty() ? folder_name(group) : group.runs[0].regime;
+      group.label = group.runs[0].regime.empty() ? suite_name(group.suite) : group.runs[0].regime;
     const auto count = [&](const std::string& label) {
       return std::count_if(result_.groups.begin(), result_.groups.end(),
                            [&](const RunGroup& group) { return group.label == label; });
@@ -196,7 +195,7 @@ class Reader {
     std::vector<std::string> labels;
     for (const RunGroup& group : result_.groups)
       labels.push_back(count(group.label) > 1 && !group.runs[0].regime.empty()
-                           ? fmt::format("{}/{}", folder_name(group), group.label)
+                           ? fmt::format("{}/{}", suite_name(group.suite), group.label)
                            : group.label);
     std::set<std::string> used;
     for (size_t i = 0; i < labels.size(); ++i) {
@@ -211,6 +210,11 @@ class Reader {
 };
 
 }  // namespace
+
+std::string suite_name(const fs::path& suite) {
+  const bool of_analysis = suite.filename() == analysed_runs_folder && suite.parent_path().has_filename();
+  return (of_analysis ? suite.parent_path() : suite).filename().string();
+}
 
 ReportSources read_sources(const std::vector<fs::path>& folders) { return Reader().read(folders); }
 

@@ -28,6 +28,9 @@ struct ReportSources {
   std::vector<std::string> problems;  // what cannot be shown, and why
 };
 
+// The name of a suite's folder; for runs that an analysis has trained, the name of the analysis' folder.
+std::string suite_name(const std::filesystem::path& suite);
+
 // Reads every run and every analysis in the folders or below them, each once. Regimes of a suite keep the order of
 // its configuration. Runs of several folders are one group if they have one regime and configuration and if no seed
 // occurs twice. What cannot be read becomes one of the `problems`.

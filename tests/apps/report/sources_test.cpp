@@ -72,6 +72,16 @@ TEST_CASE("regimes of one name are told apart by their suite, and seeds of one c
   CHECK(labels_of(read_sources({folder / "a", folder / "b"})) == std::vector<std::string>{"a/R", "b/R"});
 }
 
+TEST_CASE("runs of an analysis are labelled with the folder of the analysis") {
+  const TemporaryFolder folder;
+  for (const char* analysis : {"figure-a", "figure-b"}) {
+    write_run(folder / analysis / "runs/R/seed-1", "R", 1);
+    write_json(folder / analysis / "runs/experiment.json", {{"seeds", {1}}, {"regimes", {{{"name", "R"}}}}});
+  }
+  CHECK(labels_of(read_sources({folder / "figure-a", folder / "figure-b"})) ==
+        std::vector<std::string>{"figure-a/R", "figure-b/R"});
+}
+
 TEST_CASE("a run that is being written is read up to its last whole line") {
   const TemporaryFolder folder;
   write_run(folder / "r", "", 4);
