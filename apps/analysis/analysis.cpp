@@ -59,8 +59,8 @@ int analyze(Arguments arguments, const AnalysisRegistry& analyses, const Extensi
 void AnalysisOutput::figure(const std::string& name, const Figure& figure) {
   const bool drawn = write_figure(figure, folder_, name);
   figures_.push_back(name);
-  if (!drawn && !told_of_gnuplot_) line(gnuplot_missing);
-  told_of_gnuplot_ = told_of_gnuplot_ || !drawn;
+  if (!drawn && !gnuplot_reported_missing_) line(gnuplot_missing);
+  gnuplot_reported_missing_ = gnuplot_reported_missing_ || !drawn;
 }
 
 void AnalysisOutput::number(const std::string& name, double value) {

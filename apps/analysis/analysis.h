@@ -45,7 +45,7 @@ class AnalysisOutput {
   Progress::Mode progress_;
   Json numbers_ = Json::object();
   std::vector<std::string> figures_;
-  bool told_of_gnuplot_ = false;
+  bool gnuplot_reported_missing_ = false;
 };
 
 class Analysis {
