@@ -322,6 +322,11 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   return experiment;
 }
 
+void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment) {
+  if (without_root(assignment).starts_with("seed=")) document.erase("seeds");
+  if (without_root(assignment).starts_with("seeds=")) document.erase("seed");
+}
+
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
                                 const Extensions& extensions) {
   Json document = parse_config_file(path);
@@ -336,9 +341,7 @@ Experiment read_experiment_file(const std::string& path, const std::vector<std::
       notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment, quoted_list(names),
                                   names.size() > 1 ? "set" : "sets"));
     }
-    // "seed" and "seeds" exclude each other: an assignment to one removes the other.
-    if (without_root(assignment).starts_with("seed=")) document.erase("seeds");
-    if (without_root(assignment).starts_with("seeds=")) document.erase("seed");
+    keep_one_of_seed_and_seeds(document, assignment);
   }
   Experiment experiment = read_experiment(document, path, extensions, assignments);
   experiment.notes = std::move(notes);

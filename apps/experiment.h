@@ -122,6 +122,9 @@ struct Experiment {
   std::vector<std::string> notes;  // about assignments that do not change all regimes
 };
 
+// "seed" and "seeds" exclude each other: an assignment to one removes the other.
+void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment);
+
 // Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems. For a
 // problem that an assignment causes, it says how to set the value for one regime. An assignment that changes no regime
 // is an error.

@@ -138,8 +138,6 @@ std::string length_problem(std::size_t size, const LengthRule& rule) {
                               : fmt::format("must have at most {}, has {}", entries(rule.at_most), size);
 }
 
-bool is_comment(std::string_view key) { return key == "comment" || key.starts_with("$comment"); }
-
 void report_unknown_keys(const Node& node, State& state) {
   if (node.input != nullptr) {
     std::vector<std::string> known;
@@ -180,6 +178,8 @@ std::string list_problems(std::string_view origin, const std::vector<std::string
 }
 
 }  // namespace
+
+bool is_comment(std::string_view key) { return key == "comment" || key.starts_with("$comment"); }
 
 ConfigError::ConfigError(std::string_view origin, std::vector<std::string> problems)
     : Error(list_problems(origin, problems)), problems_(std::move(problems)) {}

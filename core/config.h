@@ -68,6 +68,9 @@ struct StringListRule {
   LengthRule length = {};
 };
 
+// Keys that hold remarks and are ignored everywhere: "comment" and "$comment…".
+bool is_comment(std::string_view key);
+
 namespace config_detail {
 struct Node;
 struct State;

@@ -6,19 +6,28 @@
 #include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/train_app.h>
+#include <noisysgd/core/config.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/suggest.h>
+#include <noisysgd/data/file.h>
 
 namespace noisysgd {
 
 namespace {
 
-RunState state_in(const std::filesystem::path& checkpoint, const BatchSchedule& schedule) {
+RunState state_in(const std::filesystem::path& path, const SuiteRun& run, const BatchSchedule& schedule,
+                  const Extensions& extensions) {
+  const Checkpoint checkpoint(path);  // its errors name the file
   try {
-    const int64_t step = Record(Checkpoint(checkpoint).state()).whole("step", 1, schedule.total_steps());
-    return {schedule.position(step).epoch, step, checkpoint};
+    if (const std::optional<Json> identity = checkpoint.identity()) {
+      const auto differences = identity_differences(*identity, run.regime, run.seed, extensions);
+      NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::format("{}", fmt::join(differences, "; ")));
+    }
+    const int64_t step = Record(checkpoint.state()).whole("step", 1, schedule.total_steps());
+    return {schedule.position(step).epoch, step, path};
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", checkpoint.string(), error.what()));
+    const std::string text = error.what();
+    throw Error(text.starts_with(path.string()) ? text : fmt::format("{}: {}", path.string(), text));
   }
 }
 
@@ -34,13 +43,13 @@ AnalysedRuns AnalysedRuns::read(const AnalysisInput& input) {
         read_experiment(input.experiment, input.origin, *runs.extensions_, input.assignments));
   } else {
     for (const auto& [key, value] : input.experiment.items())
-      if (key != "name" && key != "device" && key != "threads" && !key.starts_with("comment"))
+      if (key != "name" && key != "device" && key != "threads" && !is_comment(key))
         json.error("runs", fmt::format("the runs have their own configuration: leave out \"{}\"", key));
-    runs.folder_ = *folder;
+    runs.folder_ = expand_home(*folder);
     const std::string path = (*runs.folder_ / experiment_file).string();
     const std::optional<std::string> text = read_plain_file(path);
-    if (!text) throw Error(fmt::format("{}: holds no {}; expected the folder of a suite of noisysgd-train",
-                                       runs.folder_->string(), experiment_file));
+    NSGD_CHECK(text, "analysis.runs: \"{}\" holds no {}; expected a folder that noisysgd-train has made, or the folder "
+               "{} of an analysis", *folder, experiment_file, analysed_runs_folder);
     Json document = parse_json(*text, path);
     for (const char* key : {"device", "threads"})
       if (input.experiment.contains(key)) document[key] = input.experiment[key];
@@ -89,20 +98,34 @@ std::vector<SuiteRun> AnalysedRuns::make(AnalysisOutput& output, const Selection
   for (const SuiteRun& run : suite_runs(*experiment_, folder)) {
     if (!selection.includes(run.regime, run.seed)) continue;
     check_identity(run.folder, run.regime, run.seed, *extensions_, "give another folder as analysis.runs");
-    NSGD_CHECK(is_finished(run.folder), "{}: is not a finished run; noisysgd-train {} --resume ends it",
-               run.folder.string(), folder.string());
+    NSGD_CHECK(is_finished(run.folder), "{}: is not a finished run; {}", run.folder.string(),
+               folder_ ? fmt::format("noisysgd-train {} --resume ends it", folder.string())
+                       : "another program may be training it; the same command goes on when it has finished");
     selected.push_back(run);
   }
   return selected;
 }
 
-std::vector<RunState> states_of(const SuiteRun& run, const BatchSchedule& schedule) {
+std::vector<RunState> AnalysedRuns::states(const SuiteRun& run, const BatchSchedule& schedule) const {
   std::vector<RunState> states{{}};
-  for (const auto& path : kept_checkpoints(run.folder)) states.push_back(state_in(path, schedule));
-  const RunState last = state_in(run.folder / checkpoint_file, schedule);
+  for (const auto& path : kept_checkpoints(run.folder)) {
+    states.push_back(state_in(path, run, schedule, *extensions_));
+    NSGD_CHECK(path == kept_checkpoint(run.folder, states.back().epoch), "{}: is the state after epoch {}",
+               path.string(), states.back().epoch);
+  }
+  const RunState last = state_in(run.folder / checkpoint_file, run, schedule, *extensions_);
+  NSGD_CHECK(last.step == schedule.total_steps(), "{}: is the state after step {}, and the run has finished step {}",
+             last.checkpoint.string(), last.step, schedule.total_steps());
   if (last.step != states.back().step) states.push_back(last);
   return states;
 }
+
+std::string label_of(const SuiteRun& run) {
+  return run.regime.name.empty() ? fmt::format("seed {}", run.seed)
+                                 : fmt::format("{} seed {}", run.regime.name, run.seed);
+}
+
+std::string label_of(const Regime& regime) { return regime.name.empty() ? "run" : regime.name; }
 
 void set_state(Model& model, uint64_t seed, const RunState& state) {
   if (state.checkpoint.empty())

@@ -31,6 +31,12 @@ class AnalysedRuns {
   // The same of one run, whether it is selected or not.
   SuiteRun make_one(AnalysisOutput& output, const Regime& regime, uint64_t seed);
 
+  // Whether "only" selects it.
+  bool includes(const Regime& regime, uint64_t seed) const { return only_.includes(regime, seed); }
+  // The initial state, those that checkpoint.keep_every_epochs has kept, and the last. schedule: of the run. Throws
+  // Error for a checkpoint of another run or of another epoch than its name says.
+  std::vector<RunState> states(const SuiteRun& run, const BatchSchedule& schedule) const;
+
   const Experiment& experiment() const { return *experiment_; }
   const Extensions& extensions() const { return *extensions_; }
   // Throws Error for a name that no regime has. Empty: the first.
@@ -50,8 +56,9 @@ class AnalysedRuns {
   DataCache cache_;
 };
 
-// The initial state, those that checkpoint.keep_every_epochs has kept, and the last. schedule: of the run.
-std::vector<RunState> states_of(const SuiteRun& run, const BatchSchedule& schedule);
+// "LB seed 1", or "seed 1" if the experiment has no regimes; and "LB" or "run".
+std::string label_of(const SuiteRun& run);
+std::string label_of(const Regime& regime);
 
 // Gives a model of that run the parameters and buffers of the state.
 void set_state(Model& model, uint64_t seed, const RunState& state);

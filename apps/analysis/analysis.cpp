@@ -24,14 +24,38 @@
 namespace noisysgd {
 namespace {
 
-// The folder must not hold what something else has made. A hidden file, say of the desktop, does not count, nor do runs
-// that an analysis was training when it was interrupted.
-void check_folder(const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder) || std::filesystem::exists(folder / analysis_file)) return;
+// The folder must not hold what something else has made. A hidden file, say of the desktop, does not count.
+void check_unused(const std::filesystem::path& folder) {
+  NSGD_CHECK(std::filesystem::is_directory(folder), "{}: is no folder; expected one for the results", folder.string());
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     NSGD_CHECK(entry.path().filename().string().starts_with(".") || entry.path().filename() == analysed_runs_folder,
                "{}: holds {}, but no analysis; expected an empty folder, or one that noisysgd-analyze has made",
                folder.string(), entry.path().filename().string());
+}
+
+// Makes the folder ready for an analysis of this type.
+void claim_folder(const std::filesystem::path& folder, const std::string& type) {
+  if (!std::filesystem::exists(folder)) return make_folder(folder);
+  const std::filesystem::path path = folder / analysis_file;
+  const std::optional<std::string> text = read_plain_file(path.string());
+  if (!text) return check_unused(folder);
+  const Json record = parse_json(*text, path.string());
+  const auto found = record.value("/configuration/analysis/type"_json_pointer, "");
+  const Json figures = record.value("figures", Json::array());
+  NSGD_CHECK(found == type || figures.empty(), "{}: holds an analysis of type \"{}\"; give another --output for \"{}\"", folder.string(),
+             found, type);
+  for (const Json& figure : figures)
+    for (const char* suffix : {".csv", ".json", ".svg", ".png"})
+      if (figure.is_string() && figure.get<std::string>().find('/') == std::string::npos)
+        std::filesystem::remove(folder / (figure.get<std::string>() + suffix));
+}
+
+void write_record(const std::filesystem::path& folder, const ConfiguredAnalysis& configured,
+                  const AnalysisOutput& output, double seconds, bool finished) {
+  Json record{{"configuration", configured.effective}, {"version", NSGD_VERSION},      {"seconds", seconds},
+              {"finished", finished},                  {"figures", output.figures()}, {"numbers", output.numbers()}};
+  if (!output.problems().empty()) record["problems"] = output.problems();
+  write_file_atomically(folder / analysis_file, record.dump(1) + "\n");
 }
 
 struct Arguments {
@@ -48,8 +72,6 @@ int analyze(Arguments arguments, const AnalysisRegistry& analyses, const Extensi
   const std::filesystem::path folder = arguments.output.empty() ? std::filesystem::path("runs") / configured.name
                                                                 : std::filesystem::path(arguments.output);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
-  if (progress != Progress::Mode::quiet)
-    print_out("{}: {} into {}\n", configured.name, configured.type, folder.string());
   run_analysis(configured, folder, progress);
   return 0;
 }
@@ -57,8 +79,13 @@ int analyze(Arguments arguments, const AnalysisRegistry& analyses, const Extensi
 }  // namespace
 
 void AnalysisOutput::figure(const std::string& name, const Figure& figure) {
-  const bool drawn = write_figure(figure, folder_, name);
   figures_.push_back(name);
+  bool drawn = true;
+  try {
+    drawn = write_figure(figure, folder_, name);
+  } catch (const DrawingError& error) {
+    problem(fmt::format("{}: has no picture: {}", (folder_ / name).string(), error.what()));
+  }
   if (!drawn && !gnuplot_reported_missing_) line(gnuplot_missing);
   gnuplot_reported_missing_ = gnuplot_reported_missing_ || !drawn;
 }
@@ -90,7 +117,7 @@ ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const
                                  const Extensions& extensions, const std::vector<std::string>& assignments) {
   for (const std::string& assignment : assignments) {
     apply_override(document, assignment);
-    if (assignment.starts_with("seed=")) document.erase("seeds");  // either says which seeds to run
+    keep_one_of_seed_and_seeds(document, assignment);
   }
   // One reader for the keys of the analysis; those of an experiment are left to read_experiment.
   Json own = document, experiment = document;
@@ -126,19 +153,24 @@ ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const
 }
 
 void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& folder, Progress::Mode progress) {
-  check_folder(folder);
-  make_folder(folder);
-  const auto begin = std::chrono::steady_clock::now();
+  claim_folder(folder, configured.type);
   AnalysisOutput output(folder, progress);
-  configured.analysis->run(output);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const Json record{{"configuration", configured.effective},
-                    {"version", NSGD_VERSION},
-                    {"seconds", seconds},
-                    {"figures", output.figures()},
-                    {"numbers", output.numbers()}};
-  write_file_atomically(folder / analysis_file, record.dump(1) + "\n");
-  output.line(fmt::format("{} after {:.1f} s", folder.string(), seconds));
+  output.line(fmt::format("{}: {} into {}", configured.name, configured.type, folder.string()));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto record = [&](bool finished) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    write_record(folder, configured, output, seconds, finished);
+    return seconds;
+  };
+  record(false);  // the folder is this analysis' from now on, whatever happens
+  try {
+    configured.analysis->run(output);
+  } catch (...) {
+    record(false);
+    throw;
+  }
+  output.line(fmt::format("{} after {:.1f} s", folder.string(), record(true)));
+  NSGD_CHECK(output.problems().empty(), "{}", fmt::format("{}", fmt::join(output.problems(), "\n")));
 }
 
 int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const Extensions& extensions) {
@@ -147,7 +179,7 @@ int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const 
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "Configuration (JSON)")->required();
   add_path(app, "--output", arguments.output, "Folder of the figures and numbers; runs/NAME if not given");
-  add_repeated(app, "--set", arguments.assignments, "path=value: change the configuration");
+  add_repeated(app, "--set", arguments.assignments, "path=value: changes one value of the configuration");
   app.add_option("--seed", arguments.seed, "Seed, in place of the configuration's")
       ->transform(whole_number(0, largest_seed));
   app.add_flag("--quiet", arguments.quiet, "Print nothing but errors");

@@ -30,21 +30,25 @@ class AnalysisOutput {
   const std::filesystem::path& folder() const { return folder_; }  // for what the analysis trains or reads
   Progress::Mode progress() const { return progress_; }
 
-  // Writes NAME.csv, NAME.json, NAME.svg and NAME.png. Without gnuplot the numbers alone, which one line says.
+  // Writes NAME.csv, NAME.json, NAME.svg and NAME.png. Without gnuplot the numbers alone, which one line says. A picture
+  // that gnuplot cannot draw is a problem.
   void figure(const std::string& name, const Figure& figure);
   // A number of the result, printed and kept for analysis.json. The name says what it is, in words.
   void number(const std::string& name, double value);
   // A line for the user, unless quiet.
   void line(const std::string& text) const;
+  // A part of the result is missing. The analysis goes on; the program reports the problem at the end and fails.
+  void problem(const std::string& text) { problems_.push_back(text); }
 
   const Json& numbers() const { return numbers_; }  // name -> number; null where it is not finite
   const std::vector<std::string>& figures() const { return figures_; }
+  const std::vector<std::string>& problems() const { return problems_; }
 
  private:
   std::filesystem::path folder_;
   Progress::Mode progress_;
   Json numbers_ = Json::object();
-  std::vector<std::string> figures_;
+  std::vector<std::string> figures_, problems_;
   bool gnuplot_reported_missing_ = false;
 };
 
@@ -88,8 +92,10 @@ struct ConfiguredAnalysis {
 ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const AnalysisRegistry& analyses,
                                  const Extensions& extensions, const std::vector<std::string>& assignments = {});
 
-// Runs the analysis into `folder`, which is made. analysis.json there holds configuration, numbers and version. Throws
-// Error if the folder holds files, but no analysis.json.
+// Runs the analysis into `folder`, which is made. analysis.json there holds configuration, numbers and version, and
+// whether the analysis has finished; it is written before the analysis begins. Figures of an earlier analysis are
+// removed then. Throws Error if the folder holds other files or an analysis of another type, and at the end if there
+// were problems.
 void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& folder, Progress::Mode progress);
 inline constexpr const char* analysis_file = "analysis.json";
 inline constexpr const char* analysed_runs_folder = "runs";  // what an analysis trains

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <span>
@@ -27,8 +28,6 @@ double mean_of(std::span<const Json> lines, const char* key) {
   for (const Json& line : lines) sum += Record(line).number(key);
   return sum / static_cast<double>(lines.size());
 }
-
-std::string title_of(const Regime& regime) { return regime.name.empty() ? "training" : regime.name; }
 
 int64_t read_window(const ConfigReader& json, int64_t default_value) {
   return json.integer("window", {.default_value = default_value, .at_least = 1, .at_most = 1'000'000});
@@ -60,20 +59,40 @@ double first_at_most(const Series& series, double level) {
 
 }  // namespace
 
-std::vector<Json> training_lines(const std::filesystem::path& folder) {
+std::vector<Json> training_lines(const std::filesystem::path& folder, const std::vector<std::string>& keys) {
   const std::string path = (folder / metrics_file).string();
   std::ifstream file(path);
   NSGD_CHECK(file, "{}: cannot be read", path);
   std::vector<Json> lines;
   int64_t number = 0;
   for (std::string text; std::getline(file, text);) {
-    Json line = parse_json(text, fmt::format("{}, line {}", path, ++number));
-    if (line.is_object() && line.value("split", Json()) == "train") lines.push_back(std::move(line));
+    const std::string place = fmt::format("{}, line {}", path, ++number);
+    Json line = parse_json(text, place);
+    if (!line.is_object() || line.value("split", Json()) != "train") continue;
+    for (const std::string& key : keys)
+      NSGD_CHECK(line.contains(key) && (line[key].is_number() || line[key].is_null()), "{}: \"{}\" is {}", place, key,
+                 line.contains(key) ? "no number" : "missing");
+    // A number that was not finite is logged as null.
+    const bool whole = std::none_of(keys.begin(), keys.end(), [&](const auto& key) { return line[key].is_null(); });
+    if (whole) lines.push_back(std::move(line));
   }
-  NSGD_CHECK(!lines.empty(), "{}: holds no line of a training step; logging.every_steps exceeds the run's steps",
-             path);
   return lines;
 }
+
+namespace {
+
+// The same, at least one window of them. Otherwise a problem says so and nothing is returned.
+std::vector<Json> lines_of_window(const SuiteRun& run, const std::vector<std::string>& keys, int64_t window,
+                                  AnalysisOutput& output) {
+  std::vector<Json> lines = training_lines(run.folder, keys);
+  if (std::ssize(lines) >= window) return lines;
+  output.problem(fmt::format("{}: is not shown: its log has {} lines with {} and a point needs {} (analysis.window); "
+                             "logging.every_steps sets how many are logged",
+                             label_of(run), lines.size(), keys.back(), window));
+  return {};
+}
+
+}  // namespace
 
 std::unique_ptr<Analysis> Convergence::read(const AnalysisInput& input) {
   std::unique_ptr<Convergence> analysis(new Convergence(AnalysedRuns::read(input)));
@@ -86,11 +105,12 @@ std::unique_ptr<Analysis> Convergence::read(const AnalysisInput& input) {
 void Convergence::run(AnalysisOutput& output) {
   Courses errors, losses;
   for (const SuiteRun& run : runs_.make(output)) {
-    OverSeeds &error = errors.of(title_of(run.regime)), &loss = losses.of(title_of(run.regime));
-    for_each_window(training_lines(run.folder), window_, [&](std::span<const Json> lines) {
-      const double step = Record(lines.back()).number("step");
-      error.add(step, 1 - mean_of(lines, "accuracy"));
-      loss.add(step, mean_of(lines, "loss"));
+    OverSeeds &error = errors.of(label_of(run.regime)), &loss = losses.of(label_of(run.regime));
+    const std::vector<Json> lines = lines_of_window(run, {"step", "accuracy", "loss"}, window_, output);
+    for_each_window(lines, window_, [&](std::span<const Json> window) {
+      const double step = Record(window.back()).number("step");
+      error.add(step, 1 - mean_of(window, "accuracy"));
+      loss.add(step, mean_of(window, "loss"));
     });
   }
   Figure figure{.title = "Training error per parameter update",
@@ -100,9 +120,9 @@ void Convergence::run(AnalysisOutput& output) {
   losses.into(figure.panels[1]);
   for (const Series& series : figure.panels[0].series) {
     if (series.x.empty()) continue;
-    output.number(fmt::format("{}: training error after {:g} updates", series.name, series.x.back()), series.y.back());
+    output.number(fmt::format("{}: training error after {} updates", series.name, series.x.back()), series.y.back());
     for (const double level : errors_)
-      output.number(fmt::format("{}: updates to a training error of {:g}", series.name, level),
+      output.number(fmt::format("{}: updates to a training error of {}", series.name, level),
                     first_at_most(series, level));
   }
   output.figure("convergence", figure);
@@ -123,10 +143,10 @@ std::unique_ptr<Analysis> NoiseScaleCourse::read(const AnalysisInput& input) {
 void NoiseScaleCourse::run(AnalysisOutput& output) {
   Courses variances, scales;
   for (const SuiteRun& run : runs_.make(output)) {
-    OverSeeds &variance = variances.of(title_of(run.regime)), &scale = scales.of(title_of(run.regime));
-    std::vector<Json> lines = training_lines(run.folder);
-    // A batch of one sample has no variance.
-    std::erase_if(lines, [](const Json& line) { return line.value("gradient_variance", Json()).is_null(); });
+    OverSeeds &variance = variances.of(label_of(run.regime)), &scale = scales.of(label_of(run.regime));
+    // A batch of one sample has no variance: null.
+    const std::vector<Json> lines =
+        lines_of_window(run, {"step", "expected_gradient_squared", "gradient_variance"}, window_, output);
     for_each_window(lines, window_, [&](std::span<const Json> window) {
       const double step = Record(window.back()).number("step"), trace = mean_of(window, "gradient_variance");
       const double squared = mean_of(window, "expected_gradient_squared");

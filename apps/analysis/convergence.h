@@ -8,7 +8,7 @@
 namespace noisysgd {
 
 // The lines of a run's metrics.jsonl that say something of training steps. Throws Error naming file and line.
-std::vector<Json> training_lines(const std::filesystem::path& folder);
+std::vector<Json> training_lines(const std::filesystem::path& folder, const std::vector<std::string>& keys);
 
 class Convergence : public Analysis {
  public:

@@ -164,7 +164,8 @@ Spectrum read_quadratic(const ConfigReader& json, uint64_t seed) {
     return valid;
   }
   Spectrum spectrum = spectrum_of(a);
-  if (spectrum.eigenvalues.front() <= 0) {
+  // A singular matrix has eigenvalues of the size of rounding, of either sign.
+  if (spectrum.eigenvalues.front() <= 1e-13 * spectrum.eigenvalues.back()) {
     json.error("matrix", fmt::format("expected a positive definite matrix, got one with the eigenvalue {:.4g}",
                                      spectrum.eigenvalues.front()));
     return valid;

@@ -24,7 +24,7 @@ constexpr double png_dots_per_inch = 200, svg_dots_per_inch = 96;
 constexpr double character_width = 4.3;  // of ticks and legend, on average
 constexpr double title_height = 15, panel_title_height = 14, x_ticks_height = 11, label_height = 12, legend_line = 11;
 constexpr double legend_sample = 14, legend_gap = 4;  // length of the sample line, and room to its text
-constexpr double y_ticks_width = 26, right_margin = 9, height_of_width = 0.62;
+constexpr double least_y_ticks_width = 26, right_margin = 9, height_of_width = 0.62;
 // Okabe and Ito's colours, which people with any common colour blindness tell apart, without yellow, which is too pale
 // on white.
 constexpr std::array<unsigned, 7> palette{0x0072B2, 0xD55E00, 0x009E73, 0xE69F00, 0xCC79A7, 0x56B4E9, 0x000000};
@@ -68,12 +68,20 @@ struct Range {
   double length() const { return high - low; }
 };
 
-bool drawable(double value, const Axis& axis) { return std::isfinite(value) && (!axis.logarithmic || value > 0); }
+// Values beyond 1e±300 would overflow with the margins.
+bool drawable(double value, const Axis& axis) {
+  return std::isfinite(value) && std::abs(value) < 1e300 && (!axis.logarithmic || value > 1e-300);
+}
+
+// Values that agree to 5 digits are shown as a flat line: ticks have 6 digits, and gnuplot refuses an empty range.
+bool flat(const Range& range) {
+  return !(range.length() > 1e-5 * std::max(std::abs(range.low), std::abs(range.high)));
+}
 
 // What the axis shows: what the figure names, or the data and a margin where `padded`.
 Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical, bool padded) {
-  if (axis.range) return {axis.range->first, axis.range->second};
   Range range;
+  if (axis.range && !flat({axis.range->first, axis.range->second})) return {axis.range->first, axis.range->second};
   for (const Series& s : series)
     for (const auto* values : {vertical ? &s.y : &s.x, vertical ? &s.low : nullptr, vertical ? &s.high : nullptr})
       if (values)
@@ -82,10 +90,10 @@ Range shown(const Axis& axis, const std::vector<Series>& series, bool vertical, 
   if (range.empty()) return {axis.logarithmic ? 1 : 0.0, axis.logarithmic ? 10.0 : 1};
   const double margin = padded ? 0.05 : 0;
   if (axis.logarithmic) {
-    const double factor = range.high > range.low ? std::pow(range.high / range.low, margin) : 2;
+    const double factor = flat(range) ? 2 : std::pow(range.high / range.low, margin);
     return {range.low / factor, range.high * factor};
   }
-  const double width = range.length() > 0 ? margin * range.length() : std::max(0.5, std::abs(range.low) / 2);
+  const double width = flat(range) ? std::max(0.5, std::abs(range.low) / 2) : margin * range.length();
   return {range.low - width, range.high + width};
 }
 
@@ -97,43 +105,81 @@ double tick_step(double length, double count) {
   return 10 * power;
 }
 
-// Positions and texts of the ticks. `count`: about so many fit.
-std::string ticks_of(const Axis& axis, const Range& range, double count) {
-  std::vector<std::string> ticks;
-  if (!axis.logarithmic) {
-    const double step = tick_step(range.length(), count);
-    const auto first = std::llround(std::ceil(range.low / step - 1e-9)),
-               last = std::llround(std::floor(range.high / step + 1e-9));
-    for (auto i = first; i <= last; ++i) {
-      const double value = static_cast<double>(i) * step;
-      ticks.push_back(fmt::format("'{:.6g}' {}", value, value));
-    }
-    return fmt::format("{}", fmt::join(ticks, ", "));
+struct Tick {
+  std::string text;  // enhanced text of gnuplot
+  double at = 0;
+};
+
+std::string power_text(double factor, int power) {
+  return factor == 1 ? fmt::format("10^{{{}}}", power) : fmt::format("{:g}·10^{{{}}}", factor, power);
+}
+
+std::vector<Tick> linear_ticks(const Range& range, double count) {
+  std::vector<Tick> ticks;
+  const double step = tick_step(range.length(), count);
+  const auto first = std::llround(std::ceil(range.low / step - 1e-9)),
+             last = std::llround(std::floor(range.high / step + 1e-9));
+  for (auto i = first; i <= last; ++i) {
+    const double value = static_cast<double>(i) * step;
+    ticks.push_back({fmt::format("{:.6g}", value), value});
   }
+  return ticks;
+}
+
+std::vector<Tick> logarithmic_ticks(const Range& range, double count) {
+  std::vector<Tick> ticks;
   const double low = std::log10(range.low), high = std::log10(range.high);
   const auto first = static_cast<int>(std::ceil(low - 1e-9)), last = static_cast<int>(std::floor(high + 1e-9));
   if (last > first + 1) {  // powers of ten, every one or every few; the others have a mark without a text
     const int step = static_cast<int>(std::ceil((last - first + 1) / count));
     for (int power = first; power <= last; ++power)
-      ticks.push_back(fmt::format("'{}' {:e}", (power - first) % step == 0 ? fmt::format("10^{{{}}}", power) : "",
-                                  std::pow(10, power)));
-    return fmt::format("{}", fmt::join(ticks, ", "));
+      ticks.push_back({(power - first) % step == 0 ? power_text(1, power) : "", std::pow(10, power)});
+    return ticks;
   }
-  const bool few = high - low < 0.8;
+  const double decades = high - low;
+  const std::vector<double> factors = decades < 0.5   ? std::vector<double>{1, 1.5, 2, 3, 4, 5, 7}
+                                      : decades < 1.2 ? std::vector<double>{1, 2, 3, 5}
+                                                      : std::vector<double>{1, 2, 5};
   for (int power = first - 1; power <= last + 1; ++power)
-    for (const double factor : few ? std::vector<double>{1, 1.5, 2, 3, 4, 5, 7} : std::vector<double>{1, 2, 5}) {
+    for (const double factor : factors) {
       const double value = factor * std::pow(10, power);
-      if (value >= range.low && value <= range.high) ticks.push_back(fmt::format("'{:g}' {:e}", value, value));
+      if (value < range.low || value > range.high) continue;
+      ticks.push_back({power < -3 || power > 4 ? power_text(factor, power) : fmt::format("{:g}", value), value});
     }
-  if (ticks.empty()) ticks.push_back(fmt::format("'{:.3g}' {:e}", range.low, range.low));
-  return fmt::format("{}", fmt::join(ticks, ", "));
+  if (ticks.empty()) ticks.push_back({fmt::format("{:.3g}", range.low), range.low});
+  return ticks;
+}
+
+// count: about so many fit.
+std::vector<Tick> ticks_of(const Axis& axis, const Range& range, double count) {
+  std::vector<Tick> names;
+  for (const std::string& name : axis.names) names.push_back({name, static_cast<double>(names.size() + 1)});
+  if (!names.empty()) return names;
+  return axis.logarithmic ? logarithmic_ticks(range, count) : linear_ticks(range, count);
+}
+
+double most_ticks(double length, bool vertical) {
+  return std::clamp(std::floor(length / (vertical ? 18 : 22)), 2.0, 6.0);
 }
 
 std::string axis_script(const char* name, const Axis& axis, const Range& range, double length, bool vertical) {
-  const double ticks = std::clamp(std::floor(length / (vertical ? 18 : 22)), 2.0, 6.0);
-  return fmt::format("set {0}label {1} noenhanced\nset {0}range [{2:e}:{3:e}]\n{4} logscale {0}\nset {0}tics ({5})\n",
-                     name, quoted(label_of(axis)), range.low, range.high, axis.logarithmic ? "set" : "unset",
-                     ticks_of(axis, range, ticks));
+  std::vector<std::string> ticks;
+  for (const Tick& tick : ticks_of(axis, range, most_ticks(length, vertical)))
+    ticks.push_back(fmt::format("{} {:.17e}", quoted(tick.text), tick.at));
+  return fmt::format(
+      "set {0}label {1} noenhanced\nset {0}range [{2:.17e}:{3:.17e}]\n{4} logscale {0}\nset {0}tics {5} ({6})\n", name,
+      quoted(label_of(axis)), range.low, range.high, axis.logarithmic ? "set" : "unset",
+      axis.names.empty() ? "enhanced" : "noenhanced", fmt::join(ticks, ", "));
+}
+
+// Room for the texts of the ticks of a vertical axis.
+double y_ticks_width(const Panel& panel) {
+  size_t longest = 0;
+  for (const Tick& tick : ticks_of(panel.y, shown(panel.y, panel.series, true, true), 6)) {
+    const bool power = tick.text.find('^') != std::string::npos;  // ^{} is not printed, and the exponent is smaller
+    longest = std::max(longest, characters(tick.text) - (power ? 3 : 0));
+  }
+  return std::max(least_y_ticks_width, character_width * static_cast<double>(longest) + 5);
 }
 
 // Names in the order in which they first appear; the place of a name chooses its colour.
@@ -228,13 +274,28 @@ struct Layout {
   double legend_entry = 0;  // width of one
 };
 
+// A name that is wider than the picture loses its end.
+std::string legend_text(const std::string& name, double width) {
+  const auto most = static_cast<size_t>((width - legend_sample - legend_gap) / character_width) - 3;
+  if (characters(name) <= most) return name;
+  std::string text;
+  size_t count = 0;
+  for (const char c : name) {
+    const bool begins_character = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    if (begins_character && ++count == most) break;
+    text += c;
+  }
+  return text + "…";
+}
+
 Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) {
   Layout layout;
   const auto any = [&](auto property) { return std::any_of(figure.panels.begin(), figure.panels.end(), property); };
   const bool y_label = any([](const Panel& p) { return !p.y.label.empty(); });
   layout.width = figure.columns > 1 && !figure.small_panels ? page_width : column_width;
   layout.cell_width = layout.width / figure.columns;
-  layout.left = y_ticks_width + (y_label ? label_height : 0);
+  for (const Panel& panel : figure.panels) layout.left = std::max(layout.left, y_ticks_width(panel));
+  if (y_label) layout.left += label_height;
   layout.panel_top = any([](const Panel& p) { return !p.title.empty(); }) ? panel_title_height + 4 : 4;
   layout.plot_width = layout.cell_width - layout.left - right_margin;
   layout.height = figure.title.empty() ? 0 : title_height;
@@ -242,8 +303,8 @@ Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) 
     double plot_height = 0, bottom = x_ticks_height + 4;
     for (size_t i = first; i < std::min(figure.panels.size(), first + static_cast<size_t>(figure.columns)); ++i) {
       const Panel& panel = figure.panels[i];
-      const double ratio = panel.equal_scales ? (panel.y.range->second - panel.y.range->first) /
-                                                    (panel.x.range->second - panel.x.range->first)
+      const double ratio = panel.equal_scales ? shown(panel.y, panel.series, true, false).length() /
+                                                    shown(panel.x, panel.series, false, false).length()
                                               : height_of_width;
       plot_height = std::max(plot_height, ratio * layout.plot_width);
       if (!panel.x.label.empty()) bottom = x_ticks_height + label_height + 4;
@@ -254,7 +315,7 @@ Layout layout_of(const Figure& figure, const std::vector<const Series*>& named) 
   }
   if (figure.legend && !named.empty()) {
     size_t longest = 0;
-    for (const Series* series : named) longest = std::max(longest, characters(series->name));
+    for (const Series* series : named) longest = std::max(longest, characters(legend_text(series->name, layout.width)));
     layout.legend_entry = legend_sample + legend_gap + character_width * static_cast<double>(longest + 2);
     const auto count = static_cast<int>(named.size());
     const int most = std::clamp(static_cast<int>(layout.width / layout.legend_entry), 1, count);
@@ -289,7 +350,7 @@ std::string legend_script(const Figure& figure, const Layout& layout, const std:
     const double y = legend_line * (static_cast<double>(layout.legend_rows - static_cast<int>(i % rows)) - 0.5) + 2;
     const bool point = named[i]->style == SeriesStyle::points || named[i]->style == SeriesStyle::marker;
     script += fmt::format("set label {} {} at {:.2f},{:.2f} left noenhanced font ',{:.2f}'\n", i + 10,
-                          quoted(named[i]->name), x + legend_sample + legend_gap, y, tick_font_size * terminal.font);
+                          quoted(legend_text(named[i]->name, layout.width)), x + legend_sample + legend_gap, y, tick_font_size * terminal.font);
     script += point
                   ? fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\nEOD\n", i, x + legend_sample / 2, y)
                   : fmt::format("$legend{} << EOD\n{:.2f} {:.2f}\n{:.2f} {:.2f}\nEOD\n", i, x, y, x + legend_sample, y);
@@ -373,24 +434,25 @@ void check_figure(const Figure& figure) {
 
 std::optional<std::string> draw_figure(const Figure& figure, PictureFormat format) {
   check_figure(figure);
-  return run_gnuplot(script_of(figure, format));
+  try {
+    return run_gnuplot(script_of(figure, format));
+  } catch (const Error& error) {
+    throw DrawingError(error.what());
+  }
 }
 
 bool write_figure(const Figure& figure, const std::filesystem::path& folder, const std::string& name) {
   check_figure(figure);
   write_file_atomically(folder / (name + ".csv"), figure_csv(figure));
   write_file_atomically(folder / (name + ".json"), figure_json(figure).dump(1) + "\n");
-  bool drawn = true;
-  for (const auto& [format, suffix] : {std::pair{PictureFormat::svg, ".svg"}, std::pair{PictureFormat::png, ".png"}}) {
+  const std::array formats{std::pair{PictureFormat::svg, ".svg"}, std::pair{PictureFormat::png, ".png"}};
+  for (const auto& [format, suffix] : formats) std::filesystem::remove(folder / (name + suffix));
+  for (const auto& [format, suffix] : formats) {
     const std::optional<std::string> picture = draw_figure(figure, format);
-    std::error_code ignored;  // a picture of other numbers must not stay
-    if (picture)
-      write_file_atomically(folder / (name + suffix), *picture);
-    else
-      std::filesystem::remove(folder / (name + suffix), ignored);
-    drawn = drawn && picture;
+    if (!picture) return false;
+    write_file_atomically(folder / (name + suffix), *picture);
   }
-  return drawn;
+  return true;
 }
 
 Series ellipse(std::string name, std::pair<double, double> centre, const Covariance2d& covariance, double deviations) {

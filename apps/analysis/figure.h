@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <noisysgd/core/json_fwd.h>
+#include <noisysgd/kernels/check.h>
 
 namespace noisysgd {
 
@@ -17,6 +18,7 @@ struct Axis {
   std::string unit = {};  // shown in parentheses after the label; empty: none
   bool logarithmic = false;
   std::optional<std::pair<double, double>> range = {};  // none: covers the data
+  std::vector<std::string> names = {};  // texts of the ticks 1, 2, …, for categories; empty: numbers
 
   bool operator==(const Axis&) const = default;
 };
@@ -39,6 +41,7 @@ struct Series {
   std::vector<double> low = {}, high = {};  // band around y, such as one standard deviation over seeds; empty: none
   SeriesStyle style = SeriesStyle::line;
   std::optional<int> colour = {};  // index into the palette of 7 colours; none: by the order of the names
+  std::string detail = {};         // tells series of one name apart in the CSV, as in "bound (full)"; not drawn
 
   bool operator==(const Series&) const = default;
 };
@@ -65,20 +68,27 @@ struct Figure {
 // Throws Error unless all lists of a series have one length, and for a figure without panels.
 void check_figure(const Figure& figure);
 
-// One row "panel,series,x,y,low,high" for each point, numbers in the shortest form that reads back equal.
+// One row "panel,series,x,y,low,high" for each point, numbers in the shortest form that reads back equal. A panel
+// without a title is named by the label of its y axis.
 std::string figure_csv(const Figure& figure);
 // Numbers that are not finite are null, and read back as NaN. figure_from_json throws Error that begins with `origin`.
 Json figure_json(const Figure& figure);
 Figure figure_from_json(const Json& json, const std::string& origin);
 
 enum class PictureFormat { svg, png };
-// The bytes of a picture. Nothing if gnuplot is not installed. Throws Error for what gnuplot refuses.
+
+class DrawingError : public Error {
+ public:
+  using Error::Error;
+};
+// The bytes of a picture. Nothing if gnuplot is not installed. Throws DrawingError if gnuplot fails.
 std::optional<std::string> draw_figure(const Figure& figure, PictureFormat format);
 // What to tell the user where draw_figure gives nothing.
 extern const char* const gnuplot_missing;
 
 // Writes NAME.csv, NAME.json, NAME.svg and NAME.png into the folder. False if gnuplot is not installed: the numbers are
-// written then, the pictures are not.
+// written then, the pictures are not. Throws DrawingError, after the numbers are written, if gnuplot fails. No picture of
+// other numbers stays.
 bool write_figure(const Figure& figure, const std::filesystem::path& folder, const std::string& name);
 
 // The covariance ellipse at `deviations` standard deviations around a centre, as a closed series.

@@ -39,11 +39,13 @@ Json numbers(const std::vector<double>& values) {
 Json axis_json(const Axis& axis) {
   Json json{{"label", axis.label}, {"unit", axis.unit}, {"logarithmic", axis.logarithmic}};
   if (axis.range) json["range"] = {axis.range->first, axis.range->second};
+  if (!axis.names.empty()) json["names"] = axis.names;
   return json;
 }
 
 Axis axis_of(const Json& json) {
   Axis axis{json.at("label"), json.at("unit"), json.at("logarithmic")};
+  if (json.contains("names")) axis.names = json["names"].get<std::vector<std::string>>();
   if (json.contains("range")) axis.range = {json["range"].at(0).get<double>(), json["range"].at(1).get<double>()};
   return axis;
 }
@@ -61,12 +63,16 @@ std::string figure_csv(const Figure& figure) {
   std::string csv = "panel,series,x,y,low,high\n";
   for (size_t p = 0; p < figure.panels.size(); ++p) {
     const Panel& panel = figure.panels[p];
-    const std::string title = csv_text(panel.title.empty() ? fmt::format("{}", p + 1) : panel.title);
-    for (const Series& series : panel.series)
+    const std::string name = panel.title.empty() ? panel.y.label : panel.title;
+    const std::string title = csv_text(name.empty() ? fmt::format("{}", p + 1) : name);
+    for (const Series& series : panel.series) {
+      const std::string text =
+          csv_text(series.detail.empty() ? series.name : fmt::format("{} ({})", series.name, series.detail));
       for (size_t i = 0; i < series.x.size(); ++i) {
-        csv += fmt::format("{},{},{},{},", title, csv_text(series.name), series.x[i], series.y[i]);
+        csv += fmt::format("{},{},{},{},", title, text, series.x[i], series.y[i]);
         csv += series.low.empty() ? ",\n" : fmt::format("{},{}\n", series.low[i], series.high[i]);
       }
+    }
   }
   return csv;
 }
@@ -80,6 +86,7 @@ Json figure_json(const Figure& figure) {
                                       [&](const auto& entry) { return entry.first == series.style; });
       Json json{{"name", series.name}, {"style", style->second}};
       if (series.colour) json["colour"] = *series.colour;
+      if (!series.detail.empty()) json["detail"] = series.detail;
       json["x"] = numbers(series.x);
       json["y"] = numbers(series.y);
       if (!series.low.empty()) {
@@ -115,6 +122,7 @@ Figure figure_from_json(const Json& json, const std::string& origin) {
         Series series{s.at("name"), numbers_of(s.at("x")), numbers_of(s.at("y"))};
         series.style = style->first;
         if (s.contains("colour")) series.colour = s["colour"].get<int>();
+        series.detail = s.value("detail", "");
         if (s.contains("low")) {
           series.low = numbers_of(s["low"]);
           series.high = numbers_of(s.at("high"));

@@ -38,7 +38,7 @@ void Frobenius::measure(const SuiteRun& run, Course& course, AnalysisOutput& out
   const Batch batch = network.batch(samples_, run.seed, 0);
   const int64_t small_batch = std::max<int64_t>(1, batch.size() / 2);
   const FisherOptions& fisher = run.regime.fisher;
-  for (const RunState& state : states_of(run, schedule)) {
+  for (const RunState& state : runs_.states(run, schedule)) {
     network.set(run.seed, state);
     const auto x = static_cast<double>(state.step);
     FisherNorms norms;
@@ -68,13 +68,16 @@ void Frobenius::measure(const SuiteRun& run, Course& course, AnalysisOutput& out
       drawn = fmt::format(", by {} draws {:.4g} ± {:.2g}", draws_, root(estimate.squared),
                           estimate.standard_error / (2 * root(estimate.squared)));
     }
-    output.line(fmt::format("{} seed {}, step {}: ‖F‖ {:.4g}{}, ‖diag F‖ {:.4g}, tr F {:.4g}, effective rank {:.1f}",
-                            run.regime.name, run.seed, state.step, norms.norm, drawn, norms.diagonal_norm, norms.trace,
+    output.line(fmt::format("{}, step {}:\n  ‖F‖ {:.4g}{}\n  ‖diag F‖ {:.4g}, tr F {:.4g}, effective rank {:.1f}",
+                            label_of(run), state.step, norms.norm, drawn, norms.diagonal_norm, norms.trace,
                             norms.effective_rank));
   }
 }
 
 void Frobenius::run(AnalysisOutput& output) {
+  for (const Regime& regime : runs_.experiment().regimes)
+    if (const int64_t images = runs_.data(regime)->sets.train.count; samples_ > images)
+      throw Error(fmt::format("analysis.samples: {}, but {} has {} training images", samples_, label_of(regime), images));
   std::vector<std::pair<std::string, Course>> courses;
   for (const SuiteRun& run : runs_.make(output)) {
     if (courses.empty() || courses.back().first != run.regime.name) courses.push_back({run.regime.name, {}});

@@ -102,9 +102,31 @@ std::unique_ptr<Analysis> GradientVariance::read(const AnalysisInput& input) {
   return analysis;
 }
 
+std::pair<std::vector<Regime>, uint64_t> GradientVariance::selected() const {
+  for (const uint64_t seed : runs_.experiment().seeds) {
+    std::vector<Regime> regimes;
+    for (const Regime& regime : runs_.experiment().regimes)
+      if (runs_.includes(regime, seed)) regimes.push_back(regime);
+    if (!regimes.empty()) return {std::move(regimes), seed};
+  }
+  throw Error("analysis.only: selects no run");
+}
+
+void GradientVariance::check(const std::vector<Regime>& regimes, const Regime& trained) {
+  for (const Regime& regime : regimes) {
+    for (const char* key : {"model", "data"})
+      NSGD_CHECK(regime.effective.at(key) == trained.effective.at(key),
+                 "{}: has another \"{}\" than {}, whose network is measured", label_of(regime), key, label_of(trained));
+    const int64_t images = runs_.data(regime)->sets.train.count;
+    NSGD_CHECK(regime.batch.size <= images, "{}: batch.size is {}, but there are {} training images", label_of(regime),
+               regime.batch.size, images);
+  }
+}
+
 void GradientVariance::run(AnalysisOutput& output) {
   const Regime& trained = runs_.regime(frozen_);
-  const uint64_t seed = runs_.experiment().seeds.front();
+  const auto [regimes, seed] = selected();
+  check(regimes, trained);
   const SuiteRun run = runs_.make_one(output, trained, seed);
 
   Figure figure{.title = "Variance of gradients", .panels = {{"", {"layer"}, {"mean variance", "", true}, {}}}};
@@ -112,10 +134,10 @@ void GradientVariance::run(AnalysisOutput& output) {
   // By the number of samples that normalisation couples, which is what the regimes' networks differ in.
   std::map<int64_t, PopulationMoments> known_moments;
   int colour = 0;
-  for (const Regime& regime : runs_.experiment().regimes) {
+  for (const Regime& regime : regimes) {
     FrozenNetwork network(runs_, regime);
     const BatchSchedule schedule = trained.batch_schedule(network.training_images(), network.model().coupling());
-    network.set(seed, states_of(run, schedule).back());
+    network.set(seed, runs_.states(run, schedule).back());
     const std::vector<Parameter*>& parameters = network.model().parameters();
     layers = layer_names(parameters);
 
@@ -144,10 +166,12 @@ void GradientVariance::run(AnalysisOutput& output) {
       sampled[i] = variance.variance(i);
       expected[i] = of_batch * moments.covariance[i] + factor.value_or(0) * moments.fisher[i];
     }
-    const std::string name = regime.name.empty() ? "gradient" : regime.name;
+    const std::string name = label_of(regime);
     Series points{.name = name, .x = {}, .y = layer_means(parameters, sampled), .style = SeriesStyle::path,
                   .colour = colour};
-    for (size_t l = 0; l < points.y.size(); ++l) points.x.push_back(static_cast<double>(l + 1));
+    // Side by side, as regimes of one variance would hide each other.
+    const double shift = 0.08 * (colour - (static_cast<double>(regimes.size()) - 1) / 2);
+    for (size_t l = 0; l < points.y.size(); ++l) points.x.push_back(static_cast<double>(l + 1) + shift);
     Series formula{.name = name + ", closed form", .x = points.x, .y = layer_means(parameters, expected),
                    .style = SeriesStyle::dashed, .colour = colour};
     double total = 0, total_expected = 0;
@@ -162,6 +186,9 @@ void GradientVariance::run(AnalysisOutput& output) {
     if (factor) figure.panels[0].series.push_back(formula);
     ++colour;
   }
+  constexpr size_t most_names = 8;  // that fit below the axis
+  if (layers.size() <= most_names) figure.panels[0].x.names = layers;
+  figure.panels[0].x.range = {0.6, static_cast<double>(layers.size()) + 0.4};
   for (size_t l = 0; l < layers.size(); ++l) output.line(fmt::format("layer {}: {}", l + 1, layers[l]));
   output.figure("gradient_variance", figure);
 }

@@ -35,6 +35,10 @@ class GradientVariance : public Analysis {
 
  private:
   explicit GradientVariance(AnalysedRuns runs) : runs_(std::move(runs)) {}
+  // The regimes to measure and the seed of the network: the first seed that "only" selects, with all its regimes.
+  std::pair<std::vector<Regime>, uint64_t> selected() const;
+  // Throws Error, before anything is trained, for regimes that cannot be measured on the network of `trained`.
+  void check(const std::vector<Regime>& regimes, const Regime& trained);
 
   AnalysedRuns runs_;
   std::string frozen_;  // the regime that trains the network; empty: the first

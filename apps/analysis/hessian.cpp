@@ -100,7 +100,8 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
   Context& context = runs_.context();
   const auto data = runs_.data(run.regime);
   Model trained = make_model(context, run.regime, *data, runs_.extensions());
-  set_state(trained, run.seed, {.epoch = 1, .step = 1, .checkpoint = run.folder / checkpoint_file});
+  const BatchSchedule schedule = run.regime.batch_schedule(data->sets.train.count, trained.coupling());
+  set_state(trained, run.seed, runs_.states(run, schedule).back());
   Model model = folds_ ? std::move(trained).fold_batch_norm() : std::move(trained);
   context.queue.set_precision(kernels::Precision::fp32);
 
@@ -110,7 +111,11 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
   if (temperature_ != Temperature::none) {
     const Dataset& set = temperature_ == Temperature::test ? data->sets.test : data->sets.train;
     const Loader images(context, set, data->normalisation);
-    options.inverse_temperature = fit_inverse_temperature(model, batches_of(images, run.regime.evaluation_batch));
+    try {
+      options.inverse_temperature = fit_inverse_temperature(model, batches_of(images, run.regime.evaluation_batch));
+    } catch (const Error& error) {
+      throw Error(fmt::format("{} (analysis.temperature.set \"none\" fits none)", error.what()));
+    }
   }
   ends.temperature = 1 / options.inverse_temperature;
   const Batch batch = train.ordered(0, std::min(samples_, train.count()));
@@ -119,11 +124,13 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
   lanczos.seed = run.seed;
   ends.eigenvalues = extreme_eigenvalues(curvature, lanczos);
   const auto& [largest, smallest, largest_difference, smallest_difference, converged, products] = ends.eigenvalues;
-  output.line(fmt::format("{} seed {}: largest {:.5g} ± {:.1g} (starts differ by {:.1g}), smallest {:.4g} ± {:.1g}, "
-                          "temperature {:.3f}, {} products{}",
-                          run.regime.name, run.seed, largest.value, largest.residual, largest_difference,
-                          smallest.value, smallest.residual, ends.temperature, products,
-                          converged ? "" : "; NOT CONVERGED: raise lanczos.restarts or lanczos.subspace"));
+  output.line(fmt::format("{}: largest {:.5g} ± {:.1g}, smallest {:.4g} ± {:.1g}\n  starts differ by {:.1g}; temperature "
+                          "{:.3f}; {} products",
+                          label_of(run), largest.value, largest.residual, smallest.value, smallest.residual,
+                          largest_difference, ends.temperature, products));
+  if (!converged)
+    output.problem(fmt::format("{}: the eigenvalues have not converged: raise analysis.lanczos.restarts or "
+                               "analysis.lanczos.subspace", label_of(run)));
   if (density_.probes > 0) {
     DensityOptions density = density_;
     density.seed = run.seed;
@@ -136,11 +143,22 @@ void HessianSpectrum::run(AnalysisOutput& output) {
   std::vector<std::string> regimes;
   std::map<std::string, std::vector<Ends>> found;
   for (const SuiteRun& run : runs_.make(output)) {
-    if (!found.contains(run.regime.name)) regimes.push_back(run.regime.name);
-    found[run.regime.name].push_back(measure(run, output));
+    try {
+      const Ends ends = measure(run, output);
+      if (!found.contains(run.regime.name)) regimes.push_back(run.regime.name);
+      found[run.regime.name].push_back(ends);
+    } catch (const Error& error) {
+      output.problem(fmt::format("{}: is not measured: {}", label_of(run), error.what()));
+    }
   }
-  Figure largest{.title = "Largest eigenvalue", .panels = {{"", {"regime"}, {"largest eigenvalue"}, {}}}};
-  Figure densities{.title = "Density of eigenvalues", .panels = {{"", {"eigenvalue"}, {"density", "", true}, {}}}};
+  const std::string matrix = matrix_ == CurvatureMatrix::hessian        ? "the Hessian"
+                             : matrix_ == CurvatureMatrix::gauss_newton ? "the Gauss-Newton matrix"
+                                                                        : "the Fisher matrix";
+  Figure largest{.title = "Largest eigenvalue of " + matrix,
+                 .panels = {{"", {"regime"}, {"largest eigenvalue"}, {}}},
+                 .legend = false};
+  Figure densities{.title = "Density of the eigenvalues of " + matrix,
+                   .panels = {{"", {"eigenvalue"}, {"density", "", true}, {}}}};
   double place = 1;
   for (const std::string& regime : regimes) {
     std::vector<double> tops, bottoms, temperatures, residuals;
@@ -154,22 +172,26 @@ void HessianSpectrum::run(AnalysisOutput& output) {
     }
     const auto top = spread_of(tops);
     const std::string name = regime.empty() ? "run" : regime;
+    largest.panels[0].x.names.push_back(name);
     // The mean as a short line in its band, and every seed.
     Series mean{.name = name, .x = {place - 0.25, place + 0.25}, .y = {top.mean, top.mean}};
     if (tops.size() > 1) {
       mean.low.assign(2, top.mean - top.deviation);
       mean.high.assign(2, top.mean + top.deviation);
     }
+    mean.detail = "mean";
     Series seeds{.name = name, .x = std::vector<double>(tops.size(), place), .y = tops, .style = SeriesStyle::marker};
+    seeds.detail = "seeds";
     largest.panels[0].series.insert(largest.panels[0].series.end(), {mean, seeds});
     ++place;
     output.number(name + ": largest eigenvalue, mean over seeds", top.mean);
-    output.number(name + ": its standard deviation over seeds", tops.size() > 1 ? top.deviation : NAN);
+    if (tops.size() > 1) output.number(name + ": its standard deviation over seeds", top.deviation);
     output.number(name + ": largest residual", *std::max_element(residuals.begin(), residuals.end()));
     output.number(name + ": smallest eigenvalue, mean over seeds", spread_of(bottoms).mean);
     output.number(name + ": temperature, mean over seeds", spread_of(temperatures).mean);
     if (!of_regime.empty()) densities.panels[0].series.push_back(density_series(name, of_regime));
   }
+  NSGD_CHECK(!regimes.empty(), "{}", fmt::format("{}", fmt::join(output.problems(), "\n")));
   largest.panels[0].x.range = {0.5, place - 0.5};
   output.figure("largest_eigenvalue", largest);
   if (density_.probes > 0) output.figure("density", densities);

@@ -11,6 +11,9 @@
 namespace noisysgd {
 namespace {
 
+// Of the inputs' covariance. Beyond it rounding reaches the digits that are shown.
+constexpr double most_condition = 1e8;
+
 Eigen::LLT<Dense> cholesky(const Dense& covariance) {
   Eigen::LLT<Dense> factor(covariance);
   NSGD_CHECK(factor.info() == Eigen::Success, "Hellinger distance: a covariance is not positive definite");
@@ -79,6 +82,11 @@ std::unique_ptr<Analysis> Stability::read(const AnalysisInput& input) {
   const ConfigReader& json = input.json;
   std::unique_ptr<Stability> analysis(new Stability(read_quadratic(json, input.seed)));
   const auto dimension = static_cast<int64_t>(analysis->inputs_.eigenvalues.size());
+  const auto [smallest, largest] = std::ranges::minmax(analysis->inputs_.eigenvalues);
+  if (largest > most_condition * smallest)
+    json.error(json.has("matrix") ? "matrix" : "spectrum",
+               fmt::format("the largest eigenvalue is {:.2g} times the smallest; distances are computed exactly enough "
+                           "up to {:.0g}", largest / smallest, most_condition));
   analysis->samples_ = json.integer("samples", {.default_value = 100, .at_least = 2, .at_most = 100'000});
   if (analysis->samples_ <= dimension)
     json.error("samples",
@@ -175,7 +183,10 @@ void Stability::run(AnalysisOutput& output) {
   }
   figure.panels[0].series = total;
   figure.panels[1].series = determinants;
-  figure.panels[2].title = fmt::format("noise λC, t = {:g}", scale_times_[0]);
+  figure.panels[2].title =
+      scale_times_.size() == 1
+          ? fmt::format("noise λC, t = {:g}", scale_times_[0])
+          : fmt::format("noise λC; solid t = {:g}, dashed t = {:g}", scale_times_[0], scale_times_[1]);
   const auto place = [&](NoiseShape noise) {
     return static_cast<size_t>(std::find(noises_.begin(), noises_.end(), noise) - noises_.begin());
   };

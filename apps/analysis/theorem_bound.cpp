@@ -83,9 +83,9 @@ void TheoremBound::run(AnalysisOutput& output) {
 
   Figure figure{
       fmt::format("Theorem 4.1, d = {}, λmax/λmin = {:.3g}", spectrum_.eigenvalues.size(), schedule.gamma() / 2),
-      {{"decreasing rate of the theorem", {"iteration k", "", true}, {"E L(θ)", "", true}, {}},
-       {"the same, times k + γ", {"iteration k", "", true}, {"(k + γ) E L(θ)", "", true}, {}},
-       {fmt::format("constant rate {:.3g}", constant_rate_), {"iteration k", "", true}, {"E L(θ)", "", true}, {}}},
+      {{"decreasing rate; dashed: bound", {"iteration k", "", true}, {"E L(θ)", "", true}, {}},
+       {"times k + γ; dashed: limit", {"iteration k", "", true}, {"(k + γ) E L(θ)", "", true}, {}},
+       {fmt::format("constant rate {:.3g}; dashed: limit", constant_rate_), {"iteration k", "", true}, {"E L(θ)", "", true}, {}}},
       3};
   output.number("gamma", schedule.gamma());
   std::vector<std::vector<double>> every_loss(noises_.size());
@@ -102,6 +102,7 @@ void TheoremBound::run(AnalysisOutput& output) {
     };
     Series exact = series(name, SeriesStyle::line), scaled = exact, constant = exact;
     Series bound = series("bound", SeriesStyle::dashed), limit = series("limit", SeriesStyle::dashed);
+    bound.detail = limit.detail = name;
     Series stationary = limit, sampled = series(fmt::format("mean of {} runs", sampled_runs_), SeriesStyle::marker);
     ExpectedLoss decreasing(spectrum_, q, start), steady = decreasing;
     double tightest = INFINITY;
@@ -132,6 +133,7 @@ void TheoremBound::run(AnalysisOutput& output) {
       figure.panels[p].series.push_back(*line[p]);
       others[p].push_back(*dashed[p]);
     }
+    sampled.detail = name;
     if (!sampling.record.empty()) {
       sampling.stream = static_cast<uint32_t>(n);
       const SampledLoss losses = sample_loss(a, symmetric_root(noise_covariance(a, noises_[n])), start, sampling);

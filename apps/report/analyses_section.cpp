@@ -49,6 +49,9 @@ Html analyses_section(const std::vector<AnalysisRecord>& analyses, std::vector<s
     if (const std::string version = text_in(analysis.record, "version"); !version.empty())
       about += ", version " + version;
     if (seconds.is_number()) about += fmt::format(", {:.1f} s", seconds.get<double>());
+    if (analysis.record.value("finished", Json()) == false) about += "; not finished";
+    for (const Json& problem : analysis.record.value("problems", Json::array()))
+      if (problem.is_string()) problems.push_back(problem);
     section += html::element("p", about, {{"class", "note"}});
     for (const Json& figure : analysis.record.value("figures", Json::array())) {
       try {

@@ -25,7 +25,7 @@ std::string explanation(const std::vector<RunGroup>& groups, CurveAxis axis) {
 
 }  // namespace
 
-Html curves_section(const std::vector<RunGroup>& groups) {
+Html curves_section(const std::vector<RunGroup>& groups, std::vector<std::string>& problems) {
   const CurveAxis axis = common_axis(groups);
   Html section;
   size_t drawings = 0;
@@ -34,9 +34,15 @@ Html curves_section(const std::vector<RunGroup>& groups) {
     if (list.figures.empty()) continue;
     Html figures;
     for (const Figure& figure : list.figures) {
-      const std::optional<std::string> svg = draw_figure(figure, PictureFormat::svg);
-      if (!svg) return html::element("h2", "Learning curves") + note(gnuplot_missing);
       const std::string label = (first ? "" : list.title + ": ") + figure.panels[0].title;
+      std::optional<std::string> svg;
+      try {
+        svg = draw_figure(figure, PictureFormat::svg);
+      } catch (const DrawingError& error) {
+        problems.push_back(fmt::format("{}: cannot be drawn: {}", label, error.what()));
+        continue;
+      }
+      if (!svg) return html::element("h2", "Learning curves") + note(gnuplot_missing);
       figures += html::inline_svg(*svg, fmt::format("d{}-", drawings++), label);
     }
     const Html grid = html::element("div", figures, {{"class", "figures"}});

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 
 #include <noisysgd/core/printable.h>
@@ -152,6 +153,13 @@ std::string page(std::string_view title, const Html& body) {
          "img-src data:\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" +
          element("title", title).markup + "<style>" + style + "</style>\n</head>\n<body>\n" + body.markup +
          "</body>\n</html>\n";
+}
+
+bool is_page(std::string_view content) {
+  constexpr std::string_view begin = "<!doctype html";
+  return content.size() >= begin.size() && std::equal(begin.begin(), begin.end(), content.begin(), [](char a, char b) {
+           return a == static_cast<char>(std::tolower(static_cast<unsigned char>(b)));
+         });
 }
 
 }  // namespace noisysgd::html

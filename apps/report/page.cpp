@@ -51,7 +51,7 @@ Html problem_list(const std::vector<std::string>& problems) {
 
 ReportPage report_page(const ReportSources& sources, const std::string& made) {
   std::vector<std::string> problems = sources.problems;
-  const Html sections = configuration_section(sources.groups) + curves_section(sources.groups) +
+  const Html sections = configuration_section(sources.groups) + curves_section(sources.groups, problems) +
                         results_section(sources.groups) + analyses_section(sources.analyses, problems) +
                         runs_section(sources.groups, sources.missing);
   const std::string title = title_of(sources);

@@ -24,6 +24,7 @@ PairedDifference paired_difference(const RunGroup& first, const RunGroup& second
 
 std::string PairedDifference::verdict() const {
   if (!half_width) return "needs two common seeds";
+  if (difference.mean == 0 && *half_width == 0) return "no difference";
   if (std::abs(difference.mean) <= *half_width) return "the seeds cannot tell";
   return difference.mean > 0 ? "higher" : "lower";
 }

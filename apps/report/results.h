@@ -18,7 +18,7 @@ struct PairedDifference {
   Spread difference;                 // count: common seeds
   std::optional<double> half_width;  // of the 95 % interval around the mean; none: fewer than two seeds
 
-  // "higher", "lower", or "the seeds cannot tell" if the interval contains 0.
+  // "higher", "lower", "no difference" if all values are equal, or "the seeds cannot tell" if the interval contains 0.
   std::string verdict() const;
 };
 PairedDifference paired_difference(const RunGroup& first, const RunGroup& second, const std::string& field);

@@ -57,12 +57,25 @@ struct Compared {
   int digits = 4;
 };
 
+// Differences between results on different images say nothing.
+bool same_data(const RunGroup& a, const RunGroup& b) {
+  const auto data = [](const RunGroup& group) {
+    const Json& config = group.runs[0].config;
+    return config.is_object() ? config.value("data", Json()) : Json();
+  };
+  return data(a) == data(b);
+}
+
 Html differences(const std::vector<RunGroup>& groups, const Compared& compared) {
   html::Table table({"difference", "the first is", "mean", "95 % interval", "seeds"});
   const size_t firsts = groups.size() <= most_groups_in_pairs ? groups.size() : 1;
-  const auto number = [&](double value) { return fmt::format("{:+.{}f}", compared.factor * value, compared.digits); };
+  const auto number = [&](double value) {
+    const std::string text = fmt::format("{:+.{}f}", compared.factor * value, compared.digits);
+    return text.starts_with('-') ? "−" + text.substr(1) : text;
+  };
   for (size_t i = 0; i < firsts; ++i)
     for (size_t j = i + 1; j < groups.size(); ++j) {
+      if (!same_data(groups[i], groups[j])) continue;
       const PairedDifference pair = paired_difference(groups[i], groups[j], compared.field);
       const Spread& difference = pair.difference;
       if (difference.count == 0) continue;
@@ -95,9 +108,9 @@ Html results_section(const std::vector<RunGroup>& groups) {
       tables += html::details(compared.title, table, tables.empty());
   section += html::element("h3", "Differences over seeds");
   if (tables.empty())
-    return section + html::element("p", "No two regimes have finished a common seed.", {{"class", "note"}});
+    return section + html::element("p", "No two regimes have finished a common seed on the same data.", {{"class", "note"}});
   std::string explanation =
-      "Differences of runs with the same seed. The interval is that of Student's t distribution around their mean. "
+      "Differences of runs with the same seed and data. The interval is that of Student's t distribution around their mean. "
       "Where it contains 0, the seeds cannot tell which regime is better. Each interval misses with a probability of "
       "5 %, so among many of them some do.";
   if (groups.size() > most_groups_in_pairs) explanation += " Only differences from the first regime are shown.";

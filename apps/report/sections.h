@@ -11,8 +11,9 @@ namespace noisysgd {
 
 // The keys whose values differ between the groups, and the whole configuration of each.
 html::Html configuration_section(const std::vector<RunGroup>& groups);
-// Drawn by gnuplot. If it is missing, the section says so.
-html::Html curves_section(const std::vector<RunGroup>& groups);
+// Drawn by gnuplot. If it is missing, the section says so. problems: receives one line for every figure that gnuplot
+// cannot draw.
+html::Html curves_section(const std::vector<RunGroup>& groups, std::vector<std::string>& problems);
 // Means over the seeds, and paired differences between the groups.
 html::Html results_section(const std::vector<RunGroup>& groups);
 // problems: receives one line for every picture that cannot be read.

@@ -47,7 +47,9 @@ SuiteDocument suite_document(const fs::path& folder) {
     for (const Json& seed : document["seeds"])
       if (seed.is_number_unsigned()) suite.seeds.push_back(seed);
   } else {
-    suite.seeds.push_back(document.value("seed", uint64_t{1}));
+    const Json seed = document.value("seed", Json(1u));
+    NSGD_CHECK(seed.is_number_unsigned(), "{}: \"seed\" is {}, expected a whole number", path, seed.dump());
+    suite.seeds.push_back(seed);
   }
   return suite;
 }

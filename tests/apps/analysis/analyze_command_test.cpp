@@ -138,6 +138,73 @@ TEST_CASE("without gnuplot an analysis writes its numbers and says what to insta
   CHECK(Command(NSGD_ANALYZE_PROGRAM, {"--version"}, folder.path()).wait().output == NSGD_VERSION "\n");
 }
 
+TEST_CASE("if gnuplot fails, all numbers are written, the figures are named, and the command can be repeated") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "q.json", quadratic);
+  write_file_atomically(folder / "gnuplot", "#!/bin/sh\necho 'no such terminal' >&2\nexit 1\n");
+  fs::permissions(folder / "gnuplot", fs::perms::owner_all);
+  const std::string line = "PATH=.:$PATH exec '" + std::string(NSGD_ANALYZE_PROGRAM) + "' q.json --output out";
+  const CommandResult failed = Command("/bin/sh", {"-c", line}, folder.path()).wait();
+  CHECK(failed.status == 1);
+  for (const char* figure : {"trajectories", "expected_loss"}) {
+    CHECK(contains(failed.error, std::string("out/") + figure + ": has no picture: gnuplot: failed: no such terminal"));
+    CHECK(fs::exists(folder / "out" / (std::string(figure) + ".csv")));
+  }
+  const Json record = parse_json(read_file(folder / "out/analysis.json"), "record");
+  CHECK(record["problems"].size() == 2);
+  CHECK(record["numbers"].size() > 3);
+  const CommandResult repeated = Command(NSGD_ANALYZE_PROGRAM, {"q.json", "--output", "out"}, folder.path()).wait();
+  CHECK(repeated.error == "");
+  CHECK(fs::exists(folder / "out/expected_loss.svg"));
+  CHECK_FALSE(parse_json(read_file(folder / "out/analysis.json"), "record").contains("problems"));
+}
+
+TEST_CASE("an analysis that fails leaves no figures of an earlier one, and says that it has not finished") {
+  class Fails : public Analysis {
+   public:
+    static std::unique_ptr<Analysis> read(const AnalysisInput& input) {
+      auto analysis = std::make_unique<Fails>();
+      analysis->fails_ = input.json.boolean("fails", false);
+      return analysis;
+    }
+    void run(AnalysisOutput& output) override {
+      output.number("one", 1);
+      NSGD_CHECK(!fails_, "failed");
+      output.figure("drawn", {"", {{"", {"x"}, {"y"}, {{"s", {1, 2}, {1, 2}}}}}});
+    }
+    bool fails_ = false;
+  };
+  AnalysisRegistry analyses = AnalysisRegistry::builtin();
+  analyses.add("fails", Fails::read);
+  const TemporaryFolder folder;
+  const auto run = [&](const char* text) {
+    ConfiguredAnalysis configured = read_analysis(parse_config(text, "test"), "test", analyses, {});
+    return error_of([&] { run_analysis(configured, folder / "a", Progress::Mode::quiet); });
+  };
+  const auto record = [&] { return parse_json(read_file(folder / "a/analysis.json"), "record"); };
+  CHECK(run(R"({"analysis": {"type": "fails"}})") == "no error was thrown");
+  CHECK(record()["finished"] == true);
+  CHECK(fs::exists(folder / "a/drawn.csv"));
+  CHECK(run(R"({"analysis": {"type": "fails", "fails": true}})") == "failed");
+  CHECK(record()["finished"] == false);
+  CHECK(record()["configuration"]["analysis"]["fails"] == true);
+  CHECK(record()["figures"].empty());
+  CHECK_FALSE(fs::exists(folder / "a/drawn.csv"));
+  const char* other = R"({"analysis": {"type": "quadratic", "matrix": [5, 4.5, 4.5, 5], "start": [6, -4], "runs": 2}})";
+  run(R"({"analysis": {"type": "fails"}})");
+  CHECK(contains(run(other), "holds an analysis of type \"fails\"; give another --output for \"quadratic\""));
+  CHECK(fs::exists(folder / "a/drawn.csv"));
+  run(R"({"analysis": {"type": "fails", "fails": true}})");
+  CHECK(run(other) == "no error was thrown");  // nothing of the other analysis is there
+}
+
+TEST_CASE("an assignment to seeds replaces seed in the configuration of an analysis") {
+  const std::string text = R"({"analysis": {"type": "convergence"}, "seed": 3, "data": {"train_size": 64},
+    "model": {"type": "mlp"}, "epochs": 1, "batch": {"size": 32}, "optimizer": {"learning_rate": 0.1}})";
+  for (const char* assignment : {"seeds=[1,2]", "$.seeds=[1,2]", "seed=4"})
+    CHECK(problem_of(text, {assignment}) == "no error was thrown");
+}
+
 TEST_CASE("an analysis keeps out of a folder that something else has made") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "q.json", quadratic);

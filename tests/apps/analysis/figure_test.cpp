@@ -137,6 +137,37 @@ TEST_CASE("a figure without numbers to show is drawn empty") {
   CHECK(draw_figure(figure, PictureFormat::png).has_value());
 }
 
+TEST_CASE("values that agree to many digits, and values near the limits of numbers, are drawn") {
+  for (const bool logarithmic : {false, true}) {
+    Figure figure{"flat", {{"", {"x"}, {"y", "", logarithmic}, {{"s", {1, 2}, {0, 0}}}}}};
+    for (const auto& y : std::vector<std::vector<double>>{
+             {0.3, 0.3 * (1 + 1e-9)}, {0.3, 0.3 * (1 + 1e-15)}, {1e308, 1e-308}, {5e-324, 1}, {0, 0}, {1e-30, 2e-30}}) {
+      figure.panels[0].series[0].y = y;
+      CHECK(draw_figure(figure, PictureFormat::svg).has_value());
+    }
+  }
+  Figure square{"square", {{"", {"x", "", false, std::pair{0.0, 0.0}}, {"y", "", false, std::pair{0.0, 1e-30}}, {}, true}}};
+  square.panels[0].series = {{"s", {0, 0}, {0, 0}}};
+  CHECK(draw_figure(square, PictureFormat::svg).has_value());
+}
+
+TEST_CASE("a name that is wider than the picture is shortened in the legend") {
+  Figure figure = whole_figure();
+  figure.panels[0].series[0].name = std::string(50, 'a') + "ööö" + std::string(50, 'b');
+  const std::optional<std::string> svg = draw_figure(figure, PictureFormat::svg);
+  REQUIRE(svg);
+  CHECK(contains(*svg, "a…"));
+  CHECK_FALSE(contains(*svg, "bbb"));
+}
+
+TEST_CASE("ticks of categories bear their names") {
+  Figure figure{"", {{"", {"regime", "", false, std::pair{0.5, 2.5}, {"SB", "LB_x"}}, {"y"}, {{"s", {1, 2}, {3, 4}}}}}};
+  const std::optional<std::string> svg = draw_figure(figure, PictureFormat::svg);
+  REQUIRE(svg);
+  CHECK(contains(*svg, "SB"));
+  CHECK(contains(*svg, "LB_x"));
+}
+
 TEST_CASE("without gnuplot the numbers are written, and no picture of other numbers stays") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "figure.svg", "old");

@@ -131,7 +131,7 @@ TEST_CASE("runs that are elsewhere have no second configuration, and must be the
   const Json all{{"analysis", doc["analysis"]}};
   CHECK(error_of([&] { run(all, folder / "b"); }).find("seed-2: is not a finished run") != std::string::npos);
   const Json nothing{{"analysis", {{"type", "convergence"}, {"runs", (folder / "none").string()}}}};
-  CHECK(problem_of(nothing).find("none: holds no experiment.json") != std::string::npos);
+  CHECK(problem_of(nothing).find("none\" holds no experiment.json") != std::string::npos);
 }
 
 TEST_CASE("the noise scale comes from the logs") {
@@ -153,6 +153,71 @@ TEST_CASE("the noise scale comes from the logs") {
   CHECK(series(drawn.panels[1], "LB").y.at(0) == Approx(trace / squared).epsilon(1e-4));
   CHECK(problem_of(document(R"({"type": "noise_scale"})", R"({"logging": {"noise_scale": false}})"))
             .find("logging.noise_scale") != std::string::npos);
+}
+
+TEST_CASE("a regime whose log is shorter than a window is named, and the others are shown") {
+  const TemporaryFolder folder;
+  // SB logs 32 lines, LB and the others 8.
+  const Json doc = document(R"({"type": "convergence", "window": 9})");
+  const std::string problem = error_of([&] { run(doc, folder / "a"); });
+  CHECK(problem.find("LB seed 1: is not shown: its log has 8 lines") != std::string::npos);
+  CHECK(problem.find("SB") == std::string::npos);
+  const Json record = parse_json(read_file(folder / "a" / analysis_file), "record");
+  CHECK(record["finished"] == true);
+  CHECK(record["problems"].size() == 6);
+  CHECK(figure(folder / "a", "convergence").panels[0].series.size() == 1);
+}
+
+TEST_CASE("a log line without its number is refused with its place") {
+  const TemporaryFolder folder;
+  Json doc = document(R"({"type": "convergence", "only": ["regime=LB,seed=1"]})");
+  run(doc, folder / "a");
+  const fs::path log = folder / "a/runs/LB/seed-1" / metrics_file;
+  write_file_atomically(log, read_file(log) + R"({"split": "train", "step": 99, "loss": "x", "accuracy": 1})" + "\n");
+  const std::string problem = error_of([&] { run(doc, folder / "a"); });
+  CHECK(problem.find("metrics.jsonl, line ") != std::string::npos);
+  CHECK(problem.find("\"loss\" is no number") != std::string::npos);
+}
+
+TEST_CASE("checkpoints of another run, or of another epoch than their name says, are refused") {
+  const TemporaryFolder folder;
+  const Json doc = document(R"({"type": "frobenius", "samples": 32, "draws": 0, "only": ["regime=LB"]})");
+  run(doc, folder / "a");
+  const fs::path one = folder / "a/runs/LB/seed-1", two = folder / "a/runs/LB/seed-2";
+  const auto refused = [&] { return error_of([&] { run(doc, folder / "a"); }); };
+  fs::copy_file(one / "checkpoint-epoch-2.safetensors", one / "checkpoint-epoch-3.safetensors");
+  CHECK(refused().find("checkpoint-epoch-3.safetensors: is the state after epoch 2") != std::string::npos);
+  fs::remove(one / "checkpoint-epoch-3.safetensors");
+  const std::string own = read_file(one / checkpoint_file);
+  write_file_atomically(one / checkpoint_file, read_file(two / checkpoint_file));
+  CHECK(refused().find("is of another run (seed: 2 there, 1 here)") != std::string::npos);
+  write_file_atomically(one / checkpoint_file, read_file(one / "checkpoint-epoch-2.safetensors"));
+  CHECK(refused().find("the run has finished step 16") != std::string::npos);
+  write_file_atomically(one / checkpoint_file, own);
+  CHECK(refused() == "no error was thrown");
+}
+
+TEST_CASE("samples that the data do not have are refused before anything is trained") {
+  const TemporaryFolder folder;
+  const auto refused = [&](const char* analysis, const char* changes) {
+    return error_of([&] { run(document(analysis, changes), folder / "a"); });
+  };
+  CHECK(refused(R"({"type": "frobenius", "samples": 257})", "{}") == "analysis.samples: 257, but SB has 256 training images");
+  CHECK(refused(R"({"type": "gradient_variance"})", R"({"batch": {"size": 300}})") ==
+        "LB: batch.size is 300, but there are 256 training images");
+  CHECK(refused(R"({"type": "gradient_variance"})",
+                R"({"regimes": [{"name": "A"}, {"name": "B", "model": {"type": "mlp", "hidden": [9]}}]})") ==
+        "B: has another \"model\" than A, whose network is measured");
+  CHECK(!fs::exists(folder / "a/runs"));
+}
+
+TEST_CASE("the selected regimes and seed are those whose gradients are measured") {
+  const TemporaryFolder folder;
+  run(document(R"({"type": "gradient_variance", "batches": 5, "frozen": "LB", "only": ["regime=SB,seed=2"]})"),
+      folder / "a");
+  CHECK(is_finished(folder / "a/runs/LB/seed-2"));
+  CHECK(!fs::exists(folder / "a/runs/LB/seed-1"));
+  CHECK(figure(folder / "a", "gradient_variance").panels[0].series.size() == 2);  // SB and its closed form
 }
 
 TEST_CASE("variances of elements are those of two passes over the vectors") {
@@ -266,6 +331,18 @@ TEST_CASE("the mean Hessian as an operator is that of the gradient's differences
   CHECK(found.smallest.value == Approx(expected.minCoeff()).margin(1e-3 * expected.maxCoeff()));
 }
 
+TEST_CASE("a run that cannot be measured is named, and the others are measured") {
+  const TemporaryFolder folder;
+  const Json doc = document(R"({"type": "hessian", "samples": 100, "only": ["regime=SB,regime=LB,seed=1"],
+                                "temperature": {"set": "none"}, "density": {"probes": 0}})");
+  run(doc, folder / "a");
+  fs::remove(folder / "a/runs/SB/seed-1" / checkpoint_file);
+  CHECK(error_of([&] { run(doc, folder / "a"); }).find("SB seed 1: is not measured: ") != std::string::npos);
+  const Json numbers = parse_json(read_file(folder / "a" / analysis_file), "record")["numbers"];
+  CHECK(numbers.contains("LB: largest eigenvalue, mean over seeds"));
+  CHECK(!numbers.contains("SB: largest eigenvalue, mean over seeds"));
+}
+
 TEST_CASE("the largest eigenvalue of every run, with batch normalisation folded") {
   const TemporaryFolder folder;
   const std::string model = R"({"model": {"type": "sequential", "hidden": null, "layers": [
@@ -277,6 +354,7 @@ TEST_CASE("the largest eigenvalue of every run, with batch normalisation folded"
           folder / "a");
   const Panel panel = figure(folder / "a", "largest_eigenvalue").panels[0];
   REQUIRE(panel.series.size() == 4);  // a mean and the seeds of each regime
+  CHECK(panel.x.names == std::vector<std::string>{"SB", "LB"});
   for (const std::string regime : {"SB", "LB"}) {
     const double mean = record["numbers"][regime + ": largest eigenvalue, mean over seeds"];
     CHECK(mean > 0);

@@ -48,6 +48,47 @@ void write_runs(const TemporaryFolder& folder) {
 
 }  // namespace
 
+TEST_CASE("a file that is no page is not replaced by a report") {
+  const TemporaryFolder folder;
+  write_runs(folder);
+  const std::string log = read_file(folder / "s/B/seed-1/metrics.jsonl");
+  const CommandResult result = report(folder, {"s", "--output", "s/B/seed-1/metrics.jsonl"});
+  CHECK(result.status == 1);
+  CHECK(contains(result.error, "s/B/seed-1/metrics.jsonl: is there and is no HTML page"));
+  CHECK(read_file(folder / "s/B/seed-1/metrics.jsonl") == log);
+  CHECK(report(folder, {"s"}).status == 0);
+  CHECK(report(folder, {"s"}).status == 0);  // a page is
+}
+
+TEST_CASE("if gnuplot fails, the page is made without the figures and the program fails") {
+  const TemporaryFolder folder;
+  write_runs(folder);
+  write_file_atomically(folder / "gnuplot", "#!/bin/sh\necho 'no such terminal' >&2\nexit 1\n");
+  fs::permissions(folder / "gnuplot", fs::perms::owner_all);
+  const std::string line = "PATH=.:$PATH exec '" + std::string(NSGD_REPORT_PROGRAM) + "' s";
+  const CommandResult result = Command("/bin/sh", {"-c", line}, folder.path()).wait();
+  CHECK(result.status == 1);
+  CHECK(contains(result.error, "cannot be drawn: gnuplot: failed: no such terminal"));
+  CHECK(contains(read_file(folder / "report.html"), "Results"));
+}
+
+TEST_CASE("regimes on different data are not compared") {
+  const TemporaryFolder folder;
+  for (const char* name : {"A", "B", "C"}) {
+    const Json data{{"type", name[0] == 'C' ? "mnist" : "cifar10"}};
+    for (const uint64_t seed : {1, 2}) {
+      const fs::path run = folder / "s" / name / ("seed-" + std::to_string(seed));
+      write_run(run, name, seed, {{"data", data}});
+      write_json(run / "summary.json", summary_with(name[0] == 'A' ? 0.5 : 0.75));
+    }
+  }
+  CHECK(report(folder, {"s"}).status == 0);
+  const std::string page = read_file(folder / "report.html");
+  CHECK(contains(page, "A − B"));
+  CHECK(contains(page, "−25.00"));
+  CHECK_FALSE(contains(page, "A − C"));
+}
+
 TEST_CASE("a report shows configurations, curves, results, differences and machines, and escapes every name") {
   const TemporaryFolder folder;
   write_runs(folder);
