@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 
 #include <noisysgd/apps/analysis/convergence.h>
@@ -96,7 +97,9 @@ void AnalysisOutput::number(const std::string& name, double value) {
 }
 
 void AnalysisOutput::line(const std::string& text) const {
-  if (progress_ != Progress::Mode::quiet) print_out("{}\n", text);
+  if (progress_ == Progress::Mode::quiet) return;
+  print_out("{}\n", text);
+  std::fflush(stdout);  // a file shows how far a long analysis has come
 }
 
 AnalysisRegistry AnalysisRegistry::builtin() {

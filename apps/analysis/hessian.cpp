@@ -129,8 +129,7 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
                           label_of(run), largest.value, largest.residual, smallest.value, smallest.residual,
                           largest_difference, ends.temperature, products));
   if (!converged)
-    output.problem(fmt::format("{}: the eigenvalues have not converged: raise analysis.lanczos.restarts or "
-                               "analysis.lanczos.subspace", label_of(run)));
+    output.line("  NOT CONVERGED: raise analysis.lanczos.restarts or analysis.lanczos.subspace");
   if (density_.probes > 0) {
     DensityOptions density = density_;
     density.seed = run.seed;
