@@ -183,10 +183,7 @@ void Stability::run(AnalysisOutput& output) {
   }
   figure.panels[0].series = total;
   figure.panels[1].series = determinants;
-  figure.panels[2].title =
-      scale_times_.size() == 1
-          ? fmt::format("noise λC, t = {:g}", scale_times_[0])
-          : fmt::format("noise λC; solid t = {:g}, dashed t = {:g}", scale_times_[0], scale_times_[1]);
+  figure.panels[2].title = fmt::format("noise λC; solid: t = {:g}", scale_times_[0]);
   const auto place = [&](NoiseShape noise) {
     return static_cast<size_t>(std::find(noises_.begin(), noises_.end(), noise) - noises_.begin());
   };
