@@ -21,7 +21,7 @@ void check_arguments(int argc, const char* const* argv) {
 
 CLI::Option* add_repeated(CLI::App& app, const std::string& name, std::vector<std::string>& values,
                           const std::string& description) {
-  return app.add_option(name, values, description)->take_all()->allow_extra_args(false);
+  return app.add_option(name, values, description + "; may be repeated")->take_all()->allow_extra_args(false);
 }
 
 std::string path_of_argument(const std::string& text) { return expand_home(text).string(); }

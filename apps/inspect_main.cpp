@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> assignments;
   InspectOptions options;
   add_path(app, "CONFIG", config, "Configuration (JSON)")->required();
-  add_repeated(app, "--set", assignments, "path=value: change the configuration");
+  add_repeated(app, "--set", assignments, "path=value: overrides one value of the configuration");
   app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
   app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given")
       ->transform(whole_number(0, largest_seed));

@@ -173,7 +173,7 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a suite to resume")->required();
   add_repeated(app, "--set", arguments.assignments,
-               "path=value: overrides one value of the configuration; may be repeated");
+               "path=value: overrides one value of the configuration");
   add_repeated(app, "--only", arguments.only,
                "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");

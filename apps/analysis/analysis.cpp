@@ -182,10 +182,11 @@ int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const 
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "Configuration (JSON)")->required();
   add_path(app, "--output", arguments.output, "Folder of the figures and numbers; runs/NAME if not given");
-  add_repeated(app, "--set", arguments.assignments, "path=value: changes one value of the configuration");
+  add_repeated(app, "--set", arguments.assignments, "path=value: overrides one value of the configuration");
   app.add_option("--seed", arguments.seed, "Seed, in place of the configuration's")
       ->transform(whole_number(0, largest_seed));
   app.add_flag("--quiet", arguments.quiet, "Print nothing but errors");
+  app.footer(fmt::format("Types of analyses (docs/analysis.md):\n  {}", fmt::join(analyses.types(), ", ")));
   return run_program(app, argc, argv, [&] { return analyze(arguments, analyses, extensions); });
 }
 
