@@ -10,6 +10,8 @@ namespace noisysgd {
 
 namespace {
 
+constexpr const char* average_prefix = "average.";  // WeightAverage::visit_state
+
 template <class T>
 bool all_finite(std::span<const T> values) {
   if constexpr (std::is_floating_point_v<T>)
@@ -61,10 +63,11 @@ class Saver : public StateVisitor {
   std::vector<StoredTensor> tensors_;
 };
 
-// Overwrites the visited tensors with those of the file.
+// Overwrites the visited tensors with those of the file, whose names begin with the prefix.
 class Loader : public StateVisitor {
  public:
-  Loader(Context& context, const SafetensorsFile& file) : context_(context), file_(file) {}
+  Loader(Context& context, const SafetensorsFile& file, std::string prefix = "")
+      : context_(context), file_(file), prefix_(std::move(prefix)) {}
 
   void visit(const std::string& name, const Parameter& parameter, const Tensor& tensor) override {
     const auto exported = read<float>(name, parameter.exported_shape());
@@ -79,7 +82,8 @@ class Loader : public StateVisitor {
 
  private:
   template <class T>
-  std::vector<T> read(const std::string& name, const Shape& shape) {
+  std::vector<T> read(const std::string& visited, const Shape& shape) {
+    const std::string name = prefix_ + visited;
     names_.insert(name);
     std::vector<T> values(static_cast<size_t>(shape.elements()));
     file_.read(name, stored_type_of<T>(), shape.extents(), std::as_writable_bytes(std::span(values)));
@@ -90,18 +94,36 @@ class Loader : public StateVisitor {
 
   Context& context_;
   const SafetensorsFile& file_;
+  const std::string prefix_;
   std::set<std::string> names_;
 };
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step, const Json& identity,
-                     const Json& state) {
+void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step,
+                     const CheckpointRecord& record) {
   Saver saver(context);
   step.visit_state(saver);
-  write_safetensors(
-      path, saver.tensors(),
-      {{"format", "pt"}, {"identity", identity.dump()}, {"state", state.dump()}, {"version", NSGD_VERSION}});
+  write_safetensors(path, saver.tensors(),
+                    {{"format", "pt"},
+                     {"identity", record.identity.dump()},
+                     {"data", record.data.dump()},
+                     {"state", record.state.dump()},
+                     {"version", NSGD_VERSION}});
+}
+
+void rename_run(const std::filesystem::path& path, const Json& identity) {
+  const SafetensorsFile file(path);
+  std::deque<std::vector<std::byte>> owned;
+  std::vector<StoredTensor> tensors;
+  for (const auto& entry : file.entries()) {
+    auto& bytes = owned.emplace_back(entry.bytes);
+    file.read(entry.name, entry.type, entry.shape, bytes);
+    tensors.push_back({entry.name, entry.type, entry.shape, bytes});
+  }
+  StoredMetadata metadata = file.metadata();
+  metadata["identity"] = identity.dump();
+  write_safetensors(path, tensors, metadata);
 }
 
 std::optional<Json> Checkpoint::metadata(const std::string& key) const {
@@ -111,6 +133,16 @@ std::optional<Json> Checkpoint::metadata(const std::string& key) const {
 }
 
 std::optional<Json> Checkpoint::identity() const { return metadata("identity"); }
+
+std::optional<DataDescription> Checkpoint::data() const {
+  const std::optional<Json> data = metadata("data");
+  if (!data) return {};
+  try {
+    return DataDescription::from(*data);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: data: {}", file_.path().string(), error.what()));
+  }
+}
 
 Json Checkpoint::state() const {
   std::optional<Json> state = metadata("state");
@@ -126,10 +158,15 @@ void Checkpoint::load(Context& context, Step& step) const {
                entry.name);
 }
 
-void load_weights(const std::filesystem::path& path, Model& model) {
-  const SafetensorsFile file(path);
-  Loader loader(model.context(), file);
+void Checkpoint::load(Model& model, SavedWeights weights) const {
+  Loader loader(model.context(), file_, weights == SavedWeights::average ? average_prefix : "");
   model.visit_state(loader);
+}
+
+bool Checkpoint::holds(SavedWeights weights) const {
+  return weights == SavedWeights::last || std::ranges::any_of(file_.entries(), [](const auto& entry) {
+           return entry.name.starts_with(average_prefix);
+         });
 }
 
 }  // namespace noisysgd

@@ -9,6 +9,7 @@
 #include <noisysgd/apps/budget.h>
 #include <noisysgd/apps/names.h>
 #include <noisysgd/core/suggest.h>
+#include <noisysgd/data/file.h>
 
 namespace noisysgd {
 
@@ -171,6 +172,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   const ConfigReader checkpoint = root.object("checkpoint");
   regime.checkpoint_every_epochs = checkpoint.integer("every_epochs", {.default_value = 1, .at_least = 1});
   regime.checkpoint_keep_every_epochs = checkpoint.optional_integer("keep_every_epochs", {.at_least = 1});
+  regime.checkpoint_best = checkpoint.boolean("best", false);
   if (const auto expect = root.optional_object("expect"))
     regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
   try {
@@ -233,12 +235,21 @@ Measurements Regime::build_measurements() const {
 
 std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const Shape& input, int64_t classes) const {
   Config config(Json{{"model", effective.at("model")}}, place);
-  auto network =
-      extensions.layers.build(config.root().object("model"), {extensions.layers, "", input, classes, batch.ghost_size});
+  const ConfigReader model = config.root().object("model");
+  ModelStart::read(model);  // its problems are reported with those of the network
+  auto network = extensions.layers.build(model, {extensions.layers, "", input, classes, batch.ghost_size});
   config.finish();
   NSGD_CHECK(network, "model: the network could not be built");
   return network;
 }
+
+ModelStart ModelStart::read(const ConfigReader& model) {
+  const StringListRule globs{.default_value = std::vector<std::string>{}};
+  return {expand_home(model.optional_string("weights").value_or("")).string(), model.strings("skip_weights", globs),
+          model.strings("freeze", globs)};
+}
+
+ModelStart Regime::model_start() const { return ModelStart::read(Config(effective.at("model"), "model").root()); }
 
 BatchSchedule Regime::batch_schedule(int64_t images, const SampleCoupling& coupling) const {
   std::vector<BatchPhase> phases;

@@ -58,6 +58,15 @@ struct BatchOptions {
   std::vector<BatchChange> changes;   // other sizes for the first epochs, one after the other; `size` follows
 };
 
+// The keys of "model" that every network has: where its training starts.
+struct ModelStart {
+  std::string weights;                    // safetensors file with initial values; empty: none
+  std::vector<std::string> skip_weights;  // globs of names in the file that are not loaded
+  std::vector<std::string> freeze;        // globs of parameters that keep their initial values
+
+  static ModelStart read(const ConfigReader& model);
+};
+
 // One regime: the base document with the regime's patch merged over it.
 struct Regime {
   std::string name;
@@ -82,9 +91,12 @@ struct Regime {
   bool logs(int64_t step) const { return (step + 1) % log_every_steps == 0; }
   int64_t checkpoint_every_epochs = 1;
   std::optional<int64_t> checkpoint_keep_every_epochs;  // none: later checkpoints replace it
+  bool checkpoint_best = false;                         // keep that of the epoch with the best evaluation
 
-  // Builds a new network for images of this shape, unbound and uninitialised. Throws ConfigError.
+  // Builds a new network for images of this shape, unbound and uninitialised. Throws ConfigError, also for what
+  // model_start() reads.
   std::unique_ptr<Layer> build_network(const Extensions& extensions, const Shape& input, int64_t classes) const;
+  ModelStart model_start() const;
   // Build the noise and the optimizer of one run, which keep its state.
   Noise build_noise(const Extensions& extensions) const;
   std::unique_ptr<Optimizer> build_optimizer(const Extensions& extensions) const;

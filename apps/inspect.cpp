@@ -7,6 +7,7 @@
 #include <deque>
 
 #include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/train_app.h>
 #include <noisysgd/apps/trainer.h>
 #include <noisysgd/core/file.h>
@@ -128,8 +129,10 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   const Dataset& train = data->sets.train;
   const Loader loader(context, train, data->normalisation, regime.data.augment);
   Model model = make_model(context, regime, *data, extensions);
-  model.parameter_set().initialise(seed);
-  if (options.checkpoint) load_weights(*options.checkpoint, model);
+  if (!options.checkpoint)
+    set_initial_values(model, regime, seed);
+  else
+    Checkpoint(*options.checkpoint).load(model, SavedWeights::last);
 
   const int64_t wanted = options.batch.value_or(std::min(regime.batch.size, loader.count()));
   NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,

@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include <noisysgd/apps/initial_values.h>
+
 namespace noisysgd {
 
 namespace {
@@ -103,18 +105,26 @@ StepOptions step_options(const Regime& regime, uint64_t seed) {
           .graphs = graphs_wanted()};
 }
 
+double learning_rate_of(const Regime& regime, const BatchSchedule& schedule, int64_t step) {
+  const BatchPosition at = schedule.position(step);
+  return at.phase->learning_rate *
+         regime.schedule.factor(at.equivalent_step(), at.steps_per_epoch, static_cast<double>(regime.epochs));
+}
+
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions) {
   return at_place(regime, [&] { return build(context, regime, data, extensions); });
 }
 
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions) {
-  return at_place(regime, [&] {
-    Model model = build(context, regime, data, extensions);
-    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
-    check_steps(context, regime, schedule, model, extensions);
-    return model;
+  Model model = at_place(regime, [&] {
+    Model built = build(context, regime, data, extensions);
+    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, built.coupling());
+    check_steps(context, regime, schedule, built, extensions);
+    return built;
   });
+  set_initial_values(model, regime, 1);  // finds problems of model.weights
+  return model;
 }
 
 }  // namespace noisysgd

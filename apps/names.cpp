@@ -16,8 +16,8 @@ constexpr size_t longest_name = 200;  // bytes; file systems allow 255, includin
 
 // The beginnings of the names of files that a run or a suite writes into its folder.
 constexpr std::string_view own_files[] = {
-    experiment_file,        config_file,     summary_file, divergence_file, "checkpoint.safetensors",
-    "events.out.tfevents.", "metrics.jsonl", "table.",     kept_checkpoint_prefix};
+    experiment_file,        config_file,     summary_file, divergence_file,        checkpoint_file,
+    "events.out.tfevents.", metrics_file,    "table.",     kept_checkpoint_prefix, best_checkpoint_file};
 
 bool is_seed_folder(std::string_view name) {
   return name.starts_with("seed-") && name.size() > 5 && name.find_first_not_of("0123456789", 5) == name.npos;

@@ -28,8 +28,8 @@ std::optional<int64_t> kept_epoch(std::string_view name) {
 }
 
 bool is_of_run(const std::string& name) {
-  constexpr std::array<std::string_view, 5> names{config_file, summary_file, divergence_file, checkpoint_file,
-                                                  metrics_file};
+  constexpr std::array<std::string_view, 6> names{config_file,     summary_file,         divergence_file,
+                                                  checkpoint_file, best_checkpoint_file, metrics_file};
   return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name) || kept_epoch(name);
 }
 
@@ -52,14 +52,6 @@ Json with_newer_keys(const Json& config, const Extensions& extensions) {
 std::optional<Json> read_if_there(const fs::path& path) {
   const std::optional<std::string> text = read_plain_file(path);
   return text ? std::optional<Json>(parse_json(*text, path.string())) : std::nullopt;
-}
-
-// The regime and the seed of a stored identity.
-RunName name_in(const Json& identity) {
-  const Record record(identity);
-  NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
-  NSGD_CHECK(record.at("config").is_object(), "\"config\" is no object");
-  return {record.text("regime"), record.at("seed").get<uint64_t>()};
 }
 
 }  // namespace
@@ -102,11 +94,18 @@ Json run_identity(const Regime& regime, uint64_t seed) {
   return {{"regime", regime.name}, {"seed", seed}, {"config", regime.effective}};
 }
 
+RunName run_name(const Json& identity) {
+  const Record record(identity);
+  NSGD_CHECK(record.at("seed").is_number_unsigned(), "\"seed\" is no whole number from 0 on");
+  NSGD_CHECK(record.at("config").is_object(), "\"config\" is no object");
+  return {record.text("regime"), record.at("seed").get<uint64_t>()};
+}
+
 std::optional<RunName> run_in(const fs::path& folder) {
   const std::optional<Json> identity = read_if_there(folder / config_file);
   if (!identity) return {};
   try {
-    return name_in(*identity);
+    return run_name(*identity);
   } catch (const Error& error) {
     throw Error(
         fmt::format("{}: is not as noisysgd-train writes it: {}", (folder / config_file).string(), error.what()));
@@ -115,7 +114,7 @@ std::optional<RunName> run_in(const fs::path& folder) {
 
 std::vector<std::string> identity_differences(const Json& stored, const Regime& regime, uint64_t seed,
                                               const Extensions& extensions) {
-  const RunName there = name_in(stored);
+  const RunName there = run_name(stored);
   auto differences = config_differences(with_newer_keys(stored.at("config"), extensions), regime.effective);
   if (there.regime != regime.name)
     differences.push_back(

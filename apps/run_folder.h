@@ -14,7 +14,7 @@ namespace noisysgd {
 
 inline constexpr const char *config_file = "config.json", *summary_file = "summary.json",
                             *divergence_file = "diverged.json", *checkpoint_file = "checkpoint.safetensors",
-                            *metrics_file = "metrics.jsonl";
+                            *best_checkpoint_file = "checkpoint-best.safetensors", *metrics_file = "metrics.jsonl";
 // What checkpoint.keep_every_epochs keeps is the prefix, the number of epochs done and ".safetensors".
 inline constexpr const char* kept_checkpoint_prefix = "checkpoint-epoch-";
 // Files of a suite's folder: the configuration that it was made from, and its table.
@@ -43,6 +43,8 @@ struct RunName {
   bool operator==(const RunName&) const = default;
 };
 std::optional<RunName> run_in(const std::filesystem::path& folder);
+// Of a stored identity. Throws Error that names the key unless that holds a regime, a seed and a configuration.
+RunName run_name(const Json& identity);
 
 // The differences between a stored identity and this run, as text for messages; empty if there are none. Keys that the
 // stored configuration does not have yet must have their defaults here.

@@ -9,6 +9,7 @@
 
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
+#include <noisysgd/apps/extend_runs.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/suite.h>
@@ -25,6 +26,7 @@ struct Arguments {
   std::vector<std::string> assignments, only;
   std::string device, output, describe;
   int threads = -1;
+  int64_t epochs = 0;  // to train on to; 0: as configured
   bool resume = false, dry_run = false, quiet = false;
 };
 
@@ -119,7 +121,12 @@ int run(Arguments arguments, const Extensions& extensions) {
   // exiting.
   static Interrupts& interrupts = *new Interrupts;
   name_folder(arguments);
-  const Experiment experiment = read_experiment_file(arguments.config, arguments.assignments, extensions);
+  NSGD_CHECK(arguments.epochs == 0 || arguments.resume,
+             "--epochs {}: trains a run on, with --resume; --set epochs={} sets those of a new run", arguments.epochs,
+             arguments.epochs);
+  const Experiment configured = read_experiment_file(arguments.config, arguments.assignments, extensions);
+  const Experiment experiment =
+      arguments.epochs ? with_epochs(configured, arguments.epochs, extensions) : configured;
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
@@ -144,6 +151,7 @@ int run(Arguments arguments, const Extensions& extensions) {
               counted(context.queue.threads(), "thread"), suite.folder.string());
   if (progress != Progress::Mode::quiet && arguments.resume && !std::filesystem::exists(suite.folder / experiment_file))
     print_out("{}: holds nothing to resume; begins anew\n", suite.folder.string());
+  if (arguments.epochs) extend_runs(context, configured, experiment, extensions, suite.folder);
   const RunOutcome outcome = train_all(context, suite);
   return outcome == RunOutcome::interrupted ? 128 + interrupts.received() : 0;
 }
@@ -181,6 +189,8 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
       ->transform(whole_number(0, most_threads));
   add_path(app, "--output", arguments.output, "folder of the run (default: runs/NAME)");
   app.add_flag("--resume", arguments.resume, "continue an interrupted run, bit for bit");
+  app.add_option("--epochs", arguments.epochs, "with --resume: train on to this number of epochs")
+      ->transform(whole_number(1, INT32_MAX));
   app.add_flag("--describe{text}", arguments.describe, "print the table of layers and stop; --describe=json: the graph")
       ->check(CLI::IsMember({"text", "json"}));
   app.add_flag("--dry-run", arguments.dry_run, "check the configuration and the data, print the plan and stop");

@@ -6,6 +6,8 @@
 #include <deque>
 
 #include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/evaluate.h>
+#include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/training_log.h>
 #include <noisysgd/apps/training_state.h>
@@ -31,6 +33,7 @@ class Run {
         model_(make_model(context, regime_, data, request.extensions)),
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
+        data_(DataDescription::of(data.sets.train, data.normalisation).json()),
         average_(regime_.weight_average ? std::optional<WeightAverage>(std::in_place, context, model_,
                                                                        static_cast<float>(*regime_.weight_average))
                                         : std::nullopt),
@@ -70,15 +73,16 @@ class Run {
       const BatchPosition next = schedule_.position(state_.step);
       const bool epoch_ends = next.first_of_epoch();
       const int64_t epochs_done = next.epoch;
-      if (epoch_ends) end_epoch(epochs_done - 1);
+      const bool best = epoch_ends && end_epoch(epochs_done - 1) && regime_.checkpoint_best;
       const int64_t keep_every = regime_.checkpoint_keep_every_epochs.value_or(total_steps_ + 1);
       const bool kept = epoch_ends && epochs_done % keep_every == 0;
       const bool due =
           epoch_ends && (epochs_done % regime_.checkpoint_every_epochs == 0 || state_.step == total_steps_);
       const bool interrupted = request_.interrupts && request_.interrupts->received() != 0;
       // The run goes on from the last one only: what it keeps is there before.
+      if (best) save(request_.folder / best_checkpoint_file);
       if (kept) save(kept_checkpoint(request_.folder, epochs_done));
-      if (due || kept || interrupted) save(checkpoint_path());
+      if (due || kept || best || interrupted) save(checkpoint_path());
       if (interrupted) {
         log_.line(fmt::format("{}: stopped after step {} of {}; --resume continues", request_.folder.string(),
                                    state_.step, total_steps_));
@@ -108,9 +112,10 @@ class Run {
   }
 
   void begin() {
-    model_.parameter_set().initialise(request_.seed);
+    const WeightsNote note = set_initial_values(model_, regime_, request_.seed);
     if (average_) average_->restart();
     log_.begin();
+    if (!note.empty()) log_.line(fmt::format("{}: {}", request_.folder.string(), note));
   }
 
   void resume() {
@@ -152,11 +157,7 @@ class Run {
             }};
   }
 
-  double learning_rate_of(int64_t step) const {
-    const BatchPosition at = schedule_.position(step);
-    return at.phase->learning_rate *
-           regime_.schedule.factor(at.equivalent_step(), at.steps_per_epoch, static_cast<double>(regime_.epochs));
-  }
+  double learning_rate_of(int64_t step) const { return noisysgd::learning_rate_of(regime_, schedule_, step); }
 
   StepRequest request_of(int64_t step) const {
     const BatchPosition at = schedule_.position(step);
@@ -255,16 +256,10 @@ class Run {
     return record;
   }
 
-  Meter evaluate() {
+  Meter evaluate_network() {
     std::optional<WeightAverage::Use> averaged;
     if (average_) averaged.emplace(*average_);
-    const DeviceValue<kernels::LossSums> sums(context_);
-    for (int64_t begin = 0; begin < test_.count(); begin += regime_.evaluation_batch)
-      context_.allocator.with_temporaries([&] {
-        model_.evaluate(test_.ordered(begin, std::min(test_.count(), begin + regime_.evaluation_batch)), sums.place());
-      });
-    const kernels::LossSums test = sums.read();
-    check(test);
+    const kernels::LossSums test = evaluate(model_, test_, regime_.evaluation_batch);
     if (test.nonfinite) stop_after_step(fmt::format("the {} loss", evaluated_set_));
     return Meter::from(test);
   }
@@ -275,12 +270,14 @@ class Run {
     take(step_.training_sums().read());
   }
 
-  void end_epoch(int64_t epoch) {
+  // Returns true if the evaluation is the best so far.
+  bool end_epoch(int64_t epoch) {
     catch_up();
-    const Meter test = evaluate();
+    const Meter test = evaluate_network();
     state_.test_loss = test.mean_loss();
     state_.test_accuracy = test.accuracy();
-    if (test.accuracy() > state_.best_accuracy) {
+    const bool best = epoch == 0 || test.accuracy() > state_.best_accuracy;
+    if (best) {
       state_.best_accuracy = test.accuracy();
       state_.best_epoch = epoch + 1;
     }
@@ -288,6 +285,7 @@ class Run {
     state_.last_epoch = state_.epoch;
     state_.epoch = {};
     kernels::restart_sums(context_.queue, false, true, step_.training_sums().place());
+    return best;
   }
 
   ProgressState progress_state(int64_t epoch) const {
@@ -312,7 +310,7 @@ class Run {
     const Json state = state_.json();
     TrainingState::from(state, limits());  // throws if the written state could not be read
     try {
-      save_checkpoint(path, context_, step_, run_identity(regime_, request_.seed), state);
+      save_checkpoint(path, context_, step_, {run_identity(regime_, request_.seed), data_, state});
     } catch (const NonfiniteTensor& error) {
       stop_after_step(error.what());
     }
@@ -349,6 +347,7 @@ class Run {
   const Regime& regime_;
   Model model_;
   Loader train_, test_;
+  const Json data_;  // its description, for checkpoints
   std::optional<WeightAverage> average_;
   Noise noise_;
   std::unique_ptr<Optimizer> optimizer_;

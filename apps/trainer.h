@@ -1,8 +1,8 @@
 // One training run: a regime with one seed in one folder. Everything random is a function of (seed, step, index), so a
 // run that is interrupted and resumed gives the same bits as one that was not.
 //
-// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, and at the
-// end summary.json or diverged.json.
+// The folder holds config.json (effective), metrics.jsonl, events.out.tfevents.*, checkpoint.safetensors, the other
+// checkpoints that it was asked to keep, and at the end summary.json or diverged.json.
 #pragma once
 
 #include <filesystem>

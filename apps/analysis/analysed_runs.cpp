@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/train_app.h>
@@ -127,11 +128,11 @@ std::string label_of(const SuiteRun& run) {
 
 std::string label_of(const Regime& regime) { return regime.name.empty() ? "run" : regime.name; }
 
-void set_state(Model& model, uint64_t seed, const RunState& state) {
+void set_state(Model& model, const Regime& regime, uint64_t seed, const RunState& state) {
   if (state.checkpoint.empty())
-    model.parameter_set().initialise(seed);
+    set_initial_values(model, regime, seed);
   else
-    load_weights(state.checkpoint, model);
+    Checkpoint(state.checkpoint).load(model, SavedWeights::last);
 }
 
 }  // namespace noisysgd

@@ -61,6 +61,6 @@ std::string label_of(const SuiteRun& run);
 std::string label_of(const Regime& regime);
 
 // Gives a model of that run the parameters and buffers of the state.
-void set_state(Model& model, uint64_t seed, const RunState& state);
+void set_state(Model& model, const Regime& regime, uint64_t seed, const RunState& state);
 
 }  // namespace noisysgd

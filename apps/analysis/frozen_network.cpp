@@ -33,7 +33,7 @@ FrozenNetwork::FrozenNetwork(AnalysedRuns& runs, const Regime& regime)
   context_.queue.set_precision(kernels::Precision::fp32);
 }
 
-void FrozenNetwork::set(uint64_t seed, const RunState& state) { set_state(model_, seed, state); }
+void FrozenNetwork::set(uint64_t seed, const RunState& state) { set_state(model_, regime_, seed, state); }
 
 Batch FrozenNetwork::batch(int64_t wanted, uint64_t seed, uint32_t draw) const {
   NSGD_CHECK(wanted <= train_.count(), "a batch of {} cannot be taken from {} training images", wanted,

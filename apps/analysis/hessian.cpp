@@ -101,7 +101,7 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
   const auto data = runs_.data(run.regime);
   Model trained = make_model(context, run.regime, *data, runs_.extensions());
   const BatchSchedule schedule = run.regime.batch_schedule(data->sets.train.count, trained.coupling());
-  set_state(trained, run.seed, runs_.states(run, schedule).back());
+  set_state(trained, run.regime, run.seed, runs_.states(run, schedule).back());
   Model model = folds_ ? std::move(trained).fold_batch_norm() : std::move(trained);
   context.queue.set_precision(kernels::Precision::fp32);
 

@@ -79,7 +79,8 @@ TEST_CASE("the page of the configuration names every key with its default") {
       CHECK(documented.at(key) == (value.is_null() ? "–" : "`" + value.dump() + "`"));
     }
   }
-  for (const std::string key : {"data.normalize", "data.normalize.mean", "data.normalize.std", "data.height"})
+  for (const std::string key : {"data.normalize", "data.normalize.mean", "data.normalize.std", "data.height",
+                                "model.weights", "model.skip_weights"})
     known.insert(key);
   for (const auto& [key, value] : documented) {
     INFO(key << " is on the page, but not in the program");

@@ -1,0 +1,40 @@
+#include <noisysgd/apps/eval/eval_app.h>
+
+#include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
+#include <noisysgd/apps/eval/render.h>
+#include <noisysgd/apps/program.h>
+#include <noisysgd/core/file.h>
+
+namespace noisysgd {
+
+int eval_main(int argc, char** argv, const Extensions& extensions) {
+  CLI::App app("Evaluates the network in a checkpoint, which needs no configuration.", "noisysgd-eval");
+  EvaluationRequest request;
+  std::string format = "text", weights;
+  std::filesystem::path predictions;
+  add_path(app, "CHECKPOINT", request.source, "checkpoint, or folder of a run: its last checkpoint")->required();
+  app.add_option("--data", request.data,
+                 "another data set of the same shape: its type, or {\"type\": …} as in a configuration");
+  add_repeated(app, "--set", request.assignments,
+               "path=value: changes data, evaluation or precision, as in --set data.root=FOLDER; may be repeated");
+  app.add_option("--weights", weights, "last or average; the ones that training evaluates if not given")
+      ->check(CLI::IsMember({"last", "average"}));
+  app.add_option("--format", format, "text, markdown or json")->check(CLI::IsMember({"text", "markdown", "json"}));
+  add_path(app, "--predictions", predictions, "CSV file to write: index, label, prediction, probability");
+  app.add_option("--device", request.device, "auto, cpu, cuda or cuda:N");
+  app.add_option("--threads", request.threads, "processor threads; 0: all")->transform(whole_number(0, most_threads));
+  app.set_version_flag("--version", NSGD_VERSION);
+  return run_program(app, argc, argv, [&] {
+    if (!weights.empty()) request.weights = weights == "average" ? SavedWeights::average : SavedWeights::last;
+    if (!predictions.empty()) check_writable(predictions);
+    const Evaluation evaluation = evaluate_checkpoint(request, extensions);
+    if (!predictions.empty()) write_predictions(predictions, evaluation);
+    print_out("{}", format == "json"       ? json_of(evaluation).dump(2) + "\n"
+                    : format == "markdown" ? markdown_of(evaluation)
+                                           : text_of(evaluation));
+    return 0;
+  });
+}
+
+}  // namespace noisysgd

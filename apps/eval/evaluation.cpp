@@ -1,0 +1,137 @@
+#include <noisysgd/apps/eval/evaluation.h>
+
+#include <fmt/format.h>
+
+#include <span>
+#include <string_view>
+
+#include <noisysgd/apps/evaluate.h>
+#include <noisysgd/apps/make_model.h>
+#include <noisysgd/apps/record.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/train_app.h>
+
+namespace noisysgd {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path checkpoint_in(const fs::path& source) {
+  if (!fs::is_directory(source)) return source;
+  const fs::path checkpoint = source / checkpoint_file;
+  NSGD_CHECK(fs::exists(checkpoint), "{}: holds no {}; {}", source.string(), checkpoint_file,
+             fs::exists(source / experiment_file) ? "it is the folder of a suite: give that of one of its runs"
+                                                  : "expected a checkpoint or the folder of a run");
+  return checkpoint;
+}
+
+// What an evaluation reads of a configuration.
+bool is_evaluated(std::string_view path) {
+  if (path.starts_with("$.")) path.remove_prefix(2);
+  const std::string_view key = path.substr(0, path.find_first_of(".["));
+  return key == "data" || key == "evaluation" || key == "precision";
+}
+
+// The data set of --data as --set would write it.
+std::string data_assignment(const std::string& data) {
+  return "data=" + (data.starts_with('{') ? data : Json{{"type", data}}.dump());
+}
+
+Json with_assignments(Json config, const EvaluationRequest& request, const fs::path& checkpoint) {
+  const Json normalize = config.at("data").value("normalize", Json());
+  if (!request.data.empty()) apply_override(config, data_assignment(request.data));
+  for (const std::string& assignment : request.assignments) {
+    NSGD_CHECK(is_evaluated(split_assignment(assignment).path),
+               "--set {}: changes nothing in an evaluation; data, evaluation and precision can be set", assignment);
+    apply_override(config, assignment);
+  }
+  const Json here = config.at("data").is_object() ? config.at("data").value("normalize", Json()) : Json();
+  NSGD_CHECK(here.is_null() || here == normalize,
+             "data.normalize: cannot be set, as the images are normalised as in training: by what {} holds",
+             checkpoint.string());
+  return config;
+}
+
+// The identity of the run that wrote a checkpoint, and its parts.
+struct WrittenBy {
+  explicit WrittenBy(const Checkpoint& checkpoint) {
+    const std::optional<Json> there = checkpoint.identity();
+    NSGD_CHECK(there, "{}: does not say which network it holds; expected a checkpoint of noisysgd-train",
+               checkpoint.path().string());
+    identity = *there;
+    try {
+      run = run_name(identity);
+      NSGD_CHECK(identity["config"].contains("data") && identity["config"]["data"].is_object(),
+                 "\"config\" has no object \"data\"");
+      step = Record(checkpoint.state()).whole("step", 0);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", checkpoint.path().string(), error.what()));
+    }
+  }
+  Json identity;
+  RunName run;
+  int64_t step = 0;
+};
+
+Regime regime_of(const Json& config, const WrittenBy& writer, const fs::path& checkpoint,
+                 const Extensions& extensions) {
+  Regime regime = read_experiment(config, checkpoint.string(), extensions).regimes.at(0);
+  regime.name = writer.run.regime;
+  return regime;
+}
+
+}  // namespace
+
+Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extensions& extensions) {
+  const Checkpoint checkpoint(checkpoint_in(request.source));
+  const fs::path& path = checkpoint.path();
+  const WrittenBy writer(checkpoint);
+  const Json& trained = writer.identity.at("config");
+  const Regime regime = regime_of(with_assignments(trained, request, path), writer, path, extensions);
+  const SavedWeights weights =
+      request.weights.value_or(regime.weight_average ? SavedWeights::average : SavedWeights::last);
+  NSGD_CHECK(checkpoint.holds(weights), "{}: holds no average of the weights; optimizer.weight_average makes one",
+             path.string());
+
+  TrainingData data;
+  data.sets = at_place(regime, [&] { return regime.data.dataset.load(); });
+  std::optional<DataDescription> described = checkpoint.data();
+  if (!described) {  // of an older version
+    const auto original = DataCache().get(regime_of(trained, writer, path, extensions));
+    described = DataDescription::of(original->sets.train, original->normalisation);
+  }
+  data.normalisation = described->normalisation;
+  const auto difference = described->difference(DataDescription::of(data.sets.test, data.normalisation));
+  NSGD_CHECK(!difference, "{}: {} do not fit the network: {}", path.string(), data.sets.test.name, *difference);
+
+  Context context(parse_device(request.device), request.threads);
+  context.queue.set_precision(regime.precision);
+  Model model = make_model(context, regime, data, extensions);
+  checkpoint.load(model, weights);
+  const Loader images(context, data.sets.test, data.normalisation);
+
+  Evaluation result{.checkpoint = path,
+                    .regime = writer.run.regime,
+                    .seed = writer.run.seed,
+                    .step = writer.step,
+                    .weights = weights,
+                    .images = data.sets.test.name,
+                    .set = regime.data.evaluated_set(),
+                    .class_names = described->class_names,
+                    .probabilities = model.loss().samples_labels(),
+                    .scores = Scores(model.classes())};
+  const auto classes = static_cast<size_t>(model.classes());
+  const auto see = [&](const Batch& batch, const Tensor& logits) {
+    const std::vector<float> values = to_host<float>(context, logits);
+    const std::vector<int32_t> labels = to_host<int32_t>(context, batch.labels);
+    for (size_t n = 0; n < labels.size(); ++n)
+      result.scores.add(std::span(values).subspan(n * classes, classes), labels[n]);
+  };
+  const kernels::LossSums sums = evaluate(model, images, regime.evaluation_batch, see);
+  NSGD_CHECK(!sums.nonfinite, "{}: the loss of the {} is not finite", path.string(), result.images);
+  result.loss = sums.loss / static_cast<double>(sums.samples);
+  return result;
+}
+
+}  // namespace noisysgd

@@ -1,0 +1,132 @@
+#include <noisysgd/apps/extend_runs.h>
+
+#include <fmt/format.h>
+
+#include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/make_model.h>
+#include <noisysgd/apps/record.h>
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/suite.h>
+#include <noisysgd/core/file.h>
+
+namespace noisysgd {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A run before and after, and where it is.
+struct Extended {
+  const Regime& before;
+  const Regime& after;
+  uint64_t seed;
+  fs::path folder;
+  bool renamed = false;      // belongs to `after` already
+  int64_t steps = 0;         // done
+  int64_t total_steps = 0;   // of `after`
+
+  fs::path checkpoint() const { return folder / checkpoint_file; }
+};
+
+int64_t steps_done(const fs::path& checkpoint) {
+  if (!fs::exists(checkpoint)) return 0;
+  try {
+    return Record(Checkpoint(checkpoint).state()).whole("step", 0);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", checkpoint.string(), error.what()));
+  }
+}
+
+// Throws Error for the first step so far that would have been another one.
+void check_past(const Extended& run, const BatchSchedule& before, const BatchSchedule& after) {
+  const int64_t noisy_before = run.before.noisy_steps(before), noisy_after = run.after.noisy_steps(after);
+  NSGD_CHECK(run.steps <= before.total_steps(), "{}: has made {} steps of a run of {}", run.checkpoint().string(),
+             run.steps, before.total_steps());
+  const std::string longer = fmt::format("--epochs {}: {} cannot be trained on: ", run.after.epochs, run.folder.string());
+  for (int64_t step = 0; step < run.steps; ++step) {
+    const double rate = learning_rate_of(run.before, before, step), now = learning_rate_of(run.after, after, step);
+    NSGD_CHECK(rate == now,
+               "{}the schedule \"{}\" of {} epochs has another learning rate at past steps ({} at step {}, not {})",
+               longer, run.before.schedule.type(), run.after.epochs, now, step + 1, rate);
+    NSGD_CHECK((step < noisy_before) == (step < noisy_after), "{}with {} epochs the noise would end at step {}, not {}",
+               longer, run.after.epochs, noisy_after, noisy_before);
+    NSGD_CHECK(before.position(step).samples == after.position(step).samples,
+               "{}with {} epochs step {} would have had a batch of {}, not {}", longer, run.after.epochs, step + 1,
+               after.position(step).samples, before.position(step).samples);
+  }
+}
+
+bool is_run(const Json& identity, const Regime& regime, uint64_t seed, const Extensions& extensions) {
+  return identity_differences(identity, regime, seed, extensions).empty();
+}
+
+// The runs in the folder; none if one of them belongs to neither experiment.
+std::vector<Extended> runs_there(const Experiment& before, const Experiment& after, const Extensions& extensions,
+                                 const fs::path& folder) {
+  std::vector<Extended> runs;
+  const std::vector<SuiteRun> old = suite_runs(before, folder), extended = suite_runs(after, folder);
+  for (size_t i = 0; i < old.size(); ++i) {
+    if (!run_in(old[i].folder)) continue;
+    const Json there = parse_json(read_file(old[i].folder / config_file), (old[i].folder / config_file).string());
+    const bool renamed = is_run(there, extended[i].regime, old[i].seed, extensions);
+    if (!renamed && !is_run(there, old[i].regime, old[i].seed, extensions)) return {};
+    runs.push_back({old[i].regime, extended[i].regime, old[i].seed, old[i].folder, renamed,
+                    steps_done(old[i].folder / checkpoint_file)});
+  }
+  return runs;
+}
+
+void extend(const Extended& run) {
+  const Json identity = run_identity(run.after, run.seed);
+  if (!run.renamed) {
+    if (fs::exists(run.checkpoint())) rename_run(run.checkpoint(), identity);
+    write_file_atomically(run.folder / config_file, identity.dump(2) + "\n");
+  }
+  if (run.steps < run.total_steps) fs::remove(run.folder / summary_file);  // the run is no longer finished
+}
+
+}  // namespace
+
+Experiment with_epochs(const Experiment& experiment, int64_t epochs, const Extensions& extensions) {
+  NSGD_CHECK(experiment.budget == 1, "--epochs: the runs are shortened by a \"budget\" of {}; leave it out",
+             experiment.budget);
+  Json document = experiment.document;
+  document["epochs"] = epochs;
+  for (size_t i = 0; i < experiment.regimes.size(); ++i) {
+    const Regime& regime = experiment.regimes[i];
+    NSGD_CHECK(regime.epochs <= epochs, "--epochs {}: the runs have {}; expected at least as many", epochs,
+               regime.epochs);
+    Json& own = regime.name.empty() ? document : document["regimes"][i];
+    if (own.contains("epochs")) own["epochs"] = epochs;
+    const double stop = regime.noise.options().stop_fraction;
+    if (regime.noise.active() && stop < 1 && regime.epochs < epochs)
+      own["noise"]["stop_fraction"] = stop * static_cast<double>(regime.epochs) / static_cast<double>(epochs);
+  }
+  Experiment longer = read_experiment(document, "--epochs", extensions);
+  longer.notes = experiment.notes;
+  return longer;
+}
+
+void extend_runs(Context& context, const Experiment& before, const Experiment& after, const Extensions& extensions,
+                 const fs::path& folder) {
+  if (!fs::exists(folder / experiment_file)) return;
+  const PathLock suite = PathLock::wait(folder);
+  const auto free = PathLock::attempt(folder / experiment_file);
+  NSGD_CHECK(free, "{}: another program is at work on it; wait for it", folder.string());
+  std::vector<Extended> runs = runs_there(before, after, extensions, folder);
+  DataCache cache;
+  for (Extended& run : runs) {
+    const auto data = cache.get(run.before);
+    const Model model = make_model(context, run.before, *data, extensions);
+    const auto schedule_of = [&](const Regime& regime) {
+      return regime.batch_schedule(data->sets.train.count, model.coupling());
+    };
+    const BatchSchedule schedule = schedule_of(run.after);
+    if (!run.renamed) check_past(run, schedule_of(run.before), schedule);
+    run.total_steps = schedule.total_steps();
+  }
+  for (const Extended& run : runs) extend(run);
+  if (!runs.empty()) write_file_atomically(folder / experiment_file, after.document.dump(2) + "\n");
+}
+
+}  // namespace noisysgd

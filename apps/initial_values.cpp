@@ -1,0 +1,124 @@
+#include <noisysgd/apps/initial_values.h>
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <noisysgd/core/glob.h>
+#include <noisysgd/core/safetensors.h>
+#include <noisysgd/layers/registry.h>
+
+namespace noisysgd {
+
+namespace {
+
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr size_t shown = 6;
+  const std::vector<std::string> first(names.begin(), names.begin() + static_cast<int64_t>(std::min(names.size(), shown)));
+  return fmt::format("{}{}", fmt::join(first, ", "),
+                     names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+}
+
+// Loads what a file has of a network.
+class WeightsLoader : public StateVisitor {
+ public:
+  WeightsLoader(Context& context, const SafetensorsFile& file, const std::vector<std::string>& skipped)
+      : context_(context), file_(file), skipped_(skipped) {}
+
+  void visit(const std::string& name, const Parameter& parameter, const Tensor& tensor) override {
+    const std::vector<float> exported = read(name, parameter.exported_shape());
+    if (exported.empty()) return;
+    std::vector<float> internal(exported.size());
+    from_exported_layout(parameter, exported.data(), internal.data());
+    copy_from_host<float>(context_, internal, tensor);
+  }
+  void visit(const std::string& name, const Tensor& tensor) override {
+    const std::vector<float> values = read(name, tensor.shape());
+    if (!values.empty()) copy_from_host<float>(context_, values, tensor);
+  }
+
+  WeightsNote finish() const {
+    const std::string path = file_.path().string();
+    NSGD_CHECK(misshapen_.empty(), "{}: {}; model.skip_weights leaves tensors out", path,
+               some_of(misshapen_));
+    NSGD_CHECK(!loaded_.empty(), "{}: holds none of the network's tensors (it has {}; the network has {})",
+               path, some_of(unused()), some_of(missing_));
+    WeightsNote note = fmt::format("model.weights: {}: {} tensors loaded", path, loaded_.size());
+    if (!missing_.empty()) note += fmt::format("; not there, so initialised: {}", some_of(missing_));
+    if (const auto names = unused(); !names.empty()) note += fmt::format("; not used: {}", some_of(names));
+    return note;
+  }
+
+ private:
+  bool is_skipped(const std::string& name) const {
+    return std::ranges::any_of(skipped_, [&](const std::string& glob) { return matches_glob(glob, name); });
+  }
+
+  // Empty if the file has no such tensor.
+  std::vector<float> read(const std::string& name, const Shape& shape) {
+    if (!file_.contains(name) || is_skipped(name)) {
+      missing_.push_back(name);
+      return {};
+    }
+    const SafetensorsFile::Entry& entry = file_.entry(name);
+    if (entry.shape != shape.extents()) {
+      misshapen_.push_back(fmt::format("\"{}\" has shape {}, expected {}", name, Shape(entry.shape).text(), shape.text()));
+      return {};
+    }
+    NSGD_CHECK(entry.type == StoredType::f32 || entry.type == StoredType::f64,
+               "{}: \"{}\" has type {}, expected F32 or F64", file_.path().string(), name,
+               name_of(entry.type));
+    std::vector<float> values;
+    if (entry.type == StoredType::f32) {
+      values = file_.values<float>(name);
+    } else {
+      for (const double value : file_.values<double>(name)) values.push_back(static_cast<float>(value));
+    }
+    NSGD_CHECK(std::ranges::all_of(values, [](float value) { return std::isfinite(value); }),
+               "{}: \"{}\" holds values that are not finite", file_.path().string(), name);
+    loaded_.insert(name);
+    return values;
+  }
+
+  // Without what the file holds beside a network: PyTorch's counters, and the rest of a training state.
+  std::vector<std::string> unused() const {
+    std::vector<std::string> names;
+    for (const auto& [name, type, shape, begin, bytes] : file_.entries()) {
+      const std::string scope = name.substr(0, name.find('.'));
+      const bool of_training = std::ranges::find(checkpoint_scopes, scope) != std::end(checkpoint_scopes);
+      if (!loaded_.contains(name) && !of_training && !name.ends_with("num_batches_tracked") && !is_skipped(name))
+        names.push_back(name);
+    }
+    return names;
+  }
+
+  Context& context_;
+  const SafetensorsFile& file_;
+  const std::vector<std::string>& skipped_;
+  std::set<std::string> loaded_;
+  std::vector<std::string> missing_, misshapen_;
+};
+
+WeightsNote load(Model& model, const ModelStart& start) {
+  try {
+    const SafetensorsFile file(start.weights);
+    WeightsLoader loader(model.context(), file, start.skip_weights);
+    model.visit_state(loader);
+    return loader.finish();
+  } catch (const Error& error) {
+    throw Error(fmt::format("model.weights: {}", error.what()));
+  }
+}
+
+}  // namespace
+
+WeightsNote set_initial_values(Model& model, const Regime& regime, uint64_t seed) {
+  model.parameter_set().initialise(seed);
+  const ModelStart start = regime.model_start();
+  if (start.weights.empty()) return {};
+  return at_place(regime, [&] { return load(model, start); });
+}
+
+}  // namespace noisysgd

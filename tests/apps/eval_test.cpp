@@ -1,0 +1,170 @@
+// noisysgd-eval: agrees with what training logged, and says in one line what it cannot evaluate.
+#include <noisysgd/apps/eval/evaluation.h>
+
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include <noisysgd/apps/run_folder.h>
+#include <noisysgd/core/file.h>
+#include "tests/apps/change_metadata.h"
+#include "tests/apps/command.h"
+#include "tests/apps/small_runs.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+#include "tests/temporary_folder.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+using noisysgd::test::small_runs::regime_with;
+
+namespace {
+
+Evaluation evaluate_at(const std::filesystem::path& source, const std::string& data = "",
+                       const std::vector<std::string>& assignments = {}, std::optional<SavedWeights> weights = {}) {
+  return evaluate_checkpoint({source, data, assignments, weights, "cpu", 2}, {});
+}
+
+CommandResult eval(const TemporaryFolder& folder, std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--threads", "2", "--device", "cpu"});
+  return Command(NSGD_EVAL_PROGRAM, arguments, folder.path()).wait();
+}
+
+// The one line of a refused call.
+std::string refused(const TemporaryFolder& folder, const std::vector<std::string>& arguments) {
+  const CommandResult result = eval(folder, arguments);
+  CHECK(result.status == 1);
+  CHECK(result.output.empty());
+  CHECK(std::ranges::count(result.error, '\n') == 1);
+  return result.error;
+}
+
+}  // namespace
+
+TEST_CASE("an evaluation gives the accuracy and the loss that training logged") {
+  const TemporaryFolder folder;
+  const auto [set, settings] = GENERATE(table<std::string, std::vector<std::string>>({
+      {"test", {}},
+      {"test", {"optimizer.weight_average=0.9", "evaluation.batch=7"}},
+      {"holdout", {"data.holdout=100", R"(data.normalize={"mean": [0.3], "std": [0.4]})"}},
+  }));
+  std::vector<std::string> all = settings;
+  all.push_back("epochs=2");
+  REQUIRE(small_runs::run(regime_with(all), folder.path()) == RunOutcome::finished);
+  const Json summary = run_summary(folder.path()).value();
+  const Evaluation evaluation = evaluate_at(folder.path());
+  const int64_t images = evaluation.scores.images();
+  CHECK(images == summary.at(set + "_images"));
+  CHECK(evaluation.set == set);
+  CHECK(static_cast<double>(evaluation.scores.correct()) / static_cast<double>(images) ==
+        summary.at(set + "_accuracy").get<double>());
+  CHECK(evaluation.loss == summary.at(set + "_loss").get<double>());
+  CHECK(evaluation.step == summary.at("steps"));
+  CHECK(evaluation.seed == 7);
+  int64_t predicted = 0;
+  for (const Prediction& made : evaluation.scores.predictions()) predicted += made.label == made.predicted;
+  CHECK(predicted == evaluation.scores.correct());
+}
+
+TEST_CASE("an evaluation uses the averaged weights, or the last ones if asked") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> plain{"epochs=1"}, averaged{"epochs=1", "optimizer.weight_average=0.9"};
+  REQUIRE(small_runs::run(regime_with(plain), folder / "plain") == RunOutcome::finished);
+  REQUIRE(small_runs::run(regime_with(averaged), folder / "averaged") == RunOutcome::finished);
+  const double last = evaluate_at(folder / "plain").loss;
+  CHECK(evaluate_at(folder / "averaged").loss != last);
+  CHECK(evaluate_at(folder / "averaged").weights == SavedWeights::average);
+  CHECK(evaluate_at(folder / "averaged", "", {}, SavedWeights::last).loss == last);
+  CHECK(error_of([&] { evaluate_at(folder / "plain", "", {}, SavedWeights::average); }) ==
+        (folder / "plain/checkpoint.safetensors").string() +
+            ": holds no average of the weights; optimizer.weight_average makes one");
+}
+
+TEST_CASE("another data set of the same shape is normalised as in training") {
+  const TemporaryFolder folder;
+  REQUIRE(small_runs::run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  const Evaluation own = evaluate_at(folder.path());
+  // The same test images beside others to train on, whose mean and deviation differ.
+  const std::string more = R"({"type": "synthetic", "train_size": 30, "test_size": 50})";
+  CHECK(evaluate_at(folder.path(), more).loss == own.loss);
+  CHECK(evaluate_at(folder.path(), "", {"data.train_size=30"}).loss == own.loss);
+  CHECK(evaluate_at(folder.path(), "synthetic").scores.images() == 2000);
+  CHECK(evaluate_at(folder.path(), "", {"data.difficulty=0", "$.data.test_size=40"}).scores.images() == 40);
+  const std::string file = (folder / "checkpoint.safetensors").string();
+  CHECK(error_of([&] { evaluate_at(folder.path(), "", {"data.colour=true"}); }) ==
+        file + ": synthetic test images do not fit the network: images of [3,32,32], expected [1,28,28] (channels, "
+               "height, width)");
+  CHECK(error_of([&] { evaluate_at(folder.path(), "", {"optimizer.momentum=0"}); }) ==
+        "--set optimizer.momentum=0: changes nothing in an evaluation; data, evaluation and precision can be set");
+  CHECK(contains(error_of([&] { evaluate_at(folder.path(), "", {R"(data.normalize={"mean":[0],"std":[1]})"}); }),
+                 "data.normalize: cannot be set"));
+  CHECK(contains(error_of([&] { evaluate_at(folder.path(), "mnits"); }), "did you mean \"mnist\"?"));
+}
+
+TEST_CASE("a checkpoint of a version that did not describe its data is evaluated with the data of its run") {
+  const TemporaryFolder folder;
+  REQUIRE(small_runs::run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  const Evaluation own = evaluate_at(folder.path());
+  change_metadata(folder / "checkpoint.safetensors", [](StoredMetadata& metadata) { metadata.erase("data"); });
+  CHECK(evaluate_at(folder.path()).loss == own.loss);
+  CHECK(evaluate_at(folder.path(), R"({"train_size": 30, "test_size": 50})").loss == own.loss);
+  std::filesystem::remove(folder / "summary.json");
+  CHECK(small_runs::run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);  // and resumed
+}
+
+TEST_CASE("noisysgd-eval says in one line what it cannot evaluate") {
+  const TemporaryFolder folder;
+  REQUIRE(small_runs::run(regime_with({"epochs=1"}), folder / "run") == RunOutcome::finished);
+  const std::filesystem::path path = folder / "run/checkpoint.safetensors";
+  const std::string whole = read_file(path), begin = "noisysgd-eval: run/checkpoint.safetensors: ";
+  const auto changed = [&](const std::function<void(StoredMetadata&)>& change) {
+    write_file_atomically(path, whole);
+    change_metadata(path, change);
+    return refused(folder, {"run"});
+  };
+  const auto with_config = [&](const std::string& assignment) {
+    return changed([&](StoredMetadata& metadata) {
+      Json identity = Json::parse(metadata.at("identity"));
+      apply_override(identity["config"], assignment);
+      metadata["identity"] = identity.dump();
+    });
+  };
+  CHECK(refused(folder, {"absent"}) == "noisysgd-eval: cannot read absent: No such file or directory\n");
+  std::filesystem::create_directories(folder / "empty");
+  CHECK(refused(folder, {"empty"}) == "noisysgd-eval: empty: holds no checkpoint.safetensors; expected a checkpoint or "
+                                      "the folder of a run\n");
+  std::ofstream(folder / "empty/experiment.json") << "{}";
+  CHECK(contains(refused(folder, {"empty"}), "it is the folder of a suite: give that of one of its runs"));
+  CHECK(refused(folder, {"run", "--predictions", "no/out.csv"}) ==
+        "noisysgd-eval: cannot write no/out.csv: No such file or directory\n");
+
+  for (const size_t bytes : {size_t{0}, size_t{5}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
+    write_file_atomically(path, whole.substr(0, bytes));
+    CHECK(refused(folder, {"run"}).starts_with("noisysgd-eval: cannot read run/checkpoint.safetensors: "));
+  }
+  CHECK(changed([](StoredMetadata& metadata) { metadata.clear(); }) ==
+        begin + "does not say which network it holds; expected a checkpoint of noisysgd-train\n");
+  CHECK(changed([](StoredMetadata& metadata) { metadata["identity"] = R"({"seed": 1})"; }) ==
+        begin + "\"config\" is missing\n");
+  CHECK(changed([](StoredMetadata& metadata) { metadata["data"] = "{}"; }) == begin + "data: \"image\" is missing\n");
+  CHECK(changed([](StoredMetadata& metadata) { metadata["state"] = R"({"step": -1})"; }) ==
+        begin + "\"step\" is -1, expected a whole number from 0 on\n");
+  CHECK(contains(with_config(R"(model={"type": "mlp", "hidden": [8]})"), "has no tensor \"linear2.weight\""));
+  CHECK(contains(with_config("model.layers[0].out_channels=5"), "has type F32 and shape [4,1,3,3], expected F32 and [5,1,3,3]"));
+  CHECK(contains(with_config("data.test_limit=1000"), "test_limit is 1000, expected 0 (all) to 50"));
+}
+
+TEST_CASE("noisysgd-eval prints text, Markdown or JSON, and writes predictions") {
+  const TemporaryFolder folder;
+  REQUIRE(small_runs::run(regime_with({"epochs=1"}), folder / "run") == RunOutcome::finished);
+  const CommandResult text = eval(folder, {"run", "--predictions", "out.csv"});
+  CHECK(text.status == 0);
+  CHECK(contains(text.output, "seed 7, step 7, last weights: 50 synthetic test images\n"));
+  const std::string csv = read_file(folder / "out.csv");
+  CHECK(std::ranges::count(csv, '\n') == 51);
+  CHECK(contains(eval(folder, {"run", "--format", "markdown"}).output, "\n| accuracy "));
+  const CommandResult json = eval(folder, {"run/checkpoint.safetensors", "--format", "json"});
+  const Json parsed = parse_json(json.output, "output");
+  CHECK(parsed.at("accuracy") == run_summary(folder / "run").value().at("test_accuracy"));
+  CHECK(parsed.at("data") == "synthetic test images");
+}
