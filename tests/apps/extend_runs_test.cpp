@@ -1,5 +1,5 @@
 // --resume --epochs N: a run that is trained on is the run that had N epochs from its beginning.
-#include <fmt/format.h>
+#include <algorithm>
 
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/run_folder.h>
