@@ -62,7 +62,6 @@ struct BatchOptions {
 struct ModelStart {
   std::string weights;                    // safetensors file with initial values; empty: none
   std::vector<std::string> skip_weights;  // globs of names in the file that are not loaded
-  std::vector<std::string> freeze;        // globs of parameters that keep their initial values
 
   static ModelStart read(const ConfigReader& model);
 };
