@@ -27,6 +27,8 @@ except ImportError:
 
 try:
     import torch
+
+    import torch_network
 except ImportError:
     torch = None
 
@@ -53,51 +55,18 @@ class TorchNetwork:
     """The same by PyTorch: its operations forward, its automatic differentiation backward."""
 
     def __init__(self, graph, parameters, dtype):
-        self.nodes, self.dtype = graph["nodes"], dtype
+        self.graph, self.dtype = graph, dtype
         self.values = {name: torch.tensor(value, dtype=dtype) for name, value in parameters.items()}
 
     def loss_and_gradients(self, images, labels):
         for value in self.values.values():
             value.requires_grad_(True)
-        loss = self.loss(torch.tensor(images, dtype=self.dtype), torch.tensor(labels))
+        scores = torch_network.logits(self.graph, self.values, torch.tensor(images, dtype=self.dtype))
+        smoothing = self.graph["nodes"][-1]["label_smoothing"]
+        loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels), label_smoothing=smoothing)
         gradients = torch.autograd.grad(loss, list(self.values.values()))
         self.values = {name: value.detach() for name, value in self.values.items()}
         return loss.item(), dict(zip(self.values, gradients))
-
-    def loss(self, images, labels):
-        results = {"input": images}
-        for node in self.nodes:
-            inputs = [results[name] for name in node["inputs"]]
-            if node["type"] == "softmax_cross_entropy":
-                smoothing = node["label_smoothing"]
-                return torch.nn.functional.cross_entropy(*inputs, labels, label_smoothing=smoothing)
-            results[node["name"]] = self.apply(node, *inputs)
-        raise ValueError("the graph has no loss")
-
-    def apply(self, node, x, *others):
-        functional, kind = torch.nn.functional, node["type"]
-        weight, bias = (self.values.get(f"{node['name']}.{which}") for which in ("weight", "bias"))
-        if kind == "conv2d":
-            return functional.conv2d(x, weight, bias, node["stride"], node["padding"])
-        if kind == "linear":
-            return functional.linear(x, weight, bias)
-        if kind == "batch_norm":
-            ghosts = x.split(min(node["ghost_size"] or len(x), len(x)))
-            normalise = functional.batch_norm
-            return torch.cat([normalise(g, None, None, weight, bias, True, 0, node["epsilon"]) for g in ghosts])
-        if kind in ("max_pool", "average_pool"):
-            pool = functional.max_pool2d if kind == "max_pool" else functional.avg_pool2d
-            return pool(x, node["kernel"], node["stride"], node["padding"])
-        if kind == "pad_channels":
-            kept = x[:, :, :: node["stride"], :: node["stride"]]
-            return functional.pad(kept, (0, 0, 0, 0, 0, node["channels"] - x.shape[1]))
-        plain = {
-            "relu": torch.relu,
-            "flatten": lambda x: x.flatten(1),
-            "global_average_pool": lambda x: x.mean((2, 3)),
-            "add": lambda x, y: x + y,
-        }
-        return plain[kind](x, *others)
 
 
 def train(network, batches, rates, optimizer):

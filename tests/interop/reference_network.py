@@ -3,6 +3,9 @@
 Written from the formulas; images are [N,C,H,W] and parameters as in PyTorch. Each layer's backward returns the gradient
 of its inputs and, per parameter, the contributions of single samples, stacked along the first axis: backpropagated
 gradient times activation, which under batch normalisation (where samples are coupled) is the definition in use.
+
+Parameters may be complex: sides of kinks follow from real parts, and everything else is analytic. The imaginary part of
+the gradient at theta + i h v, divided by a tiny h, is then the Hessian times v without cancellation.
 """
 
 from dataclasses import dataclass
@@ -28,11 +31,16 @@ def windows_transposed(grad, shape, kernel, stride, padding):
     (r, s), (stride_h, stride_w), (pad_h, pad_w) = pair(kernel), pair(stride), pair(padding)
     n, c, height, width = shape
     out_h, out_w = grad.shape[3:]
-    x = np.zeros((n, c, height + 2 * pad_h, width + 2 * pad_w))
+    x = np.zeros((n, c, height + 2 * pad_h, width + 2 * pad_w), grad.dtype)
     for i in range(r):
         for j in range(s):
             x[:, :, i : i + stride_h * out_h : stride_h, j : j + stride_w * out_w : stride_w] += grad[:, :, i * s + j]
     return x[:, :, pad_h : pad_h + height, pad_w : pad_w + width]
+
+
+def relative(distance, x):
+    """To the root mean square of x; 0 where x is."""
+    return distance / (np.sqrt((x.real**2).mean()) or 1)
 
 
 @dataclass
@@ -50,17 +58,41 @@ class Moments:
         return Moments(per_sample.sum(0), exact, exact if spatial is None else spatial, positions)
 
 
+def fold_batch_norm(graph, parameters, running):
+    """The network in inference without batch normalisations: each goes into the layer before it. Returns its description
+    and parameters."""
+    nodes, parameters, renamed = [], dict(parameters), {}
+    for node in graph["nodes"]:
+        node = {**node, "inputs": [renamed.get(name, name) for name in node["inputs"]]}
+        if node["type"] != "batch_norm":
+            nodes.append(node)
+            continue
+        name, (before,) = node["name"], node["inputs"]
+        (layer,) = (other for other in nodes if other["name"] == before)
+        scale = parameters.pop(name + ".weight") / np.sqrt(running[name + ".running_var"] + node["epsilon"])
+        shift = parameters.pop(name + ".bias") - scale * running[name + ".running_mean"]
+        weight = parameters[before + ".weight"]
+        parameters[before + ".weight"] = weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))
+        parameters[before + ".bias"] = scale * parameters.get(before + ".bias", 0) + shift
+        layer["bias"] = True
+        renamed[name] = before
+    return {"nodes": nodes}, parameters
+
+
 class Network:
-    def __init__(self, graph, parameters):
+    def __init__(self, graph, parameters, running=None):
+        """running: running means and variances by name; given, batch normalisation uses them and samples are not
+        coupled."""
         self.nodes = graph["nodes"]
         self.parameters = parameters
+        self.running = running
         self.saved = {}
         # The smallest distance of a ReLU's input from its kink, and of a maximum from the second: relative to the
         # tensor's root mean square. Rounding in float32 decides what is nearer than its precision.
         self.margin = np.inf
 
     def forward(self, images):
-        """Logits [N,K] in training mode."""
+        """Logits [N,K]: in training mode, with running statistics in inference."""
         values = {"input": images.astype(np.float64)}
         for node in self.nodes:
             if node["type"] == "softmax_cross_entropy":
@@ -137,6 +169,12 @@ class Network:
         return [windows_transposed(grad_windows, shape, node["kernel"], node["stride"], node["padding"])]
 
     def batch_norm_forward(self, node, x):
+        if self.running is not None:
+            name, channels = node["name"], (1, -1) + (1,) * (x.ndim - 2)
+            mean, variance = (self.running[f"{name}.running_{what}"].reshape(channels) for what in ("mean", "var"))
+            deviation = np.sqrt(variance + node["epsilon"])
+            self.saved[name] = (x - mean) / deviation, deviation, None
+            return self.per_channel(node, "weight", x) * self.saved[name][0] + self.per_channel(node, "bias", x)
         groups = x.reshape((-1, min(node["ghost_size"] or len(x), len(x))) + x.shape[1:])
         axes = (1,) + tuple(range(3, groups.ndim))
         mean = groups.mean(axes, keepdims=True)
@@ -153,6 +191,8 @@ class Network:
         moments[name + ".weight"] = Moments.of((grad * normalised.reshape(grad.shape)).sum(positions))
         moments[name + ".bias"] = Moments.of(grad.sum(positions))
         scaled = (grad * self.per_channel(node, "weight", grad)).reshape(normalised.shape)
+        if self.running is not None:
+            return [scaled / deviation]
         mean = scaled.mean(axes, keepdims=True)
         projection = normalised * (scaled * normalised).mean(axes, keepdims=True)
         return [((scaled - mean - projection) / deviation).reshape(grad.shape)]
@@ -164,21 +204,22 @@ class Network:
     # --------------------------------------------------------------------------------------------- without parameters
 
     def relu_forward(self, node, x):
-        self.saved[node["name"]] = x > 0
-        self.margin = min(self.margin, np.abs(x).min() / np.sqrt((x**2).mean()))
-        return np.maximum(x, 0)
+        self.saved[node["name"]] = x.real > 0
+        self.margin = min(self.margin, relative(np.abs(x.real), x).min())
+        return np.where(x.real > 0, x, 0)
 
     def relu_backward(self, node, grad, moments):
         return [grad * self.saved[node["name"]]]
 
     def max_pool_forward(self, node, x):
         seen = windows(x, node["kernel"], node["stride"], node["padding"], -np.inf)
-        self.saved[node["name"]] = x.shape, seen.argmax(2)
-        ordered = np.sort(seen, axis=2)
-        gap = (ordered[:, :, -1] - ordered[:, :, -2]) / np.sqrt((x**2).mean())
+        chosen = seen.real.argmax(2)
+        self.saved[node["name"]] = x.shape, chosen
+        ordered = np.sort(seen.real, axis=2)
+        gap = relative(ordered[:, :, -1] - ordered[:, :, -2], x)
         # Equal values come from equal patches (or from a ReLU that is off): either choice gives the same gradients.
         self.margin = min(self.margin, gap[gap > 1e-12].min(initial=np.inf))
-        return ordered[:, :, -1]
+        return np.take_along_axis(seen, chosen[:, :, None], axis=2)[:, :, 0]
 
     def max_pool_backward(self, node, grad, moments):
         shape, chosen = self.saved[node["name"]]
@@ -223,6 +264,6 @@ class Network:
 
     def pad_channels_backward(self, node, grad, moments):
         shape = self.saved[node["name"]]
-        x = np.zeros(shape)
+        x = np.zeros(shape, grad.dtype)
         x[:, :, :: node["stride"], :: node["stride"]] = grad[:, : shape[1]]
         return [x]
