@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include <noisysgd/apps/paired_difference.h>
 #include <noisysgd/apps/progress.h>
 #include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
-#include <noisysgd/apps/spread.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/text_table.h>
 
@@ -80,6 +80,48 @@ void write_if_new(const std::filesystem::path& path, const std::string& text) {
   if (read_plain_file(path) != text) write_file_atomically(path, text);
 }
 
+constexpr size_t most_compared = 8;  // regimes in the table of differences; table.json has more
+
+struct Differences {
+  std::string text, markdown;  // empty for more than most_compared
+  Json rows = Json::array();
+};
+
+// Compares every regime with the experiment's first, if they have the same data.
+Differences differences_from_first(const Experiment& experiment, const std::vector<RegimeResults>& results) {
+  const std::string set = experiment.regimes.front().data.evaluated_set();
+  std::vector<SeedResults> accuracies;
+  for (const RegimeResults& result : results) {
+    SeedResults& of_regime = accuracies.emplace_back();
+    for (const Json& summary : result.finished)
+      of_regime[summary.at("seed").get<uint64_t>()] = summary.at(set + "_accuracy").get<double>();
+  }
+  using enum TextTable::Align;
+  TextTable table({"regime", "difference", "95 % interval", "seeds", "accuracy is"}, {left, right, right, right, left});
+  Differences found;
+  for (size_t i = 1; i < results.size(); ++i) {
+    const PairedDifference pair = paired_difference(accuracies[i], accuracies[0]);
+    const bool same_data =
+        experiment.regimes[i].effective.at("data") == experiment.regimes[0].effective.at("data");
+    if (!pair.half_width || !same_data) continue;
+    const auto& [mean, deviation, seeds] = pair.difference;
+    const std::string& name = experiment.regimes[i].name;
+    table.add_row(
+        {name, pair.mean_text(100, 2), pair.interval_text(100, 2), fmt::format("{}", seeds), pair.verdict()});
+    found.rows.push_back({{"regime", name},
+                          {"mean", mean},
+                          {"interval_95", {mean - *pair.half_width, mean + *pair.half_width}},
+                          {"seeds", seeds},
+                          {"verdict", pair.verdict()}});
+  }
+  if (found.rows.empty() || found.rows.size() > most_compared) return found;
+  const std::string title = fmt::format("\nDifference from {} in {} accuracy, percentage points, over common seeds\n",
+                                        experiment.regimes.front().name, set);
+  found.text = title + table.text();
+  found.markdown = title + "\n" + table.markdown();
+  return found;
+}
+
 WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeResults>& results,
                         const std::filesystem::path& folder) {
   const std::vector<Regime>& regimes = experiment.regimes;
@@ -127,12 +169,15 @@ WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeRe
   }
 
   const std::string title = title_of(experiment, finished, diverged);
-  const Json document{
-      {"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
-  WrittenTable written{title + "\n" + table.text(), ""};
+  const Differences differences = differences_from_first(experiment, results);
+  Json document{{"name", experiment.name}, {"seeds", experiment.seeds}, {"budget", experiment.budget}, {"rows", rows}};
+  if (!differences.rows.empty())
+    document["differences"] = {
+        {"from", regimes.front().name}, {"of", evaluated + "_accuracy"}, {"rows", differences.rows}};
+  WrittenTable written{title + "\n" + table.text() + differences.text, ""};
   try {
     write_if_new(folder / table_text_file, written.text);
-    write_if_new(folder / table_markdown_file, title + "\n\n" + table.markdown());
+    write_if_new(folder / table_markdown_file, title + "\n\n" + table.markdown() + differences.markdown);
     write_if_new(folder / table_json_file, document.dump(2) + "\n");
   } catch (const Error& error) {
     written.unwritten = error.what();

@@ -1,5 +1,6 @@
 // The table that compares the regimes of an experiment: the results of the finished runs, as mean ± standard deviation
-// over their seeds, next to the published accuracy if a regime states one, and the runs that diverged.
+// over their seeds, next to the published accuracy if a regime states one, and the runs that diverged. A second table
+// has the differences from the first regime over common seeds, with Student's 95 % interval.
 #pragma once
 
 #include <filesystem>

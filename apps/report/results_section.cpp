@@ -69,21 +69,16 @@ bool same_data(const RunGroup& a, const RunGroup& b) {
 Html differences(const std::vector<RunGroup>& groups, const Compared& compared) {
   html::Table table({"difference", "the first is", "mean", "95 % interval", "seeds"});
   const size_t firsts = groups.size() <= most_groups_in_pairs ? groups.size() : 1;
-  const auto number = [&](double value) {
-    const std::string text = fmt::format("{:+.{}f}", compared.factor * value, compared.digits);
-    return text.starts_with('-') ? "−" + text.substr(1) : text;
-  };
   for (size_t i = 0; i < firsts; ++i)
     for (size_t j = i + 1; j < groups.size(); ++j) {
       if (!same_data(groups[i], groups[j])) continue;
-      const PairedDifference pair = paired_difference(groups[i], groups[j], compared.field);
-      const Spread& difference = pair.difference;
-      if (difference.count == 0) continue;
-      const std::string interval = pair.half_width ? fmt::format("{} to {}", number(difference.mean - *pair.half_width),
-                                                                 number(difference.mean + *pair.half_width))
-                                                   : "–";
+      const PairedDifference pair =
+          paired_difference(results_of(groups[i], compared.field), results_of(groups[j], compared.field));
+      if (pair.difference.count == 0) continue;
       table.add_row(std::vector<std::string>{fmt::format("{} − {}", groups[i].label, groups[j].label), pair.verdict(),
-                                             number(difference.mean), interval, fmt::format("{}", difference.count)});
+                                             pair.mean_text(compared.factor, compared.digits),
+                                             pair.interval_text(compared.factor, compared.digits),
+                                             fmt::format("{}", pair.difference.count)});
     }
   return table.empty() ? Html{} : table.html();
 }

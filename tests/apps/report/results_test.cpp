@@ -45,17 +45,24 @@ TEST_CASE("differences are paired by seed, with a 95 % interval") {
   // 0.02, 0.04 and 0.03: mean 0.03, deviation 0.01, half width 4.3027 · 0.01 / √3
   const RunGroup a = group_of({{1, 0.92}, {2, 0.94}, {3, 0.93}, {5, 0.1}}),
                  b = group_of({{3, 0.90}, {2, 0.90}, {1, 0.90}, {4, 0.99}});
-  const PairedDifference pair = paired_difference(a, b, "test_accuracy");
+  const auto paired = [](const RunGroup& first, const RunGroup& second, const char* field) {
+    return paired_difference(results_of(first, field), results_of(second, field));
+  };
+  const PairedDifference pair = paired(a, b, "test_accuracy");
   CHECK(pair.difference.count == 3);
   CHECK(pair.difference.mean == Approx(0.03));
   REQUIRE(pair.half_width);
   CHECK(*pair.half_width == Approx(0.0248414).epsilon(1e-5));
   CHECK(pair.verdict() == "higher");
-  CHECK(paired_difference(b, a, "test_accuracy").verdict() == "lower");
+  CHECK(pair.mean_text(100, 2) == "+3.00");
+  CHECK(pair.interval_text(100, 2) == "+0.52 to +5.48");
+  CHECK(paired(b, a, "test_accuracy").interval_text(1, 4) == "−0.0548 to −0.0052");
+  CHECK(paired(a, group_of({{1, 0.94}}), "test_accuracy").interval_text(1, 4) == "–");
+  CHECK(paired(b, a, "test_accuracy").verdict() == "lower");
   // equal on average
-  CHECK(paired_difference(a, group_of({{1, 0.94}, {2, 0.92}}), "test_accuracy").verdict() == "the seeds cannot tell");
-  CHECK(paired_difference(a, group_of({{1, 0.94}}), "test_accuracy").verdict() == "needs two common seeds");
-  CHECK(paired_difference(a, b, "no_such_field").difference.count == 0);
+  CHECK(paired(a, group_of({{1, 0.94}, {2, 0.92}}), "test_accuracy").verdict() == "the seeds cannot tell");
+  CHECK(paired(a, group_of({{1, 0.94}}), "test_accuracy").verdict() == "needs two common seeds");
+  CHECK(paired(a, b, "no_such_field").difference.count == 0);
 }
 
 TEST_CASE("runs without a result are left out of the mean") {
