@@ -5,9 +5,13 @@
 
 namespace noisysgd {
 
+int64_t epochs_at(int64_t epochs, double budget) {
+  return std::max<int64_t>(1, std::llround(budget * static_cast<double>(epochs)));
+}
+
 void apply_budget(Regime& regime, double budget, const Extensions& extensions) {
   const auto before = static_cast<double>(regime.epochs);
-  regime.epochs = std::max<int64_t>(1, std::llround(budget * before));
+  regime.epochs = epochs_at(regime.epochs, budget);
   const double factor = static_cast<double>(regime.epochs) / before;
   std::vector<BatchChange> changes;
   Json effective_changes = Json::array();

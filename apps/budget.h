@@ -5,9 +5,11 @@
 
 namespace noisysgd {
 
-// Scales the epochs of a regime (to a whole number, at least 1), the values of its schedule that count epochs, and its
-// batch changes by the same factor, in its options and in its effective configuration. A batch change with no epochs
-// left is dropped.
+// The epochs of a regime at a budget: a whole number, at least 1.
+int64_t epochs_at(int64_t epochs, double budget);
+
+// Scales the epochs of a regime, the values of its schedule that count epochs, and its batch changes by the same
+// factor, in its options and in its effective configuration. A batch change with no epochs left is dropped.
 void apply_budget(Regime& regime, double budget, const Extensions& extensions);
 
 }  // namespace noisysgd

@@ -8,6 +8,7 @@
 
 #include <noisysgd/apps/budget.h>
 #include <noisysgd/apps/names.h>
+#include <noisysgd/core/config_path.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/data/file.h>
 
@@ -19,7 +20,8 @@ namespace {
 constexpr size_t most_regimes = 1000, most_regime_bytes = size_t{256} << 20;
 
 // Keys that belong to the experiment, not to a regime.
-const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget"};
+const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget",
+                                           "columns"};
 
 DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry) {
   DataOptions data;
@@ -219,6 +221,17 @@ std::vector<uint64_t> read_seeds(const ConfigReader& root) {
   return seeds;
 }
 
+// The path of a key that only noisysgd-train --tune reads; empty if there is none.
+std::string tuning_key(const Json& document) {
+  for (const char* key : {"tune", "tuning"})
+    if (document.contains(key)) return json_member_path("$", key);
+  const Json regimes = document.value("regimes", Json::array());
+  for (size_t i = 0; regimes.is_array() && i < regimes.size(); ++i)
+    if (regimes[i].is_object() && regimes[i].contains("tune"))
+      return json_member_path(json_element_path("$.regimes", i), "tune");
+  return {};
+}
+
 }  // namespace
 
 Noise Regime::build_noise(const Extensions& extensions) const {
@@ -268,6 +281,8 @@ BatchSchedule Regime::batch_schedule(int64_t images, const SampleCoupling& coupl
   return BatchSchedule(std::move(phases), images, batch.drop_last, coupling);
 }
 
+bool is_experiment_key(const std::string& key) { return experiment_keys.contains(key); }
+
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
                            const std::vector<std::string>& assignments) {
   Experiment experiment;
@@ -275,7 +290,10 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
 
   Json head = Json::object(), base = Json::object();
   if (!document.is_object()) throw ConfigError(origin, {"$: a configuration is an object {…}"});
-  for (const auto& [key, value] : document.items()) (experiment_keys.contains(key) ? head : base)[key] = value;
+  if (const std::string key = tuning_key(document); !key.empty())
+    throw ConfigError(origin,
+                      {key + ": has values to choose from; noisysgd-train --tune chooses them and trains with them"});
+  for (const auto& [key, value] : document.items()) (is_experiment_key(key) ? head : base)[key] = value;
 
   std::vector<std::string> problems;
   std::vector<RegimeProblem> regime_problems;
@@ -287,6 +305,7 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
   experiment.seeds = read_seeds(root);
   experiment.budget = root.number("budget", {.default_value = 1, .above = 0, .at_most = 1});
+  experiment.columns = root.strings("columns", {.default_value = std::vector<std::string>{}});
   Json regimes = root.any("regimes", Json::array());
   if (!regimes.is_array()) root.error("regimes", "must be a list of objects, each with a \"name\"");
   if (const std::string problem = claim_problem(regimes, base); !problem.empty()) {
@@ -327,6 +346,12 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
                       "but all regimes of a table must be evaluated on the same images",
                       experiment.regimes.front().name, experiment.regimes.front().data.evaluated_set(), regime.name,
                       regime.data.evaluated_set()));
+  for (size_t i = 0; problems.empty() && i < experiment.columns.size(); ++i) {
+    const std::string& path = experiment.columns[i];
+    if (std::none_of(experiment.regimes.begin(), experiment.regimes.end(),
+                     [&](const Regime& regime) { return find_value(regime.effective, path); }))
+      problems.push_back(fmt::format("{}: no regime has a value \"{}\"", json_element_path("$.columns", i), path));
+  }
   for (std::string& problem : problems) problem += text_hint(problem, assignments);
   if (!problems.empty()) throw ConfigError(origin, std::move(problems));
   return experiment;
@@ -337,10 +362,9 @@ void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment) {
   if (without_root(assignment).starts_with("seeds=")) document.erase("seed");
 }
 
-Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
-                                const Extensions& extensions) {
-  Json document = parse_config_file(path);
-  std::vector<std::string> notes;
+GivenDocument read_document(const std::string& path, const std::vector<std::string>& assignments) {
+  GivenDocument given{parse_config_file(path), path, assignments, {}};
+  Json& document = given.document;
   for (const std::string& assignment : assignments) {
     const Json before = document;
     apply_override(document, assignment);
@@ -348,14 +372,23 @@ Experiment read_experiment_file(const std::string& path, const std::vector<std::
       if (names.size() == document["regimes"].size())
         throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime sets its own; {}", assignment,
                                       for_one_regime(names.front(), assignment)));
-      notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment, quoted_list(names),
-                                  names.size() > 1 ? "set" : "sets"));
+      given.notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment,
+                                        quoted_list(names), names.size() > 1 ? "set" : "sets"));
     }
     keep_one_of_seed_and_seeds(document, assignment);
   }
-  Experiment experiment = read_experiment(document, path, extensions, assignments);
-  experiment.notes = std::move(notes);
+  return given;
+}
+
+Experiment read_experiment(const GivenDocument& given, const Extensions& extensions) {
+  Experiment experiment = read_experiment(given.document, given.origin, extensions, given.assignments);
+  experiment.notes = given.notes;
   return experiment;
+}
+
+Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
+                                const Extensions& extensions) {
+  return read_experiment(read_document(path, assignments), extensions);
 }
 
 }  // namespace noisysgd

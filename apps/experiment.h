@@ -129,6 +129,7 @@ struct Experiment {
   std::vector<uint64_t> seeds;
   double budget = 1;  // fraction of the configured epochs to which the regimes are shortened
   std::vector<Regime> regimes;
+  std::vector<std::string> columns;  // paths of values that the table shows for each regime
   Json document;                   // as given, with overrides applied
   std::vector<std::string> notes;  // about assignments that do not change all regimes
 };
@@ -136,11 +137,22 @@ struct Experiment {
 // "seed" and "seeds" exclude each other: an assignment to one removes the other.
 void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment);
 
+// True for a key that belongs to the experiment as a whole, not to its regimes.
+bool is_experiment_key(const std::string& key);
+
+// A file with `--set` assignments applied. Throws ConfigError; an assignment that changes no regime is an error.
+struct GivenDocument {
+  Json document;
+  std::string origin;                           // the file
+  std::vector<std::string> assignments, notes;  // notes: about assignments that do not change all regimes
+};
+GivenDocument read_document(const std::string& path, const std::vector<std::string>& assignments);
+
 // Reads a whole document, or a file with `--set` assignments applied. Throws ConfigError with all problems. For a
-// problem that an assignment causes, it says how to set the value for one regime. An assignment that changes no regime
-// is an error.
+// problem that an assignment causes, it says how to set the value for one regime.
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
                            const std::vector<std::string>& assignments = {});
+Experiment read_experiment(const GivenDocument& given, const Extensions& extensions);
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,
                                 const Extensions& extensions);
 

@@ -42,6 +42,7 @@ std::string folder_name_problem(const std::string& name) {
 std::string regime_name_problem(const std::string& name) {
   for (const std::string_view file : own_files)
     if (name.starts_with(file)) return cannot(name, fmt::format("\"{}\" begins the name of a file of the runs", file));
+  if (name == tuning_folder) return cannot(name, "it is the name of the folder of a tuning");
   if (is_seed_folder(name)) return cannot(name, "it is the name of a seed's folder");
   return folder_name_problem(name);
 }

@@ -9,6 +9,8 @@
 #include <noisysgd/apps/progress.h>
 #include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/search.h>
+#include <noisysgd/core/config_path.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/text_table.h>
 
@@ -80,6 +82,14 @@ void write_if_new(const std::filesystem::path& path, const std::string& text) {
   if (read_plain_file(path) != text) write_file_atomically(path, text);
 }
 
+// The values of a regime that the experiment's columns show, by their paths; those that it does not have are left out.
+Json values_of(const Regime& regime, const std::vector<std::string>& columns) {
+  Json values = Json::object();
+  for (const std::string& path : columns)
+    if (const Json* value = find_value(regime.effective, path)) values[path] = *value;
+  return values;
+}
+
 constexpr size_t most_compared = 8;  // regimes in the table of differences; table.json has more
 
 struct Differences {
@@ -134,9 +144,14 @@ WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeRe
     diverged += result.diverged.size();
   }
 
+  const bool with_values = !experiment.columns.empty();
   std::vector<std::string> header{"regime"};
+  for (const std::string& title : column_titles(experiment.columns)) header.push_back(title);
   if (published) header.push_back("paper %");
-  header.insert(header.end(), {evaluated + " accuracy %", "best %", "train loss", "train accuracy %", "time"});
+  header.push_back(evaluated + " accuracy %");
+  if (!with_values) header.push_back("best %");
+  header.push_back("train loss");
+  if (!with_values) header.insert(header.end(), {"train accuracy %", "time"});
   if (diverged > 0) header.push_back("diverged");
   TextTable table(header);
   Json rows = Json::array();
@@ -149,13 +164,21 @@ WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeRe
                  loss = spread_over(summaries, "train_loss"), train_accuracy = spread_over(summaries, "train_accuracy"),
                  seconds = spread_over(summaries, "seconds");
     std::vector<std::string> cells{regime.name.empty() ? experiment.name : regime.name};
+    const Json values = values_of(regime, experiment.columns);
+    for (const std::string& path : experiment.columns)
+      cells.push_back(values.contains(path) ? value_text(values.at(path)) : "");
     if (published) cells.push_back(regime.expected_accuracy ? fmt::format("{:.2f}", *regime.expected_accuracy) : "");
-    cells.insert(cells.end(), {accuracy.text(100, 2), best.text(100, 2), loss.loss_text(), train_accuracy.text(100, 2),
-                               summaries.empty() ? "" : format_duration(seconds.mean)});
+    cells.push_back(accuracy.text(100, 2));
+    if (!with_values) cells.push_back(best.text(100, 2));
+    cells.push_back(loss.loss_text());
+    if (!with_values)
+      cells.insert(cells.end(),
+                   {train_accuracy.text(100, 2), summaries.empty() ? "" : format_duration(seconds.mean)});
     if (diverged > 0) cells.push_back(divergence_text(results[i].diverged));
     table.add_row(cells);
 
     Json row{{"regime", regime.name}};
+    if (with_values) row["values"] = values;
     if (!summaries.empty())
       row.update({{accuracy_key, accuracy.json()},
                   {best_key, best.json()},

@@ -1,6 +1,7 @@
 // The table that compares the regimes of an experiment: the results of the finished runs, as mean ± standard deviation
 // over their seeds, next to the published accuracy if a regime states one, and the runs that diverged. A second table
-// has the differences from the first regime over common seeds, with Student's 95 % interval.
+// has the differences from the first regime over common seeds, with Student's 95 % interval. With "columns" in the
+// configuration, the table shows these values and leaves out best, train accuracy and time, which table.json has.
 #pragma once
 
 #include <filesystem>

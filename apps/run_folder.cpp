@@ -39,6 +39,17 @@ bool is_of_suite(const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// True for the folder of a tuning, which is there before the files of its suite.
+bool is_of_tuning(const fs::directory_entry& entry) {
+  if (entry.path().filename() != tuning_folder || entry.is_symlink() || !entry.is_directory()) return false;
+  const auto is_ours = [](const fs::directory_entry& inner) {
+    const std::string name = inner.path().filename().string();
+    return name == tuned_file || name == tuning_markdown_file || name == tuning_json_file ||
+           name.starts_with(rung_prefix) || is_temporary(name);
+  };
+  return std::all_of(fs::directory_iterator(entry.path()), fs::directory_iterator(), is_ours);
+}
+
 // A stored configuration completed with the defaults of keys that were added to the program later. Returned unchanged
 // if it cannot be read any more.
 Json with_newer_keys(const Json& config, const Extensions& extensions) {
@@ -65,6 +76,7 @@ void check_ours(const fs::path& folder, FolderOf kind) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const fs::file_status file = fs::symlink_status(entry->path(), error);
+    if (kind == FolderOf::suite && is_of_tuning(*entry)) continue;
     if (is_temporary(name) || file.type() == fs::file_type::not_found) continue;  // another program is running
     NSGD_CHECK(!(is_of_run(name) || is_of_suite(name)) || fs::is_regular_file(file),
                "{}: is not a regular file; a run writes only into files of its own", entry->path().string());
@@ -145,6 +157,7 @@ PathLock claim_run(const fs::path& folder, const Regime& regime, uint64_t seed, 
 
 std::optional<Json> run_summary(const fs::path& folder) { return read_if_there(folder / summary_file); }
 std::optional<Json> run_divergence(const fs::path& folder) { return read_if_there(folder / divergence_file); }
+bool is_settled(const fs::path& folder) { return is_finished(folder) || fs::exists(folder / divergence_file); }
 bool is_finished(const fs::path& folder) { return fs::exists(folder / summary_file); }
 
 }  // namespace noisysgd

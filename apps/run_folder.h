@@ -21,6 +21,12 @@ inline constexpr const char* kept_checkpoint_prefix = "checkpoint-epoch-";
 inline constexpr const char *experiment_file = "experiment.json", *table_text_file = "table.txt",
                             *table_markdown_file = "table.md", *table_json_file = "table.json";
 
+// The folder of a suite's tuning (apps/tuning.h), in that of the suite: the configuration that was tuned, the results,
+// and a suite for each rung.
+inline constexpr const char *tuning_folder = "tuning", *tuned_file = "configuration.json",
+                            *tuning_markdown_file = "tuning.md", *tuning_json_file = "tuning.json",
+                            *rung_prefix = "rung-";
+
 // What a folder is meant to hold: a suite or a run. A run has its own folder or is in that of its suite.
 enum class FolderOf { suite, run };
 
@@ -70,5 +76,6 @@ PathLock claim_run(const std::filesystem::path& folder, const Regime& regime, ui
 std::optional<Json> run_summary(const std::filesystem::path& folder);
 std::optional<Json> run_divergence(const std::filesystem::path& folder);
 bool is_finished(const std::filesystem::path& folder);  // there is a summary
+bool is_settled(const std::filesystem::path& folder);   // finished or diverged
 
 }  // namespace noisysgd

@@ -86,7 +86,8 @@ std::vector<SuiteRun> checked_runs(const SuiteRequest& request) {
 }
 
 bool is_to_be_made(const SuiteRequest& request, const SuiteRun& run) {
-  return request.only.includes(run.regime, run.seed) && !is_finished(run.folder);
+  const bool ended = request.trials ? is_settled(run.folder) : is_finished(run.folder);
+  return request.only.includes(run.regime, run.seed) && !ended;
 }
 
 void check_models(Context& context, const SuiteRequest& request, const std::vector<SuiteRun>& runs, DataCache& data) {
@@ -155,7 +156,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       in_use.push_back(error.what());
       tell(run, "another program is at work on it");
     } catch (const Divergence& error) {
-      failed.push_back(error.what());
+      if (!request.trials) failed.push_back(error.what());
       tell(run, "diverged");
     } catch (const UnusableRun& error) {
       failed.push_back(error.what());
@@ -165,7 +166,7 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
       throw error_of_all(failed);
     }
   }
-  if (!made_one) failed.insert(failed.end(), in_use.begin(), in_use.end());
+  if (!made_one && !request.trials) failed.insert(failed.end(), in_use.begin(), in_use.end());
   try {
     const WrittenTable table =
         write_result_table(request.experiment, [&] { return results_of(request, runs); }, request.folder);

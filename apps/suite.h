@@ -16,6 +16,9 @@ struct SuiteRequest {
   Progress::Mode progress = Progress::Mode::lines;
   Selection only = {};  // runs to train; the table has all finished ones
   Interrupts* interrupts = nullptr;
+  // The runs are trials: one that diverges is a result, so it is neither an error nor tried again. Runs that other
+  // programs are making are no error either.
+  bool trials = false;
 };
 
 // The folder of each run is OUTPUT/REGIME/seed-S. Exceptions: a run that OUTPUT itself already holds stays there, and

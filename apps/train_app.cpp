@@ -12,7 +12,9 @@
 #include <noisysgd/apps/extend_runs.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/search.h>
 #include <noisysgd/apps/suite.h>
+#include <noisysgd/apps/tuning.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/dispatch.h>
@@ -23,11 +25,11 @@ namespace {
 
 struct Arguments {
   std::string config;
-  std::vector<std::string> assignments, only;
+  std::vector<std::string> assignments, only, grids;
   std::string device, output, describe;
   int threads = -1;
   int64_t epochs = 0;  // to train on to; 0: as configured
-  bool resume = false, dry_run = false, quiet = false;
+  bool resume = false, dry_run = false, quiet = false, tune = false;
 };
 
 // The folder of the suite that SUITE/seed-S or SUITE/REGIME/seed-S belongs to, if there is one.
@@ -40,19 +42,28 @@ std::optional<std::filesystem::path> suite_above(const std::filesystem::path& fo
   return {};
 }
 
+std::filesystem::path tuned_path(const std::filesystem::path& suite) { return suite / tuning_folder / tuned_file; }
+
+// True if the folder holds a suite, or a tuning before its suite.
+bool is_begun(const std::filesystem::path& suite) {
+  return std::filesystem::exists(suite / experiment_file) || std::filesystem::exists(tuned_path(suite));
+}
+
 // If a suite's folder is given in place of a configuration, uses the configuration that it was made from, and the
 // folder as output.
 void name_folder(Arguments& arguments) {
   const std::filesystem::path folder = arguments.config;
   if (!std::filesystem::is_directory(folder)) return;
-  if (!std::filesystem::exists(folder / experiment_file)) {
+  if (!is_begun(folder)) {
     const auto suite = std::filesystem::exists(folder / config_file) ? suite_above(folder) : std::nullopt;
     NSGD_CHECK(!suite, "{}: is one run of a suite; noisysgd-train {} --resume continues the suite", folder.string(),
                suite->string());
     throw Error(fmt::format("{}: holds no {}; expected a configuration, or a folder that noisysgd-train has made",
                             folder.string(), experiment_file));
   }
-  arguments.config = (folder / experiment_file).string();
+  const bool tuned = arguments.tune ? std::filesystem::exists(tuned_path(folder))
+                                    : !std::filesystem::exists(folder / experiment_file);
+  arguments.config = (tuned ? tuned_path(folder) : folder / experiment_file).string();
   if (arguments.output.empty()) arguments.output = folder.string();
 }
 
@@ -70,9 +81,8 @@ std::filesystem::path default_folder(const std::string& name, bool resume) {
 std::filesystem::path output_folder(const Arguments& arguments, const Experiment& experiment) {
   if (arguments.output.empty()) return default_folder(experiment.name, arguments.resume);
   const std::filesystem::path folder = arguments.output;
-  const bool in_use = std::filesystem::exists(folder / experiment_file);
-  NSGD_CHECK(arguments.resume || !in_use, "{}: holds a run already; --resume continues it, another --output keeps it",
-             folder.string());
+  NSGD_CHECK(arguments.resume || !is_begun(folder),
+             "{}: holds a run already; --resume continues it, another --output keeps it", folder.string());
   return folder;
 }
 
@@ -116,6 +126,17 @@ void show_plan(Context& context, const SuiteRequest& suite) {
   }
 }
 
+void check_models(Context& context, const Experiment& experiment, const Extensions& extensions) {
+  DataCache data;
+  for (const Regime& regime : experiment.regimes)
+    make_checked_model(context, regime, *data.get(regime), extensions);
+}
+
+void show_tuning(const Tuning& tuning, const Rung& first) {
+  print_out("tuning: {}, the first with {} at budget {:.3g}\n", counted(static_cast<int64_t>(tuning.rungs), "rung"),
+            counted(static_cast<int64_t>(first.points.size()), "point"), first.experiment.budget);
+}
+
 int run(Arguments arguments, const Extensions& extensions) {
   // Created before any thread starts, and never destroyed: the next signal must not kill a program that is already
   // exiting.
@@ -124,9 +145,16 @@ int run(Arguments arguments, const Extensions& extensions) {
   NSGD_CHECK(arguments.epochs == 0 || arguments.resume,
              "--epochs {}: trains a run on, with --resume; --set epochs={} sets those of a new run", arguments.epochs,
              arguments.epochs);
-  const Experiment configured = read_experiment_file(arguments.config, arguments.assignments, extensions);
-  const Experiment experiment =
-      arguments.epochs ? with_epochs(configured, arguments.epochs, extensions) : configured;
+  GivenDocument given = read_document(arguments.config, arguments.assignments);
+  if (!arguments.grids.empty()) given.document = grid_of(given.document, given.origin, arguments.grids);
+  const Json document = given.document;
+  std::optional<Tuning> tuning;
+  if (arguments.tune) {
+    tuning = read_tuning(given, extensions);
+    given.document = tuning->first_document();
+  }
+  const Experiment configured = read_experiment(given, extensions);  // before the tuning, with the first values
+  Experiment experiment = arguments.epochs ? with_epochs(configured, arguments.epochs, extensions) : configured;
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
@@ -138,6 +166,7 @@ int run(Arguments arguments, const Extensions& extensions) {
   if (progress != Progress::Mode::quiet)
     for (const std::string& note : experiment.notes) print_out("{}\n", note);
   if (arguments.dry_run) {
+    if (tuning && progress != Progress::Mode::quiet) show_tuning(*tuning, rung_of(*tuning, 0, extensions));
     show_plan(context, suite);
     return 0;
   }
@@ -149,9 +178,18 @@ int run(Arguments arguments, const Extensions& extensions) {
               counted(static_cast<int64_t>(experiment.regimes.size()), "regime"),
               counted(static_cast<int64_t>(experiment.seeds.size()), "seed"), device.name(),
               counted(context.queue.threads(), "thread"), suite.folder.string());
-  if (progress != Progress::Mode::quiet && arguments.resume && !std::filesystem::exists(suite.folder / experiment_file))
+  if (progress != Progress::Mode::quiet && arguments.resume && !is_begun(suite.folder))
     print_out("{}: holds nothing to resume; begins anew\n", suite.folder.string());
   if (arguments.epochs) extend_runs(context, configured, experiment, extensions, suite.folder);
+  if (tuning) {
+    const Rung first = rung_of(*tuning, 0, extensions);
+    if (progress != Progress::Mode::quiet) show_tuning(*tuning, first);
+    check_models(context, first.experiment, extensions);
+    check_models(context, experiment, extensions);  // now, not after the tuning
+    if (!tune(context, *tuning, {document, extensions, suite.folder, progress, &interrupts}))
+      return 128 + interrupts.received();
+    experiment = read_experiment(tuning->chosen_document(), given.origin, extensions);
+  }
   const RunOutcome outcome = train_all(context, suite);
   return outcome == RunOutcome::interrupted ? 128 + interrupts.received() : 0;
 }
@@ -180,17 +218,23 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a suite to resume")->required();
-  add_repeated(app, "--set", arguments.assignments,
-               "path=value: overrides one value of the configuration");
-  add_repeated(app, "--only", arguments.only,
-               "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
+  add_repeated(app, "--set", arguments.assignments, "path=value: overrides one value of the configuration");
+  CLI::Option* const only = add_repeated(app, "--only", arguments.only,
+                                         "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");
+  CLI::Option* const grid = add_repeated(app, "--grid", arguments.grids,
+                                         "path=a,b,c: a regime for each value; several make all combinations");
   app.add_option("--device", arguments.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", arguments.threads, "processor threads; 0: all")
       ->transform(whole_number(0, most_threads));
   add_path(app, "--output", arguments.output, "folder of the run (default: runs/NAME)");
   app.add_flag("--resume", arguments.resume, "continue an interrupted run, bit for bit");
-  app.add_option("--epochs", arguments.epochs, "with --resume: train on to this number of epochs")
-      ->transform(whole_number(1, INT32_MAX));
+  CLI::Option* const epochs =
+      app.add_option("--epochs", arguments.epochs, "with --resume: train on to this number of epochs")
+          ->transform(whole_number(1, INT32_MAX));
+  app.add_flag("--tune", arguments.tune, "choose the values of \"tune\" on held-out training images, then train")
+      ->excludes(only)
+      ->excludes(grid)
+      ->excludes(epochs);
   app.add_flag("--describe{text}", arguments.describe, "print the table of layers and stop; --describe=json: the graph")
       ->check(CLI::IsMember({"text", "json"}));
   app.add_flag("--dry-run", arguments.dry_run, "check the configuration and the data, print the plan and stop");

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include <noisysgd/core/config.h>
+#include <noisysgd/core/config_path.h>
 #include <noisysgd/core/json.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/utf8.h>
@@ -174,6 +175,23 @@ Assignment split_assignment(std::string_view assignment) {
   if (equals == std::string_view::npos)
     throw ConfigError(fmt::format("override \"{}\": expected PATH=VALUE", assignment));
   return {assignment.substr(0, equals), assignment.substr(equals + 1)};
+}
+
+const Json* find_value(const Json& document, std::string_view path) {
+  try {
+    const Json* place = &document;
+    for (const Step& step : split_path(path, path)) {
+      if (place->is_array())
+        place = &(*place)[entry_of(*place, step, "")];
+      else if (place->is_object() && place->contains(step.key) && (!step.bracketed || step.quoted))
+        place = &place->at(step.key);
+      else
+        return nullptr;
+    }
+    return place;
+  } catch (const ConfigError&) {
+    return nullptr;
+  }
 }
 
 std::string bracketed_name(const std::string& name) {

@@ -8,6 +8,7 @@
 
 #include <noisysgd/apps/analysis/analysis.h>
 #include <noisysgd/apps/experiment.h>
+#include <noisysgd/apps/tuning.h>
 #include <noisysgd/core/file.h>
 #include "tests/catch.h"
 
@@ -67,7 +68,17 @@ TEST_CASE("the page of the configuration names every key with its default") {
     {"noise": {"type": "multiplicative", "sigma": 1}},
     {"noise": {"type": "label"}}])");
   std::set<std::string> known{"name",  "device",  "threads", "seed",
-                              "seeds", "regimes", "budget",  "expect.test_accuracy"};
+                              "seeds", "regimes", "budget",  "columns",
+                              "tune",  "tuning",  "tune.trials", "expect.test_accuracy"};
+  const TuningOptions tuning;
+  for (const auto& [key, value] : std::map<std::string, Json>{{"tuning.budget", tuning.budget},
+                                                              {"tuning.seeds", tuning.seeds},
+                                                              {"tuning.halving", tuning.halving}}) {
+    known.insert(key);
+    REQUIRE(documented.contains(key));
+    CHECK(documented.at(key) == "`" + value.dump() + "`");
+  }
+  known.insert("tuning.holdout");
   for (const Json& document : documents) {
     std::map<std::string, Json> given;
     collect(document, "", given);
@@ -112,7 +123,9 @@ TEST_CASE("every published configuration reads, and its networks fit its images"
       CHECK(analysis.name == entry.path().stem().string());
       continue;
     }
-    const Experiment experiment = read_experiment_file(entry.path().string(), {}, {});
+    GivenDocument given = read_document(entry.path().string(), {});
+    if (document.contains("tuning")) given.document = read_tuning(given, {}).first_document();
+    const Experiment experiment = read_experiment(given, {});
     CHECK(experiment.name == entry.path().stem().string());
     for (const Regime& regime : experiment.regimes) {
       const std::string& type = regime.data.dataset.type();

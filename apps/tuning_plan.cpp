@@ -1,0 +1,301 @@
+// What a tuning trains: reading its configuration, its points and rungs.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include <noisysgd/apps/budget.h>
+#include <noisysgd/apps/tuning.h>
+#include <noisysgd/core/config_path.h>
+#include <noisysgd/kernels/philox.h>
+
+namespace noisysgd {
+
+namespace {
+
+constexpr const char *trials_key = "trials", *range_key = "log_uniform";
+
+// The values of a path: a list, or a range from which values are drawn.
+struct Choice {
+  Axis axis;
+  std::vector<double> range;
+
+  Json draw(uint32_t word) const {
+    if (range.empty()) return axis.values[below_from_word(word, static_cast<uint32_t>(axis.values.size()))];
+    const double low = std::log(range[0]), high = std::log(range[1]);
+    const double value = std::exp(low + (high - low) * static_cast<double>(uniform_from_word(word)));
+    return std::clamp(std::stod(fmt::format("{:.3g}", value)), range[0], range[1]);
+  }
+};
+
+Choice read_choice(const ConfigReader& tune, const std::string& path, const Json& value) {
+  Choice choice{{path, {}}, {}};
+  if (value.is_object()) {
+    const ConfigReader range = tune.object(path);
+    choice.range = range.numbers(range_key, {.length = {2, 2}, .each = {.above = 0}});
+    const bool as_given = value.contains(range_key) && value.at(range_key) == Json(choice.range);
+    if (as_given && choice.range[0] >= choice.range[1])
+      range.error(range_key, fmt::format("begins at {} and ends at {}; expected a range [a, b] with a < b",
+                                         choice.range[0], choice.range[1]));
+    return choice;
+  }
+  choice.axis.values = tune.any(path, Json::array()).get<std::vector<Json>>();
+  const std::vector<Json>& values = choice.axis.values;
+  if (values.empty()) tune.error(path, "is an empty list; expected values to choose from");
+  for (auto entry = values.begin(); entry != values.end(); ++entry) {
+    if (entry->is_structured() || entry->is_null())
+      tune.error(path, fmt::format("has {} among its values; expected numbers, texts, true or false", entry->dump()));
+    if (std::find(values.begin(), entry, *entry) != entry)
+      tune.error(path, fmt::format("has the value {} twice", entry->dump()));
+  }
+  return choice;
+}
+
+// The points of a regime's "tune". Trial t draws word t of a stream for each of its paths.
+std::vector<Point> read_points(const Json& tune, const std::string& place, uint64_t seed) {
+  const Config config(Json{{"tune", tune}}, place);
+  const ConfigReader reader = config.root().object("tune");
+  std::optional<int64_t> trials;
+  std::vector<Choice> choices;
+  const Json entries = tune.is_object() ? tune : Json::object();
+  for (const auto& [path, value] : entries.items()) {
+    if (path == trials_key) {
+      trials = reader.integer(trials_key, {.at_least = 1, .at_most = most_points});
+    } else if (value.is_array() || value.is_object()) {
+      choices.push_back(read_choice(reader, path, value));
+    } else {
+      reader.any(path, nullptr);
+      reader.error(path,
+                   fmt::format("is {}; expected a list of values or {{\"{}\": [a, b]}}", value.dump(), range_key));
+    }
+  }
+  if (choices.empty() && tune.is_object() && !config.has_problems())
+    config.root().error("tune", "names no value to choose, such as \"optimizer.learning_rate\": [0.05, 0.1]");
+  const auto ranged = std::find_if(choices.begin(), choices.end(), [](const Choice& c) { return !c.range.empty(); });
+  if (ranged != choices.end() && !trials)
+    reader.error(ranged->axis.path,
+                 fmt::format("is a range, so tune.{} must say how many points are drawn", trials_key));
+  config.finish();
+
+  std::vector<Point> points;
+  if (!trials) {
+    std::vector<Axis> axes;
+    for (const Choice& choice : choices) axes.push_back(choice.axis);
+    try {
+      return product_of(axes);
+    } catch (const Error& error) {
+      throw ConfigError(place, {fmt::format("$.tune: {}", error.what())});
+    }
+  }
+  for (uint64_t trial = 0; trial < static_cast<uint64_t>(*trials); ++trial) {
+    Point point;
+    for (uint32_t i = 0; i < choices.size(); ++i) {
+      const RandomStream stream{.seed = seed, .step = {}, .tensor = i, .purpose = RandomPurpose::analysis};
+      point.push_back({choices[i].axis.path, choices[i].draw(random_word(stream, trial))});
+    }
+    if (std::find(points.begin(), points.end(), point) == points.end()) points.push_back(std::move(point));
+  }
+  return points;
+}
+
+TuningOptions read_options(const Json& tuning, const std::string& origin) {
+  const Config config(Json{{"tuning", tuning}}, origin);
+  const ConfigReader reader = config.root().object("tuning");
+  TuningOptions options;
+  options.holdout = reader.integer("holdout", {.at_least = 1});
+  options.budget = reader.number("budget", {.default_value = options.budget, .above = 0, .at_most = 1});
+  options.halving = reader.integer("halving", {.default_value = options.halving, .at_least = 2});
+  options.seeds.clear();
+  const IntegerRule seed{.at_least = 0, .at_most = INT64_MAX};
+  for (const int64_t s :
+       reader.integers("seeds", {.default_value = std::vector<int64_t>{1}, .length = {.at_least = 1}, .each = seed}))
+    options.seeds.push_back(static_cast<uint64_t>(s));
+  if (std::set<uint64_t>(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
+    reader.error("seeds", "names a seed twice");
+  config.finish();
+  return options;
+}
+
+int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
+double rung_budget(const TuningOptions& options, size_t rungs_after) {
+  return options.budget / std::pow(static_cast<double>(options.halving), static_cast<double>(rungs_after));
+}
+
+// As many as leave two points or more for the last, and a shorter one only if it has fewer epochs. budget: of the
+// protocol, for a trial.
+size_t rungs_for(size_t points, int64_t epochs, double budget, const TuningOptions& options) {
+  size_t rungs = 1;
+  const auto epochs_of = [&](size_t after) { return epochs_at(epochs, budget * rung_budget(options, after)); };
+  for (auto left = divided_up(static_cast<int64_t>(points), options.halving);
+       left >= 2 && epochs_of(rungs) < epochs_of(rungs - 1); left = divided_up(left, options.halving))
+    ++rungs;
+  return rungs;
+}
+
+std::string place_of(const std::string& origin, const std::string& regime) {
+  return regime.empty() ? origin : fmt::format("{}: regime \"{}\"", origin, regime);
+}
+
+// Throws ConfigError for a point that is no regime. Returns the epochs of the first, without a budget.
+int64_t check_points(const Tuning& tuning, const TunedRegime& regime, const Extensions& extensions) {
+  int64_t epochs = 0;
+  for (const TunedPoint& point : regime.points) {
+    const Json document = with_values(regime.document, point.values);
+    const int64_t own =
+        read_experiment(document, place_of(tuning.origin, regime.name), extensions).regimes.front().epochs;
+    if (epochs == 0) epochs = own;
+  }
+  return epochs;
+}
+
+Json document_with(const Tuning& tuning, const std::function<size_t(const TunedRegime&)>& choose) {
+  SplitDocument result{tuning.head, {}};
+  std::vector<std::string> columns;
+  for (const TunedRegime& regime : tuning.regimes) {
+    const Point chosen = regime.points.empty() ? Point{} : regime.points[choose(regime)].values;
+    result.regimes.push_back({regime.name, with_values(regime.document, chosen)});
+    for (const Setting& setting : chosen)
+      if (std::find(columns.begin(), columns.end(), setting.path) == columns.end()) columns.push_back(setting.path);
+  }
+  result.head["columns"] = columns;
+  return result.joined();
+}
+
+}  // namespace
+
+std::vector<size_t> TunedRegime::points_of(size_t rung, int64_t halving) const {
+  std::vector<size_t> chosen;
+  if (rung < first_rung) return chosen;
+  if (rung == first_rung) {
+    for (size_t i = 0; i < points.size(); ++i) chosen.push_back(i);
+    return chosen;
+  }
+  const auto trial = [&](size_t i) -> const Trial& { return points[i].trials.at(rung - 1); };
+  size_t trained = 0;
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (!points[i].trials.contains(rung - 1)) continue;
+    ++trained;
+    if (!trial(i).diverged) chosen.push_back(i);
+  }
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](size_t a, size_t b) { return trial(a).accuracy.mean > trial(b).accuracy.mean; });
+  const auto kept = static_cast<size_t>(divided_up(static_cast<int64_t>(trained), halving));
+  chosen.resize(std::min(chosen.size(), kept));
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+std::optional<size_t> TunedRegime::best() const {
+  std::optional<size_t> best;
+  const auto rank = [&](size_t i) {
+    const auto& [rung, trial] = *points[i].trials.rbegin();
+    return std::pair(rung, trial.accuracy.mean);
+  };
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (points[i].trials.empty() || points[i].trials.rbegin()->second.diverged) continue;
+    if (!best || rank(i) > rank(*best)) best = i;
+  }
+  return best;
+}
+
+std::vector<std::string> TunedRegime::edges() const {
+  std::vector<std::string> sentences;
+  const std::optional<size_t> chosen = best();
+  for (size_t i = 0; chosen && i < points[*chosen].values.size(); ++i) {
+    const auto& [path, value] = points[*chosen].values[i];
+    if (!value.is_number()) continue;
+    std::set<double> tried;
+    for (const TunedPoint& point : points)
+      if (const Json& other = point.values[i].value; other.is_number()) tried.insert(other.get<double>());
+    const double number = value.get<double>();
+    if (tried.size() < 2 || (number != *tried.begin() && number != *tried.rbegin())) continue;
+    sentences.push_back(fmt::format("{}={} is the {} of the values tried", path, value_text(value),
+                                    number == *tried.begin() ? "smallest" : "largest"));
+  }
+  return sentences;
+}
+
+double Tuning::budget(size_t rung) const { return rung_budget(options, rungs - 1 - rung); }
+
+std::string Tuning::name() const { return head.value("name", "experiment"); }
+
+Json Tuning::first_document() const {
+  return document_with(*this, [](const TunedRegime&) { return size_t{0}; });
+}
+
+Json Tuning::chosen_document() const {
+  return document_with(*this, [&](const TunedRegime& regime) {
+    const std::optional<size_t> best = regime.best();
+    NSGD_CHECK(best, "{}: tune: every one of the {} points diverged; expected a point that does not",
+               place_of(origin, regime.name), regime.points.size());
+    return *best;
+  });
+}
+
+Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
+  Tuning tuning;
+  tuning.origin = given.origin;
+  Json document = given.document;
+  const Json options = document.is_object() && document.contains("tuning") ? document["tuning"] : Json::object();
+  if (document.is_object()) document.erase("tuning");
+  SplitDocument split = noisysgd::split(document, given.origin);
+  const auto is_tuned = [](const NamedDocument& regime) { return regime.document.contains("tune"); };
+  if (std::none_of(split.regimes.begin(), split.regimes.end(), is_tuned))
+    throw ConfigError(given.origin, {"$.tune: is missing; --tune needs it in a regime or for all, as in "
+                                     "\"tune\": {\"optimizer.learning_rate\": [0.05, 0.1, 0.2]}"});
+  tuning.head = split.head;
+  tuning.options = read_options(options, given.origin);
+  for (auto& [name, regime] : split.regimes) {
+    TunedRegime tuned{name, regime, {}};
+    tuned.document.erase("tune");
+    if (regime.contains("tune"))
+      for (Point& point : read_points(regime["tune"], place_of(given.origin, name), tuning.options.seeds.front()))
+        tuned.points.push_back({std::move(point), {}});
+    const Json* holdout = find_value(regime, "data.holdout");
+    if (holdout && *holdout != 0)
+      throw ConfigError(given.origin, {"$.data.holdout: must be 0 with --tune: tuning.holdout images are held out to "
+                                       "choose, and the protocol then trains on all training images"});
+    tuning.regimes.push_back(std::move(tuned));
+  }
+  const double budget = read_experiment(tuning.first_document(), given.origin, extensions, given.assignments).budget;
+  std::vector<size_t> rungs;
+  for (const TunedRegime& regime : tuning.regimes) {
+    const int64_t epochs = check_points(tuning, regime, extensions);
+    rungs.push_back(regime.points.empty() ? 0 : rungs_for(regime.points.size(), epochs, budget, tuning.options));
+  }
+  tuning.rungs = *std::max_element(rungs.begin(), rungs.end());
+  for (size_t i = 0; i < rungs.size(); ++i) tuning.regimes[i].first_rung = tuning.rungs - rungs[i];
+  return tuning;
+}
+
+Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
+  Json document = tuning.head;
+  document.erase("seed");
+  document["seeds"] = tuning.options.seeds;
+  document["budget"] = tuning.head.value("budget", 1.0) * tuning.budget(rung);
+  Rung result;
+  SplitDocument split{document, {}};
+  std::vector<std::string> columns;
+  for (size_t r = 0; r < tuning.regimes.size(); ++r) {
+    const TunedRegime& regime = tuning.regimes[r];
+    for (const size_t p : regime.points_of(rung, tuning.options.halving)) {
+      const Point& values = regime.points[p].values;
+      Json point = with_values(regime.document, values);
+      apply_override(point, fmt::format("data.holdout={}", tuning.options.holdout));
+      split.regimes.push_back({point_name(regime.name, values), std::move(point)});
+      result.points.push_back({r, p});
+      for (const Setting& setting : values)
+        if (std::find(columns.begin(), columns.end(), setting.path) == columns.end()) columns.push_back(setting.path);
+    }
+  }
+  if (result.points.empty()) return result;
+  split.head["columns"] = columns;
+  result.experiment = read_experiment(split.joined(), tuning.origin + ": tuning", extensions);
+  result.experiment.name = fmt::format("{}, rung {} of {}", tuning.name(), rung + 1, tuning.rungs);
+  return result;
+}
+
+}  // namespace noisysgd

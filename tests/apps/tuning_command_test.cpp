@@ -1,0 +1,206 @@
+// noisysgd-train --tune: rungs, choice and protocol in one folder, interrupted, resumed and shared.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <deque>
+#include <map>
+
+#include <noisysgd/core/file.h>
+#include <noisysgd/core/json.h>
+#include "tests/apps/workplace.h"
+#include "tests/catch.h"
+#include "tests/error_of.h"
+
+using namespace noisysgd;
+using namespace noisysgd::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Rungs of 4 and 2 points of SB, and of 4 and 2 points of LB. A rate of 1e30 diverges.
+constexpr const char* configuration = R"({
+  "name": "tuned", "data": {"train_size": 320, "test_size": 64}, "model": {"type": "mlp", "hidden": [8]},
+  "batch": {"size": 32}, "epochs": 6, "seeds": [1, 2],
+  "tuning": {"holdout": 64, "budget": 0.7, "seeds": [3, 4], "halving": 2},
+  "tune": {"optimizer.learning_rate": [0.0001, 0.02, 0.1, 1e30]},
+  "regimes": [{"name": "SB", "batch": {"size": 16}}, {"name": "LB", "comment": "no comment"},
+              {"name": "fixed", "tune": null}]})";
+
+Json json_in(const fs::path& path) { return parse_json(read_file(path), path.string()); }
+
+// The mean accuracy on held-out images of the runs in the folder of a point; none if one has diverged.
+std::optional<double> accuracy_of(const fs::path& point) {
+  double mean = 0;
+  for (const int seed : {3, 4}) {
+    const fs::path run = point / fmt::format("seed-{}", seed);
+    if (fs::exists(run / "diverged.json")) return {};
+    const Json summary = json_in(run / "summary.json");
+    CHECK(summary.at("training_images") == 256);
+    CHECK(summary.at("holdout_images") == 64);
+    CHECK_FALSE(summary.contains("test_accuracy"));
+    mean += summary.at("holdout_accuracy").get<double>() / 2;
+  }
+  return mean;
+}
+
+// Test accuracies of all runs of the protocol, by regime.
+std::map<std::string, std::vector<double>> protocol_of(const fs::path& folder) {
+  std::map<std::string, std::vector<double>> accuracies;
+  const Json table = json_in(folder / "table.json");
+  for (const Json& row : table.at("rows"))
+    for (const Json& run : row.at("runs")) accuracies[row.at("regime")].push_back(run.at("test_accuracy"));
+  return accuracies;
+}
+
+}  // namespace
+
+TEST_CASE("--tune chooses on held-out images, then trains the protocol with the chosen values on all images") {
+  const Workplace place(configuration);
+  const CommandResult result = place.run({"--tune", "--output", "out"});
+  INFO(result.output);
+  INFO(result.error);
+  REQUIRE(result.status == 0);
+  const fs::path out = place.path() / "out";
+
+  std::map<std::string, double> chosen;
+  const Json tuning = json_in(out / "tuning/tuning.json");
+  REQUIRE(tuning.at("regimes").size() == 2);
+  for (const Json& regime : tuning.at("regimes")) {
+    const std::string name = regime.at("regime");
+    // The two best of the first rung are in the second, whose best is chosen; of equal ones, the earlier.
+    std::map<std::pair<double, int>, std::string> first, second;
+    int place_in_list = 0;
+    for (const char* rate : {"0.0001", "0.02", "0.1"})
+      first[{accuracy_of(out / "tuning/rung-1" / fmt::format("{},{}", name, rate)).value(), --place_in_list}] = rate;
+    CHECK_FALSE(accuracy_of(out / "tuning/rung-1" / (name + ",1e+30")));
+    CHECK_FALSE(fs::exists(out / "tuning/rung-2" / fmt::format("{},{}", name, first.begin()->second)));
+    first.erase(first.begin());
+    for (const auto& [key, rate] : first)
+      second[{accuracy_of(out / "tuning/rung-2" / fmt::format("{},{}", name, rate)).value(), key.second}] = rate;
+    const std::string best = fmt::format("{},{}/seed-3/config.json", name, second.rbegin()->second);
+    CHECK(json_in(out / "tuning/rung-1" / best).at("config").at("epochs") == 2);
+    CHECK(json_in(out / "tuning/rung-2" / best).at("config").at("epochs") == 4);
+    chosen[name] = std::stod(second.rbegin()->second);
+    CHECK(regime.at("best") == Json{{"optimizer.learning_rate", chosen[name]}});
+    REQUIRE(regime.at("points").size() == 4);
+    CHECK(regime.at("points")[3].at("trials") == Json::parse(R"([{"rung": 1, "diverged": true}])"));
+    CHECK(contains(result.output, fmt::format("{}: optimizer.learning_rate={}, ", name, chosen[name])));
+  }
+  CHECK(contains(read_file(out / "tuning/tuning.md"), "| LB     |         1e+30 |"));
+  CHECK(contains(read_file(out / "tuning/tuning.md"), "diverged"));
+
+  CHECK(contains(read_file(out / "table.txt"), "\nregime  learning_rate  test accuracy %"));
+  const Json fixed = json_in(out / "fixed/seed-1/config.json").at("config");
+  CHECK(fixed.at("optimizer").at("learning_rate") == 0.1);  // the default
+  for (const auto& [name, rate] : chosen) {
+    const Json config = json_in(out / name / "seed-2/config.json").at("config");
+    CHECK(config.at("optimizer").at("learning_rate") == rate);
+    CHECK(config.at("data").at("holdout") == 0);
+    CHECK(config.at("epochs") == 6);
+  }
+
+  // The same protocol, with the values set by hand.
+  Json by_hand = parse_json(configuration, "configuration");
+  by_hand.erase("tune");
+  by_hand.erase("tuning");
+  for (Json& regime : by_hand["regimes"]) {
+    regime.erase("tune");
+    if (chosen.contains(regime["name"])) regime["optimizer"]["learning_rate"] = chosen[regime["name"]];
+  }
+  const Workplace other(by_hand.dump());
+  REQUIRE(other.run({"--output", "out"}).status == 0);
+  CHECK(protocol_of(other.path() / "out") == protocol_of(out));
+
+  // Done, it is an ordinary suite, which --tune leaves as it is.
+  const std::string before = read_file(out / "table.json"), tuned = read_file(out / "tuning/tuning.json");
+  CHECK(Command(NSGD_TRAIN_PROGRAM, {"out", "--resume", "--threads", "1"}, place.path()).wait().status == 0);
+  CHECK(place.run({"--tune", "--resume", "--output", "out"}).status == 0);
+  CHECK(read_file(out / "table.json") == before);
+  CHECK(read_file(out / "tuning/tuning.json") == tuned);
+  CHECK(contains(place.run({"--tune", "--output", "out"}).error, "out: holds a run already; --resume continues it"));
+}
+
+TEST_CASE("a tuning that is killed or interrupted in any rung continues with the same choice") {
+  const Workplace whole(configuration);
+  REQUIRE(whole.run({"--tune", "--output", "out", "--quiet"}).status == 0);
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    const Workplace place(configuration);
+    const fs::path out = place.path() / "out";
+    // What the folder holds when the signal is sent: a run of the first rung, the first rung, the tuning.
+    for (const char* sign : {"tuning/rung-1/SB,0.0001/seed-3/summary.json", "tuning/tuning.json", "experiment.json"}) {
+      Command command = place.start({"--tune", "--resume", "--output", "out", "--quiet"});
+      while (!fs::exists(out / sign)) ::usleep(200);
+      command.kill(signal);
+      const CommandResult result = command.wait();
+      INFO(result.error);
+      CHECK((result.status == 128 + signal || result.status == 0));
+    }
+    // The folder itself is enough, before and after its suite has begun.
+    const CommandResult last =
+        Command(NSGD_TRAIN_PROGRAM, {"out", "--tune", "--resume", "--threads", "1"}, place.path()).wait();
+    INFO(last.error);
+    REQUIRE(last.status == 0);
+    CHECK(read_file(out / "tuning/tuning.json") == read_file(whole.path() / "out/tuning/tuning.json"));
+    CHECK(read_file(out / "tuning/tuning.md") == read_file(whole.path() / "out/tuning/tuning.md"));
+    CHECK(protocol_of(out) == protocol_of(whole.path() / "out"));
+  }
+}
+
+TEST_CASE("programs share the work of a tuning") {
+  const Workplace whole(configuration), place(configuration);
+  REQUIRE(whole.run({"--tune", "--output", "out", "--quiet"}).status == 0);
+  std::deque<Command> commands;
+  for (int i = 0; i < 3; ++i) {
+    const fs::path own = place.path() / fmt::format("program-{}", i);
+    fs::create_directories(own);
+    commands.emplace_back(
+        NSGD_TRAIN_PROGRAM,
+        std::vector<std::string>{"../small.json", "--tune", "--resume", "--output", "../out", "--threads", "1"}, own);
+  }
+  for (Command& command : commands) {
+    const CommandResult result = command.wait();
+    INFO(result.error);
+    // Of the protocol, a program that finds every run being made by others reports it and ends.
+    if (result.status != 0) CHECK(contains(result.error, "another program is at work in this folder"));
+  }
+  const fs::path out = place.path() / "out";
+  CHECK(read_file(out / "tuning/tuning.json") == read_file(whole.path() / "out/tuning/tuning.json"));
+  CHECK(protocol_of(out) == protocol_of(whole.path() / "out"));
+}
+
+TEST_CASE("a tuning that cannot be made is one clear error, before anything is trained if possible") {
+  const Workplace place(configuration);
+  const auto refused = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--output", "out"});
+    const CommandResult result = place.run(arguments);
+    CHECK(result.status != 0);
+    return result.error;
+  };
+  CHECK(contains(refused({}), "small.json: 1 problem\n  $.tune: has values to choose from; noisysgd-train --tune"));
+  CHECK(contains(refused({"--tune", "--set", "tuning.holdout=320"}), "holdout is 320, expected 0 (none) to 319"));
+  CHECK(contains(refused({"--tune", "--set", "data.holdout=3"}), "$.data.holdout: must be 0 with --tune"));
+  CHECK(contains(refused({"--tune", "--only", "seed=1"}), "--only excludes --tune"));
+  CHECK(contains(refused({"--tune", "--grid", "epochs=1,2"}), "--grid excludes --tune"));
+  CHECK(
+      refused({"--tune", "--set", "tuning.budget=0.2", "--set", "regimes=[{\"name\": \"LB\"}]", "--set",
+               "tune={\"optimizer.learning_rate\": [1e29, 1e30]}"}) ==
+      "noisysgd-train: small.json: regime \"LB\": tune: every one of the 2 points diverged; expected a point that does "
+      "not\n");
+  CHECK_FALSE(fs::exists(place.path() / "out/experiment.json"));
+  // Data of the protocol that is missing is found before the tuning.
+  const CommandResult missing = place.run({"--tune", "--output", "other", "--set", "data={\"type\": \"mnist\"}"});
+  CHECK(missing.status == 1);
+  CHECK_FALSE(fs::exists(place.path() / "other/tuning"));
+  CHECK(
+      place.run({"--tune", "--dry-run"}).output.starts_with("tuning: 2 rungs, the first with 8 points at budget 0.35"));
+}
+
+TEST_CASE("a folder that holds other things than a tuning is refused") {
+  const Workplace place(configuration);
+  fs::create_directories(place.path() / "out/tuning");
+  write_file_atomically(place.path() / "out/tuning/notes.txt", "precious");
+  CHECK(contains(place.run({"--tune", "--output", "out"}).error, "out: holds tuning but no experiment.json"));
+  CHECK(fs::directory_iterator(place.path() / "out/tuning")->path().filename() == "notes.txt");
+  CHECK(contains(place.run({"--tune", "--set", "regimes[LB].name=tuning"}).error,
+                 "\"tuning\" cannot name a folder: it is the name of the folder of a tuning"));
+}
