@@ -37,7 +37,7 @@ std::vector<Json> grid_values(std::string_view text, const std::string& grid) {
 
 struct GridAxis {
   std::optional<std::string> regime;  // none: all
-  Axis axis;
+  SearchAxis axis;
 };
 
 GridAxis read_grid(const std::string& grid, const SplitDocument& split) {
@@ -67,13 +67,13 @@ GridAxis read_grid(const std::string& grid, const SplitDocument& split) {
 
 }  // namespace
 
-std::vector<Point> product_of(const std::vector<Axis>& axes) {
+std::vector<Point> product_of(const std::vector<SearchAxis>& axes) {
   double count = 1;
-  for (const Axis& axis : axes) count *= static_cast<double>(axis.values.size());
+  for (const SearchAxis& axis : axes) count *= static_cast<double>(axis.values.size());
   NSGD_CHECK(count <= static_cast<double>(most_points), "{} combinations of values, at most {} are possible", count,
              most_points);
   std::vector<Point> points(1);
-  for (const Axis& axis : axes) {
+  for (const SearchAxis& axis : axes) {
     std::vector<Point> longer;
     for (const Point& point : points)
       for (const Json& value : axis.values) {
@@ -163,7 +163,7 @@ Json grid_of(const Json& document, const std::string& origin, const std::vector<
     if (std::find(columns.begin(), columns.end(), axis.path) == columns.end()) columns.push_back(axis.path);
   }
   for (const auto& [name, regime] : given.regimes) {
-    std::vector<Axis> own;
+    std::vector<SearchAxis> own;
     for (const GridAxis& axis : axes)
       if (!axis.regime || axis.regime == name) own.push_back(axis.axis);
     try {

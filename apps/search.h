@@ -18,13 +18,14 @@ struct Setting {
 };
 using Point = std::vector<Setting>;
 
-struct Axis {
+// A path and the values to try for it.
+struct SearchAxis {
   std::string path;
   std::vector<Json> values;
 };
 
 // All combinations; the last axis changes fastest. Throws Error if there are more than most_points.
-std::vector<Point> product_of(const std::vector<Axis>& axes);
+std::vector<Point> product_of(const std::vector<SearchAxis>& axes);
 
 std::string value_text(const Json& value);                              // 0.1, adamw, true
 std::string point_name(const std::string& regime, const Point& point);  // "LB,0.1,2"; without a regime "0.1,2"

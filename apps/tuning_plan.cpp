@@ -19,7 +19,7 @@ constexpr const char *trials_key = "trials", *range_key = "log_uniform";
 
 // The values of a path: a list, or a range from which values are drawn.
 struct Choice {
-  Axis axis;
+  SearchAxis axis;
   std::vector<double> range;
 
   Json draw(uint32_t word) const {
@@ -81,7 +81,7 @@ std::vector<Point> read_points(const Json& tune, const std::string& place, uint6
 
   std::vector<Point> points;
   if (!trials) {
-    std::vector<Axis> axes;
+    std::vector<SearchAxis> axes;
     for (const Choice& choice : choices) axes.push_back(choice.axis);
     try {
       return product_of(axes);

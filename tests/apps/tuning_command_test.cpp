@@ -54,7 +54,7 @@ std::map<std::string, std::vector<double>> protocol_of(const fs::path& folder) {
 
 }  // namespace
 
-TEST_CASE("--tune chooses on held-out images, then trains the protocol with the chosen values on all images") {
+TEST_CASE("tuning chooses on held-out images, then trains the protocol with the chosen values on all images") {
   const Workplace place(configuration);
   const CommandResult result = place.run({"--tune", "--output", "out"});
   INFO(result.output);
