@@ -47,12 +47,9 @@ void print_section(const Section& section, bool markdown) {
 
 int run_benchmarks(const Arguments& arguments, const std::vector<Bar>& bars) {
   const Device device = arguments.layer_options.device;
-  Json machine = describe_machine(kernels::Queue({}, arguments.threads).threads());
-  bool emulated = false;
-  if (device.backend == Backend::cuda) {
-    for (const auto& [key, value] : kernels::cuda::describe_device(device.index)) machine[key] = value;
-    emulated = machine.at("emulated") == "yes";
-  }
+  kernels::Queue queue(device, arguments.threads);
+  const Json machine = describe_machine(queue);
+  const bool emulated = machine.value("emulated", "no") == "yes";
   print_header(machine, arguments.markdown);
   if (emulated) print_out("\nThe device is emulated on the processor: its times say nothing about a GPU.\n");
   DeviceSizes sizes;
@@ -120,7 +117,6 @@ int run(Arguments& arguments) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Measures ceilings, layers and whole training steps of NoisySGD", "noisysgd-bench"};
-  app.set_version_flag("--version", NSGD_VERSION);
   Arguments arguments;
   const auto network = CLI::IsMember(network_names());
   const auto count = whole_number(1, 1 << 30);

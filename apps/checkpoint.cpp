@@ -6,6 +6,9 @@
 #include <cmath>
 #include <deque>
 
+#include <noisysgd/apps/environment.h>
+#include <noisysgd/apps/version.h>
+
 namespace noisysgd {
 
 namespace {
@@ -109,7 +112,8 @@ void save_checkpoint(const std::filesystem::path& path, Context& context, const 
                      {"identity", record.identity.dump()},
                      {"data", record.data.dump()},
                      {"state", record.state.dump()},
-                     {"version", NSGD_VERSION}});
+                     {"version", version()},
+                     {"environment", describe_environment(context.queue).dump()}});
 }
 
 void rename_run(const std::filesystem::path& path, const Json& identity) {

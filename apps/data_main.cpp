@@ -176,7 +176,6 @@ void add_reading_options(CLI::App& command, Arguments& arguments) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Fetches, verifies and shows the data sets of NoisySGD", "noisysgd-data"};
-  app.set_version_flag("--version", NSGD_VERSION);
   app.require_subcommand(1);
   Arguments arguments;
   std::vector<std::string> fetchable;

@@ -10,6 +10,7 @@
 #include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/train_app.h>
 #include <noisysgd/apps/trainer.h>
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/safetensors.h>
 #include <noisysgd/core/suggest.h>
@@ -51,7 +52,8 @@ std::string plain_text(const Json& value) { return value.is_string() ? value.get
 
 StoredMetadata describe(const Regime& regime, const Extensions& extensions, const Model& model, int64_t samples,
                         uint64_t seed) {
-  StoredMetadata metadata{{"version", NSGD_VERSION},
+  StoredMetadata metadata{{"version", version()},
+                          {"commit", commit()},
                           {"seed", std::to_string(seed)},
                           {"regime", regime.name},
                           {"precision", name_of(model.context().queue.precision())},

@@ -10,7 +10,6 @@
 int main(int argc, char** argv) {
   using namespace noisysgd;
   CLI::App app{"Writes one batch, its gradient, diag(F) and noise draws in PyTorch's layouts", "noisysgd-inspect"};
-  app.set_version_flag("--version", NSGD_VERSION);
   std::string config;
   std::vector<std::string> assignments;
   InspectOptions options;

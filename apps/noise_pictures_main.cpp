@@ -141,7 +141,6 @@ int draw_pictures(const std::string& folder) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Draws every noise structure on a problem of two parameters", "noisysgd-noise-pictures"};
-  app.set_version_flag("--version", NSGD_VERSION);
   std::string folder = "docs/noise";
   noisysgd::add_path(app, "--output", folder, "Folder of the pictures")->capture_default_str();
   return noisysgd::run_program(app, argc, argv, [&] { return draw_pictures(folder); });

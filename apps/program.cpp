@@ -13,6 +13,7 @@
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/memory_refused.h>
+#include <noisysgd/apps/version.h>
 
 namespace noisysgd {
 namespace {
@@ -48,6 +49,7 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
 }  // namespace
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  app.set_version_flag("--version", version_line());
   open_standard_descriptors();
   end_program_if_out_of_memory(app.get_name());
   std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead

@@ -41,7 +41,6 @@ int report(const std::vector<std::string>& arguments, const std::string& output)
 int main(int argc, char** argv) {
   using namespace noisysgd;
   CLI::App app{"Writes one HTML page about runs and analyses, finished or not", "noisysgd-report"};
-  app.set_version_flag("--version", NSGD_VERSION);
   std::vector<std::string> runs;
   std::string output = "report.html";
   app.add_option("RUN", runs, "Folders of runs, suites and analyses, or folders that hold some")->required();

@@ -239,7 +239,6 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
       ->check(CLI::IsMember({"text", "json"}));
   app.add_flag("--dry-run", arguments.dry_run, "check the configuration and the data, print the plan and stop");
   app.add_flag("--quiet", arguments.quiet, "print errors only");
-  app.set_version_flag("--version", NSGD_VERSION);
   return run_program(app, argc, argv, [&] { return run(arguments, extensions); });
 }
 

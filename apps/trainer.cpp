@@ -6,11 +6,13 @@
 #include <deque>
 
 #include <noisysgd/apps/checkpoint.h>
+#include <noisysgd/apps/environment.h>
 #include <noisysgd/apps/evaluate.h>
 #include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/training_log.h>
 #include <noisysgd/apps/training_state.h>
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/memory.h>
@@ -209,7 +211,8 @@ class Run {
 
   [[noreturn]] void diverge(int64_t step, int64_t epoch, const std::string& layer, const std::string& reason) {
     const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step},           {"epoch", epoch},
-                      {"layer", layer},         {"reason", reason},      {"version", NSGD_VERSION}};
+                      {"layer", layer},         {"reason", reason},      {"version", version()},
+                      {"environment", describe_environment(context_.queue)}};
     write_file_atomically(request_.folder / divergence_file, record.dump(2) + "\n");
     throw Divergence(
         fmt::format("{}: {}; a smaller learning rate or a longer warm-up may help", request_.folder.string(), reason));
@@ -317,7 +320,7 @@ class Run {
   }
 
   void write_summary() {
-    Json summary{{"regime", regime_.name},
+    const Json summary{{"regime", regime_.name},
                  {"seed", request_.seed},
                  {"epochs", regime_.epochs},
                  {"steps", total_steps_},
@@ -336,9 +339,8 @@ class Run {
                  {"micro_batch", step_.chosen_micro_batch() ? Json(*step_.chosen_micro_batch()) : Json()},
                  {"steps_replayed", step_.counts().replayed},
                  {"threads", context_.queue.threads()},
-                 {"version", NSGD_VERSION}};
-    if (context_.queue.device().backend == Backend::cuda)
-      summary["convolutions"] = kernels::cuda::convolutions(context_.queue.cuda());
+                 {"version", version()},
+                 {"environment", describe_environment(context_.queue)}};
     write_file_atomically(request_.folder / summary_file, summary.dump(2) + "\n");
   }
 

@@ -20,6 +20,7 @@
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/names.h>
 #include <noisysgd/apps/program.h>
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 
 namespace noisysgd {
@@ -53,8 +54,13 @@ void claim_folder(const std::filesystem::path& folder, const std::string& type) 
 
 void write_record(const std::filesystem::path& folder, const ConfiguredAnalysis& configured,
                   const AnalysisOutput& output, double seconds, bool finished) {
-  Json record{{"configuration", configured.effective}, {"version", NSGD_VERSION},      {"seconds", seconds},
-              {"finished", finished},                  {"figures", output.figures()}, {"numbers", output.numbers()}};
+  Json record{{"configuration", configured.effective},
+              {"version", version()},
+              {"commit", commit()},
+              {"seconds", seconds},
+              {"finished", finished},
+              {"figures", output.figures()},
+              {"numbers", output.numbers()}};
   if (!output.problems().empty()) record["problems"] = output.problems();
   write_file_atomically(folder / analysis_file, record.dump(1) + "\n");
 }
@@ -178,7 +184,6 @@ void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& f
 
 int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const Extensions& extensions) {
   CLI::App app{"Measures noise and its theory, and draws the figures of the paper", "noisysgd-analyze"};
-  app.set_version_flag("--version", NSGD_VERSION);
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "Configuration (JSON)")->required();
   add_path(app, "--output", arguments.output, "Folder of the figures and numbers; runs/NAME if not given");

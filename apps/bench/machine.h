@@ -1,14 +1,15 @@
-// Describes the machine and the software of a benchmark. The processor's model is all that identifies the machine.
+// Describes the machine and the software of a benchmark.
 #pragma once
 
 #include <string>
 
 #include <noisysgd/core/json.h>
+#include <noisysgd/kernels/queue.h>
 
 namespace noisysgd::bench {
 
-// {"date", "processor", "cores", "threads", "isa", "version", "compiler", "onednn", "openblas"}
-Json describe_machine(int threads);
+// {"date", "cores", "threads", "version"} and what describe_environment returns.
+Json describe_machine(kernels::Queue& queue);
 
 // High-water mark of the process's resident memory in bytes; 0 if the system does not report it.
 size_t resident_peak();

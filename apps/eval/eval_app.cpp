@@ -24,7 +24,6 @@ int eval_main(int argc, char** argv, const Extensions& extensions) {
   add_path(app, "--predictions", predictions, "CSV file to write: index, label, prediction, probability");
   app.add_option("--device", request.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", request.threads, "processor threads; 0: all")->transform(whole_number(0, most_threads));
-  app.set_version_flag("--version", NSGD_VERSION);
   return run_program(app, argc, argv, [&] {
     if (!weights.empty()) request.weights = weights == "average" ? SavedWeights::average : SavedWeights::last;
     if (!predictions.empty()) check_writable(predictions);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/text_table.h>
 #include <noisysgd/core/utf8.h>
@@ -170,7 +171,7 @@ Json json_of(const Evaluation& evaluation) {
       for (int64_t k = 0; k < scores.classes(); ++k) row.push_back(scores.confused(label, k));
     }
   }
-  json["version"] = NSGD_VERSION;
+  json["version"] = version();
   return json;
 }
 

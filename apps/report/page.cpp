@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <noisysgd/apps/report/sections.h>
+#include <noisysgd/apps/version.h>
 
 namespace noisysgd {
 namespace {
@@ -57,7 +58,7 @@ ReportPage report_page(const ReportSources& sources, const std::string& made) {
   const std::string title = title_of(sources);
   const Html body =
       html::element("h1", title) +
-      html::element("p", fmt::format("{}. Made {} by noisysgd-report {}.", contents(sources), made, NSGD_VERSION),
+      html::element("p", fmt::format("{}. Made {} by noisysgd-report {}.", contents(sources), made, version()),
                     {{"class", "note"}}) +
       problem_list(problems) + sections;
   return {html::page(title, body), problems};

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
+#include <regex>
+#include <string>
+
 #include <noisysgd/kernels/cuda/state.h>
 
 namespace noisysgd::kernels::cuda {
@@ -12,6 +16,24 @@ constexpr int least_major = 8;  // compute capability: asynchronous copies, tf32
 
 // CUDA's number 12040 as "12.4".
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+std::string cublas_version() {
+  int major = 0, minor = 0, patch = 0;
+  NSGD_CUBLAS_CHECK(cublasGetProperty(MAJOR_VERSION, &major));
+  NSGD_CUBLAS_CHECK(cublasGetProperty(MINOR_VERSION, &minor));
+  NSGD_CUBLAS_CHECK(cublasGetProperty(PATCH_LEVEL, &patch));
+  return fmt::format("{}.{}.{}", major, minor, patch);
+}
+
+// The kernel module's version, "580.95.05"; cudaDriverGetVersion tells only the newest CUDA that the driver knows.
+std::string nvidia_driver() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  std::getline(file, line);
+  const std::regex number(R"(\b\d+\.\d+(\.\d+)?\b)");
+  std::smatch found;
+  return std::regex_search(line, found, number) ? found.str() : "unknown";
+}
 
 std::string about_driver() {
   int driver = 0, runtime = 0;
@@ -53,6 +75,8 @@ std::vector<std::pair<std::string, std::string>> describe_device(int device_inde
           {"gpu_memory_mib", std::to_string(properties.totalGlobalMem >> 20)},
           {"cuda_runtime", version_text(runtime)},
           {"cuda_driver", version_text(driver)},
+          {"nvidia_driver", nvidia_driver()},
+          {"cublas", cublas_version()},
           {"emulated", cuda_emulated ? "yes" : "no"}};
 }
 

@@ -40,8 +40,8 @@ std::string why_unusable(int device_index);
 std::shared_ptr<CudaState> make_state(int device_index);
 // The implementation of convolutions: "cuDNN 9.19.0", or "own kernels" and the reason.
 std::string convolutions(const CudaState& state);
-// {"gpu": …, "compute_capability": "9.0", "multiprocessors": …, "cuda_runtime": "13.0", "cuda_driver": …, "emulated":
-// "yes"}; empty without CUDA.
+// {"gpu": …, "compute_capability": "9.0", "multiprocessors": …, "cuda_runtime": "13.0", "cuda_driver": …,
+// "nvidia_driver": "580.95.05", "cublas": "13.1.0", "emulated": "yes"}; empty without CUDA.
 std::vector<std::pair<std::string, std::string>> describe_device(int device_index);
 void synchronize(CudaState& state);
 int64_t waits(const CudaState& state);

@@ -153,7 +153,7 @@ TEST_CASE("training in tf32 and bf16 stays near fp32, and the three results diff
         train_on({Backend::cuda}, read_experiment(document, "test", {}).regimes.at(0), path).tensors;
     const Json summary = parse_json(read_file(path / "summary.json"), "summary");
     CHECK(summary.at("precision") == name_of(precision));
-    CHECK(summary.at("convolutions") != "");
+    CHECK(summary.at("environment").at("convolutions") != "");
   }
   for (const auto& [name, values] : trained[0]) {
     if (name.starts_with("momentum.") || !name.ends_with("weight")) continue;

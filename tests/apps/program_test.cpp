@@ -1,5 +1,6 @@
 // Common parts of every program's main.
 #include <noisysgd/apps/program.h>
+#include <noisysgd/apps/version.h>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include <noisysgd/core/file.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
@@ -66,8 +68,16 @@ TEST_CASE("every program prints its version") {
                               NSGD_REPORT_PROGRAM, NSGD_TRAIN_PROGRAM}) {
     const CommandResult result = Command(program, {"--version"}, folder.path()).wait();
     CHECK(result.status == 0);
-    CHECK(result.output == NSGD_VERSION "\n");
+    CHECK(result.output == version_line() + "\n");
   }
+  CHECK(version_line().starts_with(version() + ", commit " + commit() + ", "));
+  CHECK(commit().find_first_not_of("0123456789abcdef+changeukow") == std::string::npos);
+}
+
+TEST_CASE("the version is that of the change log and of the citation") {
+  const std::filesystem::path source = NSGD_SOURCE_DIR;
+  CHECK(contains(read_file(source / "CHANGELOG.md"), "\n## " + version() + "\n"));
+  CHECK(contains(read_file(source / "CITATION.cff"), "\nversion: " + version() + "\n"));
 }
 
 TEST_CASE("the pictures of noise are written into a new folder") {

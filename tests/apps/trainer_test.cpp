@@ -11,6 +11,7 @@
 #include <thread>
 
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/tensorboard.h>
 #include "tests/apps/run_files.h"
@@ -336,6 +337,30 @@ TEST_CASE("a run starts from the values of init, and from those of the seed for 
   CHECK(after.at("linear1.weight") != before.at("linear1.weight"));
   CHECK(error_of(regime_with({"epochs=1", R"(init=[{"parameters": ["linear9.*"]}])"}), TemporaryFolder().path())
             .find("init[0].parameters: \"linear9.*\" matches no parameter") != std::string::npos);
+}
+
+TEST_CASE("the summary and the checkpoint state what they were made with, and another build continues the run") {
+  const TemporaryFolder folder;
+  REQUIRE(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  const Json made_with = run_summary(folder.path()).value().at("environment");
+  CHECK(made_with.at("commit") == commit());
+  CHECK(made_with.at("compiler") == compiler());
+  for (const char* key : {"processor", "isa", "onednn", "openblas"}) CHECK(made_with.at(key) != "");
+  const auto path = folder.path() / "checkpoint.safetensors";
+  std::vector<StoredTensor> tensors;
+  const SafetensorsFile file(path);
+  StoredMetadata metadata = file.metadata();
+  CHECK(metadata.at("version") == version());
+  CHECK(Json::parse(metadata.at("environment")) == made_with);
+  metadata["version"] = "0.0.9";
+  metadata["environment"] = R"({"commit": "0123456789ab", "processor": "another"})";
+  const auto values = tensors_of(folder.path());
+  for (const auto& entry : file.entries())
+    tensors.push_back(stored_tensor<float>(entry.name, entry.shape, values.at(entry.name)));
+  write_safetensors(path, tensors, metadata);
+  std::filesystem::remove(folder.path() / "summary.json");
+  CHECK(run(regime_with({"epochs=1"}), folder.path()) == RunOutcome::finished);
+  CHECK(run_summary(folder.path()).value().at("environment") == made_with);
 }
 
 TEST_CASE("held-out images are evaluated in place of the test images, and named in every file of the run") {

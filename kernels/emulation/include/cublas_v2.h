@@ -19,6 +19,7 @@ enum cublasComputeType_t {
   CUBLAS_COMPUTE_32F_FAST_TF32 = 77,
 };
 enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
+enum libraryPropertyType { MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL };
 using cublasHandle_t = struct cublasContext*;
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle);
@@ -26,6 +27,7 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle);
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);
 // A call that is recorded into a graph fails without a workspace.
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes);
+cublasStatus_t cublasGetProperty(libraryPropertyType type, int* value);  // the emulation is version 0.0.0
 const char* cublasGetStatusString(cublasStatus_t status);
 
 // C = alpha op(A) op(B) + beta C in fp32, operands rounded as `compute` says; op(A) is [m,k], op(B) [k,n], C [m,n].

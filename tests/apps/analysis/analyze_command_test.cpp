@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <noisysgd/apps/analysis/analysis.h>
+#include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"
@@ -135,7 +136,7 @@ TEST_CASE("without gnuplot an analysis writes its numbers and says what to insta
   CHECK(contains(result.output, "no pictures are drawn: gnuplot is not found"));
   CHECK(fs::exists(folder / "out/expected_loss.csv"));
   CHECK_FALSE(fs::exists(folder / "out/expected_loss.svg"));
-  CHECK(Command(NSGD_ANALYZE_PROGRAM, {"--version"}, folder.path()).wait().output == NSGD_VERSION "\n");
+  CHECK(Command(NSGD_ANALYZE_PROGRAM, {"--version"}, folder.path()).wait().output == version_line() + "\n");
 }
 
 TEST_CASE("if gnuplot fails, all numbers are written, the figures are named, and the command can be repeated") {
