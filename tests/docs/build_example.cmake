@@ -2,6 +2,7 @@
 # provide everything that the headers need. The rest of that project is part of this build.
 file(REMOVE_RECURSE ${OUTPUT})
 execute_process(COMMAND ${CMAKE_COMMAND} -S ${EXAMPLE} -B ${OUTPUT} -G Ninja -D CMAKE_CXX_COMPILER=${COMPILER} -D NSGD_CUDA=OFF
+    -D CMAKE_DISABLE_FIND_PACKAGE_noisysgd=ON
   OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${CMAKE_COMMAND} --build ${OUTPUT} --target CMakeFiles/swish-train.dir/main.cpp.o
   COMMAND_ERROR_IS_FATAL ANY)

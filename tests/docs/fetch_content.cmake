@@ -1,0 +1,20 @@
+# A project that gets NoisySGD by FetchContent has its libraries, but no programs, tests or rules of installation.
+file(REMOVE_RECURSE ${OUTPUT})
+file(WRITE ${OUTPUT}/CMakeLists.txt "cmake_minimum_required(VERSION 3.22)
+project(user LANGUAGES CXX)
+include(FetchContent)
+FetchContent_Declare(noisysgd SOURCE_DIR ${SOURCE})
+FetchContent_MakeAvailable(noisysgd)
+add_subdirectory(${SOURCE}/docs/examples/extending example)
+if(TARGET noisysgd-train OR TARGET core_test OR NOT TARGET noisysgd::core)
+  message(FATAL_ERROR \"Another set of targets is expected\")
+endif()
+")
+execute_process(COMMAND ${CMAKE_COMMAND} -S ${OUTPUT} -B ${OUTPUT}/build -G Ninja -D CMAKE_CXX_COMPILER=${COMPILER} -D NSGD_CUDA=OFF
+  OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${CMAKE_COMMAND} --build ${OUTPUT}/build --target example/CMakeFiles/swish-train.dir/main.cpp.o
+  COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${OUTPUT}/build --prefix ${OUTPUT}/installed COMMAND_ERROR_IS_FATAL ANY)
+if(EXISTS ${OUTPUT}/installed/lib OR EXISTS ${OUTPUT}/installed/include)
+  message(FATAL_ERROR "The user's project installs parts of NoisySGD")
+endif()
