@@ -32,6 +32,8 @@ if(NSGD_BUILD_APPS)
   foreach(program ${NSGD_PROGRAMS})
     install(TARGETS noisysgd-${program} COMPONENT programs)
     list(APPEND programs noisysgd-${program})
+    # Finds the OpenMP variant of OpenBLAS where another one is installed, too, and CUDA's libraries.
+    set_target_properties(noisysgd-${program} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
     # Man page
     set(page ${PROJECT_BINARY_DIR}/package/noisysgd-${program}.1.gz)
     add_custom_command(OUTPUT ${page} DEPENDS noisysgd-${program} ${package}/man_page.sh VERBATIM
@@ -67,6 +69,7 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAMS_PACKAGE_NAME noisysgd)
 set(CPACK_DEBIAN_PROGRAMS_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PROGRAMS_PACKAGE_DEPENDS libopenblas0-openmp)
 set(CPACK_DEBIAN_PROGRAMS_PACKAGE_RECOMMENDS "ca-certificates, gnuplot-nox")
 set(CPACK_COMPONENT_PROGRAMS_DESCRIPTION "The programs, their manual pages and configurations.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnoisysgd-dev)

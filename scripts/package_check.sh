@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Tries the Debian packages on a bare system: makes them, installs them in a new chroot of this machine's release, runs
+# the quick start there and builds docs/examples/extending against the installed library. Needs root, debootstrap and a
+# Debian mirror; NSGD_MIRROR is its address. Takes some minutes.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+  exit 0
+fi
+if ((EUID != 0)) || ! command -v debootstrap >/dev/null; then
+  echo "package_check.sh needs root and debootstrap (apt-get install debootstrap)" >&2
+  exit 1
+fi
+
+preset=package
+packages=$root/build/$preset
+bare=$root/build/package_check
+# shellcheck source=/dev/null
+release=$(source /etc/os-release && echo "$VERSION_CODENAME")
+
+in_chroot() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive OMP_WAIT_POLICY=passive chroot "$bare" "$@"; }
+# Commands of a stage are joined by &&: set -e does not act in them.
+leave() {
+  if mountpoint --quiet "$bare/proc"; then
+    umount "$bare/proc"
+  fi
+}
+make_packages() {
+  rm -f "$packages"/*.deb &&
+    cmake --build "$packages" --parallel "$cores" && (cd "$packages" && cpack -G DEB)
+}
+make_chroot() {
+  rm -rf "$bare" &&
+    debootstrap --variant=minbase "$release" "$bare" ${NSGD_MIRROR:+"$NSGD_MIRROR"}
+}
+install_packages() {
+  cp "$packages"/*.deb "$bare/tmp/" &&
+    in_chroot apt-get update &&
+  in_chroot apt-get install --yes --no-install-recommends "$@"
+}
+remove_packages() { # nothing of them stays
+  in_chroot apt-get purge --yes noisysgd libnoisysgd-dev &&
+    [[ -z $(find "$bare/usr" -iname '*noisysgd*' -o -iname '*nsgd*') ]]
+}
+quick_start() {
+  in_chroot ldd /usr/bin/noisysgd-train | grep openblas-openmp &&
+    in_chroot noisysgd-train /usr/share/noisysgd/configs/quickstart.json --output /root/runs/quickstart &&
+    in_chroot noisysgd-report /root/runs/quickstart --output /root/report.html &&
+  in_chroot test -s /usr/share/man/man1/noisysgd-train.1.gz -a -s /root/report.html
+}
+example() {
+  rm -rf "$bare/root/extending" &&
+    cp -r "$root/docs/examples/extending" "$bare/root/" &&
+  in_chroot cmake -S /root/extending -B /root/build -G Ninja &&
+    in_chroot cmake --build /root/build &&
+  in_chroot /root/build/swish-train /root/extending/experiment.json --device cpu --output /root/runs/extending
+}
+
+configure "$preset"
+stage "Making the packages" package.log make_packages
+leave
+trap leave EXIT
+stage "Installing a bare $release" chroot.log make_chroot
+mount -t proc proc "$bare/proc" # oneDNN and the record of a run read it
+program=$(basename "$packages"/noisysgd_*.deb)
+library=$(basename "$packages"/libnoisysgd-dev_*.deb)
+stage "Installing $program" install_package.log install_packages "/tmp/$program"
+stage "Running the quick start" quick_start.log quick_start
+tail -n 8 "$root/build/quick_start.log"
+stage "Installing $library" install_package.log install_packages "/tmp/$library" g++ cmake ninja-build
+stage "Building the extending example against it" example.log example
+stage "Removing the packages" remove_package.log remove_packages
