@@ -116,6 +116,15 @@ void save_checkpoint(const std::filesystem::path& path, Context& context, const 
                      {"environment", describe_environment(context.queue).dump()}});
 }
 
+void save_weights(const std::filesystem::path& path, const Model& model) {
+  Saver saver(model.context());
+  model.visit_state(saver);
+  write_safetensors(path, saver.tensors(),
+                    {{"format", "pt"},
+                     {"version", version()},
+                     {"environment", describe_environment(model.context().queue).dump()}});
+}
+
 void rename_run(const std::filesystem::path& path, const Json& identity) {
   const SafetensorsFile file(path);
   std::deque<std::vector<std::byte>> owned;

@@ -37,6 +37,9 @@ void rename_run(const std::filesystem::path& path, const Json& identity);
 // (optim/weight_average.h).
 enum class SavedWeights { last, average };
 
+// Saves parameters and buffers only; Checkpoint::load reads them into a model. Throws as save_checkpoint.
+void save_weights(const std::filesystem::path& path, const Model& model);
+
 // Reads a saved checkpoint. Errors name the file.
 class Checkpoint {
  public:

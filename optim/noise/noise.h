@@ -20,7 +20,7 @@ struct NoiseOptions {
   std::vector<std::string> parameters{"*"};  // globs of parameter names that receive noise
   double scale = 1.0;                        // multiplies eps (lambda of Appendix B)
   // M_S: rescales the covariance to the trace kappa tr F, which the noise of batches of this size has.
-  std::optional<int64_t> match_trace;
+  std::optional<int64_t> match_trace = {};
 };
 
 // What one step does for the noise, decided before it is issued. Equal plans issue the same ops.
@@ -53,6 +53,9 @@ class Noise {
   // Reads {"type": …, shared options, the structure's own options}.
   static Noise read(const ConfigReader& json, const NoiseRegistry& registry);
 
+  // From a structure that was built in C++; options.type is its name in messages, and not "none".
+  Noise(NoiseOptions options, std::unique_ptr<NoiseStructure> structure)
+      : options_(std::move(options)), structure_(std::move(structure)) {}
   static Noise none();
 
   const NoiseOptions& options() const { return options_; }
@@ -102,6 +105,7 @@ class Noise {
                                            std::vector<Tensor>& kept);
 
  private:
+  Noise() = default;
   Tensor known_trace(const NoiseStep& step) const;
   std::vector<Parameter*> noisy_parameters() const;
 
