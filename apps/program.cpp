@@ -27,6 +27,7 @@ void open_standard_descriptors() {
 int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   const std::string& name = app.get_name();
   try {
+    app.set_version_flag("--version", version_line());
     check_arguments(argc, argv);
     app.parse(argc, argv);
     return body();
@@ -49,7 +50,6 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
 }  // namespace
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
-  app.set_version_flag("--version", version_line());
   open_standard_descriptors();
   end_program_if_out_of_memory(app.get_name());
   std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead

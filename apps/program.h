@@ -6,9 +6,9 @@
 
 namespace noisysgd {
 
-// Adds --version, parses the arguments and runs `body`. Returns the exit status: the body's; 1 after an exception, which is reported in
-// one line on standard error; 100 to 127 for arguments that CLI11 refuses. Before that, closed standard descriptors are
-// opened on /dev/null, and a file that reaches the system's size limit becomes an error like a full disk.
+// Adds --version, parses the arguments and runs `body`. Returns the exit status: the body's; 1 after an exception, which
+// is reported in one line on standard error; 100 to 127 for arguments that CLI11 refuses. Before that, closed standard
+// descriptors are opened on /dev/null, and a file that reaches the system's size limit becomes an error like a full disk.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
 }  // namespace noisysgd
