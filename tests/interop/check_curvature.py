@@ -4,13 +4,15 @@
     check_curvature.py --inspect build/cpu/apps/noisysgd-inspect FOLDER
     check_curvature.py --inspect … --analyze build/cpu/apps/noisysgd-analyze [--set path=value …] CONFIG
 
-FOLDER is that of a finished analysis, whose paths start at the current folder. With --analyze, CONFIG is analysed first,
-in a temporary folder with random images in IDX files, and the check must notice changes of the analysis, too.
+FOLDER is that of a finished analysis, whose paths start at the current folder. With --analyze, CONFIG is analysed
+first, in a temporary folder with random images in IDX files, and the check must notice changes of the analysis, too.
 
 Rebuilds the network of every run from its checkpoint and from the description that noisysgd-inspect writes, reads the
 images from their IDX files, fits the temperature, and takes the largest eigenvalue of the curvature matrix: by SciPy's
-eigsh of the linear operator of curvlinops, or with --oracle numpy of the dense matrix from reference_network.py. Exits 0
-if all agree to --bound, 1 if not, 77 if a package is missing.
+eigsh of the linear operator of curvlinops, or with --oracle numpy of the dense matrix from reference_network.py. Where
+an input of a ReLU or of a maximum lies within single precision of a kink, the analysis may take its other side, which
+changes the eigenvalue by the share of one unit in one image. Exits 0 if all agree to --bound, 1 if not, 77 if a package
+is missing.
 """
 
 import argparse
@@ -72,7 +74,7 @@ class NumpyCurvature:
         return np.stack(columns)
 
     def gauss_newton(self, beta, images, labels):
-        """For softmax cross-entropy the Fisher matrix of the model's own labels: of all classes by their probability."""
+        """For softmax cross-entropy the Fisher matrix of the model's own labels: all classes by their probability."""
         classes = range(self.logits(images[:1]).shape[1])
         return self.second_moment(beta, images, [classes] * len(labels), lambda probability: probability)
 

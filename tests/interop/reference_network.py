@@ -59,7 +59,7 @@ class Moments:
 
 
 def fold_batch_norm(graph, parameters, running):
-    """The network in inference without batch normalisations: each goes into the layer before it. Returns its description
+    """The network in inference without batch normalisations: each goes into the layer before it. Returns a description
     and parameters."""
     nodes, parameters, renamed = [], dict(parameters), {}
     for node in graph["nodes"]:
