@@ -7,6 +7,7 @@
 #include <deque>
 
 #include <noisysgd/apps/environment.h>
+#include <noisysgd/apps/record.h>
 #include <noisysgd/apps/version.h>
 
 namespace noisysgd {
@@ -113,7 +114,7 @@ void save_checkpoint(const std::filesystem::path& path, Context& context, const 
                      {"data", record.data.dump()},
                      {"state", record.state.dump()},
                      {"version", version()},
-                     {"environment", describe_environment(context.queue).dump()}});
+                     {"environment", record.environment.dump()}});
 }
 
 void save_weights(const std::filesystem::path& path, const Model& model) {
@@ -161,6 +162,15 @@ Json Checkpoint::state() const {
   std::optional<Json> state = metadata("state");
   NSGD_CHECK(state, "{}: holds no training state", file_.path().string());
   return std::move(*state);
+}
+
+int64_t Checkpoint::steps(int64_t most) const {
+  try {
+    return Record(state()).whole("step", 0, most);
+  } catch (const Error& error) {
+    const std::string text = error.what(), name = file_.path().string();
+    throw Error(text.starts_with(name) ? text : fmt::format("{}: {}", name, text));
+  }
 }
 
 void Checkpoint::load(Context& context, Step& step) const {

@@ -4,7 +4,9 @@
 // (apps/data_description.h) and the counters, so no second file can disagree with it. All its values are finite.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -23,7 +25,7 @@ class NonfiniteTensor : public Error {
 
 // The metadata of a checkpoint.
 struct CheckpointRecord {
-  Json identity, data, state;  // data: DataDescription::json
+  Json identity, data, state, environment;  // DataDescription::json, TrainingState::json, describe_environment
 };
 
 // Saves what the step's visit_state names. Throws NonfiniteTensor before anything is written.
@@ -48,6 +50,7 @@ class Checkpoint {
   std::optional<Json> identity() const;         // none: written by a version that stored none
   std::optional<DataDescription> data() const;  // the same
   Json state() const;
+  int64_t steps(int64_t most = std::numeric_limits<int64_t>::max()) const;  // done; throws Error for more than `most`
   // Overwrites what the step's visit_state names. Throws Error for a tensor that is missing, has a wrong shape, is not
   // finite, or is unknown to the step.
   void load(Context& context, Step& step) const;

@@ -11,12 +11,7 @@ kernels::LossSums evaluate(Model& model, const Loader& images, int64_t batch, co
   for (int64_t begin = 0; begin < images.count(); begin += batch)
     model.context().allocator.with_temporaries([&] {
       const Batch part = images.ordered(begin, std::min(images.count(), begin + batch));
-      const Tensor logits = model.logits(part.images);
-      model.loss().evaluate({.context = model.context(),
-                             .logits = logits,
-                             .labels = part.labels,
-                             .targets = Targets::label,
-                             .sums = sums.place()});
+      const Tensor logits = model.evaluate(part, sums.place());
       if (see) see(part, logits);
     });
   const kernels::LossSums total = sums.read();

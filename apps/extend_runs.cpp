@@ -4,7 +4,6 @@
 
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/make_model.h>
-#include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/suite.h>
 #include <noisysgd/core/file.h>
@@ -21,28 +20,22 @@ struct Extended {
   const Regime& after;
   uint64_t seed;
   fs::path folder;
-  bool renamed = false;      // belongs to `after` already
-  int64_t steps = 0;         // done
-  int64_t total_steps = 0;   // of `after`
+  bool renamed = false;     // belongs to `after` already
+  int64_t steps = 0;        // done
+  int64_t total_steps = 0;  // of `after`
 
   fs::path checkpoint() const { return folder / checkpoint_file; }
 };
 
-int64_t steps_done(const fs::path& checkpoint) {
-  if (!fs::exists(checkpoint)) return 0;
-  try {
-    return Record(Checkpoint(checkpoint).state()).whole("step", 0);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", checkpoint.string(), error.what()));
-  }
-}
+int64_t steps_done(const fs::path& checkpoint) { return fs::exists(checkpoint) ? Checkpoint(checkpoint).steps() : 0; }
 
 // Throws Error for the first step so far that would have been another one.
 void check_past(const Extended& run, const BatchSchedule& before, const BatchSchedule& after) {
   const int64_t noisy_before = run.before.noisy_steps(before), noisy_after = run.after.noisy_steps(after);
   NSGD_CHECK(run.steps <= before.total_steps(), "{}: has made {} steps of a run of {}", run.checkpoint().string(),
              run.steps, before.total_steps());
-  const std::string longer = fmt::format("--epochs {}: {} cannot be trained on: ", run.after.epochs, run.folder.string());
+  const std::string longer =
+      fmt::format("--epochs {}: {} cannot be trained on: ", run.after.epochs, run.folder.string());
   for (int64_t step = 0; step < run.steps; ++step) {
     const double rate = learning_rate_of(run.before, before, step), now = learning_rate_of(run.after, after, step);
     NSGD_CHECK(rate == now,

@@ -16,7 +16,8 @@ namespace {
 
 std::string some_of(const std::vector<std::string>& names) {
   constexpr size_t shown = 6;
-  const std::vector<std::string> first(names.begin(), names.begin() + static_cast<int64_t>(std::min(names.size(), shown)));
+  const std::vector<std::string> first(names.begin(),
+                                       names.begin() + static_cast<int64_t>(std::min(names.size(), shown)));
   return fmt::format("{}{}", fmt::join(first, ", "),
                      names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
 }
@@ -41,10 +42,9 @@ class WeightsLoader : public StateVisitor {
 
   WeightsNote finish() const {
     const std::string path = file_.path().string();
-    NSGD_CHECK(misshapen_.empty(), "{}: {}; model.skip_weights leaves tensors out", path,
-               some_of(misshapen_));
-    NSGD_CHECK(!loaded_.empty(), "{}: holds none of the network's tensors (it has {}; the network has {})",
-               path, some_of(unused()), some_of(missing_));
+    NSGD_CHECK(misshapen_.empty(), "{}: {}; model.skip_weights leaves tensors out", path, some_of(misshapen_));
+    NSGD_CHECK(!loaded_.empty(), "{}: holds none of the network's tensors (it has {}; the network has {})", path,
+               some_of(unused()), some_of(missing_));
     WeightsNote note = fmt::format("model.weights: {}: {} tensors loaded", path, loaded_.size());
     if (!missing_.empty()) note += fmt::format("; not there, so initialised: {}", some_of(missing_));
     if (const auto names = unused(); !names.empty()) note += fmt::format("; not used: {}", some_of(names));
@@ -64,12 +64,12 @@ class WeightsLoader : public StateVisitor {
     }
     const SafetensorsFile::Entry& entry = file_.entry(name);
     if (entry.shape != shape.extents()) {
-      misshapen_.push_back(fmt::format("\"{}\" has shape {}, expected {}", name, Shape(entry.shape).text(), shape.text()));
+      misshapen_.push_back(
+          fmt::format("\"{}\" has shape {}, expected {}", name, Shape(entry.shape).text(), shape.text()));
       return {};
     }
     NSGD_CHECK(entry.type == StoredType::f32 || entry.type == StoredType::f64,
-               "{}: \"{}\" has type {}, expected F32 or F64", file_.path().string(), name,
-               name_of(entry.type));
+               "{}: \"{}\" has type {}, expected F32 or F64", file_.path().string(), name, name_of(entry.type));
     std::vector<float> values;
     if (entry.type == StoredType::f32) {
       values = file_.values<float>(name);

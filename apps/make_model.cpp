@@ -123,7 +123,7 @@ Model make_checked_model(Context& context, const Regime& regime, const TrainingD
     check_steps(context, regime, schedule, built, extensions);
     return built;
   });
-  set_initial_values(model, regime, 1);  // finds problems of model.weights
+  if (!regime.model_start().weights.empty()) set_initial_values(model, regime, 1);  // finds problems of the file
   return model;
 }
 

@@ -77,11 +77,6 @@ void check_divergence(const SuiteRun& run, const Json& divergence) {
   check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
-// Writes only if the text differs, so the table of a finished suite can be shown where nothing can be written.
-void write_if_new(const std::filesystem::path& path, const std::string& text) {
-  if (read_plain_file(path) != text) write_file_atomically(path, text);
-}
-
 // The values of a regime that the experiment's columns show, by their paths; those that it does not have are left out.
 Json values_of(const Regime& regime, const std::vector<std::string>& columns) {
   Json values = Json::object();
@@ -199,9 +194,10 @@ WrittenTable write_once(const Experiment& experiment, const std::vector<RegimeRe
         {"from", regimes.front().name}, {"of", evaluated + "_accuracy"}, {"rows", differences.rows}};
   WrittenTable written{title + "\n" + table.text() + differences.text, ""};
   try {
-    write_if_new(folder / table_text_file, written.text);
-    write_if_new(folder / table_markdown_file, title + "\n\n" + table.markdown() + differences.markdown);
-    write_if_new(folder / table_json_file, document.dump(2) + "\n");
+    // The table of a finished suite can be shown where nothing can be written.
+    write_file_if_new(folder / table_text_file, written.text);
+    write_file_if_new(folder / table_markdown_file, title + "\n\n" + table.markdown() + differences.markdown);
+    write_file_if_new(folder / table_json_file, document.dump(2) + "\n");
   } catch (const Error& error) {
     written.unwritten = error.what();
   }

@@ -85,6 +85,10 @@ std::vector<Point> product_of(const std::vector<SearchAxis>& axes) {
   return points;
 }
 
+void add_once(std::vector<std::string>& paths, const std::string& path) {
+  if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+}
+
 std::string value_text(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
 std::string point_name(const std::string& regime, const Point& point) {
@@ -153,15 +157,16 @@ Json grid_of(const Json& document, const std::string& origin, const std::vector<
   const SplitDocument given = split(document, origin);
   std::vector<GridAxis> axes;
   SplitDocument result{given.head, {}};
-  Json& columns = result.head["columns"] = Json::array();
+  std::vector<std::string> columns;
   for (const std::string& grid : grids) {
     axes.push_back(read_grid(grid, given));
     const auto& [regime, axis] = axes.back();
     for (size_t i = 0; i + 1 < axes.size(); ++i)
       if (axes[i].axis.path == axis.path && (!regime || !axes[i].regime || regime == axes[i].regime))
         throw ConfigError(fmt::format("--grid {}: another --grid has values of {}", grid, axis.path));
-    if (std::find(columns.begin(), columns.end(), axis.path) == columns.end()) columns.push_back(axis.path);
+    add_once(columns, axis.path);
   }
+  result.head["columns"] = columns;
   for (const auto& [name, regime] : given.regimes) {
     std::vector<SearchAxis> own;
     for (const GridAxis& axis : axes)

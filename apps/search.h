@@ -27,6 +27,7 @@ struct SearchAxis {
 // All combinations; the last axis changes fastest. Throws Error if there are more than most_points.
 std::vector<Point> product_of(const std::vector<SearchAxis>& axes);
 
+void add_once(std::vector<std::string>& paths, const std::string& path);  // if it is not there yet
 std::string value_text(const Json& value);                              // 0.1, adamw, true
 std::string point_name(const std::string& regime, const Point& point);  // "LB,0.1,2"; without a regime "0.1,2"
 // The last key of each path, or the whole path where that is not unique.

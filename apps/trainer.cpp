@@ -36,6 +36,7 @@ class Run {
         train_(context, data.sets.train, data.normalisation, regime_.data.augment),
         test_(context, data.sets.test, data.normalisation),
         data_(DataDescription::of(data.sets.train, data.normalisation).json()),
+        environment_(describe_environment(context.queue)),
         average_(regime_.weight_average ? std::optional<WeightAverage>(std::in_place, context, model_,
                                                                        static_cast<float>(*regime_.weight_average))
                                         : std::nullopt),
@@ -212,7 +213,7 @@ class Run {
   [[noreturn]] void diverge(int64_t step, int64_t epoch, const std::string& layer, const std::string& reason) {
     const Json record{{"regime", regime_.name}, {"seed", request_.seed}, {"step", step},           {"epoch", epoch},
                       {"layer", layer},         {"reason", reason},      {"version", version()},
-                      {"environment", describe_environment(context_.queue)}};
+                      {"environment", environment_}};
     write_file_atomically(request_.folder / divergence_file, record.dump(2) + "\n");
     throw Divergence(
         fmt::format("{}: {}; a smaller learning rate or a longer warm-up may help", request_.folder.string(), reason));
@@ -313,7 +314,7 @@ class Run {
     const Json state = state_.json();
     TrainingState::from(state, limits());  // throws if the written state could not be read
     try {
-      save_checkpoint(path, context_, step_, {run_identity(regime_, request_.seed), data_, state});
+      save_checkpoint(path, context_, step_, {run_identity(regime_, request_.seed), data_, state, environment_});
     } catch (const NonfiniteTensor& error) {
       stop_after_step(error.what());
     }
@@ -340,7 +341,7 @@ class Run {
                  {"steps_replayed", step_.counts().replayed},
                  {"threads", context_.queue.threads()},
                  {"version", version()},
-                 {"environment", describe_environment(context_.queue)}};
+                 {"environment", environment_}};
     write_file_atomically(request_.folder / summary_file, summary.dump(2) + "\n");
   }
 
@@ -349,7 +350,7 @@ class Run {
   const Regime& regime_;
   Model model_;
   Loader train_, test_;
-  const Json data_;  // its description, for checkpoints
+  const Json data_, environment_;  // descriptions, for checkpoints and records
   std::optional<WeightAverage> average_;
   Noise noise_;
   std::unique_ptr<Optimizer> optimizer_;

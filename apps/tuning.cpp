@@ -23,10 +23,6 @@ std::string label_of(const Tuning& tuning, const TunedRegime& regime) {
   return regime.name.empty() ? tuning.name() : regime.name;
 }
 
-void write_if_new(const fs::path& path, const std::string& text) {
-  if (read_plain_file(path) != text) write_file_atomically(path, text);
-}
-
 // Makes the folder of the tuning in that of the suite. Throws Error if the suite's folder holds something else.
 fs::path claim_folder(const TuningRequest& request) {
   make_folder(request.folder);
@@ -34,7 +30,7 @@ fs::path claim_folder(const TuningRequest& request) {
   check_ours(request.folder, FolderOf::suite);
   const fs::path folder = request.folder / tuning_folder;
   make_folder(folder);
-  write_if_new(folder / tuned_file, request.document.dump(2) + "\n");
+  write_file_if_new(folder / tuned_file, request.document.dump(2) + "\n");
   return folder;
 }
 
@@ -88,8 +84,7 @@ std::vector<std::string> tuned_paths(const Tuning& tuning) {
   std::vector<std::string> paths;
   for (const TunedRegime& regime : tuning.regimes)
     for (const TunedPoint& point : regime.points)
-      for (const Setting& setting : point.values)
-        if (std::find(paths.begin(), paths.end(), setting.path) == paths.end()) paths.push_back(setting.path);
+      for (const Setting& setting : point.values) add_once(paths, setting.path);
   return paths;
 }
 
@@ -195,8 +190,8 @@ bool tune(Context& context, Tuning& tuning, const TuningRequest& request) {
     const fs::path own = folder / fmt::format("{}{}", rung_prefix, number + 1);
     if (!train_rung(context, rung.experiment, request, own)) return false;
     record_trials(tuning, number, rung, own);
-    write_if_new(folder / tuning_markdown_file, tuning_markdown(tuning));
-    write_if_new(folder / tuning_json_file, tuning_json(tuning).dump(2) + "\n");
+    write_file_if_new(folder / tuning_markdown_file, tuning_markdown(tuning));
+    write_file_if_new(folder / tuning_json_file, tuning_json(tuning).dump(2) + "\n");
   }
   if (request.progress != Progress::Mode::quiet)
     print_out("\n{}written to {}\n", tuning_choices(tuning), folder.string());

@@ -92,7 +92,7 @@ std::vector<Point> read_points(const Json& tune, const std::string& place, uint6
   for (uint64_t trial = 0; trial < static_cast<uint64_t>(*trials); ++trial) {
     Point point;
     for (uint32_t i = 0; i < choices.size(); ++i) {
-      const RandomStream stream{.seed = seed, .step = {}, .tensor = i, .purpose = RandomPurpose::analysis};
+      const RandomStream stream{.seed = seed, .step = {}, .tensor = i, .purpose = RandomPurpose::tuning};
       point.push_back({choices[i].axis.path, choices[i].draw(random_word(stream, trial))});
     }
     if (std::find(points.begin(), points.end(), point) == points.end()) points.push_back(std::move(point));
@@ -157,8 +157,7 @@ Json document_with(const Tuning& tuning, const std::function<size_t(const TunedR
   for (const TunedRegime& regime : tuning.regimes) {
     const Point chosen = regime.points.empty() ? Point{} : regime.points[choose(regime)].values;
     result.regimes.push_back({regime.name, with_values(regime.document, chosen)});
-    for (const Setting& setting : chosen)
-      if (std::find(columns.begin(), columns.end(), setting.path) == columns.end()) columns.push_back(setting.path);
+    for (const Setting& setting : chosen) add_once(columns, setting.path);
   }
   result.head["columns"] = columns;
   return result.joined();
@@ -287,8 +286,7 @@ Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
       apply_override(point, fmt::format("data.holdout={}", tuning.options.holdout));
       split.regimes.push_back({point_name(regime.name, values), std::move(point)});
       result.points.push_back({r, p});
-      for (const Setting& setting : values)
-        if (std::find(columns.begin(), columns.end(), setting.path) == columns.end()) columns.push_back(setting.path);
+      for (const Setting& setting : values) add_once(columns, setting.path);
     }
   }
   if (result.points.empty()) return result;

@@ -194,6 +194,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   file.commit();
 }
 
+void write_file_if_new(const std::filesystem::path& path, std::string_view bytes) {
+  if (read_plain_file(path) != bytes) write_file_atomically(path, bytes);
+}
+
 void check_writable(const std::filesystem::path& path) { const AtomicFile file(path); }
 
 std::string read_file(const std::filesystem::path& path) {

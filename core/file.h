@@ -57,6 +57,8 @@ class AtomicFile {
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+// Writes nothing if the file holds these bytes already.
+void write_file_if_new(const std::filesystem::path& path, std::string_view bytes);
 // Throws Error if no AtomicFile can be opened at the path. For a check before long work that writes its result there.
 void check_writable(const std::filesystem::path& path);
 // True for the name of a temporary file of any AtomicFile.

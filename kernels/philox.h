@@ -23,7 +23,8 @@ enum class RandomPurpose : uint32_t {
   sample_weights,
   noise_signs,
   noise_labels,
-  analysis = 1000  // what analyses draw, apart from training
+  analysis = 1000,  // what analyses draw, apart from training
+  tuning            // points of a search
 };
 
 struct RandomStream {

@@ -77,12 +77,11 @@ Tensor Model::gradient_at(const Tensor& logits, const Tensor& labels, Targets ta
 
 Tensor Model::logits(const Tensor& images) { return network_->forward({context_}, {images}).value; }
 
-void Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
-  loss_->evaluate({.context = context_,
-                   .logits = logits(batch.images),
-                   .labels = batch.labels,
-                   .targets = Targets::label,
-                   .sums = sums});
+Tensor Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
+  Tensor scores = logits(batch.images);
+  loss_->evaluate(
+      {.context = context_, .logits = scores, .labels = batch.labels, .targets = Targets::label, .sums = sums});
+  return scores;
 }
 
 std::string Model::first_nonfinite_layer(const Batch& batch, const ForwardOptions& options) {

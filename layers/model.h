@@ -65,7 +65,7 @@ class Model {
 
   // Inference: with running statistics, without dropout.
   Tensor logits(const Tensor& images);
-  void evaluate(const Batch& batch, kernels::LossSums* sums);  // adds to *sums, a device pointer
+  Tensor evaluate(const Batch& batch, kernels::LossSums* sums);  // the logits; adds to *sums, a device pointer
 
   // Name of the first layer whose output holds a NaN or Inf in this forward pass; empty if none does.
   std::string first_nonfinite_layer(const Batch& batch, const ForwardOptions& options);

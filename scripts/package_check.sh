@@ -20,7 +20,10 @@ bare=$root/build/package_check
 # shellcheck source=/dev/null
 release=$(source /etc/os-release && echo "$VERSION_CODENAME")
 
-in_chroot() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive OMP_WAIT_POLICY=passive chroot "$bare" "$@"; }
+in_chroot() {
+  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/srv LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+    OMP_WAIT_POLICY=passive chroot "$bare" "$@"
+}
 # Commands of a stage are joined by &&: set -e does not act in them.
 leave() {
   if mountpoint --quiet "$bare/proc"; then
@@ -38,7 +41,7 @@ make_chroot() {
 install_packages() {
   cp "$packages"/*.deb "$bare/tmp/" &&
     in_chroot apt-get update &&
-  in_chroot apt-get install --yes --no-install-recommends "$@"
+    in_chroot apt-get install --yes --no-install-recommends "$@"
 }
 remove_packages() { # nothing of them stays
   in_chroot apt-get purge --yes noisysgd libnoisysgd-dev &&
@@ -46,16 +49,16 @@ remove_packages() { # nothing of them stays
 }
 quick_start() {
   in_chroot ldd /usr/bin/noisysgd-train | grep openblas-openmp &&
-    in_chroot noisysgd-train /usr/share/noisysgd/configs/quickstart.json --output /root/runs/quickstart &&
-    in_chroot noisysgd-report /root/runs/quickstart --output /root/report.html &&
-  in_chroot test -s /usr/share/man/man1/noisysgd-train.1.gz -a -s /root/report.html
+    in_chroot noisysgd-train /usr/share/noisysgd/configs/quickstart.json --output /srv/runs/quickstart &&
+    in_chroot noisysgd-report /srv/runs/quickstart --output /srv/report.html &&
+    in_chroot test -s /usr/share/man/man1/noisysgd-train.1.gz -a -s /srv/report.html
 }
 example() {
-  rm -rf "$bare/root/extending" &&
-    cp -r "$root/docs/examples/extending" "$bare/root/" &&
-  in_chroot cmake -S /root/extending -B /root/build -G Ninja &&
-    in_chroot cmake --build /root/build &&
-  in_chroot /root/build/swish-train /root/extending/experiment.json --device cpu --output /root/runs/extending
+  rm -rf "$bare/srv/extending" &&
+    cp -r "$root/docs/examples/extending" "$bare/srv/" &&
+    in_chroot cmake -S /srv/extending -B /srv/build -G Ninja &&
+    in_chroot cmake --build /srv/build &&
+    in_chroot /srv/build/swish-train /srv/extending/experiment.json --device cpu --output /srv/runs/extending
 }
 
 configure "$preset"

@@ -4,7 +4,6 @@
 
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/initial_values.h>
-#include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/train_app.h>
 #include <noisysgd/core/config.h>
@@ -18,18 +17,14 @@ namespace {
 
 RunState state_in(const std::filesystem::path& path, const SuiteRun& run, const BatchSchedule& schedule,
                   const Extensions& extensions) {
-  const Checkpoint checkpoint(path);  // its errors name the file
-  try {
-    if (const std::optional<Json> identity = checkpoint.identity()) {
-      const auto differences = identity_differences(*identity, run.regime, run.seed, extensions);
-      NSGD_CHECK(differences.empty(), "is of another run ({})", fmt::format("{}", fmt::join(differences, "; ")));
-    }
-    const int64_t step = Record(checkpoint.state()).whole("step", 1, schedule.total_steps());
-    return {schedule.position(step).epoch, step, path};
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    throw Error(text.starts_with(path.string()) ? text : fmt::format("{}: {}", path.string(), text));
+  const Checkpoint checkpoint(path);
+  if (const std::optional<Json> identity = checkpoint.identity()) {
+    const auto differences = identity_differences(*identity, run.regime, run.seed, extensions);
+    NSGD_CHECK(differences.empty(), "{}: is of another run ({})", path.string(),
+               fmt::format("{}", fmt::join(differences, "; ")));
   }
+  const int64_t step = checkpoint.steps(schedule.total_steps());
+  return {schedule.position(step).epoch, step, path};
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 
 #include <noisysgd/apps/evaluate.h>
 #include <noisysgd/apps/make_model.h>
-#include <noisysgd/apps/record.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/train_app.h>
 
@@ -64,10 +63,10 @@ struct WrittenBy {
       run = run_name(identity);
       NSGD_CHECK(identity["config"].contains("data") && identity["config"]["data"].is_object(),
                  "\"config\" has no object \"data\"");
-      step = Record(checkpoint.state()).whole("step", 0);
     } catch (const Error& error) {
       throw Error(fmt::format("{}: {}", checkpoint.path().string(), error.what()));
     }
+    step = checkpoint.steps();
   }
   Json identity;
   RunName run;

@@ -7,6 +7,7 @@
 #include <noisysgd/apps/version.h>
 #include <noisysgd/core/file.h>
 #include "tests/apps/command.h"
+#include "tests/apps/failing_gnuplot.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"
@@ -142,13 +143,12 @@ TEST_CASE("without gnuplot an analysis writes its numbers and says what to insta
 TEST_CASE("if gnuplot fails, all numbers are written, the figures are named, and the command can be repeated") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "q.json", quadratic);
-  write_file_atomically(folder / "gnuplot", "#!/bin/sh\necho 'no such terminal' >&2\nexit 1\n");
-  fs::permissions(folder / "gnuplot", fs::perms::owner_all);
+  write_failing_gnuplot(folder.path());
   const std::string line = "PATH=.:$PATH exec '" + std::string(NSGD_ANALYZE_PROGRAM) + "' q.json --output out";
   const CommandResult failed = Command("/bin/sh", {"-c", line}, folder.path()).wait();
   CHECK(failed.status == 1);
   for (const char* figure : {"trajectories", "expected_loss"}) {
-    CHECK(contains(failed.error, std::string("out/") + figure + ": has no picture: gnuplot: failed: no such terminal"));
+    CHECK(contains(failed.error, std::string("out/") + figure + ": has no picture: gnuplot: failed: line 3: no such terminal"));
     CHECK(fs::exists(folder / "out" / (std::string(figure) + ".csv")));
   }
   const Json record = parse_json(read_file(folder / "out/analysis.json"), "record");

@@ -12,6 +12,7 @@
 
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/json.h>
+#include "tests/apps/failing_gnuplot.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"
@@ -182,8 +183,7 @@ TEST_CASE("without gnuplot the numbers are written, and no picture of other numb
 
 TEST_CASE("an error of gnuplot is an error with its message") {
   const TemporaryFolder folder;
-  write_file_atomically(folder / "gnuplot", "#!/bin/sh\necho 'line 3: no such terminal' >&2\nexit 1\n");
-  std::filesystem::permissions(folder / "gnuplot", std::filesystem::perms::owner_all);
+  write_failing_gnuplot(folder.path());
   const Path own(folder.path().string());
   CHECK(error_of([] { draw_figure(whole_figure(), PictureFormat::svg); }) ==
         "gnuplot: failed: line 3: no such terminal");

@@ -9,6 +9,7 @@
 #include <noisysgd/core/file.h>
 #include "tests/apps/command.h"
 #include "tests/apps/report/run_folders.h"
+#include "tests/apps/failing_gnuplot.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
 #include "tests/temporary_folder.h"
@@ -63,12 +64,11 @@ TEST_CASE("a file that is no page is not replaced by a report") {
 TEST_CASE("if gnuplot fails, the page is made without the figures and the program fails") {
   const TemporaryFolder folder;
   write_runs(folder);
-  write_file_atomically(folder / "gnuplot", "#!/bin/sh\necho 'no such terminal' >&2\nexit 1\n");
-  fs::permissions(folder / "gnuplot", fs::perms::owner_all);
+  write_failing_gnuplot(folder.path());
   const std::string line = "PATH=.:$PATH exec '" + std::string(NSGD_REPORT_PROGRAM) + "' s";
   const CommandResult result = Command("/bin/sh", {"-c", line}, folder.path()).wait();
   CHECK(result.status == 1);
-  CHECK(contains(result.error, "cannot be drawn: gnuplot: failed: no such terminal"));
+  CHECK(contains(result.error, "cannot be drawn: gnuplot: failed: line 3: no such terminal"));
   CHECK(contains(read_file(folder / "report.html"), "Results"));
 }
 
