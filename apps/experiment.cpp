@@ -292,7 +292,8 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
   if (!document.is_object()) throw ConfigError(origin, {"$: a configuration is an object {…}"});
   if (const std::string key = tuning_key(document); !key.empty())
     throw ConfigError(origin,
-                      {key + ": has values to choose from; noisysgd-train --tune chooses them and trains with them"});
+                      {key + ": is for noisysgd-train --tune, which chooses values and trains with them; leave it out or "
+                             "add --tune"});
   for (const auto& [key, value] : document.items()) (is_experiment_key(key) ? head : base)[key] = value;
 
   std::vector<std::string> problems;

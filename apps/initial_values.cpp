@@ -43,6 +43,7 @@ class WeightsLoader : public StateVisitor {
   WeightsNote finish() const {
     const std::string path = file_.path().string();
     NSGD_CHECK(misshapen_.empty(), "{}: {}; model.skip_weights leaves tensors out", path, some_of(misshapen_));
+    NSGD_CHECK(!loaded_.empty() || !skips_all_, "{}: model.skip_weights leaves out every tensor that the network has", path);
     NSGD_CHECK(!loaded_.empty(), "{}: holds none of the network's tensors (it has {}; the network has {})", path,
                some_of(unused()), some_of(missing_));
     WeightsNote note = fmt::format("model.weights: {}: {} tensors loaded", path, loaded_.size());
@@ -59,6 +60,7 @@ class WeightsLoader : public StateVisitor {
   // Empty if the file has no such tensor.
   std::vector<float> read(const std::string& name, const Shape& shape) {
     if (!file_.contains(name) || is_skipped(name)) {
+      skips_all_ = skips_all_ || file_.contains(name);
       missing_.push_back(name);
       return {};
     }
@@ -98,6 +100,7 @@ class WeightsLoader : public StateVisitor {
   const SafetensorsFile& file_;
   const std::vector<std::string>& skipped_;
   std::set<std::string> loaded_;
+  bool skips_all_ = false;  // if nothing is loaded: because of what is skipped
   std::vector<std::string> missing_, misshapen_;
 };
 

@@ -33,7 +33,7 @@ std::string title_of(const Experiment& experiment, size_t finished, size_t diver
   const Regime& first = experiment.regimes.front();
   if (experiment.budget != 1)
     title +=
-        fmt::format("; a trial at budget {}: {} epoch{}", experiment.budget, first.epochs, first.epochs > 1 ? "s" : "");
+        fmt::format("; a trial at budget {:.3g}: {} epoch{}", experiment.budget, first.epochs, first.epochs > 1 ? "s" : "");
   if (first.data.dataset.selection().holdout > 0)
     title +=
         fmt::format("; evaluated on {} images held out of the training set", first.data.dataset.selection().holdout);

@@ -17,7 +17,7 @@ int eval_main(int argc, char** argv, const Extensions& extensions) {
   app.add_option("--data", request.data,
                  "another data set of the same shape: its type, or {\"type\": …} as in a configuration");
   add_repeated(app, "--set", request.assignments,
-               "path=value: changes data, evaluation or precision, as in --set data.root=FOLDER; may be repeated");
+               "path=value: changes data, evaluation or precision, as in --set data.root=FOLDER");
   app.add_option("--weights", weights, "last or average; the ones that training evaluates if not given")
       ->check(CLI::IsMember({"last", "average"}));
   app.add_option("--format", format, "text, markdown or json")->check(CLI::IsMember({"text", "markdown", "json"}));

@@ -151,6 +151,8 @@ TEST_CASE("tensors that do not fit a network are named with their shapes, and ma
   start.regime = start.regime_with(R"({"skip_weights": ["linear1.*"]})");
   Model model = start.model();
   CHECK(start.load(model).ends_with("; not there, so initialised: linear1.weight, linear1.bias"));
+  start.regime = start.regime_with(R"({"skip_weights": ["*"]})");
+  CHECK(start.error().ends_with(": model.skip_weights leaves out every tensor that the network has"));
 }
 
 TEST_CASE("a file that cannot be used as model.weights is refused before the run begins") {

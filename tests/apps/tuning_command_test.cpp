@@ -176,7 +176,7 @@ TEST_CASE("a tuning that cannot be made is one clear error, before anything is t
     CHECK(result.status != 0);
     return result.error;
   };
-  CHECK(contains(refused({}), "small.json: 1 problem\n  $.tune: has values to choose from; noisysgd-train --tune"));
+  CHECK(contains(refused({}), "small.json: 1 problem\n  $.tune: is for noisysgd-train --tune"));
   CHECK(contains(refused({"--tune", "--set", "tuning.holdout=320"}), "holdout is 320, expected 0 (none) to 319"));
   CHECK(contains(refused({"--tune", "--set", "data.holdout=3"}), "$.data.holdout: must be 0 with --tune"));
   CHECK(contains(refused({"--tune", "--only", "seed=1"}), "--only excludes --tune"));

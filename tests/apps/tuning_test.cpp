@@ -226,7 +226,7 @@ TEST_CASE("problems of a tuning are told with their keys") {
   CHECK(contains(refused({"data.holdout=8"}), "$.data.holdout: must be 0 with --tune"));
   CHECK(contains(refused({"epochs=0"}), "$.epochs: "));
 
-  const std::string advice = ": has values to choose from; noisysgd-train --tune chooses them and trains with them";
+  const std::string advice = ": is for noisysgd-train --tune, which chooses values and trains with them; leave it out or add --tune";
   const Json document = parse_config(three_regimes, "test");
   const auto read = [](const Json& of) { return error_of([&] { read_experiment(of, "test", {}); }); };
   CHECK(contains(read(document), "$.tune" + advice));
