@@ -126,8 +126,8 @@ void save_weights(const std::filesystem::path& path, const Model& model) {
                      {"environment", describe_environment(model.context().queue).dump()}});
 }
 
-void rename_run(const std::filesystem::path& path, const Json& identity) {
-  const SafetensorsFile file(path);
+void copy_checkpoint(const std::filesystem::path& from, const std::filesystem::path& to, const Json& identity) {
+  const SafetensorsFile file(from);
   std::deque<std::vector<std::byte>> owned;
   std::vector<StoredTensor> tensors;
   for (const auto& entry : file.entries()) {
@@ -137,7 +137,7 @@ void rename_run(const std::filesystem::path& path, const Json& identity) {
   }
   StoredMetadata metadata = file.metadata();
   metadata["identity"] = identity.dump();
-  write_safetensors(path, tensors, metadata);
+  write_safetensors(to, tensors, metadata);
 }
 
 std::optional<Json> Checkpoint::metadata(const std::string& key) const {

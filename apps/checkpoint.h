@@ -32,8 +32,8 @@ struct CheckpointRecord {
 void save_checkpoint(const std::filesystem::path& path, Context& context, const Step& step,
                      const CheckpointRecord& record);
 
-// Replaces the identity in a checkpoint. Nothing else of it changes.
-void rename_run(const std::filesystem::path& path, const Json& identity);
+// Copies a checkpoint with another identity; `to` may be `from`. Nothing else of it changes.
+void copy_checkpoint(const std::filesystem::path& from, const std::filesystem::path& to, const Json& identity);
 
 // The weights and running statistics in a checkpoint: the latest ones, or their moving average
 // (optim/weight_average.h).

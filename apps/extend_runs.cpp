@@ -61,21 +61,37 @@ std::vector<Extended> runs_there(const Experiment& before, const Experiment& aft
   for (size_t i = 0; i < old.size(); ++i) {
     if (!run_in(old[i].folder)) continue;
     const Json there = parse_json(read_file(old[i].folder / config_file), (old[i].folder / config_file).string());
+    const auto is_one_of_both = [&](const Json& identity) {
+      return is_run(identity, extended[i].regime, old[i].seed, extensions) ||
+             is_run(identity, old[i].regime, old[i].seed, extensions);
+    };
     const bool renamed = is_run(there, extended[i].regime, old[i].seed, extensions);
-    if (!renamed && !is_run(there, old[i].regime, old[i].seed, extensions)) return {};
+    if (!is_one_of_both(there)) return {};
+    if (const fs::path checkpoint = old[i].folder / checkpoint_file; fs::exists(checkpoint))
+      if (const std::optional<Json> identity = Checkpoint(checkpoint).identity())
+        NSGD_CHECK(is_one_of_both(*identity), "{}: is of another run", checkpoint.string());
     runs.push_back({old[i].regime, extended[i].regime, old[i].seed, old[i].folder, renamed,
                     steps_done(old[i].folder / checkpoint_file)});
   }
   return runs;
 }
 
+// The result so far stays: training on may diverge. Can be repeated after an interrupt.
 void extend(const Extended& run) {
   const Json identity = run_identity(run.after, run.seed);
+  const fs::path summary = run.folder / summary_file;
+  const bool finished = fs::exists(summary) && run.steps < run.total_steps;
   if (!run.renamed) {
-    if (fs::exists(run.checkpoint())) rename_run(run.checkpoint(), identity);
+    std::vector<fs::path> kept = kept_checkpoints(run.folder);
+    kept.push_back(run.folder / best_checkpoint_file);
+    kept.push_back(run.checkpoint());
+    for (const fs::path& path : kept)
+      if (fs::exists(path)) copy_checkpoint(path, path, identity);
+    if (finished) fs::copy_file(run.checkpoint(), kept_checkpoint(run.folder, run.before.epochs),
+                                fs::copy_options::overwrite_existing);
     write_file_atomically(run.folder / config_file, identity.dump(2) + "\n");
   }
-  if (run.steps < run.total_steps) fs::remove(run.folder / summary_file);  // the run is no longer finished
+  if (finished) fs::rename(summary, kept_summary(run.folder, run.before.epochs));  // the run is no longer finished
 }
 
 }  // namespace
@@ -110,7 +126,8 @@ void extend_runs(Context& context, const Experiment& before, const Experiment& a
   DataCache cache;
   for (Extended& run : runs) {
     const auto data = cache.get(run.before);
-    const Model model = make_model(context, run.before, *data, extensions);
+    Model model = make_model(context, run.before, *data, extensions);
+    if (fs::exists(run.checkpoint())) Checkpoint(run.checkpoint()).load(model, SavedWeights::last);  // or throws
     const auto schedule_of = [&](const Regime& regime) {
       return regime.batch_schedule(data->sets.train.count, model.coupling());
     };

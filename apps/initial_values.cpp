@@ -124,4 +124,8 @@ WeightsNote set_initial_values(Model& model, const Regime& regime, uint64_t seed
   return at_place(regime, [&] { return load(model, start); });
 }
 
+void check_initial_values(Model& model, const Regime& regime) {
+  if (!regime.model_start().weights.empty()) set_initial_values(model, regime, 1);
+}
+
 }  // namespace noisysgd

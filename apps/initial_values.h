@@ -17,4 +17,7 @@ using WeightsNote = std::string;
 // double, or values that are not finite.
 WeightsNote set_initial_values(Model& model, const Regime& regime, uint64_t seed);
 
+// Finds the problems of a regime's model.weights, for runs that have not begun. Does nothing without a file.
+void check_initial_values(Model& model, const Regime& regime);
+
 }  // namespace noisysgd

@@ -4,8 +4,6 @@
 
 #include <set>
 
-#include <noisysgd/apps/initial_values.h>
-
 namespace noisysgd {
 
 namespace {
@@ -117,14 +115,12 @@ Model make_model(Context& context, const Regime& regime, const TrainingData& dat
 
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions) {
-  Model model = at_place(regime, [&] {
-    Model built = build(context, regime, data, extensions);
-    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, built.coupling());
-    check_steps(context, regime, schedule, built, extensions);
-    return built;
+  return at_place(regime, [&] {
+    Model model = build(context, regime, data, extensions);
+    const BatchSchedule schedule = regime.batch_schedule(data.sets.train.count, model.coupling());
+    check_steps(context, regime, schedule, model, extensions);
+    return model;
   });
-  if (!regime.model_start().weights.empty()) set_initial_values(model, regime, 1);  // finds problems of the file
-  return model;
 }
 
 }  // namespace noisysgd

@@ -17,8 +17,8 @@ double learning_rate_of(const Regime& regime, const BatchSchedule& schedule, int
 // Throws Error that names the regime's place.
 Model make_model(Context& context, const Regime& regime, const TrainingData& data, const Extensions& extensions);
 
-// Like make_model. Also builds the schedule, the noise and the logged groups of a run, checks that its noise and its log
-// can handle every batch size of the run, and loads its initial values. Throws as make_model.
+// Like make_model. Also builds the schedule, the noise and the logged groups of a run, and checks that its noise and
+// its log can handle every batch size of the run. Throws as make_model.
 Model make_checked_model(Context& context, const Regime& regime, const TrainingData& data,
                          const Extensions& extensions);
 

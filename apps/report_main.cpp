@@ -1,7 +1,6 @@
 // noisysgd-report: one HTML page about runs, suites and analyses.
 #include <ctime>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +15,7 @@ namespace noisysgd {
 namespace {
 
 int report(const std::vector<std::string>& arguments, const std::string& output) {
-  check_writable(output);
-  // A mistyped --output must not replace a run's data.
-  const std::optional<std::string> there = read_plain_file(output);
-  NSGD_CHECK(!there || there->empty() || html::is_page(*there), "--output {}: is there and is no HTML page; it is not replaced",
-             output);
+  check_replaceable(output, html::page_begin, "an HTML page");
   std::vector<std::filesystem::path> folders;
   for (const std::string& argument : arguments) folders.emplace_back(path_of_argument(argument));
   const ReportSources sources = read_sources(folders);

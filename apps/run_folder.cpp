@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The number in the name of a checkpoint that was kept.
-std::optional<int64_t> kept_epoch(std::string_view name) {
-  constexpr std::string_view prefix = kept_checkpoint_prefix, end = ".safetensors";
+// The number of epochs in the name of a file that was kept.
+std::optional<int64_t> kept_epoch(std::string_view name, std::string_view prefix = kept_checkpoint_prefix,
+                                  std::string_view end = ".safetensors") {
   if (!name.starts_with(prefix) || !name.ends_with(end) || name.size() <= prefix.size() + end.size()) return {};
   const std::string_view number = name.substr(prefix.size(), name.size() - prefix.size() - end.size());
   int64_t epoch = 0;
@@ -30,7 +30,8 @@ std::optional<int64_t> kept_epoch(std::string_view name) {
 bool is_of_run(const std::string& name) {
   constexpr std::array<std::string_view, 6> names{config_file,     summary_file,         divergence_file,
                                                   checkpoint_file, best_checkpoint_file, metrics_file};
-  return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name) || kept_epoch(name);
+  return std::find(names.begin(), names.end(), name) != names.end() || is_events_name(name) || kept_epoch(name) ||
+         kept_epoch(name, kept_summary_prefix, ".json");
 }
 
 bool is_of_suite(const std::string& name) {
@@ -91,6 +92,10 @@ void check_ours(const fs::path& folder, FolderOf kind) {
 
 fs::path kept_checkpoint(const fs::path& folder, int64_t epochs_done) {
   return folder / fmt::format("{}{}.safetensors", kept_checkpoint_prefix, epochs_done);
+}
+
+fs::path kept_summary(const fs::path& folder, int64_t epochs_done) {
+  return folder / fmt::format("{}{}.json", kept_summary_prefix, epochs_done);
 }
 
 std::vector<fs::path> kept_checkpoints(const fs::path& folder) {

@@ -17,6 +17,8 @@ inline constexpr const char *config_file = "config.json", *summary_file = "summa
                             *best_checkpoint_file = "checkpoint-best.safetensors", *metrics_file = "metrics.jsonl";
 // What checkpoint.keep_every_epochs keeps is the prefix, the number of epochs done and ".safetensors".
 inline constexpr const char* kept_checkpoint_prefix = "checkpoint-epoch-";
+// The summary of a finished run that --epochs has trained on: the prefix, the number of epochs done and ".json".
+inline constexpr const char* kept_summary_prefix = "summary-epoch-";
 // Files of a suite's folder: the configuration that it was made from, and its table.
 inline constexpr const char *experiment_file = "experiment.json", *table_text_file = "table.txt",
                             *table_markdown_file = "table.md", *table_json_file = "table.json";
@@ -36,6 +38,7 @@ void check_ours(const std::filesystem::path& folder, FolderOf kind);
 
 // The checkpoint that is kept of an epoch, and those that are there, in the order of their epochs.
 std::filesystem::path kept_checkpoint(const std::filesystem::path& folder, int64_t epochs_done);
+std::filesystem::path kept_summary(const std::filesystem::path& folder, int64_t epochs_done);
 std::vector<std::filesystem::path> kept_checkpoints(const std::filesystem::path& folder);
 
 // The identity of a run (regime, seed and effective configuration): the content of config.json.

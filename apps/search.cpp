@@ -6,6 +6,7 @@
 #include <set>
 
 #include <noisysgd/apps/experiment.h>
+#include <noisysgd/core/config_path.h>
 
 namespace noisysgd {
 
@@ -150,6 +151,9 @@ Json with_values(const Json& regime, const Point& point) {
   Json document = regime;
   for (const Setting& setting : point)
     apply_override(document, fmt::format("{}={}", setting.path, setting.value.dump()));
+  for (const Setting& setting : point)  // $.momentum and momentum are one key
+    if (const Json* value = find_value(document, setting.path); value && *value != setting.value)
+      throw ConfigError(fmt::format("\"{}\": another path sets the same key", setting.path));
   return document;
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include <noisysgd/apps/console.h>
+#include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/core/file.h>
 
@@ -91,11 +92,17 @@ bool is_to_be_made(const SuiteRequest& request, const SuiteRun& run) {
 }
 
 void check_models(Context& context, const SuiteRequest& request, const std::vector<SuiteRun>& runs, DataCache& data) {
-  std::set<const Regime*> to_be_made;
-  for (const SuiteRun& run : runs)
-    if (is_to_be_made(request, run)) to_be_made.insert(&run.regime);
-  for (const Regime& regime : request.experiment.regimes)
-    if (to_be_made.contains(&regime)) make_checked_model(context, regime, *data.get(regime), request.extensions);
+  std::set<const Regime*> to_be_made, to_be_begun;
+  for (const SuiteRun& run : runs) {
+    if (!is_to_be_made(request, run)) continue;
+    to_be_made.insert(&run.regime);
+    if (!std::filesystem::exists(run.folder / checkpoint_file)) to_be_begun.insert(&run.regime);
+  }
+  for (const Regime& regime : request.experiment.regimes) {
+    if (!to_be_made.contains(&regime)) continue;
+    Model model = make_checked_model(context, regime, *data.get(regime), request.extensions);
+    if (to_be_begun.contains(&regime)) check_initial_values(model, regime);
+  }
 }
 
 // While a Claim exists, experiment.json does not change: all programs that work on a suite use one configuration.

@@ -10,6 +10,7 @@
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/extend_runs.h>
+#include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/search.h>
@@ -108,6 +109,7 @@ void show_plan(Context& context, const SuiteRequest& suite) {
     if (!suite.only.includes(regime)) continue;
     const auto loaded = data.get(regime);
     Model model = make_checked_model(context, regime, *loaded, suite.extensions);
+    check_initial_values(model, regime);
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
       changes += fmt::format("{} in batches of {}, then ", counted(change.epochs, "epoch"), change.size);
@@ -128,8 +130,10 @@ void show_plan(Context& context, const SuiteRequest& suite) {
 
 void check_models(Context& context, const Experiment& experiment, const Extensions& extensions) {
   DataCache data;
-  for (const Regime& regime : experiment.regimes)
-    make_checked_model(context, regime, *data.get(regime), extensions);
+  for (const Regime& regime : experiment.regimes) {
+    Model model = make_checked_model(context, regime, *data.get(regime), extensions);
+    check_initial_values(model, regime);
+  }
 }
 
 void show_tuning(const Tuning& tuning, const Rung& first) {
@@ -166,6 +170,7 @@ int run(Arguments arguments, const Extensions& extensions) {
   if (progress != Progress::Mode::quiet)
     for (const std::string& note : experiment.notes) print_out("{}\n", note);
   if (arguments.dry_run) {
+    if (tuning) check_models(context, all_points(*tuning, extensions), extensions);
     if (tuning && progress != Progress::Mode::quiet) show_tuning(*tuning, rung_of(*tuning, 0, extensions));
     show_plan(context, suite);
     return 0;
@@ -184,8 +189,8 @@ int run(Arguments arguments, const Extensions& extensions) {
   if (tuning) {
     const Rung first = rung_of(*tuning, 0, extensions);
     if (progress != Progress::Mode::quiet) show_tuning(*tuning, first);
-    check_models(context, first.experiment, extensions);
-    check_models(context, experiment, extensions);  // now, not after the tuning
+    check_models(context, all_points(*tuning, extensions), extensions);  // now, not in a later rung
+    check_models(context, experiment, extensions);
     if (!tune(context, *tuning, {document, extensions, suite.folder, progress, &interrupts}))
       return 128 + interrupts.received();
     experiment = read_experiment(tuning->chosen_document(), given.origin, extensions);

@@ -10,6 +10,7 @@
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/suite.h>
+#include <noisysgd/core/config.h>
 #include <noisysgd/core/file.h>
 #include <noisysgd/core/text_table.h>
 
@@ -23,14 +24,32 @@ std::string label_of(const Tuning& tuning, const TunedRegime& regime) {
   return regime.name.empty() ? tuning.name() : regime.name;
 }
 
-// Makes the folder of the tuning in that of the suite. Throws Error if the suite's folder holds something else.
+Json without_machine(Json document) {
+  for (const char* key : {"device", "threads"}) document.erase(key);
+  return document;
+}
+
+// Makes the folder of the tuning in that of the suite. Throws Error if the suite's folder holds something else, or the
+// tuning of another configuration.
 fs::path claim_folder(const TuningRequest& request) {
   make_folder(request.folder);
   const PathLock lock = PathLock::wait(request.folder);
   check_ours(request.folder, FolderOf::suite);
-  const fs::path folder = request.folder / tuning_folder;
+  const fs::path folder = request.folder / tuning_folder, document = folder / tuned_file;
+  if (const std::optional<std::string> text = read_plain_file(document)) {
+    // Another device or number of threads is still the same tuning.
+    const auto differences = config_differences(without_machine(parse_json(*text, document.string())),
+                                                without_machine(request.document));
+    NSGD_CHECK(differences.empty(),
+               "{}: is of another configuration ({}); noisysgd-train {} --tune --resume continues it, another --output "
+               "keeps it",
+               document.string(), fmt::format("{}", fmt::join(differences, "; ")), request.folder.string());
+    return folder;
+  }
+  NSGD_CHECK(!fs::exists(request.folder / experiment_file),
+             "{}: holds runs that no tuning has made; --tune needs another --output", request.folder.string());
   make_folder(folder);
-  write_file_if_new(folder / tuned_file, request.document.dump(2) + "\n");
+  write_file_atomically(document, request.document.dump(2) + "\n");
   return folder;
 }
 

@@ -81,6 +81,8 @@ struct Rung {
   std::vector<Place> points;
 };
 Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions);
+// Every point of every regime, for checks before the first rung.
+Experiment all_points(const Tuning& tuning, const Extensions& extensions);
 
 // The table of all points, and what is chosen so far.
 std::string tuning_markdown(const Tuning& tuning);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <set>
 
 #include <noisysgd/apps/budget.h>
@@ -139,6 +140,13 @@ std::string place_of(const std::string& origin, const std::string& regime) {
   return regime.empty() ? origin : fmt::format("{}: regime \"{}\"", origin, regime);
 }
 
+void check_holdout(const Json& regime, const std::string& origin) {
+  const Json* holdout = find_value(regime, "data.holdout");
+  if (holdout && *holdout != 0)
+    throw ConfigError(origin, {"$.data.holdout: must be 0 with --tune: tuning.holdout images are held out to "
+                               "choose, and the protocol then trains on all training images"});
+}
+
 // Throws ConfigError for a point that is no regime. Returns the epochs of the first, without a budget.
 int64_t check_points(const Tuning& tuning, const TunedRegime& regime, const Extensions& extensions) {
   int64_t epochs = 0;
@@ -253,10 +261,8 @@ Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
     if (regime.contains("tune"))
       for (Point& point : read_points(regime["tune"], place_of(given.origin, name), tuning.options.seeds.front()))
         tuned.points.push_back({std::move(point), {}});
-    const Json* holdout = find_value(regime, "data.holdout");
-    if (holdout && *holdout != 0)
-      throw ConfigError(given.origin, {"$.data.holdout: must be 0 with --tune: tuning.holdout images are held out to "
-                                       "choose, and the protocol then trains on all training images"});
+    check_holdout(tuned.document, given.origin);
+    for (const TunedPoint& point : tuned.points) check_holdout(with_values(tuned.document, point.values), given.origin);
     tuning.regimes.push_back(std::move(tuned));
   }
   const double budget = read_experiment(tuning.first_document(), given.origin, extensions, given.assignments).budget;
@@ -270,7 +276,11 @@ Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
   return tuning;
 }
 
-Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
+namespace {
+
+// choose: indices of the points of a regime.
+Rung trials_of(const Tuning& tuning, size_t rung, const Extensions& extensions,
+               const std::function<std::vector<size_t>(const TunedRegime&)>& choose) {
   Json document = tuning.head;
   document.erase("seed");
   document["seeds"] = tuning.options.seeds;
@@ -280,7 +290,7 @@ Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
   std::vector<std::string> columns;
   for (size_t r = 0; r < tuning.regimes.size(); ++r) {
     const TunedRegime& regime = tuning.regimes[r];
-    for (const size_t p : regime.points_of(rung, tuning.options.halving)) {
+    for (const size_t p : choose(regime)) {
       const Point& values = regime.points[p].values;
       Json point = with_values(regime.document, values);
       apply_override(point, fmt::format("data.holdout={}", tuning.options.holdout));
@@ -294,6 +304,21 @@ Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
   result.experiment = read_experiment(split.joined(), tuning.origin + ": tuning", extensions);
   result.experiment.name = fmt::format("{}, rung {} of {}", tuning.name(), rung + 1, tuning.rungs);
   return result;
+}
+
+}  // namespace
+
+Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
+  return trials_of(tuning, rung, extensions,
+                   [&](const TunedRegime& regime) { return regime.points_of(rung, tuning.options.halving); });
+}
+
+Experiment all_points(const Tuning& tuning, const Extensions& extensions) {
+  return trials_of(tuning, tuning.rungs - 1, extensions, [](const TunedRegime& regime) {
+           std::vector<size_t> all(regime.points.size());
+           std::iota(all.begin(), all.end(), size_t{0});
+           return all;
+         }).experiment;
 }
 
 }  // namespace noisysgd

@@ -200,6 +200,13 @@ void write_file_if_new(const std::filesystem::path& path, std::string_view bytes
 
 void check_writable(const std::filesystem::path& path) { const AtomicFile file(path); }
 
+void check_replaceable(const std::filesystem::path& path, std::string_view begin, const char* kind) {
+  check_writable(path);
+  const std::optional<std::string> there = read_plain_file(path);
+  NSGD_CHECK(!there || there->empty() || there->starts_with(begin), "{}: is there and is not {}; it is not replaced",
+             path.string(), kind);
+}
+
 std::string read_file(const std::filesystem::path& path) {
   const FileDescriptor file(open_retrying(path, O_RDONLY));
   if (!file.is_open()) fail_to("read", path, errno);

@@ -61,6 +61,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 void write_file_if_new(const std::filesystem::path& path, std::string_view bytes);
 // Throws Error if no AtomicFile can be opened at the path. For a check before long work that writes its result there.
 void check_writable(const std::filesystem::path& path);
+// The same for a result whose path a user types: throws Error, too, for a file that is there and does not begin with
+// `begin`, such as a run's data. kind: what is expected there, "an HTML page".
+void check_replaceable(const std::filesystem::path& path, std::string_view begin, const char* kind);
 // True for the name of a temporary file of any AtomicFile.
 bool is_temporary(const std::filesystem::path& path);
 

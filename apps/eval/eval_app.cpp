@@ -26,7 +26,7 @@ int eval_main(int argc, char** argv, const Extensions& extensions) {
   app.add_option("--threads", request.threads, "processor threads; 0: all")->transform(whole_number(0, most_threads));
   return run_program(app, argc, argv, [&] {
     if (!weights.empty()) request.weights = weights == "average" ? SavedWeights::average : SavedWeights::last;
-    if (!predictions.empty()) check_writable(predictions);
+    if (!predictions.empty()) check_replaceable(predictions, predictions_header, "a file of predictions");
     const Evaluation evaluation = evaluate_checkpoint(request, extensions);
     if (!predictions.empty()) write_predictions(predictions, evaluation);
     print_out("{}", format == "json"       ? json_of(evaluation).dump(2) + "\n"

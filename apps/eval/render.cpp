@@ -176,7 +176,7 @@ Json json_of(const Evaluation& evaluation) {
 }
 
 void write_predictions(const std::filesystem::path& path, const Evaluation& evaluation) {
-  std::string text = "index,label,prediction,probability\n";
+  std::string text = std::string(predictions_header) + "\n";
   size_t index = 0;
   for (const Prediction& made : evaluation.scores.predictions())
     text += fmt::format("{},{},{},{}\n", index++, made.label, made.predicted,

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include <noisysgd/apps/eval/evaluation.h>
 #include <noisysgd/core/json.h>
@@ -14,6 +15,8 @@ std::string text_of(const Evaluation& evaluation);
 std::string markdown_of(const Evaluation& evaluation);
 // Everything, except the confusion matrix of more than 1000 classes.
 Json json_of(const Evaluation& evaluation);
+
+inline constexpr std::string_view predictions_header = "index,label,prediction,probability";
 
 // Columns: index (in the stored order of the images), label, prediction, probability (empty if the loss defines none).
 // The file appears when it is complete.

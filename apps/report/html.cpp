@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <algorithm>
-#include <cctype>
 #include <cstdint>
 
 #include <noisysgd/core/printable.h>
@@ -148,18 +146,11 @@ Html svg_picture(std::string_view svg, std::string_view label) {
 }
 
 std::string page(std::string_view title, const Html& body) {
-  return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+  return std::string(page_begin) + "\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
          "img-src data:\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" +
          element("title", title).markup + "<style>" + style + "</style>\n</head>\n<body>\n" + body.markup +
          "</body>\n</html>\n";
-}
-
-bool is_page(std::string_view content) {
-  constexpr std::string_view begin = "<!doctype html";
-  return content.size() >= begin.size() && std::equal(begin.begin(), begin.end(), content.begin(), [](char a, char b) {
-           return a == static_cast<char>(std::tolower(static_cast<unsigned char>(b)));
-         });
 }
 
 }  // namespace noisysgd::html

@@ -65,8 +65,6 @@ Html svg_picture(std::string_view svg, std::string_view label);
 
 // A whole page. Its policy forbids scripts and everything that would need a network.
 std::string page(std::string_view title, const Html& body);
-
-// Whether a file holds an HTML page, of any program.
-bool is_page(std::string_view content);
+inline constexpr std::string_view page_begin = "<!DOCTYPE html>";
 
 }  // namespace noisysgd::html

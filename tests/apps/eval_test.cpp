@@ -165,6 +165,10 @@ TEST_CASE("noisysgd-eval prints text, Markdown or JSON, and writes predictions")
   CHECK(contains(text.output, "seed 7, step 7, last weights: 50 synthetic test images\n"));
   const std::string csv = read_file(folder / "out.csv");
   CHECK(std::ranges::count(csv, '\n') == 51);
+  CHECK(eval(folder, {"run", "--predictions", "out.csv"}).status == 0);  // replaces its own file, and no other
+  const CommandResult refused = eval(folder, {"run", "--predictions", "run/checkpoint.safetensors"});
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.error, "run/checkpoint.safetensors: is there and is not a file of predictions"));
   CHECK(contains(eval(folder, {"run", "--format", "markdown"}).output, "\n| accuracy "));
   const CommandResult json = eval(folder, {"run/checkpoint.safetensors", "--format", "json"});
   const Json parsed = parse_json(json.output, "output");

@@ -70,7 +70,7 @@ TEST_CASE("an extension that was interrupted goes on") {
   // After config.json was written: the summary is still that of the shorter run.
   write_file_atomically(place.path() / "extended" / config_file, read_file(place.path() / "whole" / config_file));
   Json identity = parse_json(read_file(place.path() / "whole" / config_file), "test");
-  rename_run(place.path() / "extended" / checkpoint_file, identity);
+  copy_checkpoint(place.path() / "extended" / checkpoint_file, place.path() / "extended" / checkpoint_file, identity);
   REQUIRE(train(place, "extended", shorter, {"--resume", "--epochs", "3"}).status == 0);
   check_same(place, "extended", "whole");
 }
@@ -115,4 +115,30 @@ TEST_CASE("a run that cannot be trained on is left as it is, and one line says w
   auto other = cosine;
   other.push_back("optimizer.momentum=0.5");
   CHECK(contains(refused(other, {"--resume", "--epochs", "4"}), "$.optimizer.momentum: 0.9 there, 0.5 here"));
+}
+
+TEST_CASE("training on keeps the result so far, and no checkpoint of another run is trained on") {
+  const Workplace place;
+  const std::vector<std::string> settings{"epochs=1", "checkpoint.keep_every_epochs=1"};
+  REQUIRE(train(place, "run", settings).status == 0);
+  const auto tensors = tensors_of(place.path() / "run");
+  const Json summary = run_summary(place.path() / "run").value();
+  std::vector<std::string> other = settings;
+  other.push_back("seed=99");
+  REQUIRE(train(place, "other", other).status == 0);
+
+  std::filesystem::copy(place.path() / "run", place.path() / "mixed");
+  std::filesystem::copy_file(place.path() / "other/checkpoint.safetensors", place.path() / "mixed/checkpoint.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  const CommandResult refused = train(place, "mixed", settings, {"--resume", "--epochs", "2"});
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.error, "mixed/checkpoint.safetensors: is of another run"));
+  CHECK(run_summary(place.path() / "mixed") == summary);
+
+  REQUIRE(train(place, "run", settings, {"--resume", "--epochs", "2"}).status == 0);
+  const Json kept = parse_json(read_file(kept_summary(place.path() / "run", 1)), "kept");
+  CHECK(kept == summary);
+  const Checkpoint checkpoint(kept_checkpoint(place.path() / "run", 1));
+  CHECK(checkpoint.steps() == summary.at("steps").get<int64_t>());
+  CHECK(checkpoint.identity() == Checkpoint(place.path() / "run/checkpoint.safetensors").identity());
 }

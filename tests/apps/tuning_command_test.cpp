@@ -179,6 +179,9 @@ TEST_CASE("a tuning that cannot be made is one clear error, before anything is t
   CHECK(contains(refused({}), "small.json: 1 problem\n  $.tune: is for noisysgd-train --tune"));
   CHECK(contains(refused({"--tune", "--set", "tuning.holdout=320"}), "holdout is 320, expected 0 (none) to 319"));
   CHECK(contains(refused({"--tune", "--set", "data.holdout=3"}), "$.data.holdout: must be 0 with --tune"));
+  CHECK(contains(refused({"--tune", "--set", "tune[\"data.holdout\"]=[50, 60]"}), "$.data.holdout: must be 0 with --tune"));
+  CHECK(contains(refused({"--tune", "--set", "tune[\"$.optimizer.learning_rate\"]=[0.3]"}),
+                 "another path sets the same key"));
   CHECK(contains(refused({"--tune", "--only", "seed=1"}), "--only excludes --tune"));
   CHECK(contains(refused({"--tune", "--grid", "epochs=1,2"}), "--grid excludes --tune"));
   CHECK(
@@ -193,6 +196,40 @@ TEST_CASE("a tuning that cannot be made is one clear error, before anything is t
   CHECK_FALSE(fs::exists(place.path() / "other/tuning"));
   CHECK(
       place.run({"--tune", "--dry-run"}).output.starts_with("tuning: 2 rungs, the first with 8 points at budget 0.35"));
+}
+
+TEST_CASE("a network that a point cannot have is found before the first rung, also of a regime that begins later") {
+  const Workplace place(configuration);
+  const std::vector<std::string> changes{"--tune", "--set", "regimes[LB].tune={\"optimizer.learning_rate\": null, "
+                                                            "\"model.hidden[0]\": [8, 100000000]}", "--output", "out"};
+  const CommandResult result = place.run(changes);
+  CHECK(result.status == 1);
+  CHECK_FALSE(fs::exists(place.path() / "out/tuning"));
+}
+
+TEST_CASE("a tuning is continued with its own configuration only, which stays as it is") {
+  const Workplace place(configuration);
+  const std::vector<std::string> command{"--tune", "--output", "out", "--set", "epochs=1", "--set", "seeds=[1]",
+                                         "--set", "tuning.seeds=[3]"};
+  REQUIRE(place.run(command).status == 0);
+  const std::string kept = read_file(place.path() / "out/tuning/configuration.json");
+  auto changed = command;
+  changed.insert(changed.end(), {"--resume", "--set", "batch.size=25"});
+  const CommandResult refused = place.run(changed);
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.error, "out/tuning/configuration.json: is of another configuration ($.batch.size: 32 there, "
+                                "25 here)"));
+  CHECK(read_file(place.path() / "out/tuning/configuration.json") == kept);
+
+  REQUIRE(place.run({"--output", "plain", "--set", "epochs=1", "--set", "seeds=[1]", "--set", "tune=null", "--set",
+                     "tuning=null"}).status != 0);  // null is a value: the keys are still there
+  fs::create_directories(place.path() / "plain");
+  fs::copy_file(place.path() / "out/experiment.json", place.path() / "plain/experiment.json");
+  changed = command;
+  changed[2] = "plain";
+  changed.push_back("--resume");
+  CHECK(contains(place.run(changed).error, "plain: holds runs that no tuning has made"));
+  CHECK_FALSE(fs::exists(place.path() / "plain/tuning"));
 }
 
 TEST_CASE("a folder that holds other things than a tuning is refused") {

@@ -55,7 +55,7 @@ TEST_CASE("a file that is no page is not replaced by a report") {
   const std::string log = read_file(folder / "s/B/seed-1/metrics.jsonl");
   const CommandResult result = report(folder, {"s", "--output", "s/B/seed-1/metrics.jsonl"});
   CHECK(result.status == 1);
-  CHECK(contains(result.error, "s/B/seed-1/metrics.jsonl: is there and is no HTML page"));
+  CHECK(contains(result.error, "s/B/seed-1/metrics.jsonl: is there and is not an HTML page"));
   CHECK(read_file(folder / "s/B/seed-1/metrics.jsonl") == log);
   CHECK(report(folder, {"s"}).status == 0);
   CHECK(report(folder, {"s"}).status == 0);  // a page is
