@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tries the Debian packages on a bare system: makes them, installs them in a new chroot of this machine's release, runs
 # the quick start there and builds docs/examples/extending against the installed library. Needs root, debootstrap and a
-# Debian mirror; NSGD_MIRROR is its address. Takes some minutes.
+# Debian mirror; NSGD_MIRROR is its address. Takes some minutes. Exits with 77 where a chroot cannot be made.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -9,10 +9,18 @@ if [[ ${1:-} == -h || ${1:-} == --help ]]; then
   sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
   exit 0
 fi
-if ((EUID != 0)) || ! command -v debootstrap >/dev/null; then
-  echo "package_check.sh needs root and debootstrap (apt-get install debootstrap)" >&2
-  exit 1
-fi
+cannot() { # REASON
+  echo "The packages cannot be tried here: $1" >&2
+  exit 77
+}
+may_mount() {
+  local place
+  place=$(mktemp -d) && mount -t proc proc "$place" 2>/dev/null && umount "$place" && mknod "$place/null" c 1 3 2>/dev/null &&
+    rm -r "$place"
+}
+if ((EUID != 0)); then cannot "this needs root"; fi
+if ! command -v debootstrap >/dev/null; then cannot "debootstrap is missing (apt-get install debootstrap)"; fi
+if ! may_mount; then cannot "it does not allow mount or mknod"; fi
 
 preset=package
 packages=$root/build/$preset
@@ -65,7 +73,7 @@ configure "$preset"
 stage "Making the packages" package.log make_packages
 leave
 trap leave EXIT
-stage "Installing a bare $release" chroot.log make_chroot
+stage "Installing a bare $release" chroot.log make_chroot || cannot "debootstrap failed"
 mount -t proc proc "$bare/proc" # oneDNN and the record of a run read it
 program=$(basename "$packages"/noisysgd_*.deb)
 library=$(basename "$packages"/libnoisysgd-dev_*.deb)

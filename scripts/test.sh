@@ -12,13 +12,21 @@ Installs what is missing, builds everything and runs the test suite; -R NAME run
 The CUDA backend is also tested, emulated on the processor, in a second build folder, and its kernels again under the
 emulation's race checker in a third. nvcc compiles the backend in a fourth; if there is no nvcc,
 scripts/install_cuda_toolkit.sh installs one in build/. NSGD_NVCC=0 skips that build.
+Without options the Debian packages are also tried in a bare chroot (scripts/package_check.sh), where the machine allows
+it. NSGD_PACKAGE=0 skips that.
 NSGD_INSTALL=0 in the environment skips the installation of system packages.
 HELP
     exit 0
     ;;
 esac
 
-"$root/scripts/install_packages.sh"
+try_packages=0
+if (($# == 0)) && [[ ${NSGD_PACKAGE:-1} != 0 ]]; then try_packages=1; fi
+if ((try_packages && EUID == 0)); then
+  "$root/scripts/install_packages.sh" debootstrap dpkg-dev
+else
+  "$root/scripts/install_packages.sh"
+fi
 configure
 build "everything"
 configure emulate
@@ -40,5 +48,11 @@ ctest --test-dir "$root/build/emulate-race" --output-on-failure --parallel "$cor
   --exclude-regex '^(layers|apps)|every kernel is launched|pass with deferred streams|batch norm.* of many' "$@" || status=$?
 if [[ ${NSGD_NVCC:-1} != 0 ]]; then
   ctest --test-dir "$root/build/cuda-check" --output-on-failure --label-regex cuda_build "$@" || status=$?
+fi
+if ((try_packages)); then
+  package_status=0
+  "$root/scripts/package_check.sh" || package_status=$?
+  # 77: the machine does not allow it, which package_check.sh has said.
+  if ((package_status != 0 && package_status != 77)); then status=$package_status; fi
 fi
 exit "$status"
