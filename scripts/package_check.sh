@@ -44,11 +44,11 @@ make_packages() {
 }
 make_chroot() {
   rm -rf "$bare" &&
-    debootstrap --variant=minbase "$release" "$bare" ${NSGD_MIRROR:+"$NSGD_MIRROR"}
+    debootstrap --variant=minbase "$release" "$bare" ${NSGD_MIRROR:+"$NSGD_MIRROR"} &&
+    in_chroot apt-get update
 }
 install_packages() {
   cp "$packages"/*.deb "$bare/tmp/" &&
-    in_chroot apt-get update &&
     in_chroot apt-get install --yes --no-install-recommends "$@"
 }
 remove_packages() { # nothing of them stays
@@ -73,7 +73,7 @@ configure "$preset"
 stage "Making the packages" package.log make_packages
 leave
 trap leave EXIT
-stage "Installing a bare $release" chroot.log make_chroot || cannot "debootstrap failed"
+stage "Installing a bare $release" chroot.log make_chroot || cannot "no bare system could be installed"
 mount -t proc proc "$bare/proc" # oneDNN and the record of a run read it
 program=$(basename "$packages"/noisysgd_*.deb)
 library=$(basename "$packages"/libnoisysgd-dev_*.deb)
