@@ -10,7 +10,7 @@ Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--quick]
 
 Builds the cuda preset, or uses the build folder BUILD of this tree (for machines without nvcc). Then runs all tests
 with the label gpu, none of which may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
-noisysgd-bench on the device at tf32 and bf16 against the bars of apps/bench/cuda_bars.json. If ncu is installed, also
+noisysgd-bench on the device at tf32 and bf16 against the bars of bench/program/cuda_bars.json. If ncu is installed, also
 compares a replayed step with the times of its kernels. Writes report.json, report.md and the logs to FOLDER
 [build/gpu_check]. --quick measures only small networks; a test of this script uses it on the emulated device.
 Exit status: 0 if all passed, 1 if not, 2 if only a bar was broken.
@@ -34,7 +34,7 @@ if [[ -z $folder ]]; then
   CUDACXX=$("$root/scripts/install_cuda_toolkit.sh")
   export CUDACXX
   configure cuda
-  preset=cuda build "the CUDA backend" apps/all gpu_tests
+  preset=cuda build "the CUDA backend" apps/all bench/all gpu_tests
   folder=$root/build/cuda
 fi
 
@@ -159,7 +159,7 @@ bars=0
 bench() {
   local precision=$1 name=$2 status=0
   shift 2
-  "$folder/apps/noisysgd-bench" --device cuda --precision "$precision" "$@" --markdown --bars "$root/apps/bench/cuda_bars.json" \
+  "$folder/apps/noisysgd-bench" --device cuda --precision "$precision" "$@" --markdown --bars "$root/bench/program/cuda_bars.json" \
     --json "$report/$name.json" >"$report/$name.md" 2>"$report/$name.log" || status=$?
   case $status in
     0) result "noisysgd-bench, $precision" passed "" ;;

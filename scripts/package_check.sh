@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Tries the Debian packages on a bare system: makes them, installs them in a new chroot of this machine's release, runs
-# the quick start there and builds docs/examples/extending against the installed library. Needs root, debootstrap and a
-# Debian mirror; NSGD_MIRROR is its address. Takes some minutes. Exits with 77 where a chroot cannot be made.
+# the quick start there, builds docs/examples/extending against the installed library and runs its test and benchmark.
+# Needs root, debootstrap and a Debian mirror; NSGD_MIRROR is its address. Takes some minutes. Exits with 77 where a
+# chroot cannot be made.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+  sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
   exit 0
 fi
 cannot() { # REASON
@@ -66,7 +67,9 @@ example() {
     cp -r "$root/docs/examples/extending" "$bare/srv/" &&
     in_chroot cmake -S /srv/extending -B /srv/build -G Ninja &&
     in_chroot cmake --build /srv/build &&
-    in_chroot /srv/build/swish-train /srv/extending/experiment.json --device cpu --output /srv/runs/extending
+    in_chroot /srv/build/swish-train /srv/extending/experiment.json --device cpu --output /srv/runs/extending &&
+    in_chroot ctest --test-dir /srv/build --output-on-failure &&
+    in_chroot /srv/build/swish-bench --rounds 3 --bars
 }
 
 configure "$preset"

@@ -37,7 +37,7 @@ if [[ ${NSGD_NVCC:-1} != 0 ]]; then
   CUDACXX=$("$root/scripts/install_cuda_toolkit.sh")
   export CUDACXX
   configure cuda-check
-  preset=cuda-check build "the CUDA backend by nvcc" apps/all gpu_tests
+  preset=cuda-check build "the CUDA backend by nvcc" apps/all bench/all gpu_tests
 fi
 # Tests run in parallel, each with its own threads, so waiting threads must release their cores.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}

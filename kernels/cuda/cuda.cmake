@@ -14,9 +14,7 @@ if(NSGD_CUDA STREQUAL "EMULATE")
 elseif(NSGD_WITH_NVCC)
   set(NSGD_WITH_CUDA ON)
   add_library(nsgd_cuda_flags INTERFACE)
-  # Kernels share the constexpr functions of headers (Philox).
   target_compile_options(nsgd_cuda_flags INTERFACE
-    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>"
     # The device pass's warnings, and those of the host compiler that nvcc calls.
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NSGD_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
@@ -34,12 +32,10 @@ function(nsgd_emulate_kernels target)
   endforeach()
 endfunction()
 
-# nsgd_cuda_sources(target a.cu …) adds .cu files to a target, in builds with CUDA.
-function(nsgd_cuda_sources target)
-  if(NSGD_CUDA_EMULATED)
-    nsgd_emulate_kernels(${target} ${ARGN})
-  else()
-    target_sources(${target} PRIVATE ${ARGN})
+# nsgd_cuda_sources(target a.cu …) adds .cu files to a target of this project, with its warnings, in builds with CUDA.
+macro(nsgd_cuda_sources target)
+  noisysgd_cuda_sources(${target} ${ARGN})
+  if(NOT NSGD_CUDA_EMULATED)
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:nsgd_cuda_flags>)
   endif()
-endfunction()
+endmacro()

@@ -1,5 +1,6 @@
 # Finds nvcc, if NSGD_CUDA requests it, and sets the architectures. Must be included before the first target is created,
 # because a target copies the architectures at that moment.
+include(kernels/cuda/own_kernels.cmake)
 set(NSGD_WITH_NVCC OFF)
 if(NOT NSGD_CUDA MATCHES "^(AUTO|ON)$")
   return()
@@ -61,10 +62,5 @@ endif()
 if(CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
-enable_language(CUDA)
-if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc has C++20
-  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
-  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
-endif()
-set(CMAKE_CUDA_STANDARD 20)
+nsgd_enable_cuda()
 find_package(CUDAToolkit REQUIRED)

@@ -6,20 +6,21 @@ set(package ${CMAKE_CURRENT_LIST_DIR})
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/noisysgd)
 
 # Libraries and headers. Each room is a component of find_package, which needs what that room needs, not more.
-foreach(room kernels core layers optim data apps)
+foreach(room kernels core layers optim data apps bench)
   set_target_properties(nsgd_${room} PROPERTIES EXPORT_NAME ${room})
   target_include_directories(nsgd_${room} PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   install(TARGETS nsgd_${room} EXPORT noisysgd_${room} COMPONENT development)
   install(EXPORT noisysgd_${room} FILE ${room}.cmake NAMESPACE noisysgd:: DESTINATION ${config_folder} COMPONENT development)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/noisysgd/${room}
-    COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN emulation EXCLUDE PATTERN bench EXCLUDE PATTERN configs EXCLUDE)
+    COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN emulation EXCLUDE PATTERN program EXCLUDE PATTERN configs EXCLUDE)
 endforeach()
+set_target_properties(nsgd_kernels PROPERTIES EXPORT_PROPERTIES CUDA_ARCHITECTURES)  # for noisysgd_cuda_sources
 configure_package_config_file(${package}/config.cmake.in ${PROJECT_BINARY_DIR}/package/noisysgdConfig.cmake
   INSTALL_DESTINATION ${config_folder})
 # Before 1.0, a minor version may change what a project uses.
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/noisysgdConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/package/noisysgdConfig.cmake ${PROJECT_BINARY_DIR}/package/noisysgdConfigVersion.cmake
-  ${PROJECT_SOURCE_DIR}/third_party/find.cmake DESTINATION ${config_folder} COMPONENT development)
+  ${PROJECT_SOURCE_DIR}/third_party/find.cmake ${PROJECT_SOURCE_DIR}/kernels/cuda/own_kernels.cmake DESTINATION ${config_folder} COMPONENT development)
 
 file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)  # the package can be moved
 string(REGEX REPLACE "/$" "" up ${up})

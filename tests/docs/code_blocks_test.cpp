@@ -48,22 +48,23 @@ const std::filesystem::path source = NSGD_SOURCE_DIR;
 TEST_CASE("docs/extending.md says how many lines every file of the example has") {
   const std::string page = read_file(source / "docs/extending.md");
   for (const auto& entry : std::filesystem::directory_iterator(source / "docs/examples/extending")) {
-    const std::string row = fmt::format("| `{}` | {} |", entry.path().filename().string(),
-                                        lines_of(read_file(entry.path())).size());
+    const std::string row =
+        fmt::format("| `{}` | {} |", entry.path().filename().string(), lines_of(read_file(entry.path())).size());
     INFO(row);
     CHECK(page.find(row) != std::string::npos);
   }
 }
 
-TEST_CASE("every code block of docs/extending.md is a part of the file it names") {
+TEST_CASE("every code block of the pages on extending and on kernels is a part of the file it names") {
   std::set<std::string> shown;
-  for (const Block& block : blocks_of(read_file(source / "docs/extending.md"))) {
-    if (block.language == "sh") continue;
-    INFO("block of " << block.language << ":\n" << block.text);
-    REQUIRE_FALSE(block.file.empty());
-    CHECK(read_file(source / block.file).find(block.text) != std::string::npos);
-    shown.insert(block.file);
-  }
+  for (const std::string page : {"docs/extending.md", "docs/cuda.md"})
+    for (const Block& block : blocks_of(read_file(source / page))) {
+      if (block.language == "sh" || block.language == "text") continue;  // commands and what they print
+      INFO(page << ", block of " << block.language << ":\n" << block.text);
+      REQUIRE_FALSE(block.file.empty());
+      CHECK(read_file(source / block.file).find(block.text) != std::string::npos);
+      shown.insert(block.file);
+    }
   for (const auto& entry : std::filesystem::directory_iterator(source / "docs/examples/extending")) {
     INFO(entry.path().string());
     CHECK(shown.count("docs/examples/extending/" + entry.path().filename().string()) == 1);

@@ -1,5 +1,5 @@
-# Installs the package and moves it. Then: the example builds against it and starts, as do a program that uses one room
-# and one that uses pkg-config; another version is refused; a package that is missing is named.
+# Installs the package and moves it. Then: the example builds against it, starts and passes its test; so do a program
+# that uses one room and one that uses pkg-config; another version is refused; a package that is missing is named.
 file(REMOVE_RECURSE ${OUTPUT})
 execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --component development --prefix ${OUTPUT}/first OUTPUT_QUIET
   COMMAND_ERROR_IS_FATAL ANY)
@@ -13,6 +13,9 @@ execute_process(COMMAND ${OUTPUT}/example/swish-train ${EXAMPLE}/experiment.json
 if(NOT layers MATCHES "swish1")
   message(FATAL_ERROR "The example does not list its layer:\n${layers}")
 endif()
+
+execute_process(COMMAND ${CMAKE_CTEST_COMMAND} --test-dir ${OUTPUT}/example --output-on-failure COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${OUTPUT}/example/swish-bench --check --bars OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 
 # A project with these lines after project().
 function(configure_project name lines)

@@ -1,6 +1,7 @@
 # cmake -D SOURCE=… -P: fails if no `kernel:` line of the mutants names a CUDA kernel of the tree, or if a line names a
 # kernel that does not exist.
-file(GLOB_RECURSE sources ${SOURCE}/kernels/*.cu ${SOURCE}/kernels/cuda/*.h)
+file(GLOB_RECURSE sources ${SOURCE}/kernels/*.cu ${SOURCE}/kernels/cuda/*.h
+  ${SOURCE}/docs/examples/*.cu)
 set(kernels)
 foreach(source ${sources})
   file(READ ${source} text)

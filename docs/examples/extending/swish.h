@@ -1,10 +1,11 @@
 // An example layer: y = x s(b x) with the logistic function s and one trainable slope b (Ramachandran et al. 2017).
 #pragma once
 
-#include <cmath>
 #include <memory>
 
+#include <noisysgd/kernels/bias.h>
 #include <noisysgd/layers/registry.h>
+#include "swish_op.h"
 
 class Swish : public noisysgd::Layer {
  public:
@@ -24,13 +25,9 @@ class Swish : public noisysgd::Layer {
   }
 
  private:
-  static float logistic(float x) { return 1 / (1 + std::exp(-x)); }
-
   noisysgd::Variable forward_impl(const noisysgd::Forward& pass, noisysgd::Variable x) override {
     noisysgd::Tensor y(pass.context, x.value.shape());
-    const float slope = slope_.value.span<float>()[0];
-    const auto in = x.value.span<float>(), out = y.span<float>();
-    for (size_t i = 0; i < in.size(); ++i) out[i] = in[i] * logistic(slope * in[i]);
+    swish_ops::swish_forward(pass.context.queue, y.elements(), slope_.value.f32(), x.value.f32(), y.f32());
 
     // The closure owns x, which therefore lives until backward has run.
     return pass.record(std::move(y),
@@ -41,21 +38,14 @@ class Swish : public noisysgd::Layer {
 
   noisysgd::Tensor gradient(noisysgd::BackwardPass& backward, const noisysgd::Tensor& x,
                             const noisysgd::Tensor& grad_y) {
-    noisysgd::Tensor grad_x(backward.context, grad_y.shape());
-    const int64_t samples = grad_y.shape()[0], features = input_shape().elements();
-    const float slope = slope_.value.span<float>()[0];
-    float* const sum = backward.gradient_sum(slope_);
-    float* const squares = backward.second_moment(slope_);
-    for (int64_t n = 0; n < samples; ++n) {
-      float slope_gradient = 0;  // g_n, the gradient of this sample
-      for (int64_t i = n * features; i < (n + 1) * features; ++i) {
-        const float value = x.f32()[i], s = logistic(slope * value), grad = grad_y.f32()[i];
-        grad_x.f32()[i] = grad * (s + slope * value * s * (1 - s));
-        slope_gradient += grad * value * value * s * (1 - s);
-      }
-      if (sum) *sum += slope_gradient;
-      if (squares) *squares += slope_gradient * slope_gradient;
-    }
+    auto& context = backward.context;
+    const int64_t samples = grad_y.shape()[0];
+    const noisysgd::Tensor grad_x(context, grad_y.shape()), gradients(context, {samples});  // g_n of every sample
+    swish_ops::swish_backward(context.queue, samples, input_shape().elements(), slope_.value.f32(), x.f32(),
+                              grad_y.f32(), grad_x.f32(), gradients.f32());
+    // Adds the sums of g_n and of its square, as for the bias of one channel.
+    noisysgd::kernels::bias_backward(context.queue, samples, 1, 1, gradients.f32(), backward.gradient_sum(slope_),
+                                     backward.second_moment(slope_));
     return grad_x;
   }
 

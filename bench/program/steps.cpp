@@ -1,13 +1,13 @@
-#include <noisysgd/apps/bench/steps.h>
+#include <noisysgd/bench/program/steps.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include <noisysgd/apps/bench/machine.h>
-#include <noisysgd/apps/bench/measure.h>
-#include <noisysgd/apps/bench/networks.h>
-#include <noisysgd/apps/bench/training.h>
+#include <noisysgd/bench/machine.h>
+#include <noisysgd/bench/measure.h>
+#include <noisysgd/bench/program/networks.h>
+#include <noisysgd/bench/program/training.h>
 
 namespace noisysgd::bench {
 
@@ -100,11 +100,11 @@ Section measure_steps(const std::string& network, const StepOptions& options) {
   context.queue.set_precision(options.precision);
   const Loader loader = random_loader(context, make_network(network)->input_shape(), options.batch);
   std::vector<std::unique_ptr<Training>> trainings;
-  std::vector<Case> cases;
+  std::vector<Call> cases;
   for (const Variant& variant : chosen) {
     trainings.push_back(std::make_unique<Training>(context, network, variant, loader, options.micro));
     Training* training = trainings.back().get();
-    Case& one = cases.emplace_back(Case{variant.name, [&options, training] { training->step(options.batch); }});
+    Call& one = cases.emplace_back(Call{variant.name, [&options, training] { training->step(options.batch); }});
     if (!on_device) one.warm_up = [&options, training] { training->step(two_micro_batches(options)); };
   }
   // The trainings share the arena. When the first steps of one make it grow, the buffers of the others move, and their

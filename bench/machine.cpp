@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/machine.h>
+#include <noisysgd/bench/machine.h>
 
 #include <fmt/chrono.h>
 #include <malloc.h>

@@ -1,5 +1,5 @@
-// Measures the times of several cases in turns. Every round runs each case once, alternately in forward and in reverse
-// order, so other load on the machine affects all cases alike. Compare cases by ratio(), the median over rounds.
+// Measures the times of several calls in turns. Every round makes each call once, alternately in forward and in reverse
+// order, so other load on the machine affects all alike. Compare calls by ratio(), the median over rounds.
 #pragma once
 
 #include <functional>
@@ -11,13 +11,13 @@
 
 namespace noisysgd::bench {
 
-struct Case {
+struct Call {
   std::string name;
   std::function<void()> run;
-  std::function<void()> warm_up = {};  // a shorter call for the warm-up; none: run
+  std::function<void()> warm_up = {};  // a shorter one for the warm-up; none: run
 };
 
-// Seconds per call of one case, one sample per round.
+// Seconds per call, one sample per round.
 class Samples {
  public:
   explicit Samples(std::vector<double> seconds = {}) : seconds_(std::move(seconds)) {}
@@ -32,10 +32,10 @@ class Samples {
   std::vector<double> seconds_;
 };
 
-// Warms up each case once, then runs `rounds` rounds. A sample of a short case is the mean of several calls, which take
-// at least `least_seconds` together. Times are those of the queue's device: by the processor's clock, or between two
+// Warms up each call once, then runs `rounds` rounds. A sample of a short call is the mean of several, which take at
+// least `least_seconds` together. Times are those of the queue's device: by the processor's clock, or between two
 // CUDA events.
-std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds,
+std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Call>& calls, int rounds,
                              double least_seconds = 0.01);
 
 std::string milliseconds(double seconds);

@@ -6,8 +6,8 @@
 
 #include <string>
 
-#include <noisysgd/apps/bench/ceilings.h>
-#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/bench/ceilings.h>
+#include <noisysgd/bench/report.h>
 
 namespace noisysgd::bench {
 

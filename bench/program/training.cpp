@@ -1,8 +1,8 @@
-#include <noisysgd/apps/bench/training.h>
+#include <noisysgd/bench/program/training.h>
 
 #include <algorithm>
 
-#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/bench/program/networks.h>
 
 namespace noisysgd::bench {
 

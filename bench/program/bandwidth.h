@@ -2,8 +2,8 @@
 // second, as a share of the copy bandwidth of the same device.
 #pragma once
 
-#include <noisysgd/apps/bench/ceilings.h>
-#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/bench/ceilings.h>
+#include <noisysgd/bench/report.h>
 
 namespace noisysgd::bench {
 

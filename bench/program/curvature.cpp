@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/curvature.h>
+#include <noisysgd/bench/program/curvature.h>
 
 #include <fmt/format.h>
 
@@ -6,9 +6,9 @@
 #include <array>
 #include <optional>
 
-#include <noisysgd/apps/bench/measure.h>
-#include <noisysgd/apps/bench/networks.h>
-#include <noisysgd/apps/bench/training.h>
+#include <noisysgd/bench/measure.h>
+#include <noisysgd/bench/program/networks.h>
+#include <noisysgd/bench/program/training.h>
 #include <noisysgd/layers/curvature_product.h>
 
 namespace noisysgd::bench {
@@ -83,7 +83,7 @@ Section measure_curvature(const std::string& network, const StepOptions& options
   Context context(options.device, options.threads);
   context.queue.set_precision(options.precision);
   Subject subject(context, network, options);
-  std::vector<Case> cases;
+  std::vector<Call> cases;
   for (const Work& work : all_work)
     cases.push_back(
         {work.name, [&, work] { subject.run(work, options.batch); }, [&, work] { subject.run(work, micro); }});

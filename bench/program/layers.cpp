@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/layers.h>
+#include <noisysgd/bench/program/layers.h>
 
 #include <fmt/format.h>
 
@@ -6,10 +6,10 @@
 #include <map>
 #include <optional>
 
-#include <noisysgd/apps/bench/ceilings.h>
-#include <noisysgd/apps/bench/fma_peak.h>
-#include <noisysgd/apps/bench/measure.h>
-#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/bench/ceilings.h>
+#include <noisysgd/bench/fma_peak.h>
+#include <noisysgd/bench/measure.h>
+#include <noisysgd/bench/program/networks.h>
 #include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
@@ -24,7 +24,7 @@ using kernels::Transpose;
 
 // An operation on a layer, and the number of matrix products of the layer's size that it computes.
 struct Operation {
-  Case run;
+  Call run;
   double products;
   bool compared = false;  // its time, with those of the weight gradients
 };
@@ -171,7 +171,7 @@ Section measure_layers(const std::string& network, const LayerOptions& options) 
                               : conv_operations(context, conv_shape(node, input, options.batch), has_bias);
     const std::string name = layers == 1 ? node.name : fmt::format("{} and {} alike", node.name, layers - 1);
 
-    std::vector<Case> cases;
+    std::vector<Call> cases;
     for (const Operation& operation : operations) cases.push_back(operation.run);
     const std::vector<Samples> times = measure(context.queue, cases, options.rounds);
     std::map<std::string, const Samples*> by_name;

@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/fma_peak.h>
+#include <noisysgd/bench/fma_peak.h>
 
 #include <algorithm>
 #include <chrono>

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/bench/report.h>
 
 namespace noisysgd::bench {
 
@@ -23,20 +23,14 @@ struct Bar {
   bool over_cudnn = false;
   bool memory = false;  // not time
   std::optional<std::array<int64_t, 2>> channels, positions;
-  bool upper = true;  // true: the value must be at most the limit; false: at least
-  double limit = 0;
+  Limit limit;
 };
 
 // Throws ConfigError with every problem of the file.
 std::vector<Bar> read_bars(const std::string& path);
 
-struct Verdict {
-  Section section;
-  int broken = 0;
-};
-
 // Compares every bar with the worst value that `report` (the JSON of the program) holds for it; "not measured" if there
 // is none. On an emulated device no bar is judged. path: the file of the bars, for the note.
-Verdict check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated);
+Verdicts check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated);
 
 }  // namespace noisysgd::bench

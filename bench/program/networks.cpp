@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/bench/program/networks.h>
 
 #include <fmt/format.h>
 

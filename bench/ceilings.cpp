@@ -1,11 +1,11 @@
-#include <noisysgd/apps/bench/ceilings.h>
+#include <noisysgd/bench/ceilings.h>
 
 #include <fmt/format.h>
 
 #include <cstring>
 
-#include <noisysgd/apps/bench/fma_peak.h>
-#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/bench/fma_peak.h>
+#include <noisysgd/bench/measure.h>
 #include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/gemm.h>
 #include <noisysgd/kernels/parallel.h>
@@ -13,21 +13,6 @@
 namespace noisysgd::bench {
 
 namespace {
-
-// Times of copying `floats` floats on the processor. The data should be larger than its last-level cache.
-Samples measure_copy(int threads, int rounds, int64_t floats) {
-  Context context({}, threads);
-  const Tensor from = zeros(context, {floats}), to = zeros(context, {floats});
-  return measure(context.queue,
-                 {{"copy",
-                   [&] {
-                     kernels::cpu::parallel_ranges(context.queue, floats, 1, [&](int64_t begin, int64_t end) {
-                       std::memcpy(to.f32() + begin, from.f32() + begin,
-                                   static_cast<size_t>(end - begin) * sizeof(float));
-                     });
-                   }}},
-                 rounds)[0];
-}
 
 Samples measure_gemm(Context& context, int rounds, int64_t size) {
   const Tensor a = random_tensor(context, size * size, 0), b = random_tensor(context, size * size, 1),
@@ -56,7 +41,7 @@ Section measure_ceilings(int threads, int rounds) {
   for (const int count : thread_counts) {
     Context context({}, count);
     const double peak = fma_peak(count, rounds);
-    const double copy = 8.0 * static_cast<double>(copied) / measure_copy(count, rounds, copied).median();
+    const double copy = copy_bandwidth(context, rounds, copied);
     const double sgemm =
         2.0 * static_cast<double>(order * order * order) / measure_gemm(context, rounds, order).median();
     section.table.add_row({std::to_string(count), fmt::format("{:.1f}", peak * 1e-9),
@@ -70,15 +55,40 @@ Section measure_ceilings(int threads, int rounds) {
   return section;
 }
 
+DeviceSizes DeviceSizes::of(const Device& device, bool emulated) {
+  if (emulated) return {1 << 12, 32, 4096, 2};
+  DeviceSizes sizes;
+  if (device.backend == Backend::cpu) sizes.copied_floats = int64_t{1} << 27;
+  return sizes;
+}
+
 double copy_bandwidth(Context& context, int rounds, int64_t floats) {
-  const Tensor from = zeros(context, {floats}), to(context, {floats});
-  const Samples times = measure(context.queue, {{"copy", [&] { copy(context, from, to); }}}, rounds)[0];
-  return 8.0 * static_cast<double>(floats) / times.median();
+  const Tensor from = zeros(context, {floats}), to = zeros(context, {floats});
+  // The CPU's copy of tensors uses one thread.
+  const auto by_all_threads = [&] {
+    kernels::cpu::parallel_ranges(context.queue, floats, 1, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.f32() + begin, from.f32() + begin, static_cast<size_t>(end - begin) * sizeof(float));
+    });
+  };
+  const auto on_device = [&] { copy(context, from, to); };
+  const bool cpu = context.queue.device().backend == Backend::cpu;
+  const Call call{"copy", cpu ? std::function<void()>(by_all_threads) : on_device};
+  return 8.0 * static_cast<double>(floats) / measure(context.queue, {call}, rounds)[0].median();
 }
 
 double gemm_peak(Context& context, int rounds, int64_t order) {
   const auto flops = 2.0 * static_cast<double>(order) * static_cast<double>(order) * static_cast<double>(order);
   return flops / measure_gemm(context, rounds, order).median();
+}
+
+Roofs measure_roofs(Context& context, const DeviceSizes& sizes, int rounds) {
+  const double copied = copy_bandwidth(context, rounds, sizes.copied_floats);
+  if (context.queue.device().backend == Backend::cpu) return {copied, fma_peak(context.queue.threads(), rounds), "FMA"};
+  const kernels::Precision precision = context.queue.precision();
+  context.queue.set_precision(kernels::Precision::fp32);
+  const Roofs roofs{copied, gemm_peak(context, rounds, sizes.gemm_order), "product"};
+  context.queue.set_precision(precision);
+  return roofs;
 }
 
 Section measure_device_ceilings(const Device& device, const DeviceSizes& sizes, int rounds) {

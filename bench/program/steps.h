@@ -1,4 +1,4 @@
-// Benchmarks whole training steps of one network, the same as the trainer's (apps/bench/training.h): plain, and with
+// Benchmarks whole training steps of one network, the same as the trainer's (bench/program/training.h): plain, and with
 // each kind of noise that has its own cost; also the loading of a batch. A CUDA device replays the steps as graphs
 // unless NSGD_GRAPH=0. Memory is measured first, in a fresh context per variant; then times are measured in turns
 // within one process.
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include <noisysgd/apps/bench/section.h>
+#include <noisysgd/bench/report.h>
 #include <noisysgd/core/tensor.h>
 
 namespace noisysgd::bench {

@@ -1,9 +1,9 @@
-#include <noisysgd/apps/bench/bandwidth.h>
+#include <noisysgd/bench/program/bandwidth.h>
 
 #include <fmt/format.h>
 
-#include <noisysgd/apps/bench/measure.h>
-#include <noisysgd/apps/bench/networks.h>
+#include <noisysgd/bench/measure.h>
+#include <noisysgd/bench/program/networks.h>
 #include <noisysgd/kernels/batch_norm.h>
 #include <noisysgd/kernels/sgd_step.h>
 
@@ -12,7 +12,7 @@ namespace noisysgd::bench {
 namespace {
 
 struct Mover {
-  Case run;
+  Call run;
   double bytes;
 };
 

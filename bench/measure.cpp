@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/measure.h>
+#include <noisysgd/bench/measure.h>
 
 #include <fmt/format.h>
 
@@ -62,19 +62,19 @@ std::string milliseconds(double seconds) {
   return value < 10 ? fmt::format("{:.2f}", value) : fmt::format("{:.1f}", value);
 }
 
-std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Case>& cases, int rounds, double least_seconds) {
-  std::vector<int> calls;
-  for (const Case& one : cases) {
+std::vector<Samples> measure(kernels::Queue& queue, const std::vector<Call>& calls, int rounds, double least_seconds) {
+  std::vector<int> repeats;
+  for (const Call& one : calls) {
     double seconds = seconds_of(queue, one.warm_up ? one.warm_up : one.run, 1);
-    // A case that takes this long cold is not timed again: it gets one call per sample anyway.
+    // A call that takes this long cold is not timed again: it is made once per sample anyway.
     if (seconds < 10 * least_seconds) seconds = seconds_of(queue, one.run, 1);
-    calls.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
+    repeats.push_back(std::clamp(static_cast<int>(std::ceil(least_seconds / std::max(seconds, 1e-9))), 1, 10000));
   }
-  std::vector<Samples> samples(cases.size());
+  std::vector<Samples> samples(calls.size());
   for (int round = 0; round < rounds; ++round) {
-    for (size_t i = 0; i < cases.size(); ++i) {
-      const size_t turn = round % 2 == 0 ? i : cases.size() - 1 - i;
-      samples[turn].add(seconds_of(queue, cases[turn].run, calls[turn]));
+    for (size_t i = 0; i < calls.size(); ++i) {
+      const size_t turn = round % 2 == 0 ? i : calls.size() - 1 - i;
+      samples[turn].add(seconds_of(queue, calls[turn].run, repeats[turn]));
     }
   }
   return samples;

@@ -1,4 +1,4 @@
-#include <noisysgd/apps/bench/bars.h>
+#include <noisysgd/bench/program/bars.h>
 
 #include <fmt/format.h>
 
@@ -35,8 +35,7 @@ Bar read_bar(const ConfigReader& json) {
   }
   const std::optional<double> at_most = json.optional_number("at_most"), at_least = json.optional_number("at_least");
   if (at_most.has_value() == at_least.has_value()) json.error("at_most", "give either at_most or at_least");
-  bar.upper = at_most.has_value();
-  bar.limit = at_most.value_or(at_least.value_or(0));
+  bar.limit = {at_most.has_value(), at_most.value_or(at_least.value_or(0))};
   return bar;
 }
 
@@ -107,24 +106,16 @@ std::vector<Bar> read_bars(const std::string& path) {
   return bars;
 }
 
-Verdict check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated) {
-  Verdict verdict{{.title = "Bars",
-                   .note = "Value: the worst of the measured values that the bar limits. " + path,
-                   .table = TextTable({"goal", "of", "value", "bar", "verdict"}),
-                   .key = "bars",
-                   .json = Json::array()}};
+Verdicts check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated) {
+  Verdicts verdicts("goal", "Value: the worst of the measured values that the bar limits. " + path);
   for (const Bar& bar : bars) {
     const std::vector<double> values = values_of(bar, report);
     std::optional<double> worst;
-    if (!values.empty()) worst = bar.upper ? std::ranges::max(values) : std::ranges::min(values);
-    const bool kept = worst && (bar.upper ? *worst <= bar.limit : *worst >= bar.limit);
-    const std::string word = !worst ? "not measured" : emulated ? "emulated: not judged" : kept ? "kept" : "BROKEN";
-    if (word == "BROKEN") ++verdict.broken;
-    verdict.section.table.add_row({bar.goal, subject(bar), worst ? fmt::format("{:.3f}", *worst) : "",
-                                   fmt::format("{} {}", bar.upper ? "≤" : "≥", bar.limit), word});
-    verdict.section.json.push_back({{"bar", bar.json}, {"value", worst ? Json(*worst) : Json()}, {"verdict", word}});
+    if (!values.empty()) worst = bar.limit.upper ? std::ranges::max(values) : std::ranges::min(values);
+    verdicts.add(
+        {bar.goal, subject(bar), worst, worst ? fmt::format("{:.3f}", *worst) : "", bar.limit, !emulated, bar.json});
   }
-  return verdict;
+  return verdicts;
 }
 
 }  // namespace noisysgd::bench

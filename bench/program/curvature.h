@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include <noisysgd/apps/bench/steps.h>
+#include <noisysgd/bench/program/steps.h>
 
 namespace noisysgd::bench {
 
