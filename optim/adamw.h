@@ -18,12 +18,10 @@ class AdamW : public Optimizer {
 
   static std::unique_ptr<Optimizer> read(const ConfigReader& json) {
     AdamWOptions options;
-    const std::vector<double> betas = json.numbers("betas", {.default_value = std::vector<double>{0.9, 0.999}});
-    const bool valid = betas.size() == 2 && betas[0] >= 0 && betas[0] < 1 && betas[1] >= 0 && betas[1] < 1;
-    if (valid)
-      options.beta1 = betas[0], options.beta2 = betas[1];
-    else
-      json.error("betas", "must be two numbers of at least 0 and below 1");
+    const std::vector<double> betas = json.numbers("betas", {.default_value = std::vector<double>{0.9, 0.999},
+                                                             .length = {.at_least = 2, .at_most = 2},
+                                                             .each = {.at_least = 0, .below = 1}});
+    options.beta1 = betas[0], options.beta2 = betas[1];
     options.epsilon = json.number("epsilon", {.default_value = options.epsilon, .at_least = 1e-30, .at_most = 1e30});
     options.weight_decay = json.number("weight_decay", {.default_value = options.weight_decay, .at_least = 0});
     return std::make_unique<AdamW>(options);
