@@ -1,34 +1,16 @@
-#include <noisysgd/core/config.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
+#include <noisysgd/core/config_node.h>
 #include <noisysgd/core/file.h>
-#include <noisysgd/core/json.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/utf8.h>
 
 namespace noisysgd {
 namespace config_detail {
-
-// What was read under one key: a value, or the nodes of an object or of a list of objects.
-struct Member {
-  std::string key;
-  Json value = {};
-  std::vector<std::unique_ptr<Node>> children = {};
-  bool is_list = false;
-};
-
-struct Node {
-  std::string path;
-  const Json* input;    // the object in the document; null when it is absent
-  bool faulty = false;  // the value is not an object: its required keys are not reported as missing
-  bool open = false;    // its valid keys are not known (a wrong "type"): unread keys are not reported
-  std::vector<Member> members = {};
-};
 
 constexpr std::size_t most_problems = 100;  // in one message
 
@@ -50,15 +32,7 @@ struct State {
 
 namespace {
 
-using config_detail::Member;
-using config_detail::Node;
-using config_detail::State;
-
-Member* find_member(const Node& node, std::string_view key) {
-  const auto found =
-      std::find_if(node.members.begin(), node.members.end(), [&](const Member& member) { return member.key == key; });
-  return found == node.members.end() ? nullptr : const_cast<Member*>(&*found);
-}
+using namespace config_detail;
 
 // A value of the document in short form: `text "abc"`, `1.5`, `a list of 3`, …
 std::string describe(const Json& value) {
@@ -143,7 +117,7 @@ void report_unknown_keys(const Node& node, State& state) {
     std::vector<std::string> known;
     for (const Member& member : node.members) known.push_back(member.key);
     for (const auto& [key, value] : node.input->items()) {
-      if (find_member(node, key) != nullptr) continue;
+      if (node.find(key) != nullptr) continue;
       const std::string path = json_member_path(node.path, key);
       if (is_comment(key)) {
         if (!value.is_string()) state.report(path, "a comment must be a text, got " + describe(value));
@@ -199,6 +173,8 @@ ConfigReader Config::root() const { return {state_, &state_->root}; }
 
 bool Config::has_problems() const { return !state_->problems.empty(); }
 
+const Node& Config::asked() const { return state_->root; }
+
 Json Config::finish() const {
   report_unknown_keys(state_->root, *state_);
   if (has_problems()) throw ConfigError(state_->origin, state_->problems);
@@ -206,15 +182,19 @@ Json Config::finish() const {
 }
 
 const Json* ConfigReader::ask(std::string_view key) const {
-  if (find_member(*node_, key) == nullptr) node_->members.push_back({.key = std::string(key)});
+  if (node_->find(key) == nullptr) node_->members.push_back({.key = std::string(key)});
   if (node_->input == nullptr) return nullptr;
   const auto found = node_->input->find(std::string(key));
   return found == node_->input->end() ? nullptr : &*found;
 }
 
-void ConfigReader::record(std::string_view key, Json value) const {
-  find_member(*node_, key)->value = std::move(value);
+template <class Rule>
+void ConfigReader::note(std::string_view key, Rule rule, bool optional) const {
+  ask(key);
+  node_->find(key)->asked.push_back({std::move(rule), optional});
 }
+
+void ConfigReader::record(std::string_view key, Json value) const { node_->find(key)->value = std::move(value); }
 
 void ConfigReader::error(std::string_view key, std::string_view message) const {
   if (key == "type") node_->open = true;
@@ -222,6 +202,8 @@ void ConfigReader::error(std::string_view key, std::string_view message) const {
 }
 
 void ConfigReader::give_up() const { node_->open = true; }
+
+void ConfigReader::is_a(std::string_view kind) const { node_->kind = kind; }
 
 void ConfigReader::missing(std::string_view key, std::string_view expected) const {
   if (!node_->faulty) error(key, fmt::format("missing: {} is required", expected));
@@ -272,27 +254,45 @@ std::vector<T> ConfigReader::read_list(std::string_view key, const std::optional
   return values;
 }
 
-double ConfigReader::number(std::string_view key, const NumberRule& rule) const {
+double ConfigReader::read_number(std::string_view key, const NumberRule& rule) const {
   return read<double>(key, rule.default_value, some_number(rule), "a number",
                       [&](const Json& json) { return check_number(json, rule); });
 }
 
-std::int64_t ConfigReader::integer(std::string_view key, const IntegerRule& rule) const {
+std::int64_t ConfigReader::read_integer(std::string_view key, const IntegerRule& rule) const {
   return read<std::int64_t>(key, rule.default_value, some_integer(rule), "an integer",
                             [&](const Json& json) { return check_integer(json, rule); });
 }
 
+std::vector<std::int64_t> ConfigReader::read_integers(std::string_view key, const IntegerListRule& rule) const {
+  return read_list<std::int64_t>(key, rule.default_value, rule.length, some_integer(rule.each), "a list of integers",
+                                 [&](const Json& json) { return check_integer(json, rule.each); });
+}
+
+double ConfigReader::number(std::string_view key, const NumberRule& rule) const {
+  note(key, rule);
+  return read_number(key, rule);
+}
+
+std::int64_t ConfigReader::integer(std::string_view key, const IntegerRule& rule) const {
+  note(key, rule);
+  return read_integer(key, rule);
+}
+
 bool ConfigReader::boolean(std::string_view key, std::optional<bool> default_value) const {
+  note(key, BooleanRule{default_value});
   return read<bool>(key, default_value, false, "true or false", check_boolean);
 }
 
 std::string ConfigReader::string(std::string_view key, const std::optional<std::string>& default_value) const {
+  note(key, TextRule{default_value});
   return read<std::string>(key, default_value, "", "a text", check_string);
 }
 
 std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::string>& names,
                                  std::optional<std::size_t> default_index) const {
   NSGD_CHECK(!names.empty(), "{}: no choices", path_of(key));
+  note(key, ChoiceRule{names, default_index});
   const std::size_t fallback = default_index.value_or(0);
   const Json* json = ask(key);
   if (json == nullptr) {
@@ -333,50 +333,61 @@ std::string ConfigReader::choice(std::string_view key, const std::vector<std::st
 }
 
 std::optional<double> ConfigReader::optional_number(std::string_view key, const NumberRule& rule) const {
+  note(key, rule, true);
   const Json* json = ask(key);
   if (json == nullptr ? !rule.default_value : json->is_null()) return std::nullopt;
-  return number(key, rule);
+  return read_number(key, rule);
 }
 
 std::optional<std::int64_t> ConfigReader::optional_integer(std::string_view key, const IntegerRule& rule) const {
+  note(key, rule, true);
   const Json* json = ask(key);
   if (json == nullptr ? !rule.default_value : json->is_null()) return std::nullopt;
-  return integer(key, rule);
+  return read_integer(key, rule);
 }
 
 std::optional<std::string> ConfigReader::optional_string(std::string_view key) const {
+  note(key, TextRule{}, true);
   const Json* json = ask(key);
   if (json == nullptr || json->is_null()) return std::nullopt;
-  return string(key);
+  return read<std::string>(key, {}, "", "a text", check_string);
 }
 
 std::vector<double> ConfigReader::numbers(std::string_view key, const NumberListRule& rule) const {
+  note(key, rule);
   return read_list<double>(key, rule.default_value, rule.length, some_number(rule.each), "a list of numbers",
                            [&](const Json& json) { return check_number(json, rule.each); });
 }
 
 std::vector<std::int64_t> ConfigReader::integers(std::string_view key, const IntegerListRule& rule) const {
-  return read_list<std::int64_t>(key, rule.default_value, rule.length, some_integer(rule.each), "a list of integers",
-                                 [&](const Json& json) { return check_integer(json, rule.each); });
+  note(key, rule);
+  return read_integers(key, rule);
 }
 
 std::vector<std::string> ConfigReader::strings(std::string_view key, const StringListRule& rule) const {
+  note(key, rule);
   return read_list<std::string>(key, rule.default_value, rule.length, "", "a list of texts", check_string);
 }
 
 std::array<std::int64_t, 2> ConfigReader::integer_pair(std::string_view key, const IntegerRule& rule) const {
+  note(key, IntegerPairRule{rule});
   const Json* json = ask(key);
   if (json == nullptr || !json->is_array()) {
-    const std::int64_t both = integer(key, rule);
+    const std::int64_t both = read_integer(key, rule);
     return {both, both};
   }
-  const auto pair = integers(key, {.length = {.at_least = 2, .at_most = 2}, .each = rule});
+  const auto pair = read_integers(key, {.length = {.at_least = 2, .at_most = 2}, .each = rule});
   return {pair[0], pair[1]};
 }
 
 ConfigReader ConfigReader::object(std::string_view key) const {
+  note(key, ObjectRule{});
+  return read_object(key);
+}
+
+ConfigReader ConfigReader::read_object(std::string_view key) const {
   const Json* json = ask(key);
-  Member& member = *find_member(*node_, key);
+  Member& member = *node_->find(key);
   if (member.children.empty()) {
     auto child = std::make_unique<Node>(Node{.path = path_of(key), .input = json, .faulty = node_->faulty});
     if (json != nullptr && !json->is_object()) {
@@ -390,14 +401,16 @@ ConfigReader ConfigReader::object(std::string_view key) const {
 }
 
 std::optional<ConfigReader> ConfigReader::optional_object(std::string_view key) const {
+  note(key, ObjectRule{}, true);
   const Json* json = ask(key);
   if (json == nullptr || json->is_null()) return std::nullopt;
-  return object(key);
+  return read_object(key);
 }
 
 std::vector<ConfigReader> ConfigReader::objects(std::string_view key, const LengthRule& length) const {
+  note(key, ObjectListRule{length});
   const Json* json = ask(key);
-  Member& member = *find_member(*node_, key);
+  Member& member = *node_->find(key);
   if (!member.is_list) {
     member.is_list = true;
     if (json == nullptr) {
@@ -422,6 +435,7 @@ std::vector<ConfigReader> ConfigReader::objects(std::string_view key, const Leng
 }
 
 Json ConfigReader::any(std::string_view key, const Json& default_value) const {
+  note(key, AnyRule{default_value});
   const Json* json = ask(key);
   const Json& value = json == nullptr ? default_value : *json;
   record(key, value);
@@ -429,6 +443,8 @@ Json ConfigReader::any(std::string_view key, const Json& default_value) const {
 }
 
 bool ConfigReader::has(std::string_view key) const {
+  auto& keys = node_->looked_for;
+  if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.emplace_back(key);
   return node_->input != nullptr && node_->input->contains(std::string(key));
 }
 

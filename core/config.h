@@ -113,6 +113,8 @@ class ConfigReader {
   std::string path_of(std::string_view key) const;
   void error(std::string_view key, std::string_view message) const;  // records a problem found by the caller
   void give_up() const;  // the valid keys are not known: unread keys of this object are not reported
+  // Says what the object describes, such as "a layer": a name for it in a JSON Schema.
+  void is_a(std::string_view kind) const;
 
  private:
   friend class Config;
@@ -122,10 +124,16 @@ class ConfigReader {
   ConfigReader(std::shared_ptr<State> state, Node* node) : state_(std::move(state)), node_(node) {}
 
   const Json* ask(std::string_view key) const;  // marks the key as read; null if absent
+  template <class Rule>
+  void note(std::string_view key, Rule rule, bool optional = false) const;
   void record(std::string_view key, Json value) const;
   void missing(std::string_view key, std::string_view expected) const;
   std::size_t choose(std::string_view key, const std::vector<std::string>& names,
                      std::optional<std::size_t> default_index) const;
+  double read_number(std::string_view key, const NumberRule& rule) const;
+  std::int64_t read_integer(std::string_view key, const IntegerRule& rule) const;
+  std::vector<std::int64_t> read_integers(std::string_view key, const IntegerListRule& rule) const;
+  ConfigReader read_object(std::string_view key) const;
   template <class T, class Check>
   T read(std::string_view key, const std::optional<T>& default_value, T fallback, std::string_view expected,
          Check check) const;
@@ -147,6 +155,7 @@ class Config {
   // Throws ConfigError with all problems, including every unread key of the objects that were visited (texts under
   // "comment" or "$comment…" are allowed). Returns the values that were read, in the order of reading.
   Json finish() const;
+  const config_detail::Node& asked() const;  // what was asked for so far: core/config_schema.h
 
  private:
   std::shared_ptr<config_detail::State> state_;

@@ -45,6 +45,7 @@ class Registry {
 
   // The value of "type", one of `types`.
   std::string read_type(const ConfigReader& json, const std::optional<std::string>& default_value = {}) const {
+    json.is_a(thing_);
     return json.choice("type", types(), default_value);
   }
 
