@@ -16,12 +16,12 @@ namespace noisysgd {
 
 namespace {
 
-// Limits on the memory that regimes may take: each of them is a whole document.
-constexpr size_t most_regimes = 1000, most_regime_bytes = size_t{256} << 20;
+// A limit on the memory that regimes may take, beside most_regimes: each of them is a whole document.
+constexpr size_t most_regime_bytes = size_t{256} << 20;
 
 // Keys that belong to the experiment, not to a regime.
-const std::set<std::string> experiment_keys{"name", "device", "threads", "seed", "seeds", "regimes", "budget",
-                                           "columns"};
+const std::set<std::string> experiment_keys{"$schema", "name",    "device", "threads", "seed",
+                                            "seeds",   "regimes", "budget", "columns"};
 
 DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry) {
   DataOptions data;
@@ -141,42 +141,9 @@ std::string message_of(const RegimeProblem& problem, const std::vector<Regime>& 
 Regime read_regime(const Json& document, const std::string& origin, const std::string& name,
                    const Extensions& extensions, double budget, std::vector<RegimeProblem>& problems) {
   Config config(document, origin);
-  const ConfigReader root = config.root();
-  Regime regime;
+  Regime regime = read_regime_keys(config.root(), extensions);
   regime.name = name;
   regime.place = name.empty() ? origin : fmt::format("{}: regime \"{}\"", origin, name);
-  regime.precision = read_precision(root);
-  regime.data = read_data(root.object("data"), extensions.datasets);
-  root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
-  const ConfigReader batch = root.object("batch");
-  regime.batch = read_batch(batch);
-  regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
-  check_changes(batch, regime);
-  const ConfigReader optimizer = root.object("optimizer");
-  regime.optimizer = extensions.optimizers.read(optimizer);
-  extensions.optimizers.build(regime.optimizer.type, optimizer);  // collects its problems
-  regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
-  regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
-  regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
-  regime.schedule =
-      LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
-  regime.initialisation = read_initialisation_rules(root, "init");
-  const ConfigReader fisher = root.object("fisher");
-  regime.fisher = read_fisher(fisher, regime.batch.ghost_size);
-  regime.noise = Noise::read(root.object("noise"), extensions.noises);
-  regime.loss = extensions.losses.build(root.object("loss"));
-  if (regime.fisher.labels != Labels::data && !regime.loss->samples_labels())
-    fisher.error("kind", "\"true\" draws labels from the predicted probabilities, and this loss.type has none");
-  regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
-  const ConfigReader logging = root.object("logging");
-  regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
-  read_measurements(logging);  // notes what is wrong
-  const ConfigReader checkpoint = root.object("checkpoint");
-  regime.checkpoint_every_epochs = checkpoint.integer("every_epochs", {.default_value = 1, .at_least = 1});
-  regime.checkpoint_keep_every_epochs = checkpoint.optional_integer("keep_every_epochs", {.at_least = 1});
-  regime.checkpoint_best = checkpoint.boolean("best", false);
-  if (const auto expect = root.optional_object("expect"))
-    regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
   try {
     regime.effective = config.finish();
     regime.effective.erase("expect");  // does not affect the run
@@ -234,6 +201,56 @@ std::string tuning_key(const Json& document) {
 
 }  // namespace
 
+Experiment read_experiment_keys(const ConfigReader& root) {
+  Experiment experiment;
+  root.optional_string(schema_key);
+  experiment.name = root.string("name", "experiment");
+  if (const std::string problem = folder_name_problem(experiment.name); !problem.empty()) root.error("name", problem);
+  experiment.device = root.string("device", "auto");
+  experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
+  experiment.seeds = read_seeds(root);
+  experiment.budget = root.number("budget", {.default_value = 1, .above = 0, .at_most = 1});
+  experiment.columns = root.strings("columns", {.default_value = std::vector<std::string>{}});
+  return experiment;
+}
+
+Regime read_regime_keys(const ConfigReader& root, const Extensions& extensions) {
+  Regime regime;
+  regime.precision = read_precision(root);
+  regime.data = read_data(root.object("data"), extensions.datasets);
+  root.any("model", Json{{"type", "lenet"}});  // read in full when the images' shape is known: build_network
+  const ConfigReader batch = root.object("batch");
+  regime.batch = read_batch(batch);
+  regime.epochs = root.integer("epochs", {.default_value = 10, .at_least = 1});
+  check_changes(batch, regime);
+  const ConfigReader optimizer = root.object("optimizer");
+  regime.optimizer = extensions.optimizers.read(optimizer);
+  extensions.optimizers.build(regime.optimizer.type, optimizer);  // collects its problems
+  regime.clip_norm = optimizer.optional_number("clip_norm", {.above = 0});
+  regime.scaling = read_learning_rate_scaling(optimizer.object("scaling"));
+  regime.weight_average = optimizer.optional_number("weight_average", {.above = 0, .below = 1});
+  regime.schedule =
+      LearningRateSchedule::read(root.object("schedule"), extensions.schedules, static_cast<double>(regime.epochs));
+  regime.initialisation = read_initialisation_rules(root, "init");
+  const ConfigReader fisher = root.object("fisher");
+  regime.fisher = read_fisher(fisher, regime.batch.ghost_size);
+  regime.noise = Noise::read(root.object("noise"), extensions.noises);
+  regime.loss = extensions.losses.build(root.object("loss"));
+  if (regime.fisher.labels != Labels::data && !regime.loss->samples_labels())
+    fisher.error("kind", "\"true\" draws labels from the predicted probabilities, and this loss.type has none");
+  regime.evaluation_batch = root.object("evaluation").integer("batch", {.default_value = 1000, .at_least = 1});
+  const ConfigReader logging = root.object("logging");
+  regime.log_every_steps = logging.integer("every_steps", {.default_value = 10, .at_least = 1});
+  read_measurements(logging);  // notes what is wrong
+  const ConfigReader checkpoint = root.object("checkpoint");
+  regime.checkpoint_every_epochs = checkpoint.integer("every_epochs", {.default_value = 1, .at_least = 1});
+  regime.checkpoint_keep_every_epochs = checkpoint.optional_integer("keep_every_epochs", {.at_least = 1});
+  regime.checkpoint_best = checkpoint.boolean("best", false);
+  if (const auto expect = root.optional_object("expect"))
+    regime.expected_accuracy = expect->number("test_accuracy", {.at_least = 0, .at_most = 100});
+  return regime;
+}
+
 Noise Regime::build_noise(const Extensions& extensions) const {
   return Noise::read(Config(effective.at("noise"), "noise").root(), extensions.noises);
 }
@@ -246,11 +263,14 @@ Measurements Regime::build_measurements() const {
   return read_measurements(Config(effective.at("logging"), "logging").root());
 }
 
+std::unique_ptr<Layer> read_network(const ConfigReader& model, const LayerContext& at) {
+  ModelStart::read(model);  // its problems are reported with those of the network
+  return at.registry.build(model, at);
+}
+
 std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const Shape& input, int64_t classes) const {
   Config config(Json{{"model", effective.at("model")}}, place);
-  const ConfigReader model = config.root().object("model");
-  ModelStart::read(model);  // its problems are reported with those of the network
-  auto network = extensions.layers.build(model, {extensions.layers, "", input, classes, batch.ghost_size});
+  auto network = read_network(config.root().object("model"), {extensions.layers, "", input, classes, batch.ghost_size});
   config.finish();
   NSGD_CHECK(network, "model: the network could not be built");
   return network;
@@ -285,28 +305,20 @@ bool is_experiment_key(const std::string& key) { return experiment_keys.contains
 
 Experiment read_experiment(const Json& document, const std::string& origin, const Extensions& extensions,
                            const std::vector<std::string>& assignments) {
-  Experiment experiment;
-  experiment.document = document;
-
   Json head = Json::object(), base = Json::object();
   if (!document.is_object()) throw ConfigError(origin, {"$: a configuration is an object {…}"});
   if (const std::string key = tuning_key(document); !key.empty())
-    throw ConfigError(origin,
-                      {key + ": is for noisysgd-train --tune, which chooses values and trains with them; leave it out or "
-                             "add --tune"});
+    throw ConfigError(
+        origin, {key + ": is for noisysgd-train --tune, which chooses values and trains with them; leave it out or "
+                       "add --tune"});
   for (const auto& [key, value] : document.items()) (is_experiment_key(key) ? head : base)[key] = value;
 
   std::vector<std::string> problems;
   std::vector<RegimeProblem> regime_problems;
   Config config(head, origin);
   const ConfigReader root = config.root();
-  experiment.name = root.string("name", "experiment");
-  if (const std::string problem = folder_name_problem(experiment.name); !problem.empty()) root.error("name", problem);
-  experiment.device = root.string("device", "auto");
-  experiment.threads = static_cast<int>(root.integer("threads", {.default_value = 0, .at_least = 0, .at_most = 4096}));
-  experiment.seeds = read_seeds(root);
-  experiment.budget = root.number("budget", {.default_value = 1, .above = 0, .at_most = 1});
-  experiment.columns = root.strings("columns", {.default_value = std::vector<std::string>{}});
+  Experiment experiment = read_experiment_keys(root);
+  experiment.document = document;
   Json regimes = root.any("regimes", Json::array());
   if (!regimes.is_array()) root.error("regimes", "must be a list of objects, each with a \"name\"");
   if (const std::string problem = claim_problem(regimes, base); !problem.empty()) {

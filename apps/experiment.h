@@ -134,6 +134,17 @@ struct Experiment {
   std::vector<std::string> notes;  // about assignments that do not change all regimes
 };
 
+inline constexpr size_t most_regimes = 1000;
+
+// The parts of read_experiment that ask for keys, of which apps/schema.h makes a schema. Problems are recorded in the
+// reader. The keys of the whole experiment, but for "regimes"; those of a regime, but for its "model"; those of
+// "model", where null is returned if the network could not be built.
+Experiment read_experiment_keys(const ConfigReader& root);
+Regime read_regime_keys(const ConfigReader& root, const Extensions& extensions);
+std::unique_ptr<Layer> read_network(const ConfigReader& model, const LayerContext& at);
+
+inline constexpr const char* schema_key = "$schema";  // for editors; ignored at the top of a document
+
 // "seed" and "seeds" exclude each other: an assignment to one removes the other.
 void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment);
 

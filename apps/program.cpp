@@ -49,6 +49,11 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
 
 }  // namespace
 
+void add_schema_flag(CLI::App& app, std::function<Json()> schema) {
+  const auto print = [=] { throw CLI::CallForVersion(schema().dump(2), 0); };
+  app.add_flag_callback("--schema", print, "JSON Schema of a CONFIG, for an editor");
+}
+
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   open_standard_descriptors();
   end_program_if_out_of_memory(app.get_name());

@@ -13,6 +13,7 @@
 #include <noisysgd/apps/initial_values.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/apps/run_folder.h>
+#include <noisysgd/apps/schema.h>
 #include <noisysgd/apps/search.h>
 #include <noisysgd/apps/suite.h>
 #include <noisysgd/apps/tuning.h>
@@ -223,6 +224,7 @@ int train_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Trains the regimes of a configuration and compares them.", "noisysgd-train");
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "JSON configuration, or the folder of a suite to resume")->required();
+  add_schema_flag(app, [&] { return experiment_schema(extensions); });
   add_repeated(app, "--set", arguments.assignments, "path=value: overrides one value of the configuration");
   CLI::Option* const only = add_repeated(app, "--only", arguments.only,
                                          "regime=NAME,seed=N: makes these runs only; the rest can follow by --resume");

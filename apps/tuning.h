@@ -72,6 +72,9 @@ struct Tuning {
 // Reads a configuration with "tune" and "tuning" and checks every point. Throws ConfigError.
 Tuning read_tuning(const GivenDocument& given, const Extensions& extensions);
 
+// The schemas of "tune" and "tuning" (core/config_schema.h), by key.
+Json tuning_schemas();
+
 // The trials of a rung as a suite: regimes[i] of the experiment is points[i].
 struct Rung {
   struct Place {

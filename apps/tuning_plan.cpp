@@ -10,6 +10,7 @@
 #include <noisysgd/apps/budget.h>
 #include <noisysgd/apps/tuning.h>
 #include <noisysgd/core/config_path.h>
+#include <noisysgd/core/config_schema.h>
 #include <noisysgd/kernels/philox.h>
 
 namespace noisysgd {
@@ -54,24 +55,31 @@ Choice read_choice(const ConfigReader& tune, const std::string& path, const Json
   return choice;
 }
 
+struct Choices {
+  std::vector<Choice> choices;
+  std::optional<int64_t> trials;
+};
+
+Choices read_choices(const ConfigReader& tune, const Json& entries) {
+  Choices result;
+  for (const auto& [path, value] : entries.items()) {
+    if (path == trials_key) {
+      result.trials = tune.integer(trials_key, {.at_least = 1, .at_most = most_points});
+    } else if (value.is_array() || value.is_object()) {
+      result.choices.push_back(read_choice(tune, path, value));
+    } else {
+      tune.any(path, nullptr);
+      tune.error(path, fmt::format("is {}; expected a list of values or {{\"{}\": [a, b]}}", value.dump(), range_key));
+    }
+  }
+  return result;
+}
+
 // The points of a regime's "tune". Trial t draws word t of a stream for each of its paths.
 std::vector<Point> read_points(const Json& tune, const std::string& place, uint64_t seed) {
   const Config config(Json{{"tune", tune}}, place);
   const ConfigReader reader = config.root().object("tune");
-  std::optional<int64_t> trials;
-  std::vector<Choice> choices;
-  const Json entries = tune.is_object() ? tune : Json::object();
-  for (const auto& [path, value] : entries.items()) {
-    if (path == trials_key) {
-      trials = reader.integer(trials_key, {.at_least = 1, .at_most = most_points});
-    } else if (value.is_array() || value.is_object()) {
-      choices.push_back(read_choice(reader, path, value));
-    } else {
-      reader.any(path, nullptr);
-      reader.error(path,
-                   fmt::format("is {}; expected a list of values or {{\"{}\": [a, b]}}", value.dump(), range_key));
-    }
-  }
+  const auto [choices, trials] = read_choices(reader, tune.is_object() ? tune : Json::object());
   if (choices.empty() && tune.is_object() && !config.has_problems())
     config.root().error("tune", "names no value to choose, such as \"optimizer.learning_rate\": [0.05, 0.1]");
   const auto ranged = std::find_if(choices.begin(), choices.end(), [](const Choice& c) { return !c.range.empty(); });
@@ -101,9 +109,7 @@ std::vector<Point> read_points(const Json& tune, const std::string& place, uint6
   return points;
 }
 
-TuningOptions read_options(const Json& tuning, const std::string& origin) {
-  const Config config(Json{{"tuning", tuning}}, origin);
-  const ConfigReader reader = config.root().object("tuning");
+TuningOptions read_tuning_keys(const ConfigReader& reader) {
   TuningOptions options;
   options.holdout = reader.integer("holdout", {.at_least = 1});
   options.budget = reader.number("budget", {.default_value = options.budget, .above = 0, .at_most = 1});
@@ -115,6 +121,12 @@ TuningOptions read_options(const Json& tuning, const std::string& origin) {
     options.seeds.push_back(static_cast<uint64_t>(s));
   if (std::set<uint64_t>(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
     reader.error("seeds", "names a seed twice");
+  return options;
+}
+
+TuningOptions read_options(const Json& tuning, const std::string& origin) {
+  const Config config(Json{{"tuning", tuning}}, origin);
+  TuningOptions options = read_tuning_keys(config.root().object("tuning"));
   config.finish();
   return options;
 }
@@ -240,6 +252,20 @@ Json Tuning::chosen_document() const {
                place_of(origin, regime.name), regime.points.size());
     return *best;
   });
+}
+
+Json tuning_schemas() {
+  // "tune" with the length of the draws, and a range under a path that stands for all paths.
+  const Json entries{{trials_key, 1}, {"path", Json::object()}};
+  Json tune = config_schema([&](const ConfigReader& root) { read_choices(root, entries); });
+  const Json list{{"type", "array"},
+                  {"items", {{"type", {"number", "string", "boolean"}}}},
+                  {"minItems", 1},
+                  {"uniqueItems", true}};
+  tune["additionalProperties"] = {{"anyOf", Json::array({list, tune["properties"]["path"]})}};
+  for (const char* keyword : {"patternProperties", "required"}) tune.erase(keyword);
+  tune["properties"].erase("path");
+  return {{"tune", tune}, {"tuning", config_schema(read_tuning_keys)}};
 }
 
 Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {

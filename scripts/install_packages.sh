@@ -13,7 +13,7 @@ packages=(
   libstb-dev libpng-dev libjpeg-dev
   libfmt-dev nlohmann-json3-dev libcli11-dev
   libeigen3-dev libspectra-dev gnuplot-nox
-  catch2 librapidcheck-dev python3-numpy
+  catch2 librapidcheck-dev python3-numpy python3-jsonschema
   "$@"
 )
 

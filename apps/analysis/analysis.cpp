@@ -20,7 +20,9 @@
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/names.h>
 #include <noisysgd/apps/program.h>
+#include <noisysgd/apps/schema.h>
 #include <noisysgd/apps/version.h>
+#include <noisysgd/core/config_schema.h>
 #include <noisysgd/core/file.h>
 
 namespace noisysgd {
@@ -63,6 +65,44 @@ void write_record(const std::filesystem::path& folder, const ConfiguredAnalysis&
               {"numbers", output.numbers()}};
   if (!output.problems().empty()) record["problems"] = output.problems();
   write_file_atomically(folder / analysis_file, record.dump(1) + "\n");
+}
+
+// What a document has beside the keys of an analysis.
+struct Beside {
+  const Json& experiment;
+  const std::string& origin;
+  const Extensions& extensions;
+  const std::vector<std::string>& assignments;
+};
+
+// knows_type: false if "type" is none of the registry. It is reported, and nothing depends on it.
+ConfiguredAnalysis read_analysis_keys(const ConfigReader& root, const AnalysisRegistry& analyses, bool knows_type,
+                                      const Beside& beside) {
+  ConfiguredAnalysis result;
+  root.optional_string(schema_key);
+  result.name = root.string("name", "analysis");
+  if (const std::string problem = folder_name_problem(result.name); !problem.empty()) root.error("name", problem);
+  const ConfigReader json = root.object("analysis");
+  result.type = analyses.read_type(json);
+  const AnalysisType& type = analyses.at(result.type);
+  const IntegerRule rule{.default_value = 1, .at_least = 0, .at_most = largest_seed};
+  const auto seed = static_cast<uint64_t>(knows_type && type.has_experiment ? 1 : root.integer("seed", rule));
+  if (!knows_type)
+    json.give_up();
+  else
+    result.analysis = type.build({json, seed, beside.experiment, beside.origin, beside.extensions, beside.assignments});
+  return result;
+}
+
+// The keys of the types with an experiment, or of those without one.
+Json schema_of_types(const AnalysisRegistry& analyses, bool has_experiment, const Extensions& extensions) {
+  AnalysisRegistry some;
+  for (const std::string& type : analyses.types())
+    if (const AnalysisType& entry = analyses.at(type); entry.has_experiment == has_experiment) some.add(type, entry);
+  const Json empty = Json::object();
+  return config_schema([&](const ConfigReader& root) {
+    read_analysis_keys(root, some, true, {empty, "", extensions, {}});
+  });
 }
 
 struct Arguments {
@@ -131,7 +171,8 @@ ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const
   // One reader for the keys of the analysis; those of an experiment are left to read_experiment.
   Json own = document, experiment = document;
   const Json* const chosen = document.is_object() && document.contains("analysis") ? &document["analysis"] : nullptr;
-  if (experiment.is_object()) experiment.erase("analysis");
+  if (experiment.is_object())
+    for (const char* key : {"analysis", schema_key}) experiment.erase(key);
   const std::string type = chosen && chosen->is_object() && (*chosen).value("type", Json()).is_string()
                                ? (*chosen)["type"].get<std::string>()
                                : "";
@@ -140,25 +181,36 @@ ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const
   const bool has_experiment = known && analyses.at(type).has_experiment;
   if (has_experiment) {
     own = Json{{"analysis", *chosen}};
-    if (document.contains("name")) own["name"] = document["name"];
+    for (const char* key : {"name", schema_key})
+      if (document.contains(key)) own[key] = document[key];
   }
   Config config(own, origin);
-  const ConfigReader root = config.root();
-  ConfiguredAnalysis result;
-  result.name = root.string("name", "analysis");
-  if (const std::string problem = folder_name_problem(result.name); !problem.empty()) root.error("name", problem);
-  const auto seed =
-      has_experiment ? 1 : root.integer("seed", {.default_value = 1, .at_least = 0, .at_most = largest_seed});
-  const ConfigReader json = root.object("analysis");
-  result.type = analyses.read_type(json);
-  if (known)
-    result.analysis = analyses.at(result.type)
-                          .build({json, static_cast<uint64_t>(seed), experiment, origin, extensions, assignments});
-  else
-    json.give_up();
+  ConfiguredAnalysis result =
+      read_analysis_keys(config.root(), analyses, known, {experiment, origin, extensions, assignments});
   result.effective = config.finish();
+  result.effective.erase(schema_key);
   if (has_experiment) result.effective.update(experiment);
   return result;
+}
+
+Json analysis_schema(const AnalysisRegistry& analyses, const Extensions& extensions) {
+  const Json theory = schema_of_types(analyses, false, extensions);
+  const Json own = schema_of_types(analyses, true, extensions);
+  Json schema = experiment_schema(extensions, Tuned::no);
+  Json network = schema;
+  network["properties"].update(own.at("properties"));
+  std::vector<std::string> types;
+  for (const std::string& type : analyses.types())
+    if (analyses.at(type).has_experiment) types.push_back(type);
+  for (const char* keyword : {"$schema", "title", "definitions"}) network.erase(keyword);
+  for (const char* keyword : {"properties", "patternProperties", "additionalProperties"}) schema.erase(keyword);
+  const Json type{{"properties", {{"type", {{"enum", types}}}}}, {"required", {"type"}}};
+  schema["properties"] = {{"analysis", {{"properties", {{"type", {{"enum", analyses.types()}}}}}}}};
+  schema["required"] = {"analysis"};
+  schema["if"] = {{"properties", {{"analysis", type}}}};
+  schema["then"] = std::move(network);
+  schema["else"] = theory;
+  return schema;
 }
 
 void run_analysis(ConfiguredAnalysis& configured, const std::filesystem::path& folder, Progress::Mode progress) {
@@ -186,6 +238,7 @@ int analyze_main(int argc, char** argv, const AnalysisRegistry& analyses, const 
   CLI::App app{"Measures noise and its theory, and draws the figures of the paper", "noisysgd-analyze"};
   Arguments arguments;
   add_path(app, "CONFIG", arguments.config, "Configuration (JSON)")->required();
+  add_schema_flag(app, [&] { return analysis_schema(analyses, extensions); });
   add_path(app, "--output", arguments.output, "Folder of the figures and numbers; runs/NAME if not given");
   add_repeated(app, "--set", arguments.assignments, "path=value: overrides one value of the configuration");
   app.add_option("--seed", arguments.seed, "Seed, in place of the configuration's")

@@ -92,6 +92,9 @@ struct ConfiguredAnalysis {
 ConfiguredAnalysis read_analysis(Json document, const std::string& origin, const AnalysisRegistry& analyses,
                                  const Extensions& extensions, const std::vector<std::string>& assignments = {});
 
+// The JSON Schema of what read_analysis reads (apps/schema.h).
+Json analysis_schema(const AnalysisRegistry& analyses, const Extensions& extensions);
+
 // Runs the analysis into `folder`, which is made. analysis.json there holds configuration, numbers and version, and
 // whether the analysis has finished; it is written before the analysis begins. Figures of an earlier analysis are
 // removed then. Throws Error if the folder holds other files or an analysis of another type, and at the end if there

@@ -1,5 +1,7 @@
 #include <noisysgd/apps/experiment.h>
 
+#include <fmt/format.h>
+
 #include <noisysgd/core/file.h>
 #include "tests/catch.h"
 #include "tests/error_of.h"
@@ -36,6 +38,27 @@ TEST_CASE("every problem of an experiment is reported at once, with its path and
   CHECK(any_mentions(problems, "\"learning_rate\""));
   CHECK(any_mentions(problems, "$.noise.sigma"));
   CHECK(problems.size() == 5);
+}
+
+TEST_CASE("\"$schema\" is ignored at the top of a document, and unknown elsewhere") {
+  const Experiment experiment = read_experiment(parse_config(R"({"$schema": "s.json"})", "test"), "test", {});
+  CHECK_FALSE(experiment.regimes.at(0).effective.contains("$schema"));
+  CHECK(any_mentions(problems_of(R"({"$schema": 3})"), "$schema: expected a text, got 3"));
+  CHECK(any_mentions(problems_of(R"({"data": {"$schema": "s.json"}})"), "$schema: unknown key"));
+  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "a", "$schema": "s.json"}]})"), "$schema: unknown key"));
+}
+
+TEST_CASE("the betas of AdamW are two numbers below 1, also in single precision") {
+  const auto problem = [](const char* betas) {
+    const auto problems =
+        problems_of(fmt::format(R"({{"optimizer": {{"type": "adamw", "betas": {}}}}})", betas).c_str());
+    return problems.empty() ? "" : problems.at(0);
+  };
+  CHECK(problem("[0, 0.5]") == "");
+  CHECK(problem("[0.5]") == "$.optimizer.betas: must have 2 entries, has 1");
+  CHECK(problem("[0.5, 1]") == "$.optimizer.betas[1]: must be below 1, got 1");
+  CHECK(problem("[0.5, 0.99999999]") ==
+        "$.optimizer.betas[1]: must be below 1, got 0.99999999, which is 1 in single precision");
 }
 
 TEST_CASE("a regime is a patch over the base, and a new type drops the old type's keys") {

@@ -1,5 +1,6 @@
 // docs/configuration.md names every key with the default that the program uses, and every configuration that is
 // published reads and builds its network.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <regex>
@@ -8,6 +9,7 @@
 
 #include <noisysgd/apps/analysis/analysis.h>
 #include <noisysgd/apps/experiment.h>
+#include <noisysgd/apps/schema.h>
 #include <noisysgd/apps/tuning.h>
 #include <noisysgd/core/file.h>
 #include "tests/catch.h"
@@ -18,95 +20,128 @@ namespace {
 
 const std::filesystem::path source = NSGD_SOURCE_DIR;
 
-// Key -> default of the page's table rows; "`a.b`, `c`" is the two keys a.b and a.c.
-std::map<std::string, std::string> documented_defaults() {
-  const std::string page = read_file(source / "docs/configuration.md");
-  const std::regex row(R"(\| ((?:`[a-z_.]+`(?:, )?)+) \| [^|]* \| ([^|]*) \|)"), key("`([a-z_.]+)`");
-  std::map<std::string, std::string> defaults;
-  for (std::sregex_iterator match(page.begin(), page.end(), row), end; match != end; ++match) {
+const std::string page() { return read_file(source / "docs/configuration.md"); }
+
+struct Row {
+  std::string default_text, meaning;
+};
+
+// The page's table rows by key; "`a.b`, `c`" is the two keys a.b and a.c.
+std::map<std::string, Row> documented_keys() {
+  const std::string text = page();
+  const std::regex row(R"(\| ((?:`[a-z_.$]+`(?:, )?)+) \| [^|]* \| ([^|]*) \| ([^\n]*) \|\n)"), key("`([a-z_.$]+)`");
+  std::map<std::string, Row> rows;
+  for (std::sregex_iterator match(text.begin(), text.end(), row), end; match != end; ++match) {
     const std::string keys = (*match)[1];
     for (std::sregex_iterator name(keys.begin(), keys.end(), key); name != end; ++name)
-      defaults.emplace((*name)[1], (*match)[2]);
+      rows[(*name)[1]] = {(*match)[2], (*match)[3]};
   }
-  return defaults;
+  return rows;
 }
 
-void collect(const Json& value, const std::string& path, std::map<std::string, Json>& leaves) {
-  if (!value.is_object()) {
-    leaves[path] = value;
-    return;
-  }
-  for (const auto& [key, child] : value.items()) collect(child, path.empty() ? key : path + "." + key, leaves);
-}
+// What the schema says of keys: the default of each, as the page writes it, one for each alternative.
+struct Keys {
+  std::map<std::string, std::set<std::string>> values;
+  std::set<std::string> objects, of_entries;  // of_entries: of the objects in lists
 
-// Every key of the effective configuration of this document, with its value.
-std::map<std::string, Json> effective_keys(const Json& document) {
-  std::map<std::string, Json> leaves;
-  Json effective = read_experiment(document, "test", {}).regimes.at(0).effective;
-  effective.erase("model");
-  collect(effective, "", leaves);
-  return leaves;
-}
+  void collect(const Json& object, const std::string& path) {
+    const Json properties = object.value("properties", Json::object());
+    const Json required = object.value("required", Json::array());
+    if (object.contains("allOf")) {
+      for (const Json& alternative : object["allOf"]) collect(alternative["then"], path);
+      return;
+    }
+    for (const auto& [key, schema] : properties.items()) {
+      if (!schema.is_object()) continue;  // another part of the schema has it
+      const std::string inside = path.empty() ? key : path + "." + key;
+      if (schema.contains("properties")) {
+        objects.insert(inside);
+        if (inside != "model") collect(schema, inside);
+        continue;
+      }
+      const bool needed = std::find(required.begin(), required.end(), key) != required.end();
+      values[inside].insert(schema.contains("default") ? "`" + schema["default"].dump() + "`"
+                            : needed                   ? "required"
+                                                       : "–");
+      const Json items = schema.value("items", Json::object()).value("properties", Json::object());
+      for (const auto& [entry, unused] : items.items())
+        if (inside != "regimes") of_entries.insert(entry);
+    }
+  }
+};
 
 }  // namespace
 
-TEST_CASE("the page of the configuration names every key with its default") {
-  const auto documented = documented_defaults();
-  const Json documents = Json::parse(R"([
-    {},
-    {"data": {"type": "mnist"}},
-    {"data": {"type": "image_folder"}},
-    {"schedule": {"type": "step", "milestones": [1]}},
-    {"schedule": {"type": "cosine"}},
-    {"optimizer": {"scaling": {"type": "linear"}}},
-    {"optimizer": {"type": "adamw", "learning_rate": 0.001, "weight_decay": 0.01}},
-    {"noise": {"type": "isotropic", "sigma": 1}},
-    {"noise": {"type": "diagonal_fisher"}},
-    {"noise": {"type": "full_fisher"}},
-    {"noise": {"type": "kfac"}},
-    {"noise": {"type": "fisher_trace"}},
-    {"noise": {"type": "multiplicative", "sigma": 1}},
-    {"noise": {"type": "label"}}])");
-  std::set<std::string> known{"name",  "device",  "threads", "seed",
-                              "seeds", "regimes", "budget",  "columns",
-                              "tune",  "tuning",  "tune.trials", "expect.test_accuracy"};
-  const TuningOptions tuning;
-  for (const auto& [key, value] : std::map<std::string, Json>{{"tuning.budget", tuning.budget},
-                                                              {"tuning.seeds", tuning.seeds},
-                                                              {"tuning.halving", tuning.halving}}) {
-    known.insert(key);
-    REQUIRE(documented.contains(key));
-    CHECK(documented.at(key) == "`" + value.dump() + "`");
+TEST_CASE("the page of the configuration has the keys of the schema with their defaults") {
+  const Json schema = experiment_schema({});
+  Keys keys;
+  keys.collect(schema, "");
+  keys.collect(schema["definitions"]["whole"], "");
+  CHECK(keys.values.size() > 70);
+  const auto documented = documented_keys();
+  for (const auto& [key, defaults] : keys.values) {
+    INFO(key);
+    const auto row = documented.find(key);
+    REQUIRE(row != documented.end());
+    CHECK(defaults.contains(row->second.default_text));
+    for (const std::string& other : defaults)
+      CHECK((other == row->second.default_text || row->second.meaning.find(other) != std::string::npos));
   }
-  known.insert("tuning.holdout");
-  for (const Json& document : documents) {
-    std::map<std::string, Json> given;
-    collect(document, "", given);
-    for (const auto& [key, value] : effective_keys(document)) {
-      INFO(key << " = " << value.dump());
-      known.insert(key);
-      REQUIRE(documented.contains(key));
-      if (given.contains(key)) continue;
-      CHECK(documented.at(key) == (value.is_null() ? "–" : "`" + value.dump() + "`"));
+  for (const auto& [key, row] : documented) {
+    INFO(key << " is on the page, but not in the schema");
+    const bool of_model = key == "model.weights" || key == "model.skip_weights";
+    CHECK((keys.values.contains(key) || keys.objects.contains(key) || of_model));
+  }
+  const std::string text = page();
+  CHECK(keys.of_entries.size() == 6);
+  for (const std::string& key : keys.of_entries) CHECK(text.find("`" + key + "`") != std::string::npos);
+}
+
+TEST_CASE("the page of the configuration has the keys of every layer and network with their defaults") {
+  const std::string text = page();
+  const std::string models = text.substr(text.find("## Model"));
+  const Json schema = experiment_schema({});
+  for (const Json& alternative : schema["definitions"]["whole"]["properties"]["model"]["allOf"]) {
+    const std::string type = alternative["if"]["properties"]["type"]["const"];
+    INFO(type);
+    std::smatch row;
+    REQUIRE(std::regex_search(
+        models, row, std::regex("\n\\| (?:`[a-z_0-9]+`, )*`" + type + "`(?:, `[a-z_0-9]+`)* \\| ([^|\n]*) \\|")));
+    const std::string described = row[1];
+    std::set<std::string> words{"resnet"};  // in backticks that are no keys
+    for (const auto& [key, property] : alternative["then"]["properties"].items()) {
+      words.insert(key);
+      for (const Json& value : property.value("enum", Json::array())) words.insert(value.get<std::string>());
+      if (key == "type") continue;
+      const bool of_all = key == "weights" || key == "skip_weights";
+      INFO(key);
+      if (of_all) {
+        const std::string shown = property.contains("default") ? "`" + property["default"].dump() + "`" : "–";
+        CHECK(documented_keys().at("model." + key).default_text == shown);
+        continue;
+      }
+      std::smatch found;
+      REQUIRE(std::regex_search(described, found, std::regex("`" + key + "`(?: \\(([^()]*)\\))?")));
+      const Json shown = Json::parse(found[1].str(), nullptr, false);  // discarded: words, say on what it depends
+      if (property.contains("enum"))
+        CHECK(found[1].str().starts_with("`" + property["default"].get<std::string>() + "`"));
+      else if (property.value("default", Json()) != Json::array())
+        CHECK((shown.is_discarded() ? Json() : shown) == property.value("default", Json()));
     }
-  }
-  for (const std::string key : {"data.normalize", "data.normalize.mean", "data.normalize.std", "data.height",
-                                "model.weights", "model.skip_weights"})
-    known.insert(key);
-  for (const auto& [key, value] : documented) {
-    INFO(key << " is on the page, but not in the program");
-    CHECK((known.contains(key) || known.contains("data." + key)));
+    const std::regex word("`([a-z_]+)`");
+    for (std::sregex_iterator match(described.begin(), described.end(), word), end; match != end; ++match)
+      CHECK(words.contains((*match)[1]));
   }
 }
 
 TEST_CASE("the page of the configuration names every type that a configuration can choose") {
-  const std::string page = read_file(source / "docs/configuration.md");
+  const std::string text = page();
   const Extensions extensions;
   for (const auto& types : {extensions.layers.types(), extensions.noises.types(), extensions.datasets.types(),
                             extensions.schedules.types(), extensions.optimizers.types(), extensions.losses.types()})
     for (const std::string& type : types) {
       INFO(type);
-      CHECK(page.find("`" + type + "`") != std::string::npos);
+      CHECK(text.find("`" + type + "`") != std::string::npos);
     }
 }
 

@@ -111,6 +111,15 @@ TEST_CASE("a configuration of an analysis is refused with every problem") {
                  "expected two parameters"));
 }
 
+TEST_CASE("\"$schema\" is ignored at the top of an analysis") {
+  const auto effective = [](const char* text) {
+    return read_analysis(parse_config(text, "test"), "test", AnalysisRegistry::builtin(), {}, {}).effective;
+  };
+  CHECK_FALSE(effective(R"({"$schema": "s.json", "analysis": {"type": "one_step_2d"}})").contains("$schema"));
+  CHECK_FALSE(effective(R"({"$schema": "s.json", "analysis": {"type": "convergence"}})").contains("$schema"));
+  CHECK(contains(problem_of(R"({"$schema": 3, "analysis": {"type": "convergence"}})"), "$schema: expected a text"));
+}
+
 TEST_CASE("a program adds an analysis of its own that has an experiment") {
   AnalysisRegistry analyses = AnalysisRegistry::builtin();
   analyses.add("probe", Probe::read, true);
