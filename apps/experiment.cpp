@@ -278,7 +278,8 @@ std::unique_ptr<Layer> Regime::build_network(const Extensions& extensions, const
 
 ModelStart ModelStart::read(const ConfigReader& model) {
   const StringListRule globs{.default_value = std::vector<std::string>{}};
-  return {expand_home(model.optional_string("weights").value_or("")).string(), model.strings("skip_weights", globs)};
+  return {expand_home(model.optional_string("weights").value_or("")).string(), model.strings("skip_weights", globs),
+          model.strings("freeze", globs)};
 }
 
 ModelStart Regime::model_start() const { return ModelStart::read(Config(effective.at("model"), "model").root()); }

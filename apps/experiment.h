@@ -58,10 +58,11 @@ struct BatchOptions {
   std::vector<BatchChange> changes;   // other sizes for the first epochs, one after the other; `size` follows
 };
 
-// The keys of "model" that every network has: where its training starts.
+// The keys of "model" that every network has: where its training starts, and what of it is trained.
 struct ModelStart {
   std::string weights;                    // safetensors file with initial values; empty: none
   std::vector<std::string> skip_weights;  // globs of names in the file that are not loaded
+  std::vector<std::string> freeze;        // globs of parameters that keep their values
 
   static ModelStart read(const ConfigReader& model);
 };

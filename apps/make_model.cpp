@@ -62,7 +62,7 @@ void check_steps(Context& context, const Regime& regime, const BatchSchedule& sc
              "batch_norm of this network couples more samples",
              regime.fisher.ghost_size);
   for (const int64_t samples : sizes.measured)
-    for (const Parameter* parameter : model.parameters())
+    for (const Parameter* parameter : model.parameter_set().trained())
       fisher_diagonal_coefficients(regime.fisher, *parameter, samples);
 }
 
@@ -76,6 +76,7 @@ Model build(Context& context, const Regime& regime, const TrainingData& data, co
                coupling.of_whole_batch() ? "would change what it normalises over"
                                          : fmt::format("are no multiple of the ghost size {}", coupling.ghost_size()));
   Model model(context, std::move(network), data.sets.train.classes, regime.loss);
+  model.freeze(regime.model_start().freeze);
   if (regime.noise.active()) regime.noise.check_globs(model.parameters());
   check_network(regime.fisher, model.graph());
   apply_initialisation_rules(regime.initialisation, model.parameters());

@@ -104,6 +104,11 @@ std::string counted(int64_t count, const char* thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
 
+std::string parameter_count(const Model& model) {
+  const int64_t all = model.parameter_set().elements(), trained = count_elements(model.parameter_set().trained());
+  return counted(all, "parameter") + (trained < all ? fmt::format(" ({} frozen)", all - trained) : "");
+}
+
 void show_plan(Context& context, const SuiteRequest& suite) {
   DataCache data;
   for (const Regime& regime : suite.experiment.regimes) {
@@ -123,8 +128,8 @@ void show_plan(Context& context, const SuiteRequest& suite) {
     print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
-              counted(model.parameter_set().elements(), "parameter"), counted(regime.epochs, "epoch"),
-              counted(schedule.total_steps(), "step"), changes, regime.batch.size, noise);
+              parameter_count(model), counted(regime.epochs, "epoch"), counted(schedule.total_steps(), "step"), changes,
+              regime.batch.size, noise);
     for (const std::string& note : run_notes(regime, schedule)) print_out("  {}\n", note);
   }
 }

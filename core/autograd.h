@@ -70,11 +70,13 @@ class BackwardPass {
         tape_(tape),
         retain_(options.retain) {}
 
-  // Address to which a parameter adds sum_n g_n, in its own shape; null: not collected in this pass.
-  float* gradient_sum(const Parameter& parameter) const { return into.gradient.at(parameter); }
+  // Address to which a parameter adds sum_n g_n, in its own shape; null: not collected in this pass, or frozen.
+  float* gradient_sum(const Parameter& parameter) const {
+    return parameter.frozen ? nullptr : into.gradient.at(parameter);
+  }
   // The same for sum_n g_n^2, by the estimator statistics.second_moment.
   float* second_moment(const Parameter& parameter) const {
-    const bool left_out = statistics.factors_replace_second_moment && parameter.kronecker;
+    const bool left_out = parameter.frozen || (statistics.factors_replace_second_moment && parameter.kronecker);
     return statistics.second_moment == SecondMoment::none || left_out ? nullptr : into.second_moment.at(parameter);
   }
 

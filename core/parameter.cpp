@@ -1,6 +1,7 @@
 #include <noisysgd/core/parameter.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -41,6 +42,12 @@ ParameterSet::ParameterSet(Context& context, std::vector<Parameter*> parameters)
   }
   values_ = zeros(context_, {padded_});
   for (Parameter* parameter : list_) parameter->value = values_.view(parameter->offset, parameter->shape);
+}
+
+std::vector<Parameter*> ParameterSet::trained() const {
+  std::vector<Parameter*> trained;
+  std::ranges::copy_if(list_, std::back_inserter(trained), [](const Parameter* p) { return !p->frozen; });
+  return trained;
 }
 
 void ParameterSet::exchange_values(Tensor& values, std::vector<Tensor>& views) noexcept {

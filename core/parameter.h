@@ -1,4 +1,4 @@
-// Trainable tensors and buffers. A layer declares its parameters by name and shape; ParameterSet places all values in
+// Parameters and buffers. A layer declares its parameters by name and shape; ParameterSet places all values in
 // one array, over which the optimizer makes one pass. Other data with one value per parameter element is kept in a
 // Block of the same layout (core/block.h).
 #pragma once
@@ -42,6 +42,8 @@ struct Parameter {
   bool gives_signed_squares = false;     // SignedSums::squares
   bool gives_centered_squares = false;   // Statistics::center_normalised
 
+  bool frozen = false;  // gets no gradient, no statistics, no noise and no update; set before a run's Step is made
+
   // Filled by ParameterSet.
   Tensor value{};
   uint32_t index = 0;  // position in the set: the tensor word of its random streams
@@ -67,7 +69,8 @@ class ParameterSet {
   ParameterSet(Context& context, std::vector<Parameter*> parameters);
 
   const std::vector<Parameter*>& list() const { return list_; }
-  int64_t elements() const { return elements_; }  // trainable scalars
+  std::vector<Parameter*> trained() const;        // those of list() that are not frozen: what an optimizer steps over
+  int64_t elements() const { return elements_; }  // scalars of list()
   int64_t padded() const { return padded_; }      // elements of a Block: includes the padding between tensors
   // All values, [padded].
   const Tensor& values() const { return values_; }

@@ -23,8 +23,10 @@ Json Graph::json() const {
   Json list = Json::array();
   for (const GraphNode& node : nodes) {
     Json parameters = Json::array();
-    for (const Parameter* parameter : node.parameters)
+    for (const Parameter* parameter : node.parameters) {
       parameters.push_back({{"name", parameter->name}, {"shape", parameter->exported_shape().extents()}});
+      if (parameter->frozen) parameters.back()["frozen"] = true;
+    }
     Json entry{{"name", node.name},
                {"type", node.type},
                {"inputs", node.inputs},
@@ -39,17 +41,26 @@ Json Graph::json() const {
 
 std::string Graph::text() const {
   TextTable table({"name", "type", "output", "parameters", "MFLOP"});
-  int64_t parameters = 0;
+  int64_t parameters = 0, all_frozen = 0;
+  const auto count_text = [](int64_t count, int64_t frozen) {
+    return frozen == 0       ? std::to_string(count)
+           : frozen == count ? fmt::format("{} frozen", count)
+                             : fmt::format("{}, {} frozen", count, frozen);
+  };
   double flops = 0;
   for (const GraphNode& node : nodes) {
-    int64_t count = 0;
-    for (const Parameter* parameter : node.parameters) count += parameter->shape.elements();
+    int64_t count = 0, frozen = 0;
+    for (const Parameter* parameter : node.parameters) {
+      count += parameter->shape.elements();
+      if (parameter->frozen) frozen += parameter->shape.elements();
+    }
     parameters += count;
+    all_frozen += frozen;
     flops += static_cast<double>(node.flops);
-    table.add_row({node.name, node.type, node.output.channels_first().text(), fmt::format("{}", count),
+    table.add_row({node.name, node.type, node.output.channels_first().text(), count_text(count, frozen),
                    fmt::format("{:.3f}", static_cast<double>(node.flops) * 1e-6)});
   }
-  table.add_row({"total", "", "", fmt::format("{}", parameters), fmt::format("{:.3f}", flops * 1e-6)});
+  table.add_row({"total", "", "", count_text(parameters, all_frozen), fmt::format("{:.3f}", flops * 1e-6)});
   return table.text();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <noisysgd/core/glob.h>
 #include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
@@ -25,6 +26,15 @@ Model::Model(Context& context, std::unique_ptr<Layer> network, int64_t classes,
              classes);
   loss_->check(context.queue.device());
   bind_buffers(context, buffers_);
+}
+
+void Model::freeze(const std::vector<std::string>& globs) {
+  for (const std::string& glob : globs) {
+    check_glob("model.freeze", glob, parameters());
+    for (Parameter* parameter : parameters())
+      if (matches_glob(glob, parameter->name)) parameter->frozen = true;
+  }
+  NSGD_CHECK(globs.empty() || !parameters_.trained().empty(), "model.freeze: leaves no parameter to train");
 }
 
 void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs) {

@@ -60,6 +60,10 @@ class Model {
   // follows neither a linear layer nor a convolution.
   Model fold_batch_norm() &&;
 
+  // Freezes the parameters of these names, which then keep their values in training; running statistics go on. Must
+  // precede the run's Step. Throws Error for a glob that matches no parameter, and if none is left to train.
+  void freeze(const std::vector<std::string>& globs);
+
   // One forward pass, then each job's backward pass in order.
   void accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs);
 

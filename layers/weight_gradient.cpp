@@ -27,6 +27,8 @@ bool is_matrix(const kernels::ConvShape& shape) {
   return single_pixels && shape.padding_height == 0 && shape.padding_width == 0;
 }
 
+bool trains_bias(const WeightGradient& of) { return of.bias && !of.bias->frozen; }
+
 bool is_centered(const BackwardPass& pass, const WeightGradient& of) {
   return pass.statistics.center_normalised && of.normalisation;
 }
@@ -129,12 +131,15 @@ void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
   float* const norms = norms_of(pass);
   if (!norms) return;
   const kernels::ConvShape& shape = of.shape;
-  if (is_matrix(shape))
+  if (of.weight.frozen) {
+    // counts for nothing
+  } else if (is_matrix(shape)) {
     kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, of.grad_y.values(), shape.in_channels,
                           of.x.values(), norms);
-  else
+  } else {
     kernels::conv_sample_norms(pass.context.queue, shape, of.x.values(), of.grad_y.values(), norms);
-  if (of.bias) add_norms(pass, bias_gradients(pass, of));
+  }
+  if (trains_bias(of)) add_norms(pass, bias_gradients(pass, of));
 }
 
 // The row of the pass's sample n.
@@ -152,11 +157,14 @@ void collect_rows(const BackwardPass& pass, const WeightGradient& of) {
   for (int64_t n = 0; n < of.shape.batch; ++n) {
     const Tensor x = of.x.rows(n, n + 1), grad_y = of.grad_y.rows(n, n + 1);
     float* const row = row_of(pass, n);
-    if (is_matrix(one))
+    if (of.weight.frozen) {
+      // its columns stay 0
+    } else if (is_matrix(one)) {
       add_matrix_gradient(queue, one, x.values(), grad_y.values(), row + of.weight.offset, nullptr);
-    else
+    } else {
       kernels::conv_backward_weight(queue, one, x.values(), grad_y.values(), row + of.weight.offset);
-    if (of.bias)
+    }
+    if (trains_bias(of))
       kernels::bias_backward(queue, 1, one.positions(), one.out_channels, grad_y.values(), row + of.bias->offset,
                              nullptr);
   }
@@ -189,6 +197,7 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
 
 Tensor collect(const BackwardPass& pass, WeightGradient of) {
   collect_bias(pass, of);
+  if (of.weight.frozen && !trains_bias(of)) return std::move(of.grad_y);
   const SecondMoment kind = pass.statistics.second_moment;
   kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};
   const bool spatial = sums.second_moment && kind == SecondMoment::spatial;
@@ -229,7 +238,8 @@ std::pair<Tensor, Tensor> sample_gradients(const BackwardPass& pass, const Norma
 
 void collect_norms(const BackwardPass& pass, const NormalisationGradient& of) {
   const auto [of_beta, of_gamma] = sample_gradients(pass, of);
-  for (const Tensor& gradients : {of_beta, of_gamma}) add_norms(pass, gradients);
+  if (!of.beta.frozen) add_norms(pass, of_beta);
+  if (!of.gamma.frozen) add_norms(pass, of_gamma);
 }
 
 void collect_rows(const BackwardPass& pass, const NormalisationGradient& of) {
@@ -237,8 +247,12 @@ void collect_rows(const BackwardPass& pass, const NormalisationGradient& of) {
   const auto [of_beta, of_gamma] = sample_gradients(pass, of);
   const int64_t channels = of.shape.channels;
   for (int64_t n = 0; n < of.shape.samples; ++n) {
-    kernels::add(pass.context.queue, channels, of_beta.f32() + n * channels, row_of(pass, n) + of.beta.offset);
-    kernels::add(pass.context.queue, channels, of_gamma.f32() + n * channels, row_of(pass, n) + of.gamma.offset);
+    const auto add = [&](const Parameter& parameter, const Tensor& gradients) {
+      if (!parameter.frozen)
+        kernels::add(pass.context.queue, channels, gradients.f32() + n * channels, row_of(pass, n) + parameter.offset);
+    };
+    add(of.beta, of_beta);
+    add(of.gamma, of_gamma);
   }
 }
 
@@ -278,6 +292,7 @@ bool collects_samples(const BackwardPass& pass) {
 }
 
 void collect(const BackwardPass& pass, const NormalisationGradient& of) {
+  if (of.gamma.frozen && of.beta.frozen) return;
   if (norms_of(pass)) collect_norms(pass, of);
   collect_rows(pass, of);
   if (collects_signed(pass)) collect_signed(pass, of);

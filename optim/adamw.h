@@ -36,7 +36,7 @@ class AdamW : public Optimizer {
 
   void step(const OptimizerStep& step) override {
     std::vector<kernels::AdamWSegment> segments;
-    for (const Parameter* parameter : parameters_->list())
+    for (const Parameter* parameter : parameters_->trained())
       segments.push_back({.n = parameter->value.elements(),
                           .value = parameter->value.f32(),
                           .first = first_.at(*parameter),

@@ -56,7 +56,7 @@ SampleGroups::SampleGroups(Model& model, const FisherOptions& fisher, int64_t sa
 }
 
 GroupStatistics::GroupStatistics(Context& context, Model& model, const SampleGroups& groups)
-    : context_(context), parameters_(model.parameters()), groups_(groups) {
+    : context_(context), parameters_(model.parameter_set().trained()), groups_(groups) {
   if (groups.count == 0) return;
   for (const Parameter* parameter : parameters_) {
     gradients_.push_back(zeros(context, {groups.count, row_elements(*parameter)}));
@@ -82,19 +82,20 @@ void GroupStatistics::end_piece(int64_t end, const Block& gradient) {
   if (end == 0 || !inside(end - 1) || end % groups_.size != 0) return;
   const int64_t group = end / groups_.size - 1;
   take_gradients(1.0f, group, gradient);
-  for (const Parameter* parameter : parameters_)
-    copy(context_, draw_.of(*parameter), row(draws_[parameter->index], group, *parameter));
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    copy(context_, draw_.of(*parameters_[i]), row(draws_[i], group, *parameters_[i]));
 }
 
 // U_r as the difference of the gradient sums after and before its group.
 void GroupStatistics::take_gradients(float sign, int64_t group, const Block& gradient) {
-  for (const Parameter* parameter : parameters_) {
-    const Tensor target = row(gradients_[parameter->index], group, *parameter);
-    const int64_t n = parameter->shape.elements();
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& parameter = *parameters_[i];
+    const Tensor target = row(gradients_[i], group, parameter);
+    const int64_t n = parameter.shape.elements();
     if (sign < 0)
-      kernels::scale(context_.queue, n, sign, gradient.at(*parameter), target.f32());
+      kernels::scale(context_.queue, n, sign, gradient.at(parameter), target.f32());
     else
-      kernels::add(context_.queue, n, gradient.at(*parameter), target.f32());
+      kernels::add(context_.queue, n, gradient.at(parameter), target.f32());
   }
 }
 
@@ -104,15 +105,15 @@ void GroupStatistics::multiply(const Tensor& products) const {
   fill(context_, products, 0.0f);
   int64_t layer = -1;
   const Parameter* previous = nullptr;
-  for (const Parameter* parameter : parameters_) {
-    if (!previous || layer_name(*previous) != layer_name(*parameter)) ++layer;
-    previous = parameter;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!previous || layer_name(*previous) != layer_name(*parameters_[i])) ++layer;
+    previous = parameters_[i];
     const auto add = [&](const Tensor& rows, int64_t which) {
       kernels::gemm(context_.queue, kernels::Transpose::no, kernels::Transpose::yes, count, count, rows.shape()[1],
                     1.0f, rows.f32(), rows.f32(), 1.0f, products.f32() + (2 * layer + which) * count * count);
     };
-    add(gradients_[parameter->index], 0);
-    add(draws_[parameter->index], 1);
+    add(gradients_[i], 0);
+    add(draws_[i], 1);
   }
 }
 

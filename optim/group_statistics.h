@@ -47,7 +47,7 @@ class GroupStatistics {
   void take_gradients(float sign, int64_t group, const Block& gradient);
 
   Context& context_;
-  const std::vector<Parameter*>& parameters_;
+  std::vector<Parameter*> parameters_;  // that are trained
   SampleGroups groups_;
   std::vector<Tensor> gradients_, draws_;  // [groups, elements rounded up] of each parameter: U and V
   Block draw_;                             // of the current group

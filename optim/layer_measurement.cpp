@@ -16,7 +16,7 @@ void LayerMeasurement::begin(Context& context, Model& model, const FisherOptions
   fisher_ = fisher.of_one_batch();
   if (groups_) SampleGroups(model, fisher_, *groups_, *groups_);  // throws for a network that has none
   if (!sums.second_moment.defined()) sums.second_moment = Block(context, model.parameter_set());
-  const auto layers = static_cast<int64_t>(layer_names(model.parameters()).size());
+  const auto layers = static_cast<int64_t>(layer_names(model.parameter_set().trained()).size());
   sums_ = Tensor(context, {layers, 2}, DType::f64);
   if (groups_) group_products_ = Tensor(context, {layers, 2, *groups_, *groups_});
 }
@@ -43,7 +43,8 @@ class LayerMeasurement::Step : public StepMeasurement {
   }
   void end() override {
     if (groups_) groups_->multiply(of_.group_products_);
-    layer_fisher(of_.model_->context(), {of_.fisher_, sums_, samples_, {}}, of_.model_->parameters(), of_.sums_);
+    layer_fisher(of_.model_->context(), {of_.fisher_, sums_, samples_, {}}, of_.model_->parameter_set().trained(),
+                 of_.sums_);
   }
 
  private:
@@ -63,7 +64,7 @@ std::vector<Tensor> LayerMeasurement::results() const {
 }
 
 std::vector<LayerFisher> LayerMeasurement::layers(std::span<const void* const> copies, int64_t samples) const {
-  const std::vector<Parameter*>& parameters = model_->parameters();
+  const std::vector<Parameter*> parameters = model_->parameter_set().trained();
   std::vector<LayerFisher> layers = read_layer_fisher(parameters, static_cast<const double*>(copies[0]));
   if (groups_)
     measure_groups(SampleGroups(*model_, fisher_, samples, *groups_), parameters, static_cast<const float*>(copies[1]),

@@ -21,7 +21,7 @@ class NoiseScale : public Measurement {
   }
 
   void begin(Context& context, Model& model, const FisherOptions&, Sums&) override {
-    for (const Parameter* parameter : model.parameters())
+    for (const Parameter* parameter : model.parameter_set().trained())
       NSGD_CHECK(parameter->gives_sample_statistics,
                  "logging.noise_scale: the layer of parameter '{}' gives no norms of single samples", parameter->name);
     context_ = &context;

@@ -31,6 +31,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
   // Allocates its state for a run, with zeros. The parameters must outlive it.
   virtual void begin(Context& context, const ParameterSet& parameters) = 0;
+  // Updates ParameterSet::trained().
   virtual void step(const OptimizerStep& step) = 0;
   // Names the tensors that it keeps from step to step: they are saved in checkpoints and restored.
   virtual void visit_state(StateVisitor& visitor) const = 0;

@@ -19,8 +19,7 @@ void Sgd::begin(Context& context, const ParameterSet& parameters) {
 
 void Sgd::step(const OptimizerStep& step) {
   std::vector<kernels::SgdSegment> segments;
-  segments.reserve(parameters_->list().size());
-  for (const Parameter* parameter : parameters_->list())
+  for (const Parameter* parameter : parameters_->trained())
     segments.push_back({.n = parameter->value.elements(),
                         .value = parameter->value.f32(),
                         .velocity = velocity_.at(*parameter),

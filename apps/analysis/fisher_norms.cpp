@@ -33,7 +33,7 @@ double sum_of_squares(Context& context, const Tensor& tensor) {
 
 Tensor sample_gradients(Model& model, const Batch& batch, const SampleGradientOptions& options) {
   Context& context = model.context();
-  for (const Parameter* parameter : model.parameters())
+  for (const Parameter* parameter : model.parameter_set().trained())
     NSGD_CHECK(parameter->gives_sample_statistics,
                "the layer of parameter '{}' gives no gradients of single samples", parameter->name);
   const int64_t samples = batch.size(), pass = options.pass > 0 ? options.pass : samples;

@@ -138,7 +138,7 @@ void GradientVariance::run(AnalysisOutput& output) {
     FrozenNetwork network(runs_, regime);
     const BatchSchedule schedule = trained.batch_schedule(network.training_images(), network.model().coupling());
     network.set(seed, runs_.states(run, schedule).back());
-    const std::vector<Parameter*>& parameters = network.model().parameters();
+    const std::vector<Parameter*> parameters = network.model().parameter_set().trained();
     layers = layer_names(parameters);
 
     const SampleCoupling& coupling = network.model().coupling();

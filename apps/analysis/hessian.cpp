@@ -100,6 +100,7 @@ HessianSpectrum::Ends HessianSpectrum::measure(const SuiteRun& run, AnalysisOutp
   Context& context = runs_.context();
   const auto data = runs_.data(run.regime);
   Model trained = make_model(context, run.regime, *data, runs_.extensions());
+  for (Parameter* parameter : trained.parameters()) parameter->frozen = false;  // its curvature is part of the loss's
   const BatchSchedule schedule = run.regime.batch_schedule(data->sets.train.count, trained.coupling());
   set_state(trained, run.regime, run.seed, runs_.states(run, schedule).back());
   Model model = folds_ ? std::move(trained).fold_batch_norm() : std::move(trained);

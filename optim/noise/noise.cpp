@@ -1,7 +1,6 @@
 #include <noisysgd/optim/noise/noise.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include <noisysgd/core/glob.h>
@@ -63,6 +62,11 @@ bool Noise::applies_to(std::string_view parameter) const {
 
 void Noise::check_globs(const std::vector<Parameter*>& parameters) const {
   for (const std::string& glob : options_.parameters) check_glob("noise.parameters", glob, parameters);
+  NSGD_CHECK(options_.parameters.empty() ||
+                 std::ranges::any_of(
+                     parameters,
+                     [&](const Parameter* parameter) { return !parameter->frozen && applies_to(parameter->name); }),
+             "noise.parameters: model.freeze freezes every parameter that they name, so no noise would be drawn");
 }
 
 double Noise::epochs_with_noise(int64_t epochs) const {
@@ -75,7 +79,7 @@ void Noise::begin(Context& context, const ParameterSet& parameters, const Fisher
   const NoiseCapabilities needs = capabilities();
   const bool signs = needs.signs != kernels::SignGrain::none && needs.signs != kernels::SignGrain::element;
   const bool variance = needs.signed_variance && options_.match_trace;
-  for (const Parameter* parameter : parameters.list()) {
+  for (const Parameter* parameter : parameters.trained()) {
     if (!applies_to(parameter->name)) continue;
     NSGD_CHECK(!signs || parameter->gives_sample_statistics,
                "noise '{}': the layer of parameter '{}' does not support signed sums; leave it out by noise.parameters",
@@ -156,9 +160,8 @@ Tensor Noise::known_trace(const NoiseStep& step) const {
 }
 
 std::vector<Parameter*> Noise::noisy_parameters() const {
-  std::vector<Parameter*> noisy;
-  std::ranges::copy_if(parameters_->list(), std::back_inserter(noisy),
-                       [&](const Parameter* parameter) { return applies_to(parameter->name); });
+  std::vector<Parameter*> noisy = parameters_->trained();
+  std::erase_if(noisy, [&](const Parameter* parameter) { return !applies_to(parameter->name); });
   return noisy;
 }
 
@@ -177,7 +180,7 @@ std::vector<kernels::NoiseField> Noise::prepare(Context& context, const NoisePla
                                                 std::vector<Tensor>& kept) {
   std::vector<kernels::NoiseField> fields(parameters_->list().size());
   const FisherStep diagonal{fisher, sums, samples, fisher_average_};
-  if (plan.updates_average) update_fisher_average(context, diagonal, parameters_->list(), plan.first_average);
+  if (plan.updates_average) update_fisher_average(context, diagonal, parameters_->trained(), plan.first_average);
   if (plan.weighs_losses) return fields;  // the gradient sums already contain the noise
   const std::vector<Parameter*> noisy = noisy_parameters();
   std::vector<kernels::NoiseField> own(noisy.size());

@@ -17,7 +17,7 @@ struct NoiseOptions {
   std::string type = "none";
   double stop_fraction = 0.25;               // of the epochs; later steps have no noise (Section 5.1)
   bool after_momentum = false;               // "position"
-  std::vector<std::string> parameters{"*"};  // globs of parameter names that receive noise
+  std::vector<std::string> parameters{"*"};  // globs of parameter names that receive noise, unless frozen
   double scale = 1.0;                        // multiplies eps (lambda of Appendix B)
   // M_S: rescales the covariance to the trace kappa tr F, which the noise of batches of this size has.
   std::optional<int64_t> match_trace = {};
@@ -77,7 +77,7 @@ class Noise {
     return capabilities().sample_weights || capabilities().signs != kernels::SignGrain::none;
   }
   bool applies_to(std::string_view parameter) const;
-  // Throws Error for a glob that matches no parameter.
+  // Throws Error for a glob that matches no parameter, and if all that match are frozen.
   void check_globs(const std::vector<Parameter*>& parameters) const;
   // The number of epochs with noise, from the start of a run of `epochs` epochs.
   double epochs_with_noise(int64_t epochs) const;

@@ -88,7 +88,10 @@ TEST_CASE("problems found in the data or the network are reported with file, reg
   CHECK(refused(R"(regimes=[{"name": "A"}, {"name": "B", "model": {"type": "mlp", "hidden": [0]}}])")
             .starts_with(program + "regime \"B\": 1 problem\n  $.model.hidden[0]: "));
   CHECK(refused(R"(regimes=[{"name": "A"}, {"name": "B", "init": [{"parameters": ["x"]}]}])") ==
-        program + "regime \"B\": init[0].parameters: \"x\" matches no parameter of this network\n");
+        program +
+            "regime \"B\": init[0].parameters: \"x\" matches no parameter of this network; it has \"conv1.weight\", "
+            "\"conv1.bias\", "
+            "\"bn1.weight\", \"bn1.bias\", \"linear1.weight\", \"linear1.bias\"\n");
   CHECK(refused(R"(data.normalize={"mean": [0.5, 0.5], "std": [1, 1]})") ==
         program + "data.normalize: 2 values for images of 1 channels\n");
   CHECK(contains(place.run({"--describe", "--set", R"(init=[{"parameters": ["x"]}])"}).error, program + "init[0]"));

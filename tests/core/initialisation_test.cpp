@@ -57,7 +57,7 @@ TEST_CASE("a rule that matches nothing and values that no rule may have are refu
   CHECK(error_of([&] {
           apply_initialisation_rules(
               rules_of(R"({"init": [{"parameters": ["*"]}, {"parameters": ["fc.wieght"], "std": 1}]})"), {&weight});
-        }) == "init[1].parameters: \"fc.wieght\" matches no parameter of this network");
+        }) == "init[1].parameters: \"fc.wieght\" matches no parameter of this network; did you mean \"fc.weight\"?");
   CHECK(contains(error_of([] { rules_of(R"({"init": [{"parameters": ["*"], "std": -1}]})"); }), "$.init[0].std"));
   CHECK(contains(error_of([] { rules_of(R"({"init": [{"std": 1}]})"); }), "$.init[0].parameters"));
 }

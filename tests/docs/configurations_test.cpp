@@ -89,7 +89,7 @@ TEST_CASE("the page of the configuration has the keys of the schema with their d
   }
   for (const auto& [key, row] : documented) {
     INFO(key << " is on the page, but not in the schema");
-    const bool of_model = key == "model.weights" || key == "model.skip_weights";
+    const bool of_model = key == "model.weights" || key == "model.skip_weights" || key == "model.freeze";
     CHECK((keys.values.contains(key) || keys.objects.contains(key) || of_model));
   }
   const std::string text = page();
@@ -113,7 +113,7 @@ TEST_CASE("the page of the configuration has the keys of every layer and network
       words.insert(key);
       for (const Json& value : property.value("enum", Json::array())) words.insert(value.get<std::string>());
       if (key == "type") continue;
-      const bool of_all = key == "weights" || key == "skip_weights";
+      const bool of_all = key == "weights" || key == "skip_weights" || key == "freeze";
       INFO(key);
       if (of_all) {
         const std::string shown = property.contains("default") ? "`" + property["default"].dump() + "`" : "–";

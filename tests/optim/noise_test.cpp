@@ -100,7 +100,8 @@ TEST_CASE("globs choose the parameters that receive noise") {
   const std::vector<float> values = globbed.draw(5, 0);
   for (size_t i = 0; i < values.size(); ++i) CHECK((values[i] == 0) == (i < 35));  // 7 x 5 weights, then the biases
   CHECK_THROWS_WITH(noise.check_globs(parameters.all()),
-                    "noise.parameters: \"conv?.*\" matches no parameter of this network");
+                    "noise.parameters: \"conv?.*\" matches no parameter of this network; it has \"layer.weight\", "
+                    "\"layer.bias\"");
 }
 
 TEST_CASE("noise stops after its fraction of the epochs") {

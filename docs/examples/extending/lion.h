@@ -34,7 +34,7 @@ class Lion : public noisysgd::Optimizer {
 
   void step(const noisysgd::OptimizerStep& step) override {
     if (step.halted.read() != 0) return;
-    for (const noisysgd::Parameter* parameter : parameters_->list()) update(step, *parameter);
+    for (const noisysgd::Parameter* parameter : parameters_->trained()) update(step, *parameter);
   }
 
  private:
