@@ -52,8 +52,10 @@ int terminal_width(std::FILE* stream) {
 }
 
 bool is_live_terminal(std::FILE* stream) {
+  const auto is_set = [](const char* value) { return value && *value; };
   const char* kind = std::getenv("TERM");
-  return isatty(fileno(stream)) != 0 && kind && *kind && std::strcmp(kind, "dumb") != 0;
+  if (is_set(std::getenv("NO_COLOR"))) return false;
+  return isatty(fileno(stream)) != 0 && is_set(kind) && std::strcmp(kind, "dumb") != 0;
 }
 
 int finish_output(std::string_view program, int status) {

@@ -28,7 +28,8 @@ void clear_line(std::FILE* stream);
 
 // Width in characters of the terminal at `stream`; 80 if unknown.
 int terminal_width(std::FILE* stream);
-// True if `stream` is a terminal that can redraw a line. TERM=dumb marks one that cannot.
+// True if `stream` is a terminal that can redraw a line. TERM=dumb marks one that cannot, and NO_COLOR a person who
+// wants plain text.
 bool is_live_terminal(std::FILE* stream);
 
 // Flushes standard output. If something printed to it was lost, prints a line on standard error and returns 1 in place

@@ -105,6 +105,10 @@ void check_models(Context& context, const SuiteRequest& request, const std::vect
   }
 }
 
+double samples_of(const SuiteRun& run, DataCache& data) {
+  return static_cast<double>(run.regime.epochs) * static_cast<double>(data.get(run.regime)->sets.train.count);
+}
+
 // While a Claim exists, experiment.json does not change: all programs that work on a suite use one configuration.
 struct Claim {
   std::vector<SuiteRun> runs;
@@ -151,12 +155,22 @@ RunOutcome train_all(Context& context, const SuiteRequest& request) {
   const auto tell = [&](const SuiteRun& run, const char* what) {
     Progress(request.progress, "").line(fmt::format("{}: {}", run.folder.string(), what));
   };
+  WorkLeft nothing_else;
+  WorkLeft& work = request.work ? *request.work : nothing_else;
+  std::set<const SuiteRun*> to_come;
+  for (const SuiteRun& run : runs)
+    if (is_to_be_made(request, run)) {
+      to_come.insert(&run);
+      work.add(run.regime.name, samples_of(run, data));
+    }
   for (const SuiteRun& run : runs) {
+    if (to_come.contains(&run)) work.begin(run.regime.name, samples_of(run, data));
     if (!is_to_be_made(request, run)) continue;
     if (request.interrupts && request.interrupts->received()) return RunOutcome::interrupted;
     try {
       const auto loaded = data.get(run.regime);
-      const RunRequest one{run.regime, request.extensions, run.seed, run.folder, request.progress, request.interrupts};
+      const RunRequest one{run.regime,       request.extensions, run.seed, run.folder,
+                           request.progress, request.interrupts, &work};
       if (train(context, *loaded, one) == RunOutcome::interrupted) return RunOutcome::interrupted;
       made_one = true;
     } catch (const FolderInUse& error) {

@@ -16,6 +16,7 @@ struct SuiteRequest {
   Progress::Mode progress = Progress::Mode::lines;
   Selection only = {};  // runs to train; the table has all finished ones
   Interrupts* interrupts = nullptr;
+  WorkLeft* work = nullptr;  // what follows the suite, for the time left; null: nothing
   // The runs are trials: one that diverges is a result, so it is neither an error nor tried again. Runs that other
   // programs are making are no error either.
   bool trials = false;

@@ -93,6 +93,7 @@ class Run {
       }
     }
     write_summary();
+    measure_speed();
     return RunOutcome::finished;
   }
 
@@ -179,7 +180,7 @@ class Run {
     if (context_.queue.device().backend == Backend::cpu) take(step_.training_sums().read());  // needs no wait
     if (plan.logged) begin_log(plan);
     if (logged_ && sums_read_.ready()) finish_log();
-    log_.progress(progress_state(plan.values.epoch));
+    log_.progress([&] { return progress_state(plan.values.epoch); });
   }
 
   void report_micro_batch(const StepRequest& plan) {
@@ -292,11 +293,19 @@ class Run {
     return best;
   }
 
+  void measure_speed() const {
+    const int64_t images = train_.count() * regime_.epochs, steps = state_.step - first_step_;
+    if (!request_.work || steps == 0) return;
+    const double samples = static_cast<double>(images) * static_cast<double>(steps) / static_cast<double>(total_steps_);
+    request_.work->measure(regime_.name, seconds_since(started_) / samples);
+  }
+
   ProgressState progress_state(int64_t epoch) const {
     const double seconds = seconds_since(started_);
     const int64_t done = state_.step - first_step_;
     const double per_step = done > 0 ? seconds / static_cast<double>(done) : 0;
     const int64_t samples = schedule_.position(state_.step - 1).samples;
+    const double per_sample = per_step / static_cast<double>(samples);
     return {epoch,
             regime_.epochs,
             state_.step,
@@ -304,7 +313,8 @@ class Run {
             state_.epoch.mean_loss(),
             state_.epoch.accuracy(),
             per_step > 0 ? static_cast<double>(samples) / per_step : 0,
-            per_step * static_cast<double>(total_steps_ - state_.step)};
+            per_step * static_cast<double>(total_steps_ - state_.step),
+            request_.work ? request_.work->seconds(regime_.name, per_sample) : 0};
   }
 
   void save(const std::filesystem::path& path) {

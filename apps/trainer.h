@@ -7,9 +7,10 @@
 
 #include <filesystem>
 
-#include <noisysgd/apps/make_model.h>
 #include <noisysgd/apps/interrupt.h>
+#include <noisysgd/apps/make_model.h>
 #include <noisysgd/apps/progress.h>
+#include <noisysgd/apps/work_left.h>
 
 namespace noisysgd {
 
@@ -20,6 +21,7 @@ struct RunRequest {
   std::filesystem::path folder;
   Progress::Mode progress = Progress::Mode::lines;
   Interrupts* interrupts = nullptr;  // null: nothing interrupts the run
+  WorkLeft* work = nullptr;          // what follows the run, for the time left; null: nothing
 };
 
 enum class RunOutcome { finished, interrupted };

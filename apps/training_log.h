@@ -46,7 +46,7 @@ class TrainingLog {
 
   void write(const StepRecord& record);
   void write(const EpochRecord& record, const ProgressState& progress);
-  void progress(const ProgressState& state) { progress_.step(state); }
+  void progress(const std::function<ProgressState()>& state) { progress_.step(state); }
   void line(const std::string& text) { progress_.line(text); }
 
  private:

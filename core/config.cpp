@@ -6,6 +6,7 @@
 
 #include <noisysgd/core/config_node.h>
 #include <noisysgd/core/file.h>
+#include <noisysgd/core/known_keys.h>
 #include <noisysgd/core/suggest.h>
 #include <noisysgd/core/utf8.h>
 
@@ -112,7 +113,17 @@ std::string length_problem(std::size_t size, const LengthRule& rule) {
                               : fmt::format("must have at most {}, has {}", entries(rule.at_most), size);
 }
 
-void report_unknown_keys(const Node& node, State& state) {
+// The paths, without "$.", of all keys that were read outside lists.
+void collect_paths(const Node& node, std::vector<std::string>& paths) {
+  for (const Member& member : node.members) {
+    const std::string path = json_member_path(node.path, member.key);
+    paths.push_back(path.starts_with("$.") ? path.substr(2) : path);
+    if (!member.is_list)
+      for (const auto& child : member.children) collect_paths(*child, paths);
+  }
+}
+
+void report_unknown_keys(const Node& node, const std::vector<std::string>& all, State& state) {
   if (node.input != nullptr) {
     std::vector<std::string> known;
     for (const Member& member : node.members) known.push_back(member.key);
@@ -122,12 +133,12 @@ void report_unknown_keys(const Node& node, State& state) {
       if (is_comment(key)) {
         if (!value.is_string()) state.report(path, "a comment must be a text, got " + describe(value));
       } else if (!node.open) {
-        state.report(path, "unknown key" + suggestion(key, known));
+        state.report(path, "unknown key" + key_suggestion(key, known, all));
       }
     }
   }
   for (const Member& member : node.members) {
-    for (const auto& child : member.children) report_unknown_keys(*child, state);
+    for (const auto& child : member.children) report_unknown_keys(*child, all, state);
   }
 }
 
@@ -176,7 +187,9 @@ bool Config::has_problems() const { return !state_->problems.empty(); }
 const Node& Config::asked() const { return state_->root; }
 
 Json Config::finish() const {
-  report_unknown_keys(state_->root, *state_);
+  std::vector<std::string> all;
+  collect_paths(state_->root, all);
+  report_unknown_keys(state_->root, all, *state_);
   if (has_problems()) throw ConfigError(state_->origin, state_->problems);
   return effective_document(state_->root);
 }

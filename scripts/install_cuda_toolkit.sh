@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints the path of an nvcc of CUDA 12.3 or later. Looks for one in $CUDACXX, the PATH, $CUDA_HOME and /usr/local/cuda. If
 # there is none, installs the parts of the toolkit that the CUDA build needs into build/cuda-toolkit, from NVIDIA's own
-# packages for Python. Building with it needs neither a GPU nor a driver.
+# packages for Python. Building with it needs neither a GPU nor a driver. With --find it installs nothing, and fails if
+# there is none.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -28,6 +29,10 @@ for nvcc in "${CUDACXX:-}" "$(command -v nvcc || true)" "${CUDA_HOME:+$CUDA_HOME
     exit 0
   fi
 done
+
+if [[ ${1:-} == --find && $(cat "$folder/complete" 2>/dev/null) != "${packages[*]}" ]]; then
+  exit 1
+fi
 
 if [[ $(cat "$folder/complete" 2>/dev/null) != "${packages[*]}" ]]; then
   if ! python3 -m pip --version >/dev/null 2>&1; then

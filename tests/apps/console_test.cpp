@@ -8,13 +8,18 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <functional>
+#include <sstream>
 
 #include <noisysgd/apps/progress.h>
+#include <noisysgd/apps/work_left.h>
+#include <noisysgd/core/file.h>
 #include <noisysgd/core/json.h>
 #include <noisysgd/core/utf8.h>
 #include "tests/apps/workplace.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
+#include "tests/temporary_folder.h"
 
 using namespace noisysgd;
 using namespace noisysgd::test;
@@ -65,15 +70,15 @@ TEST_CASE("the live line fits into the available columns and drops its least imp
                             .samples_per_second = 123456,
                             .seconds_left = 12345};
   const int columns = GENERATE(1, 20, 40, 60, 79, 80, 81, 100, 120, 200);
-  const std::string line = live_line("LB+Diag seed 1", state, columns);
+  const std::string line = step_line("LB+Diag seed 1", state, true, columns);
   INFO(columns << ": " << line);
   for (int width = 1; width <= 200; ++width) {
-    const std::string fitting = live_line("LB+Diag seed 1", state, width);
+    const std::string fitting = step_line("LB+Diag seed 1", state, true, width);
     CHECK((columns_of(fitting) < width || fitting == "LB+Diag seed 1"));
   }
   CHECK(contains(line, "loss 0.1235") == (columns >= 40));
-  CHECK(contains(line, "3h25m left") == (columns >= 79));
-  CHECK(contains(line, "samples/s") == (columns >= 120));
+  CHECK(contains(line, "3h25m left") == (columns >= 60));
+  CHECK(contains(line, "samples/s") == (columns >= 200));
 }
 
 TEST_CASE("every line drawn on a terminal fits into its width") {
@@ -119,8 +124,13 @@ TEST_CASE("the line of an epoch fits into the columns of a terminal and keeps th
   const auto line = [&](int columns) { return epoch_line("LB+Diag seed 1", state, "holdout", 0.5, 0.875, columns); };
   CHECK(line(1000) == "LB+Diag seed 1 epoch 199/200  train loss 0.1235 acc 98.77%  holdout loss 0.5000 acc 87.50%  123456 "
                       "samples/s");
-  CHECK(line(80) == "LB+Diag seed 1 epoch 199/200  train loss 0.1235  holdout loss 0.5000 acc 87.50%");
-  const std::string shortest = "LB+Diag seed 1 epoch 199/200  holdout loss 0.5000 acc 87.50%";
+  CHECK(line(80) == "LB+Diag seed 1 epoch 199/200  train 0.1235 98.77%  holdout 0.5000 87.50%");
+  CHECK(line(71) == "LB+Diag seed 1 epoch 199/200  train 0.1235  holdout 0.5000 87.50%");
+  const std::string shortest = "LB+Diag seed 1 epoch 199/200  holdout 0.5000 87.50%";
+  CHECK(line(64) == shortest);
+  ProgressState early = state;
+  early.epoch = 8;
+  CHECK(epoch_line("LB", early, "test", 0.5, 0.875, 60) == "LB epoch   9/200  train 0.1235 98.77%  test 0.5000 87.50%");
   for (int columns = 1; columns <= 200; ++columns)
     CHECK((columns_of(line(columns)) < columns || line(columns) == shortest));
 
@@ -132,6 +142,93 @@ TEST_CASE("the line of an epoch fits into the columns of a terminal and keeps th
   }
 }
 
+namespace {
+
+// What is printed on standard output, in a file, while `print` runs in a process of its own.
+std::string printed_by(const std::function<void()>& print) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "printed").string();
+  std::fflush(stdout);
+  const pid_t process = ::fork();
+  if (process == 0) {
+    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ::dup2(file, STDOUT_FILENO);
+    print();
+    std::fflush(stdout);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  REQUIRE(WIFEXITED(status));
+  return read_file(path);
+}
+
+// The lines without their time of day, which each must have.
+std::vector<std::string> without_stamps(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    INFO(line);
+    REQUIRE(line.size() > 9);
+    const auto digit = [&](size_t i) { return line[i] >= '0' && line[i] <= '9'; };
+    for (const size_t i : {0, 1, 3, 4, 6, 7}) CHECK(digit(i));
+    CHECK((line[2] == ':' && line[5] == ':' && line[8] == ' '));
+    CHECK(columns_of(line) < 80);
+    lines.push_back(line.substr(9));
+  }
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("off a terminal a line with the time of day follows every 30 seconds and every epoch") {
+  const ProgressState state{.epoch = 1,
+                            .epochs = 3,
+                            .step = 20,
+                            .steps = 60,
+                            .loss = 0.5,
+                            .accuracy = 0.25,
+                            .samples_per_second = 1000,
+                            .seconds_left = 60,
+                            .seconds_left_after = 3600};
+  const std::vector<std::string> lines = without_stamps(printed_by([&] {
+    const Progress::Clock::time_point start{};
+    Progress progress(Progress::Mode::lines, "LB+Diag seed 1", start);
+    int asked = 0;
+    for (int second = 1; second <= 95; ++second)
+      progress.step([&] { return ++asked, state; }, start + std::chrono::seconds(second));
+    if (asked == 3) progress.epoch(state, "test", 0.5, 0.875);
+  }));
+  const std::string step = "LB+Diag seed 1 epoch 2/3 loss 0.5000 1m00s left (1h01m in all)";
+  CHECK(lines == std::vector<std::string>{step, step, step,
+                                          "LB+Diag seed 1 epoch 2/3  train 0.5000 25.00%  test 0.5000 87.50%"});
+}
+
+TEST_CASE("the time left is that of the run and, if others follow, of all") {
+  ProgressState state{.epochs = 3, .step = 20, .steps = 60, .seconds_left = 60};
+  CHECK(contains(step_line("LB", state, false, 200), " 1m00s left"));
+  CHECK_FALSE(contains(step_line("LB", state, false, 200), "in all"));
+  state.seconds_left_after = 3600;
+  CHECK(contains(step_line("LB", state, false, 200), " 1m00s left (1h01m in all)"));
+  CHECK_FALSE(contains(step_line("LB", state, false, 200), "╌"));
+}
+
+TEST_CASE("the work that follows a run takes as long as the runs of its regime have, or as the mean of all") {
+  WorkLeft work;
+  CHECK(work.seconds("LB", 0.5) == 0);
+  work.add("LB", 100);
+  work.add("LB", 100);
+  work.add("SB", 1000);
+  work.begin("LB", 100);
+  CHECK(work.seconds("LB", 0.5) == Approx(100 * 0.5 + 1000 * 0.5));
+  work.measure("LB", 0.5);
+  work.begin("LB", 100);
+  CHECK(work.seconds("SB", 0.1) == Approx(1000 * 0.1));
+  work.begin("SB", 1000);
+  work.set_later(10);
+  CHECK(work.seconds("SB", 0.1) == Approx(10 * 0.3));
+}
+
 TEST_CASE("durations are shown in two units at most, rounded to the last") {
   const std::pair<double, const char*> expected[] = {{0, "0s"},       {59.4, "59s"},      {59.6, "1m00s"},
                                                      {187, "3m07s"},  {3599.4, "59m59s"}, {3599.6, "1h00m"},
@@ -139,9 +236,10 @@ TEST_CASE("durations are shown in two units at most, rounded to the last") {
   for (const auto& [seconds, text] : expected) CHECK(format_duration(seconds) == text);
 }
 
-TEST_CASE("a dumb terminal gets plain lines") {
+TEST_CASE("a dumb terminal, and a person who wants no colours, gets plain lines") {
   const Workplace place;
-  const std::string shown = on_terminal(place, "TERM=dumb $TRAIN --output out", 80);
+  const std::string variables = GENERATE(as<std::string>(), "TERM=dumb", "TERM=xterm NO_COLOR=1");
+  const std::string shown = on_terminal(place, variables + " $TRAIN --output out", 80);
   CHECK(contains(shown, "epoch 3/3"));
   CHECK_FALSE(contains(shown, "\033"));
 }
