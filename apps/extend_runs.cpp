@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/make_model.h>
 #include <noisysgd/apps/run_folder.h>
@@ -114,6 +118,40 @@ Experiment with_epochs(const Experiment& experiment, int64_t epochs, const Exten
   Experiment longer = read_experiment(document, "--epochs", extensions);
   longer.notes = experiment.notes;
   return longer;
+}
+
+namespace {
+
+// Equal but for the last bits of numbers: a stop_fraction is scaled once for each --epochs.
+bool nearly_equal(const Json& a, const Json& b) {
+  if (a.is_number() && b.is_number()) {
+    const double x = a.get<double>(), y = b.get<double>();
+    return std::abs(x - y) <= 1e-12 * std::abs(x);
+  }
+  if (a.type() != b.type() || a.size() != b.size()) return false;
+  if (!a.is_structured()) return a == b;
+  if (a.is_array()) return std::equal(a.begin(), a.end(), b.begin(), nearly_equal);
+  for (const auto& [key, value] : a.items())
+    if (!b.contains(key) || !nearly_equal(value, b.at(key))) return false;
+  return true;
+}
+
+}  // namespace
+
+Experiment trained_on_so_far(const Experiment& given, int64_t epochs, const Extensions& extensions,
+                             const fs::path& folder) {
+  const std::string path = (folder / experiment_file).string();
+  const std::optional<std::string> text = read_plain_file(path);
+  if (!text || given.budget != 1) return given;
+  Experiment there = read_experiment(parse_json(*text, path), path, extensions);
+  if (there.budget != 1) return given;
+  for (const Experiment* experiment : {&given, &std::as_const(there)})
+    for (const Regime& regime : experiment->regimes) epochs = std::max(epochs, regime.epochs);
+  const bool same =
+      nearly_equal(with_epochs(given, epochs, extensions).document, with_epochs(there, epochs, extensions).document);
+  if (!same) return given;
+  there.notes = given.notes;
+  return there;
 }
 
 void extend_runs(Context& context, const Experiment& before, const Experiment& after, const Extensions& extensions,

@@ -12,6 +12,11 @@ namespace noisysgd {
 // step. Throws Error for fewer epochs than there are, and for an experiment that a budget shortens.
 Experiment with_epochs(const Experiment& experiment, int64_t epochs, const Extensions& extensions);
 
+// What an earlier --epochs has made of `given` in the folder, and `given` if that is anything else. So a configuration
+// can be trained on again and again.
+Experiment trained_on_so_far(const Experiment& given, int64_t epochs, const Extensions& extensions,
+                             const std::filesystem::path& folder);
+
 // Makes the runs that `before` has in the folder runs of `after`, which differs in its epochs only, so that they can be
 // resumed. Writes nothing if the folder holds a run of neither; train_all then says how it differs. Throws Error, and
 // writes nothing, if a past step of a run would have had another learning rate, batch or noise, and if another program

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include <noisysgd/apps/run_folder.h>
 #include <noisysgd/core/glob.h>
 #include <noisysgd/core/safetensors.h>
 #include <noisysgd/layers/registry.h>
@@ -104,9 +105,18 @@ class WeightsLoader : public StateVisitor {
   std::vector<std::string> missing_, misshapen_;
 };
 
+// A checkpoint, where the folder of a run is named.
+std::filesystem::path file_of(const std::filesystem::path& weights) {
+  if (!std::filesystem::is_directory(weights)) return weights;
+  NSGD_CHECK(std::filesystem::exists(weights / checkpoint_file),
+             "{}: is a folder without {}; expected a safetensors file, or the folder of a run", weights.string(),
+             checkpoint_file);
+  return weights / checkpoint_file;
+}
+
 WeightsNote load(Model& model, const ModelStart& start) {
   try {
-    const SafetensorsFile file(start.weights);
+    const SafetensorsFile file(file_of(start.weights));
     WeightsLoader loader(model.context(), file, start.skip_weights);
     model.visit_state(loader);
     return loader.finish();

@@ -94,7 +94,12 @@ std::string value_text(const Json& value) { return value.is_string() ? value.get
 
 std::string point_name(const std::string& regime, const Point& point) {
   std::string name = regime;
-  for (const Setting& setting : point) name += (name.empty() ? "" : ",") + value_text(setting.value);
+  for (const Setting& setting : point) {
+    std::string text = value_text(setting.value);
+    std::ranges::replace(text, '/', '_');
+    if (text.starts_with('.')) text.front() = '_';
+    name += (name.empty() ? "" : ",") + text;
+  }
   return name;
 }
 

@@ -29,7 +29,8 @@ std::vector<Point> product_of(const std::vector<SearchAxis>& axes);
 
 void add_once(std::vector<std::string>& paths, const std::string& path);  // if it is not there yet
 std::string value_text(const Json& value);                              // 0.1, adamw, true
-std::string point_name(const std::string& regime, const Point& point);  // "LB,0.1,2"; without a regime "0.1,2"
+// "LB,0.1,2"; without a regime "0.1,2". It names a folder: in a text, '/' and a dot at the beginning become '_'.
+std::string point_name(const std::string& regime, const Point& point);
 // The last key of each path, or the whole path where that is not unique.
 std::vector<std::string> column_titles(const std::vector<std::string>& paths);
 

@@ -134,12 +134,17 @@ void show_plan(Context& context, const SuiteRequest& suite) {
   }
 }
 
-void check_models(Context& context, const Experiment& experiment, const Extensions& extensions) {
+// Returns the number of training images of each regime.
+std::vector<int64_t> check_models(Context& context, const Experiment& experiment, const Extensions& extensions) {
   DataCache data;
+  std::vector<int64_t> images;
   for (const Regime& regime : experiment.regimes) {
-    Model model = make_checked_model(context, regime, *data.get(regime), extensions);
+    const auto loaded = data.get(regime);
+    Model model = make_checked_model(context, regime, *loaded, extensions);
     check_initial_values(model, regime);
+    images.push_back(loaded->sets.train.count);
   }
+  return images;
 }
 
 void show_tuning(const Tuning& tuning, const Rung& first) {
@@ -163,12 +168,15 @@ int run(Arguments arguments, const Extensions& extensions) {
     tuning = read_tuning(given, extensions);
     given.document = tuning->first_document();
   }
-  const Experiment configured = read_experiment(given, extensions);  // before the tuning, with the first values
+  Experiment configured = read_experiment(given, extensions);  // before the tuning, with the first values
+  if (arguments.epochs)
+    configured = trained_on_so_far(configured, arguments.epochs, extensions, output_folder(arguments, configured));
   Experiment experiment = arguments.epochs ? with_epochs(configured, arguments.epochs, extensions) : configured;
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
-  SuiteRequest suite{experiment, extensions, {}, progress, Selection(arguments.only, experiment), &interrupts};
+  WorkLeft work;
+  SuiteRequest suite{experiment, extensions, {}, progress, Selection(arguments.only, experiment), &interrupts, &work};
   if (!arguments.describe.empty()) {
     describe(context, suite, arguments.describe == "json");
     return 0;
@@ -177,7 +185,10 @@ int run(Arguments arguments, const Extensions& extensions) {
     for (const std::string& note : experiment.notes) print_out("{}\n", note);
   if (arguments.dry_run) {
     if (tuning) check_models(context, all_points(*tuning, extensions), extensions);
-    if (tuning && progress != Progress::Mode::quiet) show_tuning(*tuning, rung_of(*tuning, 0, extensions));
+    if (tuning && progress != Progress::Mode::quiet) {
+      show_tuning(*tuning, rung_of(*tuning, 0, extensions));
+      print_out("{}\n", tuning_plan(*tuning));
+    }
     show_plan(context, suite);
     return 0;
   }
@@ -196,10 +207,11 @@ int run(Arguments arguments, const Extensions& extensions) {
     const Rung first = rung_of(*tuning, 0, extensions);
     if (progress != Progress::Mode::quiet) show_tuning(*tuning, first);
     check_models(context, all_points(*tuning, extensions), extensions);  // now, not in a later rung
-    check_models(context, experiment, extensions);
-    if (!tune(context, *tuning, {document, extensions, suite.folder, progress, &interrupts}))
+    const std::vector<int64_t> images = check_models(context, experiment, extensions);
+    if (!tune(context, *tuning, {document, extensions, suite.folder, progress, &interrupts, images, &work}))
       return 128 + interrupts.received();
     experiment = read_experiment(tuning->chosen_document(), given.origin, extensions);
+    work.set_later(0);
   }
   const RunOutcome outcome = train_all(context, suite);
   return outcome == RunOutcome::interrupted ? 128 + interrupts.received() : 0;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include <noisysgd/apps/budget.h>
 #include <noisysgd/apps/console.h>
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/suite.h>
@@ -29,14 +30,28 @@ Json without_machine(Json document) {
   return document;
 }
 
+// Throws Error if a file that the tuning will write is there and was not written by one.
+void check_results(const fs::path& folder, const Tuning& tuning, bool tuned) {
+  const auto check = [&](const char* file, const std::string& begin) {
+    const std::optional<std::string> there = read_plain_file(folder / file);
+    NSGD_CHECK(!there || (tuned && there->starts_with(begin)),
+               "{}: is there, and this tuning did not write it; move it away, or use another --output",
+               (folder / file).string());
+  };
+  check(tuning_markdown_file, tuning.name() + ": tuning on ");
+  check(tuning_json_file, "{");
+}
+
 // Makes the folder of the tuning in that of the suite. Throws Error if the suite's folder holds something else, or the
 // tuning of another configuration.
-fs::path claim_folder(const TuningRequest& request) {
+fs::path claim_folder(const TuningRequest& request, const Tuning& tuning) {
   make_folder(request.folder);
   const PathLock lock = PathLock::wait(request.folder);
   check_ours(request.folder, FolderOf::suite);
   const fs::path folder = request.folder / tuning_folder, document = folder / tuned_file;
-  if (const std::optional<std::string> text = read_plain_file(document)) {
+  const std::optional<std::string> text = read_plain_file(document);
+  check_results(folder, tuning, text.has_value());
+  if (text) {
     // Another device or number of threads is still the same tuning.
     const auto differences = config_differences(without_machine(parse_json(*text, document.string())),
                                                 without_machine(request.document));
@@ -79,6 +94,7 @@ bool train_rung(Context& context, const Experiment& experiment, const TuningRequ
                              .progress = settled ? Progress::Mode::quiet : request.progress,
                              .only = {},
                              .interrupts = request.interrupts,
+                             .work = request.work,
                              .trials = true};
     if (train_all(context, suite) == RunOutcome::interrupted) return false;
     const std::vector<fs::path> left = unsettled(experiment, folder);
@@ -86,6 +102,23 @@ bool train_rung(Context& context, const Experiment& experiment, const TuningRequ
     Progress(request.progress, "").line(fmt::format("{}: waiting for another program", left.front().string()));
     wait_for_others(left);
   }
+}
+
+// Samples of the rungs after this one and of the protocol, each with its seeds.
+double samples_after(const Tuning& tuning, size_t rung, const std::vector<int64_t>& images) {
+  const double seeds = static_cast<double>(tuning.options.seeds.size());
+  const double budget = tuning.head.value("budget", 1.0);
+  const double protocol_seeds = tuning.head.contains("seeds") ? static_cast<double>(tuning.head["seeds"].size()) : 1;
+  double samples = 0;
+  for (size_t r = 0; r < std::min(tuning.regimes.size(), images.size()); ++r) {
+    const TunedRegime& regime = tuning.regimes[r];
+    const double held_out = static_cast<double>(images[r] - tuning.options.holdout);
+    for (size_t later = rung + 1; later < tuning.rungs; ++later)
+      samples += seeds * held_out * static_cast<double>(regime.count_in(later, tuning.options.halving)) *
+                 static_cast<double>(tuning.epochs(regime, later));
+    samples += protocol_seeds * static_cast<double>(images[r]) * static_cast<double>(epochs_at(regime.epochs, budget));
+  }
+  return samples;
 }
 
 void record_trials(Tuning& tuning, size_t number, const Rung& rung, const fs::path& folder) {
@@ -148,6 +181,31 @@ Json json_of(const Point& point) {
 
 }  // namespace
 
+std::string tuning_plan(const Tuning& tuning) {
+  using enum TextTable::Align;
+  TextTable table({"rung", "budget", "regime", "points", "epochs"}, {right, right, left, right, right});
+  for (size_t rung = 0; rung < tuning.rungs; ++rung)
+    for (const TunedRegime& regime : tuning.regimes) {
+      const int64_t points = regime.count_in(rung, tuning.options.halving);
+      if (points == 0) continue;
+      table.add_row({std::to_string(rung + 1),
+                     fmt::format("{:.3g}", tuning.head.value("budget", 1.0) * tuning.budget(rung)),
+                     label_of(tuning, regime), std::to_string(points), std::to_string(tuning.epochs(regime, rung))});
+    }
+  std::string text = table.text();
+  for (const TunedRegime& regime : tuning.regimes) {
+    std::vector<std::string> paths;
+    for (const TunedPoint& point : regime.points)
+      for (const Setting& setting : point.values) add_once(paths, setting.path);
+    for (const std::string& path : paths) {
+      std::vector<std::string> values;
+      for (const TunedPoint& point : regime.points) add_once(values, cell_of(point, path));
+      text += fmt::format("{}: {}: {}\n", label_of(tuning, regime), path, fmt::join(values, ", "));
+    }
+  }
+  return text;
+}
+
 std::string tuning_markdown(const Tuning& tuning) {
   std::string text = fmt::format("{}: tuning on {} images held out of the training set, seed{} {}\n\n", tuning.name(),
                                  tuning.options.holdout, tuning.options.seeds.size() > 1 ? "s" : "",
@@ -202,9 +260,10 @@ Json tuning_json(const Tuning& tuning) {
 }
 
 bool tune(Context& context, Tuning& tuning, const TuningRequest& request) {
-  const fs::path folder = claim_folder(request);
+  const fs::path folder = claim_folder(request, tuning);
   for (size_t number = 0; number < tuning.rungs; ++number) {
     const Rung rung = rung_of(tuning, number, request.extensions);
+    if (request.work) request.work->set_later(samples_after(tuning, number, request.images));
     if (rung.points.empty()) continue;  // every point of an earlier rung has diverged
     const fs::path own = folder / fmt::format("{}{}", rung_prefix, number + 1);
     if (!train_rung(context, rung.experiment, request, own)) return false;

@@ -18,6 +18,7 @@
 #include <noisysgd/apps/progress.h>
 #include <noisysgd/apps/search.h>
 #include <noisysgd/apps/spread.h>
+#include <noisysgd/apps/work_left.h>
 
 namespace noisysgd {
 
@@ -44,8 +45,11 @@ struct TunedRegime {
   std::string name;
   Json document;                   // without "tune"
   std::vector<TunedPoint> points;  // none: nothing is chosen
+  int64_t epochs = 0;              // of the first point, without a budget; 0: no points
   size_t first_rung = 0;           // all regimes end in the last rung, and those with fewer points begin later
 
+  // How many points a rung trains if none of the rung before has diverged.
+  int64_t count_in(size_t rung, int64_t halving) const;
   // Indices of the points that a rung trains. Points of earlier rungs need their trials.
   std::vector<size_t> points_of(size_t rung, int64_t halving) const;
   // Of the points that did not diverge, the best of the latest rung. None: every point diverged.
@@ -67,6 +71,9 @@ struct Tuning {
   Json first_document() const;
   Json chosen_document() const;
   std::string name() const;
+
+  // The epochs of a regime's points in a rung.
+  int64_t epochs(const TunedRegime& regime, size_t rung) const;
 };
 
 // Reads a configuration with "tune" and "tuning" and checks every point. Throws ConfigError.
@@ -87,6 +94,9 @@ Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions);
 // Every point of every regime, for checks before the first rung.
 Experiment all_points(const Tuning& tuning, const Extensions& extensions);
 
+// The plan as text: the rungs with their budgets, points and epochs, and the values that each regime tries.
+std::string tuning_plan(const Tuning& tuning);
+
 // The table of all points, and what is chosen so far.
 std::string tuning_markdown(const Tuning& tuning);
 std::string tuning_choices(const Tuning& tuning);
@@ -98,6 +108,10 @@ struct TuningRequest {
   std::filesystem::path folder;  // of the suite that follows
   Progress::Mode progress = Progress::Mode::lines;
   Interrupts* interrupts = nullptr;
+  // For the time left: training images of each regime, without those held out, and what is to be done. Empty, null:
+  // none.
+  std::vector<int64_t> images = {};
+  WorkLeft* work = nullptr;
 };
 
 // Trains all rungs, waiting where other programs are at work on one, writes tuning.md and tuning.json after each, and

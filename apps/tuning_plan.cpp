@@ -23,16 +23,23 @@ constexpr const char *trials_key = "trials", *range_key = "log_uniform";
 struct Choice {
   SearchAxis axis;
   std::vector<double> range;
+  bool integers = false;  // a range of a key that wants integers
 
   Json draw(uint32_t word) const {
     if (range.empty()) return axis.values[below_from_word(word, static_cast<uint32_t>(axis.values.size()))];
     const double low = std::log(range[0]), high = std::log(range[1]);
     const double value = std::exp(low + (high - low) * static_cast<double>(uniform_from_word(word)));
+    if (integers)
+      return std::clamp(std::llround(value), std::llround(std::ceil(range[0])), std::llround(std::floor(range[1])));
     return std::clamp(std::stod(fmt::format("{:.3g}", value)), range[0], range[1]);
   }
 };
 
-Choice read_choice(const ConfigReader& tune, const std::string& path, const Json& value) {
+// True if the key of a path wants an integer: tells by trying a number that is none.
+using WantsInteger = std::function<bool(const std::string& path, double number)>;
+
+Choice read_choice(const ConfigReader& tune, const std::string& path, const Json& value,
+                   const WantsInteger& wants_integer) {
   Choice choice{{path, {}}, {}};
   if (value.is_object()) {
     const ConfigReader range = tune.object(path);
@@ -41,6 +48,11 @@ Choice read_choice(const ConfigReader& tune, const std::string& path, const Json
     if (as_given && choice.range[0] >= choice.range[1])
       range.error(range_key, fmt::format("begins at {} and ends at {}; expected a range [a, b] with a < b",
                                          choice.range[0], choice.range[1]));
+    else if (as_given)
+      choice.integers = wants_integer(path, (choice.range[0] + choice.range[1]) / 2 + 1.0 / 64);
+    if (choice.integers && std::ceil(choice.range[0]) > std::floor(choice.range[1]))
+      range.error(range_key, fmt::format("has no whole number from {} to {}, and the key wants one", choice.range[0],
+                                         choice.range[1]));
     return choice;
   }
   choice.axis.values = tune.any(path, Json::array()).get<std::vector<Json>>();
@@ -60,13 +72,14 @@ struct Choices {
   std::optional<int64_t> trials;
 };
 
-Choices read_choices(const ConfigReader& tune, const Json& entries) {
+Choices read_choices(const ConfigReader& tune, const Json& entries, const WantsInteger& wants_integer) {
   Choices result;
   for (const auto& [path, value] : entries.items()) {
+    if (is_comment(path)) continue;
     if (path == trials_key) {
       result.trials = tune.integer(trials_key, {.at_least = 1, .at_most = most_points});
     } else if (value.is_array() || value.is_object()) {
-      result.choices.push_back(read_choice(tune, path, value));
+      result.choices.push_back(read_choice(tune, path, value, wants_integer));
     } else {
       tune.any(path, nullptr);
       tune.error(path, fmt::format("is {}; expected a list of values or {{\"{}\": [a, b]}}", value.dump(), range_key));
@@ -76,10 +89,11 @@ Choices read_choices(const ConfigReader& tune, const Json& entries) {
 }
 
 // The points of a regime's "tune". Trial t draws word t of a stream for each of its paths.
-std::vector<Point> read_points(const Json& tune, const std::string& place, uint64_t seed) {
+std::vector<Point> read_points(const Json& tune, const std::string& place, uint64_t seed,
+                               const WantsInteger& wants_integer) {
   const Config config(Json{{"tune", tune}}, place);
   const ConfigReader reader = config.root().object("tune");
-  const auto [choices, trials] = read_choices(reader, tune.is_object() ? tune : Json::object());
+  const auto [choices, trials] = read_choices(reader, tune.is_object() ? tune : Json::object(), wants_integer);
   if (choices.empty() && tune.is_object() && !config.has_problems())
     config.root().error("tune", "names no value to choose, such as \"optimizer.learning_rate\": [0.05, 0.1]");
   const auto ranged = std::find_if(choices.begin(), choices.end(), [](const Choice& c) { return !c.range.empty(); });
@@ -159,6 +173,19 @@ void check_holdout(const Json& regime, const std::string& origin) {
                                "choose, and the protocol then trains on all training images"});
 }
 
+// Of a regime. Its other problems are found when its points are read.
+WantsInteger wants_integer_in(const Json& regime, const Extensions& extensions) {
+  return [regime, &extensions](const std::string& path, double number) {
+    const std::string problem = fmt::format("expected an integer, got {}", Json(number).dump());
+    try {
+      read_experiment(with_values(regime, {{path, number}}), "", extensions);
+    } catch (const ConfigError& error) {
+      return std::ranges::any_of(error.problems(), [&](const std::string& p) { return p.ends_with(problem); });
+    }
+    return false;
+  };
+}
+
 // Throws ConfigError for a point that is no regime. Returns the epochs of the first, without a budget.
 int64_t check_points(const Tuning& tuning, const TunedRegime& regime, const Extensions& extensions) {
   int64_t epochs = 0;
@@ -184,6 +211,13 @@ Json document_with(const Tuning& tuning, const std::function<size_t(const TunedR
 }
 
 }  // namespace
+
+int64_t TunedRegime::count_in(size_t rung, int64_t halving) const {
+  if (rung < first_rung) return 0;
+  auto count = static_cast<int64_t>(points.size());
+  for (size_t i = first_rung; i < rung; ++i) count = divided_up(count, halving);
+  return count;
+}
 
 std::vector<size_t> TunedRegime::points_of(size_t rung, int64_t halving) const {
   std::vector<size_t> chosen;
@@ -239,6 +273,10 @@ std::vector<std::string> TunedRegime::edges() const {
 
 double Tuning::budget(size_t rung) const { return rung_budget(options, rungs - 1 - rung); }
 
+int64_t Tuning::epochs(const TunedRegime& regime, size_t rung) const {
+  return epochs_at(regime.epochs, head.value("budget", 1.0) * budget(rung));
+}
+
 std::string Tuning::name() const { return head.value("name", "experiment"); }
 
 Json Tuning::first_document() const {
@@ -257,7 +295,7 @@ Json Tuning::chosen_document() const {
 Json tuning_schemas() {
   // "tune" with the length of the draws, and a range under a path that stands for all paths.
   const Json entries{{trials_key, 1}, {"path", Json::object()}};
-  Json tune = config_schema([&](const ConfigReader& root) { read_choices(root, entries); });
+  Json tune = config_schema([&](const ConfigReader& root) { read_choices(root, entries, {}); });
   const Json list{{"type", "array"},
                   {"items", {{"type", {"number", "string", "boolean"}}}},
                   {"minItems", 1},
@@ -285,7 +323,8 @@ Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
     TunedRegime tuned{name, regime, {}};
     tuned.document.erase("tune");
     if (regime.contains("tune"))
-      for (Point& point : read_points(regime["tune"], place_of(given.origin, name), tuning.options.seeds.front()))
+      for (Point& point : read_points(regime["tune"], place_of(given.origin, name), tuning.options.seeds.front(),
+                                      wants_integer_in(tuned.document, extensions)))
         tuned.points.push_back({std::move(point), {}});
     check_holdout(tuned.document, given.origin);
     for (const TunedPoint& point : tuned.points) check_holdout(with_values(tuned.document, point.values), given.origin);
@@ -293,9 +332,9 @@ Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
   }
   const double budget = read_experiment(tuning.first_document(), given.origin, extensions, given.assignments).budget;
   std::vector<size_t> rungs;
-  for (const TunedRegime& regime : tuning.regimes) {
-    const int64_t epochs = check_points(tuning, regime, extensions);
-    rungs.push_back(regime.points.empty() ? 0 : rungs_for(regime.points.size(), epochs, budget, tuning.options));
+  for (TunedRegime& regime : tuning.regimes) {
+    regime.epochs = check_points(tuning, regime, extensions);
+    rungs.push_back(regime.points.empty() ? 0 : rungs_for(regime.points.size(), regime.epochs, budget, tuning.options));
   }
   tuning.rungs = *std::max_element(rungs.begin(), rungs.end());
   for (size_t i = 0; i < rungs.size(); ++i) tuning.regimes[i].first_rung = tuning.rungs - rungs[i];

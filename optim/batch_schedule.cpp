@@ -36,7 +36,9 @@ int64_t BatchSchedule::steps_of_first(double epochs) const {
   int64_t steps = 0;
   for (size_t i = 0; i < phases_.size(); ++i) {
     const double part = std::clamp(epochs, 0.0, static_cast<double>(phases_[i].epochs));
-    steps += std::llround(part * static_cast<double>(epochs_[i].steps()));
+    // Half a step is rounded up, also where a fraction of the run gives half a step but for the last bits.
+    const double exact = part * static_cast<double>(epochs_[i].steps());
+    steps += std::llround(exact + 1e-14 * exact);
     epochs -= part;
   }
   return steps;

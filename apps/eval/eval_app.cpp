@@ -2,6 +2,7 @@
 
 #include <noisysgd/apps/arguments.h>
 #include <noisysgd/apps/console.h>
+#include <noisysgd/apps/eval/logits.h>
 #include <noisysgd/apps/eval/render.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/core/file.h>
@@ -9,11 +10,14 @@
 namespace noisysgd {
 
 int eval_main(int argc, char** argv, const Extensions& extensions) {
-  CLI::App app("Evaluates the network in a checkpoint, which needs no configuration.", "noisysgd-eval");
+  CLI::App app("Evaluates the network in a checkpoint, which needs no configuration, or weights alone by --config.",
+               "noisysgd-eval");
   EvaluationRequest request;
   std::string format = "text", weights;
-  std::filesystem::path predictions;
-  add_path(app, "CHECKPOINT", request.source, "checkpoint, or folder of a run: its last checkpoint")->required();
+  std::filesystem::path predictions, logits;
+  add_path(app, "CHECKPOINT", request.source, "checkpoint, weights, or folder of a run: its last checkpoint")
+      ->required();
+  add_path(app, "--config", request.config, "of weights without metadata: the configuration of their network and data");
   app.add_option("--data", request.data,
                  "another data set of the same shape: its type, or {\"type\": …} as in a configuration");
   add_repeated(app, "--set", request.assignments,
@@ -22,13 +26,17 @@ int eval_main(int argc, char** argv, const Extensions& extensions) {
       ->check(CLI::IsMember({"last", "average"}));
   app.add_option("--format", format, "text, markdown or json")->check(CLI::IsMember({"text", "markdown", "json"}));
   add_path(app, "--predictions", predictions, "CSV file to write: index, label, prediction, probability");
+  add_path(app, "--logits", logits, "file to write: .npy, float32 [images, classes]; or .csv");
   app.add_option("--device", request.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", request.threads, "processor threads; 0: all")->transform(whole_number(0, most_threads));
   return run_program(app, argc, argv, [&] {
     if (!weights.empty()) request.weights = weights == "average" ? SavedWeights::average : SavedWeights::last;
     if (!predictions.empty()) check_replaceable(predictions, predictions_header, "a file of predictions");
+    if (!logits.empty()) check_logits_file(logits);
+    request.keeps_logits = !logits.empty();
     const Evaluation evaluation = evaluate_checkpoint(request, extensions);
     if (!predictions.empty()) write_predictions(predictions, evaluation);
+    if (!logits.empty()) write_logits(logits, evaluation);
     print_out("{}", format == "json"       ? json_of(evaluation).dump(2) + "\n"
                     : format == "markdown" ? markdown_of(evaluation)
                                            : text_of(evaluation));

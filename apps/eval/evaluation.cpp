@@ -52,13 +52,32 @@ Json with_assignments(Json config, const EvaluationRequest& request, const fs::p
   return config;
 }
 
-// The identity of the run that wrote a checkpoint, and its parts.
+// What a configuration says of a network and its data. Throws Error if its regimes differ in that.
+Json network_of(const std::string& path, const Extensions& extensions) {
+  const Experiment experiment = read_experiment_file(path, {}, extensions);
+  const Json& first = experiment.regimes.at(0).effective;
+  for (const Regime& regime : experiment.regimes)
+    for (const char* key : {"model", "data", "loss", "batch", "evaluation", "precision"})
+      NSGD_CHECK(regime.effective.value(key, Json()) == first.value(key, Json()),
+                 "--config {}: regimes \"{}\" and \"{}\" differ in \"{}\"; expected one network", path,
+                 experiment.regimes.at(0).name, regime.name, key);
+  return first;
+}
+
+// The identity of the run that wrote a checkpoint, and its parts. Of weights without one: of no run.
 struct WrittenBy {
-  explicit WrittenBy(const Checkpoint& checkpoint) {
+  WrittenBy(const Checkpoint& checkpoint, const std::string& config, const Extensions& extensions) {
     const std::optional<Json> there = checkpoint.identity();
-    NSGD_CHECK(there, "{}: does not say which network it holds; expected a checkpoint of noisysgd-train",
-               checkpoint.path().string());
-    identity = *there;
+    const std::string file = checkpoint.path().string();
+    NSGD_CHECK(there || !config.empty(),
+               "{}: does not say which network it holds; expected a checkpoint of noisysgd-train, or --config with the "
+               "configuration of the network",
+               file);
+    NSGD_CHECK(!there || config.empty(), "--config {}: {} says itself which network it holds; leave --config out",
+               config, file);
+    of_run = there.has_value();
+    identity = of_run ? *there : Json{{"config", network_of(config, extensions)}};
+    if (!of_run) return;
     try {
       run = run_name(identity);
       NSGD_CHECK(identity["config"].contains("data") && identity["config"]["data"].is_object(),
@@ -69,7 +88,8 @@ struct WrittenBy {
     step = checkpoint.steps();
   }
   Json identity;
-  RunName run;
+  bool of_run = true;
+  RunName run{};
   int64_t step = 0;
 };
 
@@ -85,7 +105,7 @@ Regime regime_of(const Json& config, const WrittenBy& writer, const fs::path& ch
 Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extensions& extensions) {
   const Checkpoint checkpoint(checkpoint_in(request.source));
   const fs::path& path = checkpoint.path();
-  const WrittenBy writer(checkpoint);
+  const WrittenBy writer(checkpoint, request.config, extensions);
   const Json& trained = writer.identity.at("config");
   const Regime regime = regime_of(with_assignments(trained, request, path), writer, path, extensions);
   const SavedWeights weights =
@@ -96,7 +116,7 @@ Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extension
   TrainingData data;
   data.sets = at_place(regime, [&] { return regime.data.dataset.load(); });
   std::optional<DataDescription> described = checkpoint.data();
-  if (!described) {  // of an older version
+  if (!described) {  // of an older version, or weights alone
     const auto original = DataCache().get(regime_of(trained, writer, path, extensions));
     described = DataDescription::of(original->sets.train, original->normalisation);
   }
@@ -111,6 +131,7 @@ Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extension
   const Loader images(context, data.sets.test, data.normalisation);
 
   Evaluation result{.checkpoint = path,
+                    .of_run = writer.of_run,
                     .regime = writer.run.regime,
                     .seed = writer.run.seed,
                     .step = writer.step,
@@ -119,10 +140,12 @@ Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extension
                     .set = regime.data.evaluated_set(),
                     .class_names = described->class_names,
                     .probabilities = model.loss().samples_labels(),
-                    .scores = Scores(model.classes())};
+                    .scores = Scores(model.classes()),
+                    .logits = {}};
   const auto classes = static_cast<size_t>(model.classes());
   const auto see = [&](const Batch& batch, const Tensor& logits) {
     const std::vector<float> values = to_host<float>(context, logits);
+    if (request.keeps_logits) result.logits.insert(result.logits.end(), values.begin(), values.end());
     const std::vector<int32_t> labels = to_host<int32_t>(context, batch.labels);
     for (size_t n = 0; n < labels.size(); ++n)
       result.scores.add(std::span(values).subspan(n * classes, classes), labels[n]);

@@ -125,9 +125,11 @@ std::string confusion(const Evaluation& evaluation, Form form) {
 
 std::string report(const Evaluation& evaluation, Form form) {
   const std::string regime = evaluation.regime.empty() ? "" : fmt::format("regime {}, ", evaluation.regime);
-  std::string text = fmt::format("{}{}{}seed {}, step {}, {} weights: {} {}\n\n", evaluation.checkpoint.string(),
-                                 form == Form::text ? "\n" : ": ", regime, evaluation.seed, evaluation.step,
-                                 name_of(evaluation.weights), evaluation.scores.images(), evaluation.images);
+  const std::string run = evaluation.of_run ? fmt::format("{}seed {}, step {}, {} weights: ", regime, evaluation.seed,
+                                                          evaluation.step, name_of(evaluation.weights))
+                                            : "";
+  std::string text = fmt::format("{}{}{}{} {}\n\n", evaluation.checkpoint.string(), form == Form::text ? "\n" : ": ",
+                                 run, evaluation.scores.images(), evaluation.images);
   return text + render(totals(evaluation), form) + "\n" + classes(evaluation, form) + "\n" +
          confusion(evaluation, form);
 }
@@ -141,8 +143,8 @@ Json json_of(const Evaluation& evaluation) {
   const Scores& scores = evaluation.scores;
   Json json{{"checkpoint", evaluation.checkpoint.string()},
             {"regime", evaluation.regime},
-            {"seed", evaluation.seed},
-            {"step", evaluation.step},
+            {"seed", evaluation.of_run ? Json(evaluation.seed) : Json()},
+            {"step", evaluation.of_run ? Json(evaluation.step) : Json()},
             {"weights", name_of(evaluation.weights)},
             {"data", evaluation.images},
             {"set", evaluation.set},

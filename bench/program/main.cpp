@@ -83,14 +83,17 @@ int main(int argc, char** argv) {
   app.add_flag("--ceilings", arguments.ceilings,
                "What the machine can do: arithmetic, copy bandwidth and matrix products");
   app.add_flag("--bandwidth", arguments.bandwidth, "The noise step and ghost batch norm against copy bandwidth");
-  app.add_option("--layers", arguments.layers, "Convolution and linear layers of these networks, one of each kind")
+  app.add_option("--layers", arguments.layers,
+                 "Convolution and linear layers of these networks, one of each kind; takes several")
       ->check(network);
-  app.add_option("--steps", arguments.steps, "Training steps of these networks: plain and with every kind of noise")
+  app.add_option("--steps", arguments.steps,
+                 "Training steps of these networks: plain and with every kind of noise; takes several")
       ->check(network);
   app.add_option("--curvature", arguments.curvature,
-                 "Products with curvature matrices of these networks, beside a gradient")
+                 "Products with curvature matrices of these networks, beside a gradient; takes several")
       ->check(network);
-  app.add_option("--variants", arguments.step_options.variants, "With --steps: variants besides the plain step [all]")
+  app.add_option("--variants", arguments.step_options.variants,
+                 "With --steps: variants besides the plain step; takes several [all]")
       ->check(CLI::IsMember(step_variants()));
   app.add_option("--only-steps", arguments.only_steps, "With --steps: run this many of each variant, measure nothing")
       ->transform(count);

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
+#include <sstream>
 
 #include <noisysgd/apps/run_folder.h>
 #include <noisysgd/core/file.h>
@@ -144,7 +146,9 @@ TEST_CASE("noisysgd-eval says in one line what it cannot evaluate") {
     CHECK(refused(folder, {"run"}).starts_with("noisysgd-eval: cannot read run/checkpoint.safetensors: "));
   }
   CHECK(changed([](StoredMetadata& metadata) { metadata.clear(); }) ==
-        begin + "does not say which network it holds; expected a checkpoint of noisysgd-train\n");
+        begin +
+            "does not say which network it holds; expected a checkpoint of noisysgd-train, or --config with the "
+            "configuration of the network\n");
   CHECK(changed([](StoredMetadata& metadata) { metadata["identity"] = R"({"seed": 1})"; }) ==
         begin + "\"config\" is missing\n");
   CHECK(changed([](StoredMetadata& metadata) { metadata["data"] = "{}"; }) == begin + "data: \"image\" is missing\n");
@@ -174,4 +178,67 @@ TEST_CASE("noisysgd-eval prints text, Markdown or JSON, and writes predictions")
   const Json parsed = parse_json(json.output, "output");
   CHECK(parsed.at("accuracy") == run_summary(folder / "run").value().at("test_accuracy"));
   CHECK(parsed.at("data") == "synthetic test images");
+}
+
+TEST_CASE("weights without metadata are evaluated by the configuration of their network") {
+  const TemporaryFolder folder;
+  const Regime regime = regime_with({"epochs=1"});
+  REQUIRE(small_runs::run(regime, folder / "run") == RunOutcome::finished);
+  std::filesystem::copy_file(folder / "run/checkpoint.safetensors", folder / "weights.safetensors");
+  change_metadata(folder / "weights.safetensors", [](StoredMetadata& metadata) { metadata.clear(); });
+  write_file_atomically(folder / "network.json", regime.effective.dump());
+  const CommandResult result = eval(folder, {"weights.safetensors", "--config", "network.json", "--format", "json"});
+  INFO(result.error);
+  REQUIRE(result.status == 0);
+  const Json found = parse_json(result.output, "output");
+  CHECK(found.at("accuracy") == run_summary(folder / "run").value().at("test_accuracy"));
+  CHECK(found.at("loss") == run_summary(folder / "run").value().at("test_loss"));
+  CHECK(found.at("step").is_null());
+  CHECK(eval(folder, {"weights.safetensors", "--config", "network.json"})
+            .output.starts_with("weights.safetensors\n50 synthetic test images\n"));
+  CHECK(contains(refused(folder, {"run", "--config", "network.json"}), "leave --config out"));
+  Json two = regime.effective;
+  two["regimes"] = Json::parse(R"([{"name": "A"}, {"name": "B", "evaluation": {"batch": 3}}])");
+  write_file_atomically(folder / "network.json", two.dump());
+  CHECK(
+      refused(folder, {"weights.safetensors", "--config", "network.json"}) ==
+      "noisysgd-eval: --config network.json: regimes \"A\" and \"B\" differ in \"evaluation\"; expected one network\n");
+}
+
+TEST_CASE("logits are written for NumPy or as CSV, in the order of the images") {
+  const TemporaryFolder folder;
+  REQUIRE(small_runs::run(regime_with({"epochs=1"}), folder / "run") == RunOutcome::finished);
+  REQUIRE(eval(folder, {"run", "--logits", "out.csv", "--predictions", "predictions.csv"}).status == 0);
+  REQUIRE(eval(folder, {"run", "--logits", "out.npy"}).status == 0);
+  REQUIRE(eval(folder, {"run", "--logits", "out.npy"}).status == 0);  // replaces its own
+  const std::string npy = read_file(folder / "out.npy");
+  REQUIRE(npy.substr(0, 8) == std::string("\x93NUMPY\x01\x00", 8));
+  const size_t begin = 10 + static_cast<unsigned char>(npy[8]) + 256 * static_cast<unsigned char>(npy[9]);
+  CHECK(begin % 64 == 0);
+  CHECK(contains(npy.substr(0, begin), "{'descr': '<f4', 'fortran_order': False, 'shape': (50, 10), }"));
+  REQUIRE(npy.size() == begin + 50 * 10 * sizeof(float));
+  std::vector<float> logits(500);
+  std::memcpy(logits.data(), npy.data() + begin, 500 * sizeof(float));
+
+  std::istringstream csv(read_file(folder / "out.csv")), predictions(read_file(folder / "predictions.csv"));
+  std::string line, made;
+  std::getline(csv, line);
+  std::getline(predictions, made);
+  CHECK(line == "index,label,logit_0,logit_1,logit_2,logit_3,logit_4,logit_5,logit_6,logit_7,logit_8,logit_9");
+  for (int64_t n = 0; n < 50; ++n) {
+    REQUIRE(static_cast<bool>(std::getline(csv, line)));
+    REQUIRE(static_cast<bool>(std::getline(predictions, made)));
+    std::istringstream fields(line);
+    std::string field;
+    std::getline(fields, field, ',');
+    CHECK(field == std::to_string(n));
+    std::getline(fields, field, ',');
+    const auto first = logits.begin() + n * 10;
+    CHECK(made.starts_with(fmt::format("{},{},{},", n, field, std::max_element(first, first + 10) - first)));
+    for (int64_t k = 0; std::getline(fields, field, ','); ++k) CHECK(std::stof(field) == first[k]);
+  }
+  CHECK(refused(folder, {"run", "--logits", "out.txt"}) ==
+        "noisysgd-eval: --logits out.txt: expected a name that ends with .npy or .csv\n");
+  std::filesystem::rename(folder / "predictions.csv", folder / "other.npy");
+  CHECK(contains(refused(folder, {"run", "--logits", "other.npy"}), "other.npy: is there and is not a NumPy array"));
 }

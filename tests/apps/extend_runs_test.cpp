@@ -1,4 +1,6 @@
 // --resume --epochs N: a run that is trained on is the run that had N epochs from its beginning.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include <noisysgd/apps/checkpoint.h>
@@ -141,4 +143,24 @@ TEST_CASE("training on keeps the result so far, and no checkpoint of another run
   const Checkpoint checkpoint(kept_checkpoint(place.path() / "run", 1));
   CHECK(checkpoint.steps() == summary.at("steps").get<int64_t>());
   CHECK(checkpoint.identity() == Checkpoint(place.path() / "run/checkpoint.safetensors").identity());
+}
+
+TEST_CASE("one configuration is trained on again and again") {
+  const Workplace place;
+  const std::vector<std::string> settings{"epochs=1", "noise.stop_fraction=0.3"};
+  REQUIRE(train(place, "whole", {"epochs=7", fmt::format("noise.stop_fraction={}", 0.3 / 7)}).status == 0);
+  REQUIRE(train(place, "run", settings).status == 0);
+  for (const char* epochs : {"3", "5", "7"}) {
+    const CommandResult result = train(place, "run", settings, {"--resume", "--epochs", epochs});
+    CHECK(result.error.empty());
+    REQUIRE(result.status == 0);
+  }
+  CHECK(tensors_of(place.path() / "run") == tensors_of(place.path() / "whole"));
+  CHECK(metrics_of(place.path() / "run") == metrics_of(place.path() / "whole"));
+  CHECK(train(place, "run", settings, {"--resume", "--epochs", "4"}).error ==
+        "noisysgd-train: --epochs 4: the runs have 7; expected at least as many\n");
+  std::vector<std::string> other = settings;
+  other.emplace_back("optimizer.momentum=0.5");
+  CHECK(contains(train(place, "run", other, {"--resume", "--epochs", "9"}).error,
+                 "$.optimizer.momentum: 0.9 there, 0.5 here"));
 }

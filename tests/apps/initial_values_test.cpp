@@ -106,6 +106,21 @@ TEST_CASE("a network starts from a checkpoint, whose other tensors are not menti
   CHECK(Values(loaded).values == Values(expected).values);
 }
 
+TEST_CASE("the folder of a run stands for its checkpoint, and another folder is told from a file") {
+  Start start;
+  const TemporaryFolder run;
+  train_on({}, regime_of(small_residual, "{}"), run.path());
+  Json keys{{"weights", run.path().string()}};
+  start.regime = start.regime_with(keys.dump());
+  Model model = start.model();
+  CHECK(start.load(model).starts_with("model.weights: " + (run / "checkpoint.safetensors").string() + ": "));
+  keys["weights"] = start.folder.path().string();
+  start.regime = start.regime_with(keys.dump());
+  CHECK(start.error() == fmt::format("test: model.weights: {}: is a folder without checkpoint.safetensors; expected a "
+                                     "safetensors file, or the folder of a run",
+                                     start.folder.path().string()));
+}
+
 TEST_CASE("a file of doubles is rounded, and PyTorch's counters are not mentioned") {
   Start start;
   std::vector<double> doubles;

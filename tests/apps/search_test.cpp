@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <noisysgd/apps/names.h>
 #include <noisysgd/apps/suite.h>
 #include <noisysgd/core/config_path.h>
 #include <noisysgd/core/file.h>
@@ -83,6 +84,15 @@ TEST_CASE("problems of a grid are told with its text") {
         "--grid: 1600 combinations of values, at most 1000 are possible");
   CHECK(contains(error_of([] { read_experiment(grid_of(tiny(), "test", {"optimizer.learning_rte=1"}), "test", {}); }),
                  "$.optimizer.learning_rte: unknown key"));
+}
+
+TEST_CASE("values with a '/' or a dot at the beginning name folders") {
+  CHECK(point_name("LB", {{"model.weights", "runs/a.safetensors"}}) == "LB,runs_a.safetensors");
+  CHECK(point_name("", {{"data.root", "./a/b"}, {"epochs", 2}}) == "__a_b,2");
+  CHECK(regime_name_problem(point_name("", {{"data.root", "/a"}})).empty());
+  CHECK(contains(refused({"model.weights=a/b,a_b"}), "no error"));
+  CHECK(contains(error_of([] { read_experiment(grid_of(tiny(), "test", {"model.weights=a/b,a_b"}), "test", {}); }),
+                 "\"SB,a_b\" is used twice"));
 }
 
 TEST_CASE("values are found by the paths that set them") {

@@ -194,8 +194,10 @@ TEST_CASE("a tuning that cannot be made is one clear error, before anything is t
   const CommandResult missing = place.run({"--tune", "--output", "other", "--set", "data={\"type\": \"mnist\"}"});
   CHECK(missing.status == 1);
   CHECK_FALSE(fs::exists(place.path() / "other/tuning"));
-  CHECK(
-      place.run({"--tune", "--dry-run"}).output.starts_with("tuning: 2 rungs, the first with 8 points at budget 0.35"));
+  const std::string plan = place.run({"--tune", "--dry-run"}).output;
+  CHECK(plan.starts_with("tuning: 2 rungs, the first with 8 points at budget 0.35\n"));
+  CHECK(contains(plan,
+                 "\n   2     0.7  LB           2       4\nSB: optimizer.learning_rate: 0.0001, 0.02, 0.1, 1e+30\n"));
 }
 
 TEST_CASE("a network that a point cannot have is found before the first rung, also of a regime that begins later") {
@@ -240,4 +242,27 @@ TEST_CASE("a folder that holds other things than a tuning is refused") {
   CHECK(fs::directory_iterator(place.path() / "out/tuning")->path().filename() == "notes.txt");
   CHECK(contains(place.run({"--tune", "--set", "regimes[LB].name=tuning"}).error,
                  "\"tuning\" cannot name a folder: it is the name of the folder of a tuning"));
+}
+
+TEST_CASE("results that no tuning has written are not replaced") {
+  const Workplace place(configuration);
+  const auto refused = [&](const char* file, const char* text) {
+    fs::remove_all(place.path() / "out");
+    fs::create_directories(place.path() / "out/tuning");
+    write_file_atomically(place.path() / "out/tuning" / file, text);
+    const CommandResult result = place.run({"--tune", "--output", "out"});
+    CHECK(result.status == 1);
+    CHECK(result.error ==
+          fmt::format("noisysgd-train: out/tuning/{}: is there, and this tuning did not write it; move it "
+                      "away, or use another --output\n",
+                      file));
+    CHECK(read_file(place.path() / "out/tuning" / file) == text);
+  };
+  refused("tuning.md", "my own notes\n");
+  refused("tuning.json", "[1, 2]\n");
+  fs::remove_all(place.path() / "out");
+  const std::vector<std::string> short_ones{"--tune", "--resume", "--output", "out", "--quiet", "--set", "epochs=1"};
+  REQUIRE(place.run(short_ones).status == 0);
+  write_file_atomically(place.path() / "out/tuning/tuning.md", "my own notes\n");
+  CHECK(contains(place.run(short_ones).error, "out/tuning/tuning.md: is there, and this tuning did not write it"));
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <set>
 
 #include "tests/apps/tiny_suite.h"
 #include "tests/catch.h"
@@ -187,6 +188,49 @@ TEST_CASE("points are drawn from ranges and lists by seed") {
   for (const int count : {low, low_decay, 2 * both, nesterov}) CHECK(std::abs(count - 200) < 50);
   CHECK(points("tuning.seeds=[1]")[7].values == first[7].values);
   CHECK(points("tuning.seeds=[2]")[7].values != first[7].values);
+}
+
+TEST_CASE("a range of a key that wants integers gives integers of the range") {
+  const Tuning tuning = tuning_with({R"(regimes[SB].tune={"batch.size": {"log_uniform": [2.5, 12.5]}, "trials": 200,
+      "noise.small_batch": {"log_uniform": [1, 1.5]}, "optimizer.learning_rate": {"log_uniform": [1, 10]}})",
+                                     R"(noise={"type": "diagonal_fisher"})"});
+  std::set<int64_t> sizes;
+  bool broken_rate = false;
+  for (const TunedPoint& point : tuning.regimes[0].points)
+    for (const auto& [path, value] : point.values) {
+      if (path == "noise.small_batch") CHECK(value == 1);
+      if (path == "optimizer.learning_rate") broken_rate |= value.get<double>() != std::floor(value.get<double>());
+      if (path != "batch.size") continue;
+      REQUIRE(value.is_number_integer());
+      sizes.insert(value.get<int64_t>());
+    }
+  CHECK(broken_rate);
+  CHECK(sizes == std::set<int64_t>{3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
+  CHECK(contains(refused({R"(regimes[SB].tune={"batch.size": {"log_uniform": [2.2, 2.8]}, "trials": 3})"}),
+                 "$.tune[\"batch.size\"].log_uniform: has no whole number from 2.2 to 2.8, and the key wants one"));
+}
+
+TEST_CASE("comments are allowed among the values to choose") {
+  const Tuning plain = tuning_with({}),
+               remarked = tuning_with({"tune.comment=\"rates\"", "tune[\"$comment 2\"]=\"x\""});
+  REQUIRE(remarked.regimes[1].points.size() == plain.regimes[1].points.size());
+  for (size_t i = 0; i < plain.regimes[1].points.size(); ++i)
+    CHECK(remarked.regimes[1].points[i].values == plain.regimes[1].points[i].values);
+  CHECK(contains(refused({"tune.comment=3"}), "$.tune.comment: a comment must be a text, got 3"));
+}
+
+TEST_CASE("the plan of a tuning shows each rung with its points, budget and epochs, and the values that are tried") {
+  CHECK(tuning_plan(tuning_with({})) ==
+        "rung  budget  regime  points  epochs\n"
+        "----  ------  ------  ------  ------\n"
+        "   1   0.037  LB          15       3\n"
+        "   2   0.111  SB           5       9\n"
+        "   2   0.111  LB           5       9\n"
+        "   3   0.333  SB           2      27\n"
+        "   3   0.333  LB           2      27\n"
+        "SB: optimizer.learning_rate: 0.01, 0.02, 0.05, 0.1, 0.2\n"
+        "LB: optimizer.learning_rate: 0.01, 0.02, 0.05, 0.1, 0.2\n"
+        "LB: optimizer.momentum: 0, 0.5, 0.9\n");
 }
 
 TEST_CASE("problems of a tuning are told with their keys") {

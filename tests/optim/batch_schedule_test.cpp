@@ -54,6 +54,19 @@ TEST_CASE("the steps of the first epochs, across a batch change") {
   }
 }
 
+TEST_CASE("half a step of a fraction of the run is rounded up, whatever the fraction's last bits are") {
+  // 5 steps in an epoch: half of an odd number of epochs ends within a step.
+  for (int64_t epochs = 1; epochs <= 40; ++epochs)
+    for (int64_t longer = epochs; longer <= 80; ++longer) {
+      const BatchSchedule before({{epochs, 2, 1}}, 10, false), after({{longer, 2, 1}}, 10, false);
+      const auto n = static_cast<double>(epochs), m = static_cast<double>(longer);
+      for (const double fraction : {0.1, 0.25, 0.3, 0.5, 0.7, 0.9}) {
+        CAPTURE(epochs, longer, fraction);
+        CHECK(before.steps_of_first(fraction * n) == after.steps_of_first(fraction * n / m * m));
+      }
+    }
+}
+
 TEST_CASE("an incomplete last batch that is too small to train on is left out") {
   CHECK(BatchSchedule({{2, 4, 1}}, 9, false, SampleCoupling::whole_batch(2)).total_steps() == 4);
   CHECK(BatchSchedule({{2, 4, 1}}, 10, false, SampleCoupling::whole_batch(2)).total_steps() == 6);
