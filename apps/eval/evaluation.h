@@ -37,7 +37,7 @@ struct Evaluation {
   bool probabilities = true;  // false: the loss defines none, and Scores' mean nothing
   double loss = 0;            // mean
   Scores scores{0};
-  std::vector<float> logits;  // [images,classes] if the request keeps them
+  std::vector<float> logits = {};  // [images,classes] if the request keeps them
 };
 
 // The images are those that the run was evaluated on, or those of another data set with the same shape and classes,
