@@ -29,7 +29,10 @@ constexpr std::string_view clear_sequence = "\r\033[K";
 
 }  // namespace
 
-void write_console(std::FILE* stream, std::string_view text) { write_raw(stream, printable(text)); }
+void write_console(std::FILE* stream, std::string_view text) {
+  if (stream == stderr) std::fflush(stdout);  // both may be one file: what was printed before stays before
+  write_raw(stream, printable(text));
+}
 
 void draw_line(std::FILE* stream, std::string_view text) {
   const std::string shown = printable(text);

@@ -23,6 +23,13 @@ constexpr size_t most_regime_bytes = size_t{256} << 20;
 const std::set<std::string> experiment_keys{"$schema", "name",    "device", "threads", "seed",
                                             "seeds",   "regimes", "budget", "columns"};
 
+// Keys of the document that no regime has, for hints.
+std::vector<std::string> keys_beside_a_regime() {
+  std::vector<std::string> keys(experiment_keys.begin(), experiment_keys.end());
+  keys.insert(keys.end(), {"tune", "tuning"});
+  return keys;
+}
+
 DataOptions read_data(const ConfigReader& json, const DatasetRegistry& registry) {
   DataOptions data;
   data.dataset = ConfiguredDataset::read(json, registry);
@@ -145,7 +152,7 @@ Regime read_regime(const Json& document, const std::string& origin, const std::s
   regime.name = name;
   regime.place = name.empty() ? origin : fmt::format("{}: regime \"{}\"", origin, name);
   try {
-    regime.effective = config.finish();
+    regime.effective = config.finish(keys_beside_a_regime());
     regime.effective.erase("expect");  // does not affect the run
     if (budget != 1) apply_budget(regime, budget, extensions);
   } catch (const ConfigError& error) {
@@ -348,6 +355,10 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
     if (const std::string problem = regime_name_problem(name); !problem.empty())
       problems.push_back(fmt::format("{}.name: {}", path, problem));
     if (!names.insert(name).second) problems.push_back(fmt::format("{}.name: \"{}\" is used twice", path, name));
+    for (const std::string& key : experiment_keys)
+      if (patch.erase(key) > 0)
+        problems.push_back(json_member_path(path, key) +
+                           ": is a key of the whole document; regimes do not differ in it");
     experiment.regimes.push_back(
         read_regime(merge_config(base, patch), origin, name, extensions, experiment.budget, regime_problems));
   }

@@ -26,8 +26,8 @@ std::string some_of(const std::vector<std::string>& names) {
 // Loads what a file has of a network.
 class WeightsLoader : public StateVisitor {
  public:
-  WeightsLoader(Context& context, const SafetensorsFile& file, const std::vector<std::string>& skipped)
-      : context_(context), file_(file), skipped_(skipped) {}
+  WeightsLoader(Context& context, const SafetensorsFile& file, const std::vector<std::string>& skip)
+      : context_(context), file_(file), skip_(skip) {}
 
   void visit(const std::string& name, const Parameter& parameter, const Tensor& tensor) override {
     const std::vector<float> exported = read(name, parameter.exported_shape());
@@ -44,25 +44,41 @@ class WeightsLoader : public StateVisitor {
   WeightsNote finish() const {
     const std::string path = file_.path().string();
     NSGD_CHECK(misshapen_.empty(), "{}: {}; model.skip_weights leaves tensors out", path, some_of(misshapen_));
-    NSGD_CHECK(!loaded_.empty() || !skips_all_, "{}: model.skip_weights leaves out every tensor that the network has", path);
+    for (const std::string& glob : skip_)
+      NSGD_CHECK(matches_some(glob), "model.skip_weights: \"{}\" matches no tensor of {}, which has {}", glob, path,
+                 some_of(names_of_file()));
+    NSGD_CHECK(!loaded_.empty() || skipped_.empty(),
+               "{}: model.skip_weights leaves out every tensor that the network has", path);
     NSGD_CHECK(!loaded_.empty(), "{}: holds none of the network's tensors (it has {}; the network has {})", path,
                some_of(unused()), some_of(missing_));
     WeightsNote note = fmt::format("model.weights: {}: {} tensors loaded", path, loaded_.size());
     if (!missing_.empty()) note += fmt::format("; not there, so initialised: {}", some_of(missing_));
+    if (!skipped_.empty()) note += fmt::format("; skipped, so initialised: {}", some_of(skipped_));
     if (const auto names = unused(); !names.empty()) note += fmt::format("; not used: {}", some_of(names));
     return note;
   }
 
  private:
   bool is_skipped(const std::string& name) const {
-    return std::ranges::any_of(skipped_, [&](const std::string& glob) { return matches_glob(glob, name); });
+    return std::ranges::any_of(skip_, [&](const std::string& glob) { return matches_glob(glob, name); });
+  }
+
+  std::vector<std::string> names_of_file() const {
+    std::vector<std::string> names;
+    for (const auto& entry : file_.entries()) names.push_back(entry.name);
+    return names;
+  }
+
+  // Of the file or of the network: a glob may name what only the network has.
+  bool matches_some(const std::string& glob) const {
+    const auto matches = [&](const std::string& name) { return matches_glob(glob, name); };
+    return std::ranges::any_of(names_of_file(), matches) || std::ranges::any_of(missing_, matches);
   }
 
   // Empty if the file has no such tensor.
   std::vector<float> read(const std::string& name, const Shape& shape) {
     if (!file_.contains(name) || is_skipped(name)) {
-      skips_all_ = skips_all_ || file_.contains(name);
-      missing_.push_back(name);
+      (file_.contains(name) ? skipped_ : missing_).push_back(name);
       return {};
     }
     const SafetensorsFile::Entry& entry = file_.entry(name);
@@ -99,10 +115,9 @@ class WeightsLoader : public StateVisitor {
 
   Context& context_;
   const SafetensorsFile& file_;
-  const std::vector<std::string>& skipped_;
+  const std::vector<std::string>& skip_;
   std::set<std::string> loaded_;
-  bool skips_all_ = false;  // if nothing is loaded: because of what is skipped
-  std::vector<std::string> missing_, misshapen_;
+  std::vector<std::string> missing_, skipped_, misshapen_;  // skipped_: the file has them
 };
 
 // A checkpoint, where the folder of a run is named.

@@ -123,9 +123,10 @@ void collect_paths(const Node& node, std::vector<std::string>& paths) {
   }
 }
 
-void report_unknown_keys(const Node& node, const std::vector<std::string>& all, State& state) {
+// known: keys of this object that are not read here.
+void report_unknown_keys(const Node& node, std::vector<std::string> known, const std::vector<std::string>& all,
+                         State& state) {
   if (node.input != nullptr) {
-    std::vector<std::string> known;
     for (const Member& member : node.members) known.push_back(member.key);
     for (const auto& [key, value] : node.input->items()) {
       if (node.find(key) != nullptr) continue;
@@ -138,7 +139,7 @@ void report_unknown_keys(const Node& node, const std::vector<std::string>& all, 
     }
   }
   for (const Member& member : node.members) {
-    for (const auto& child : member.children) report_unknown_keys(*child, all, state);
+    for (const auto& child : member.children) report_unknown_keys(*child, {}, all, state);
   }
 }
 
@@ -186,10 +187,10 @@ bool Config::has_problems() const { return !state_->problems.empty(); }
 
 const Node& Config::asked() const { return state_->root; }
 
-Json Config::finish() const {
-  std::vector<std::string> all;
+Json Config::finish(const std::vector<std::string>& read_elsewhere) const {
+  std::vector<std::string> all = read_elsewhere;
   collect_paths(state_->root, all);
-  report_unknown_keys(state_->root, all, *state_);
+  report_unknown_keys(state_->root, read_elsewhere, all, *state_);
   if (has_problems()) throw ConfigError(state_->origin, state_->problems);
   return effective_document(state_->root);
 }

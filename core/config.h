@@ -153,8 +153,9 @@ class Config {
   ConfigReader root() const;
   bool has_problems() const;  // found so far; unknown keys are found by finish()
   // Throws ConfigError with all problems, including every unread key of the objects that were visited (texts under
-  // "comment" or "$comment…" are allowed). Returns the values that were read, in the order of reading.
-  Json finish() const;
+  // "comment" or "$comment…" are allowed). Returns the values that were read, in the order of reading. read_elsewhere:
+  // keys of the whole document that were taken out of it before, for hints at misspelt ones.
+  Json finish(const std::vector<std::string>& read_elsewhere = {}) const;
   const config_detail::Node& asked() const;  // what was asked for so far: core/config_schema.h
 
  private:

@@ -57,7 +57,7 @@ Json network_of(const std::string& path, const Extensions& extensions) {
   const Experiment experiment = read_experiment_file(path, {}, extensions);
   const Json& first = experiment.regimes.at(0).effective;
   for (const Regime& regime : experiment.regimes)
-    for (const char* key : {"model", "data", "loss", "batch", "evaluation", "precision"})
+    for (const char* key : {"model", "data", "loss", "evaluation", "precision"})
       NSGD_CHECK(regime.effective.value(key, Json()) == first.value(key, Json()),
                  "--config {}: regimes \"{}\" and \"{}\" differ in \"{}\"; expected one network", path,
                  experiment.regimes.at(0).name, regime.name, key);

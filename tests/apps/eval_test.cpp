@@ -198,6 +198,9 @@ TEST_CASE("weights without metadata are evaluated by the configuration of their 
             .output.starts_with("weights.safetensors\n50 synthetic test images\n"));
   CHECK(contains(refused(folder, {"run", "--config", "network.json"}), "leave --config out"));
   Json two = regime.effective;
+  two["regimes"] = Json::parse(R"([{"name": "A"}, {"name": "B", "batch": {"size": 3}}])");
+  write_file_atomically(folder / "network.json", two.dump());
+  CHECK(eval(folder, {"weights.safetensors", "--config", "network.json"}).status == 0);
   two["regimes"] = Json::parse(R"([{"name": "A"}, {"name": "B", "evaluation": {"batch": 3}}])");
   write_file_atomically(folder / "network.json", two.dump());
   CHECK(

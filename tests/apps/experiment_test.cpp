@@ -45,7 +45,9 @@ TEST_CASE("\"$schema\" is ignored at the top of a document, and unknown elsewher
   CHECK_FALSE(experiment.regimes.at(0).effective.contains("$schema"));
   CHECK(any_mentions(problems_of(R"({"$schema": 3})"), "$schema: expected a text, got 3"));
   CHECK(any_mentions(problems_of(R"({"data": {"$schema": "s.json"}})"), "$schema: unknown key"));
-  CHECK(any_mentions(problems_of(R"({"regimes": [{"name": "a", "$schema": "s.json"}]})"), "$schema: unknown key"));
+  CHECK(problems_of(R"({"regimes": [{"name": "a", "$schema": "s.json"}, {"name": "b", "seed": 2}]})") ==
+        std::vector<std::string>{"$.regimes[0].$schema: is a key of the whole document; regimes do not differ in it",
+                                 "$.regimes[1].seed: is a key of the whole document; regimes do not differ in it"});
 }
 
 TEST_CASE("the betas of AdamW are two numbers below 1, also in single precision") {
@@ -253,4 +255,16 @@ TEST_CASE("each mistake of data.normalize is one problem") {
   }
   CHECK(problems(R"({"mean": [0.5], "std": [0.5]})").empty());
   CHECK(problems("null").empty());
+}
+
+TEST_CASE("misspelt keys of the whole document get the nearest one, with regimes and without") {
+  for (const std::string& regimes : {std::string(), std::string(R"(, "regimes": [{"name": "a"}, {"name": "b"}])")}) {
+    const auto problems = [&](const std::string& key) {
+      return problems_of(("{\"" + key + "\": 1" + regimes + "}").c_str());
+    };
+    CHECK(problems("sede") == std::vector<std::string>{"$.sede: unknown key; did you mean \"seed\"?"});
+    CHECK(problems("devise") == std::vector<std::string>{"$.devise: unknown key; did you mean \"device\"?"});
+    CHECK(problems("tunning") == std::vector<std::string>{"$.tunning: unknown key; did you mean \"tuning\"?"});
+    CHECK(any_mentions(problems("zzz"), "\"device\""));
+  }
 }

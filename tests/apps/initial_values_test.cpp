@@ -165,7 +165,9 @@ TEST_CASE("tensors that do not fit a network are named with their shapes, and ma
                                      start.path().string()));
   start.regime = start.regime_with(R"({"skip_weights": ["linear1.*"]})");
   Model model = start.model();
-  CHECK(start.load(model).ends_with("; not there, so initialised: linear1.weight, linear1.bias"));
+  CHECK(start.load(model).ends_with(" tensors loaded; skipped, so initialised: linear1.weight, linear1.bias"));
+  start.regime = start.regime_with(R"({"skip_weights": ["linear1.*", "liner2.*"]})");
+  CHECK(contains(start.error(), "model.skip_weights: \"liner2.*\" matches no tensor of " + start.path().string()));
   start.regime = start.regime_with(R"({"skip_weights": ["*"]})");
   CHECK(start.error().ends_with(": model.skip_weights leaves out every tensor that the network has"));
 }
