@@ -1,7 +1,7 @@
 # NoisySGD on the CPU: docker build --tag noisysgd . && docker run --rm --volume "$PWD:/work" noisysgd noisysgd-train CONFIG
 FROM debian:bookworm AS build
 COPY scripts/common.sh scripts/install_packages.sh /source/scripts/
-RUN /source/scripts/install_packages.sh git dpkg-dev
+RUN /source/scripts/install_packages.sh git dpkg-dev file
 COPY . /source
 WORKDIR /source
 RUN cmake --preset package -B /build && cmake --build /build && cd /build && cpack -G DEB

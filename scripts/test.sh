@@ -23,7 +23,7 @@ esac
 try_packages=0
 if (($# == 0)) && [[ ${NSGD_PACKAGE:-1} != 0 ]]; then try_packages=1; fi
 if ((try_packages && EUID == 0)); then
-  "$root/scripts/install_packages.sh" debootstrap dpkg-dev
+  "$root/scripts/install_packages.sh" debootstrap dpkg-dev file
 else
   "$root/scripts/install_packages.sh"
 fi
