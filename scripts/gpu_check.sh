@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Runs all checks for a machine with a GPU within ten minutes, and writes a report in JSON and Markdown.
+# Runs all checks for a machine with a GPU within ten minutes (without --pytorch), and writes a report in JSON and Markdown.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-folder='' report=$root/build/gpu_check quick=0
+folder='' report=$root/build/gpu_check quick=0 pytorch=0
 usage() {
   cat <<HELP
-Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--quick]
+Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--pytorch] [--quick]
 
 Builds the cuda preset, or uses the build folder BUILD of this tree (for machines without nvcc). Then runs all tests
 with the label gpu, none of which may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
 noisysgd-bench on the device at tf32 and bf16 against the bars of bench/program/cuda_bars.json. If ncu is installed, also
 compares a replayed step with the times of its kernels. Writes report.json, report.md and the logs to FOLDER
-[build/gpu_check]. --quick measures only small networks; a test of this script uses it on the emulated device.
+[build/gpu_check]. --pytorch also times the steps of scripts/pytorch_steps.py, with a python3 that has PyTorch, for at
+most 20 minutes, and compares. --quick measures only small networks; a test of this script uses it on the emulated
+device.
 Exit status: 0 if all passed, 1 if not, 2 if only a bar was broken.
 HELP
 }
@@ -21,13 +23,14 @@ while (($#)); do
     -h | --help) usage && exit 0 ;;
     --folder) folder=$(cd -- "${2:?--folder needs a build folder}" && pwd) && shift 2 ;;
     --report) report=${2:?--report needs a folder} && shift 2 ;;
+    --pytorch) pytorch=1 && shift ;;
     --quick) quick=1 && shift ;;
     *) usage >&2 && exit 1 ;;
   esac
 done
 mkdir -p "$report"
 report=$(cd -- "$report" && pwd)
-rm -f "$report"/*.log "$report"/report.* "$report"/bench*.{json,md} "$report"/{tests.xml,kernels.json,ncu.csv}
+rm -f "$report"/*.log "$report"/report.* "$report"/bench*.{json,md} "$report"/{tests.xml,kernels.json,pytorch.json,ncu.csv}
 
 if [[ -z $folder ]]; then
   "$root/scripts/install_packages.sh"
@@ -210,6 +213,19 @@ if command -v ncu >/dev/null; then
   profile
 else
   result "step over its kernels" "not run" "ncu is not on this machine"
+fi
+if ((pytorch)); then
+  status=0 steps=(--networks resnet44 vgg16 --batch 4096 --precisions tf32 bf16 --rounds 9)
+  if ((quick)); then
+    steps=(--networks mlp --batch 2 --precisions tf32 --modes eager --rounds 1 --device cpu)
+  fi
+  timeout 1200 "$root/scripts/pytorch_steps.py" --program "$folder/apps/noisysgd-bench" "${steps[@]}" --json "$report/pytorch.json" \
+    >"$report/pytorch.log" 2>&1 || status=$?
+  if ((status == 0)); then
+    result "steps in PyTorch" passed "$(head -n 1 "$report/pytorch.log")"
+  else
+    result "steps in PyTorch" failed "exit status $status, $(tail -n 1 "$report/pytorch.log")"
+  fi
 fi
 # A test counts the waits between two reads of the log.
 waits='a steady step makes the host wait for nothing and asks for no memory'

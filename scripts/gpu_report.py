@@ -51,19 +51,71 @@ def kernel_lines(kernels):
                 ["kernel", "launches", "ms", "% of the sum"], rows) + [""]
 
 
+def step_seconds(benchmarks, network, precision, batch, variant):
+    """The median of noisysgd-bench, or None if this step was not measured."""
+    for benchmark in benchmarks:
+        for section in (benchmark or {}).get("steps", []):
+            if (section["network"], section["precision"], section["batch"]) == (network, precision, batch):
+                for entry in section["variants"]:
+                    if entry["name"] == variant:
+                        return entry["seconds"]["median"]
+    return None
+
+
+# Our time over that of PyTorch's fastest way: goals for a step with operands of 16 bits.
+PYTORCH_GOALS = {"plain": 0.7, "diag-F exact + noise": 1 / 6}
+
+
+def pytorch_comparison(pytorch, benchmarks):
+    """One entry for each network, precision and kind of step that both measured; PyTorch's ways in their own times."""
+    rows = {}
+    for step in (pytorch or {}).get("steps", []):
+        variant = "plain" if step["variant"] == "plain" else "diag-F exact + noise"
+        ways = rows.setdefault((step["network"], step["precision"], step["batch"], variant), {})
+        ways[step["mode"] if variant == "plain" else f"{step['variant']}, {step['mode']}"] = step.get("seconds")
+    entries = []
+    for (network, precision, batch, variant), ways in rows.items():
+        own = ("half", "bf16") if precision == "bf16" else (precision,)  # operands of 16 bits in both
+        ours = next(filter(None, (step_seconds(benchmarks, network, p, batch, variant) for p in own)), None)
+        times = [time for way, time in ways.items() if time and (variant != "plain" or way == "compiled")]
+        entries.append({"network": network, "precision": precision, "batch": batch, "variant": variant, "seconds": ours,
+                        "pytorch_seconds": ways, "ratio": ours / min(times) if ours and times else None})
+    return entries
+
+
+def pytorch_lines(pytorch, entries):
+    if not entries:
+        return []
+    def milliseconds(time):
+        return f"{time * 1e3:.2f}" if time else "-"
+    rows = []
+    for e in entries:
+        ways = "; ".join(f"{way} {milliseconds(time)}" for way, time in e["pytorch_seconds"].items())
+        goal = f"{PYTORCH_GOALS[e['variant']]:.2f}" if e["precision"] not in ("fp32", "tf32") else ""
+        rows.append([e["network"], e["variant"], e["precision"], str(e["batch"]), milliseconds(e["seconds"]), ways,
+                     f"{e['ratio']:.3f}" if e["ratio"] else "-", goal])
+    return ["## Steps in PyTorch", "",
+            f"PyTorch {pytorch['torch']}, batch normalisation over the whole batch. The ratio is our time over PyTorch's: of the "
+            "compiled plain step, and of the fastest way to diag(F).", ""] + table(
+                ["network", "step", "precision", "batch", "ms", "PyTorch, ms", "ratio", "goal"], rows) + [""]
+
+
 def main(folder, commit, gpu, results):
     folder = pathlib.Path(folder)
     with open(results) as file:
         checks = [dict(zip(("check", "state", "remark"), line.rstrip("\n").split("\t"))) for line in file]
     benchmarks = [read_json(folder / "bench.json"), read_json(folder / "bench_bf16.json")]
     kernels, peaks = read_json(folder / "kernels.json"), memory_peaks(benchmarks)
+    pytorch = read_json(folder / "pytorch.json")
+    comparison = pytorch_comparison(pytorch, benchmarks)
     report = {"commit": commit, "nvidia_smi": gpu or None, "checks": checks, "benchmark": benchmarks[0],
-              "benchmark_bf16": benchmarks[1], "kernels": kernels, "memory_peaks": peaks}
+              "benchmark_bf16": benchmarks[1], "kernels": kernels, "memory_peaks": peaks,
+              "pytorch": comparison}
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     lines = ["# GPU check", "", f"- commit: {commit}",
              f"- GPU, driver, SM clock, its maximum, memory clock, power limit: {gpu or 'nvidia-smi does not say'}", ""]
     lines += table(["check", "state", "remark"], [[c["check"], c["state"], c["remark"]] for c in checks]) + [""]
-    lines += kernel_lines(kernels) + memory_lines(peaks, benchmarks[0])
+    lines += kernel_lines(kernels) + memory_lines(peaks, benchmarks[0]) + pytorch_lines(pytorch, comparison)
     for title, name in (("# Benchmark", "bench.md"), ("# Benchmark at bf16", "bench_bf16.md")):
         if (folder / name).exists():
             lines += [title, "", (folder / name).read_text()]

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <noisysgd/apps/arguments.h>
+#include <noisysgd/apps/console.h>
 #include <noisysgd/apps/program.h>
 #include <noisysgd/bench/ceilings.h>
 #include <noisysgd/bench/options.h>
@@ -14,6 +15,7 @@
 #include <noisysgd/bench/program/networks.h>
 #include <noisysgd/bench/program/steps.h>
 #include <noisysgd/bench/report.h>
+#include <noisysgd/layers/model.h>
 
 namespace {
 
@@ -24,7 +26,7 @@ struct Arguments {
   Options options;
   bool ceilings = false, bandwidth = false;
   std::vector<std::string> layers, steps, curvature;
-  std::string bars;
+  std::string bars, describe;
   LayerOptions layer_options;
   StepOptions step_options;
   int only_steps = 0;
@@ -65,6 +67,11 @@ int run_benchmarks(const Arguments& arguments, const std::vector<Bar>& bars) {
 }
 
 int run(Arguments& arguments) {
+  if (!arguments.describe.empty()) {
+    Context context;
+    print_out("{}\n", Model(context, make_network(arguments.describe), classes).graph().json().dump(2));
+    return 0;
+  }
   NSGD_CHECK(arguments.ceilings || arguments.bandwidth || !arguments.layers.empty() || !arguments.steps.empty() ||
                  !arguments.curvature.empty(),
              "nothing to measure: give --ceilings, --bandwidth, --layers, --steps or --curvature (see --help)");
@@ -92,6 +99,7 @@ int main(int argc, char** argv) {
   app.add_option("--curvature", arguments.curvature,
                  "Products with curvature matrices of these networks, beside a gradient; takes several")
       ->check(network);
+  app.add_option("--describe", arguments.describe, "Print this network as a graph, as JSON, and stop")->check(network);
   app.add_option("--variants", arguments.step_options.variants,
                  "With --steps: variants besides the plain step; takes several [all]")
       ->check(CLI::IsMember(step_variants()));

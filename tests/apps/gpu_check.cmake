@@ -70,6 +70,23 @@ if(NOT emulated STREQUAL "yes" OR bars LESS 10 OR judged MATCHES "kept|BROKEN" O
    OR NOT tables MATCHES "## Bandwidth")
   message(FATAL_ERROR "report: emulated ${emulated}, ${bars} bars, ${judged}\n${tables}")
 endif()
+# Times of PyTorch, as scripts/pytorch_steps.py writes them: the report sets ours against the fastest way.
+file(WRITE ${FOLDER}/pytorch.json [=[{"torch": "9.9", "device": "cuda", "steps": [
+  {"network": "mlp", "precision": "tf32", "variant": "plain", "mode": "eager", "batch": 2, "seconds": 1e-9},
+  {"network": "mlp", "precision": "tf32", "variant": "plain", "mode": "compiled", "batch": 2, "seconds": 1e6},
+  {"network": "mlp", "precision": "tf32", "variant": "unfold", "mode": "eager", "batch": 2, "seconds": 2e6},
+  {"network": "mlp", "precision": "tf32", "variant": "grouped", "mode": "eager", "batch": 2, "error": "OutOfMemoryError: "}]}
+]=])
+file(WRITE ${FOLDER}/results "one check\tpassed\t\n")
+execute_process(COMMAND ${SOURCE}/scripts/gpu_report.py ${FOLDER} abc "a GPU" ${FOLDER}/results RESULT_VARIABLE status ERROR_VARIABLE error)
+file(READ ${FOLDER}/report.json report)
+file(READ ${FOLDER}/report.md tables)
+string(JSON compared LENGTH "${report}" pytorch)
+if(NOT status EQUAL 0 OR NOT compared EQUAL 2
+   OR NOT tables MATCHES "mlp \\| plain \\| tf32 \\| 2 \\| [0-9.]+ \\| eager 0.00; compiled 1000000000.00 \\| 0.000"
+   OR NOT tables MATCHES "mlp \\| diag-F exact \\+ noise \\| tf32 \\| 2 \\| [0-9.]+ \\| unfold, eager 2000000000.00; grouped, eager - \\| 0.000")
+  message(FATAL_ERROR "comparison with PyTorch: exit status ${status}, ${compared} entries\n${tables}\n${error}")
+endif()
 execute_process(COMMAND ${SOURCE}/scripts/kernel_times.py ${FOLDER}/ncu.csv 2 ${FOLDER}/bench.json mlp ${FOLDER}/kernels.json
   RESULT_VARIABLE status ERROR_VARIABLE error)
 if(NOT status EQUAL 1 OR NOT error MATCHES "the profile of 7 kernels holds 3 beginnings of steps, expected 2")
