@@ -1,5 +1,6 @@
 // Convolutions of few channels are computed by kernels/cuda/conv_narrow.h, others by cuDNN if it is available and has a
-// plan (kernels/cuda/cudnn_conv.h), and the rest here as implicit matrix products in shared-memory tiles, for any
+// plan (kernels/cuda/cudnn_conv.h), weight gradients by cuDNN or by kernels/conv_second_moment.cu, whichever is faster,
+// and the rest here as implicit matrix products in shared-memory tiles, for any
 // kernel, stride, padding and channel count. A product has rows (positions of the result), columns (its channels) and
 // depth (taps); no patch matrix is stored.
 #include <noisysgd/kernels/conv.h>
@@ -135,9 +136,9 @@ void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t 
 }
 
 bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, const float* x, const float* w,
-              const float* y) {
+              const float* y, const cudnn::Convolutions::OwnKernel& own = {}) {
   cudnn::Convolutions* const cudnn = queue.cuda().cudnn(queue);
-  return cudnn && cudnn->convolve(queue, operation, shape, x, w, y);
+  return cudnn && cudnn->convolve(queue, operation, shape, x, w, y, own);
 }
 
 }  // namespace
@@ -166,11 +167,8 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, 
                           float* grad_weight) {
   check(shape);
   if (shape.batch == 0) return;
-  // Our own tensor-core kernels read every operand once and form no patch matrix, so they take precedence.
-  const bool by_tiles =
-      conv_route(shape, SecondMoment::none, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::tiles;
-  if (by_tiles && conv_backward_weight_cudnn(queue, shape, x, grad_y, grad_weight)) return;
-  cuda::conv_sample_sums(queue, shape, x, grad_y, {}, grad_weight);
+  const auto own = [&](float* sum) { cuda::conv_sample_sums(queue, shape, x, grad_y, {}, sum); };
+  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y, own)) own(grad_weight);
 }
 
 bool conv_backward_weight_cudnn(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,

@@ -1,7 +1,8 @@
 // The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32 or bf16. A
 // group of warps computes a tile of the weights, [output channels, patch elements (r,s,c)], from one sample at a time
-// and 16 output positions at a time. Asynchronous copies gather the patches element by element, zero outside the image,
-// into a ring of stages. Groups of a block, and blocks along the grid's third dimension, process different samples.
+// and 16 output positions at a time. Asynchronous copies gather the patches, zero outside the image, into a ring of
+// stages: four neighbouring channels at once where channel count and address allow it, else element by element. Groups
+// of a block, and blocks along the grid's third dimension, process different samples.
 #include <algorithm>
 
 #include <noisysgd/kernels/cuda/conv_geometry.h>
@@ -11,6 +12,7 @@
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
+#include <noisysgd/kernels/cuda/vector.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -30,8 +32,13 @@ struct Tiling {
   static constexpr int channel_pitch = k_tile + spread, tap_pitch = n_tile + spread;
   static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
   static constexpr size_t shared_bytes = sizeof(float) * groups * stages * stage_floats;
-  static_assert(group_threads % k_tile == 0 || k_tile % group_threads == 0);
+  static_assert(channel_pitch % chunk == 0 && tap_pitch % chunk == 0);  // chunks of every row are aligned
   static_assert(shared_bytes <= least_shared_memory);
+};
+
+// Which operands are copied in chunks of four floats.
+struct Chunks {
+  bool grad_y, x;
 };
 
 // The part of a group: the first weights of its tile, and its samples first, first + step, ...
@@ -40,40 +47,57 @@ struct Share {
   int64_t first, step;
 };
 
-// Starts the copies of item `item`: step_positions positions of one sample. Every thread copies the same columns of
-// both operands at some of the positions.
-template <class T>
-__device__ void load_item(const ConvGeometry& g, const float* x, const float* grad_y, const Share& share, int item,
-                          int steps, int thread, float* channels) {
-  const int64_t n = share.first + item / steps * share.step;
-  const int32_t first = item % steps * step_positions;
-  const bool exists = n < g.batch;
-  const float* sample_x = x + (exists ? n : 0) * g.in_size();
-  const float* sample_grad = grad_y + (exists ? n : 0) * g.out_size();
-#pragma unroll 1
-  for (int i = thread; i < step_positions * T::k_tile; i += T::group_threads) {
-    const int column = i % T::k_tile, t = i / T::k_tile;
-    const int32_t k = share.k0 + column;
-    const bool inside = exists && k < g.out_channels && first + t < g.out_positions();
-    copy_or_zero<1>(channels + t * T::channel_pitch + column,
-                    sample_grad + (inside ? (first + t) * g.out_channels + k : 0), inside);
+// step_positions positions of sample n from position `first` on.
+struct Item {
+  int64_t n;
+  int32_t first;
+  bool exists;
+
+  __device__ Item(const ConvGeometry& g, const Share& share, int item, int steps)
+      : n(share.first + item / steps * share.step), first(item % steps * step_positions), exists(n < g.batch) {
+    if (!exists) n = 0;  // a valid address
   }
-  float* const taps = channels + step_positions * T::channel_pitch;
+};
+
+// Starts the copies of grad_y at the item's positions and the tile's output channels.
+template <class T, int floats>
+__device__ void load_channels(const ConvGeometry& g, const float* grad_y, const Share& share, const Item& item,
+                              int thread, float* channels) {
+  constexpr int columns = T::k_tile / floats;
+  const float* const sample = grad_y + item.n * g.out_size();
+#pragma unroll 1
+  for (int i = thread; i < step_positions * columns; i += T::group_threads) {
+    const int column = i % columns * floats, t = i / columns;
+    const int32_t k = share.k0 + column;
+    const bool inside = item.exists && k < g.out_channels && item.first + t < g.out_positions();
+    copy_or_zero<floats>(channels + t * T::channel_pitch + column,
+                         sample + (inside ? (item.first + t) * g.out_channels + k : 0), inside);
+  }
+}
+
+// The same of x at the tile's patch elements. Every thread copies the same columns at some of the positions. The
+// elements of a chunk are channels of one pixel.
+template <class T, int floats>
+__device__ void load_taps(const ConvGeometry& g, const float* x, const Share& share, const Item& item, int thread,
+                          float* taps) {
+  constexpr int columns = T::n_tile / floats;
+  static_assert(T::group_threads % columns == 0 || columns % T::group_threads == 0);
+  const float* const sample = x + item.n * g.in_size();
   int previous = -1;
   Tap tap{};
 #pragma unroll 1
-  for (int i = thread; i < step_positions * T::n_tile; i += T::group_threads) {
-    const int column = i % T::n_tile, t = i / T::n_tile;
+  for (int i = thread; i < step_positions * columns; i += T::group_threads) {
+    const int column = i % columns * floats, t = i / columns;
     const bool has_tap = share.n0 + column < g.taps();
     if (column != previous) tap = tap_of(has_tap ? share.n0 + column : 0, g.by_in_channels, g.by_kernel_width);
     previous = column;
-    int32_t out_column = first + t;
+    int32_t out_column = item.first + t;
     const int32_t row = g.by_out_width.reduce(out_column);
     const int32_t h = row * g.stride_height - g.padding_height + tap.row;
     const int32_t w = out_column * g.stride_width - g.padding_width + tap.column;
-    const bool inside = exists && has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
-    copy_or_zero<1>(taps + t * T::tap_pitch + column,
-                    sample_x + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), inside);
+    const bool inside = item.exists && has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
+    copy_or_zero<floats>(taps + t * T::tap_pitch + column,
+                         sample + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), inside);
   }
 }
 
@@ -116,8 +140,8 @@ __device__ void multiply_positions(const float* channels, const float* taps, Fra
 
 // Grid: tiles of patch elements, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
 template <class T, SecondMoment kind>
-__global__ void __launch_bounds__(T::threads)
-    conv_gather_kernel(const __grid_constant__ ConvGeometry g, const float* x, const float* grad_y, float* partial) {
+__global__ void __launch_bounds__(T::threads) conv_gather_kernel(const __grid_constant__ ConvGeometry g, Chunks chunks,
+                                                                 const float* x, const float* grad_y, float* partial) {
   GPU_DYNAMIC_SHARED(float, shared);
   constexpr bool exact = kind == SecondMoment::exact;
   const int thread = static_cast<int>(threadIdx.x) % T::group_threads;
@@ -131,7 +155,15 @@ __global__ void __launch_bounds__(T::threads)
   const int steps = (g.out_positions() + step_positions - 1) / step_positions;
   const int items = static_cast<int>((g.batch + shares - 1) / shares) * steps;
   const auto load = [&](int item) {
-    if (item < items) load_item<T>(g, x, grad_y, share, item, steps, thread, ring + item % stages * T::stage_floats);
+    if (item < items) {
+      const Item from(g, share, item, steps);
+      float* const channels = ring + item % stages * T::stage_floats;
+      float* const taps = channels + step_positions * T::channel_pitch;
+      chunks.grad_y ? load_channels<T, chunk>(g, grad_y, share, from, thread, channels)
+                    : load_channels<T, 1>(g, grad_y, share, from, thread, channels);
+      chunks.x ? load_taps<T, chunk>(g, x, share, from, thread, taps)
+               : load_taps<T, 1>(g, x, share, from, thread, taps);
+    }
     __pipeline_commit();
   };
 
@@ -199,21 +231,24 @@ int64_t shares(const ConvShape& s) {
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
                    float* partial) {
+  const Chunks chunks{vector_of(s.out_channels, {grad_y}) == chunk, vector_of(s.in_channels, {x}) == chunk};
   launch(queue,
          kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
          : kind == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
                                          : conv_gather_kernel<T, SecondMoment::none>,
-         grid_of<T>(s), T::threads, T::shared_bytes, ConvGeometry(s), x, grad_y, partial);
+         grid_of<T>(s), T::threads, T::shared_bytes, ConvGeometry(s), chunks, x, grad_y, partial);
 }
 
 template <class T>
 constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>};
 
-// Layers with few channels use small tiles, with several groups, that is samples, per block.
+// Layers with few channels or patch elements use small tiles, with several groups, that is samples, per block.
 template <class Format>
 const ConvKernel* choose(const ConvShape& s) {
-  if (s.out_channels > 32) return &kernel_of<Tiling<Format, 2, 4, 1>>;
-  return s.weights() / s.out_channels > 32 ? &kernel_of<Tiling<Format, 1, 4, 2>> : &kernel_of<Tiling<Format, 1, 1, 4>>;
+  const bool few_elements = s.weights() / s.out_channels <= 32;
+  if (s.out_channels > 32)
+    return few_elements ? &kernel_of<Tiling<Format, 2, 1, 4>> : &kernel_of<Tiling<Format, 2, 4, 1>>;
+  return few_elements ? &kernel_of<Tiling<Format, 1, 1, 4>> : &kernel_of<Tiling<Format, 1, 4, 2>>;
 }
 
 }  // namespace

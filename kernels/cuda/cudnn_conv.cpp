@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include <noisysgd/kernels/cuda/convert.h>
 #include <noisysgd/kernels/cuda/cudnn_probe.h>
@@ -23,6 +24,15 @@ std::string problem_name(Operation operation, const ConvShape& s, Precision prec
                      s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
                      s.stride_height, s.stride_width, s.padding_height, s.padding_width) +
          (precision == Precision::fp32 ? "-probed" : "");
+}
+
+template <class Work>
+double seconds(Queue& queue, const Work& work) {
+  work();
+  cuda::EventTimer timer(queue);
+  timer.start();
+  for (int i = 0; i < timed_runs; ++i) work();
+  return timer.stop();
 }
 
 }  // namespace
@@ -55,20 +65,25 @@ Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaS
 Convolutions::~Convolutions() { api_.destroy(handle_); }
 
 bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, const float* x, const float* w,
-                            const float* y) {
+                            const float* y, const OwnKernel& own) {
   // Plans require aligned addresses, but rows of a larger tensor may begin anywhere.
   for (const float* address : {x, w, y})
     if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return false;
-  const Key key{operation, queue.precision(), s};
+  const Key key{operation, queue.precision(), s, own != nullptr};
   const Operands operands{operation, s, {x, w, y}};
   auto found = chosen_.find(key);
   if (found == chosen_.end()) {
-    Choice choice = choose(queue, operands);
+    Choice choice;
+    try {
+      choice = choose(queue, operands, own);
+    } catch (const OutOfMemory&) {
+      if (!own) throw;
+    }
     if (!choice.is_final) return false;
     found = chosen_.emplace(key, std::move(choice.route)).first;
   }
   if (!found->second) return false;
-  run(queue, *found->second, operands, true);
+  run(queue, *found->second, operands);
   return true;
 }
 
@@ -88,39 +103,50 @@ std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, Operation op
   return routes;
 }
 
-Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands) const {
+Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands, const OwnKernel& own) const {
   const bool fp32 = queue.precision() == Precision::fp32, capturing = queue.recording();
-  std::vector<Route> candidates = routes(queue, operands.operation, operands.shape);
-  const std::string name = problem_name(operands.operation, operands.shape, queue.precision());
+  const std::string name = problem_name(operands.operation, operands.shape, queue.precision()) + (own ? "-or-own" : "");
   const std::optional<cuda::PlanChoice> known = cache_->read(name);
+  if (own && known == cuda::own_kernel) return {};
+  std::vector<Route> candidates = routes(queue, operands.operation, operands.shape);
   const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });
   if (same != candidates.end()) return {std::make_unique<Route>(std::move(*same))};
-  if (fp32 && !candidates.empty()) {
-    if (capturing) return {nullptr, false};
+  if (candidates.empty()) return {};
+  if (capturing) {
+    if (fp32 || own) return {nullptr, false};
+    return {std::make_unique<Route>(std::move(candidates.front()))};
+  }
+  if (fp32) {
     const Probe probe(queue, handle_, operands.operation, operands.shape);
     if (!probe.has_memory()) return {nullptr, false};
     std::erase_if(candidates, [&](const Route& route) { return !probe.is_fp32(*route.convolution, route.plan); });
+    if (candidates.empty()) return {};
   }
-  if (candidates.empty()) return {};
-  size_t best = 0;
-  if (!capturing) {
-    std::vector<double> times;
-    for (const Route& route : candidates) times.push_back(seconds(queue, route, operands));
-    best = static_cast<size_t>(std::ranges::min_element(times) - times.begin());
-    cache_->write(name, candidates[best].choice());
-  }
-  return {std::make_unique<Route>(std::move(candidates[best]))};
+  const Route* const best = fastest(queue, candidates, operands, own);
+  cache_->write(name, best ? best->choice() : cuda::own_kernel);
+  if (!best) return {};
+  return {std::make_unique<Route>(std::move(candidates[static_cast<size_t>(best - candidates.data())]))};
 }
 
-double Convolutions::seconds(Queue& queue, const Route& route, const Operands& operands) const {
-  run(queue, route, operands, false);
-  cuda::EventTimer timer(queue);
-  timer.start();
-  for (int i = 0; i < timed_runs; ++i) run(queue, route, operands, false);
-  return timer.stop();
+const Convolutions::Route* Convolutions::fastest(Queue& queue, const std::vector<Route>& routes, Operands operands,
+                                                 const OwnKernel& own) const {
+  const size_t result = result_of(operands.operation);
+  Scratch scratch(queue);
+  auto* target = const_cast<float*>(operands.xwy[result]);
+  if (operands.operation == Operation::backward_filter)
+    operands.xwy[result] = target = scratch.take<float>(operands.shape.weights());
+  const Route* best = nullptr;
+  double least = own ? seconds(queue, [&] { own(target); }) : std::numeric_limits<double>::infinity();
+  for (const Route& route : routes) {
+    const double time = seconds(queue, [&] { run(queue, route, operands); });
+    if (time >= least) continue;
+    least = time;
+    best = &route;
+  }
+  return best;
 }
 
-void Convolutions::run(Queue& queue, const Route& route, const Operands& operands, bool add) const {
+void Convolutions::run(Queue& queue, const Route& route, const Operands& operands) const {
   const size_t result = result_of(operands.operation);
   const auto elements = tensor_sizes(operands.shape);
   const bool bf16 = route.type == DataType::bf16, accumulates = operands.operation == Operation::backward_filter;
@@ -141,7 +167,7 @@ void Convolutions::run(Queue& queue, const Route& route, const Operands& operand
   route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace);
   auto* const target = const_cast<float*>(operands.xwy[result]);
   if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result], target);
-  if (accumulates && add) kernels::add(queue, elements[result], sum, target);
+  if (accumulates) kernels::add(queue, elements[result], sum, target);
 }
 
 }  // namespace noisysgd::kernels::cudnn

@@ -1,9 +1,11 @@
 // Convolutions of one queue by cuDNN. For every problem the fastest plan is used among those that the precision allows
-// and that, under fp32, pass a probe (kernels/cuda/cudnn_probe.h). Plans are timed when the problem first occurs, and
-// the choice is kept on disk for later runs (kernels/cuda/plan_cache.h).
+// and that, under fp32, pass a probe (kernels/cuda/cudnn_probe.h). A kernel of this repository may compete with them.
+// Plans are timed when the problem first occurs, and the choice is kept on disk for later runs
+// (kernels/cuda/plan_cache.h).
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,15 +26,19 @@ class Convolutions {
   Convolutions(const Convolutions&) = delete;
   Convolutions& operator=(const Convolutions&) = delete;
 
+  // A kernel of this repository for the same problem and operands, which computes into `result` as convolve does.
+  using OwnKernel = std::function<void(float* result)>;
+
   // Computes one of x [N,H,W,C], w [K,R,S,C] and y [N,Ho,Wo,K] from the other two. Results y and x are overwritten; a
-  // result w is accumulated. Returns false, having done nothing, if cuDNN has no plan for the problem. While a graph is
-  // captured nothing is timed or probed: a new problem gets the plan that cuDNN prefers, and under fp32 none.
+  // result w is accumulated. Returns false, having done nothing, if cuDNN has no plan for the problem, or if `own` was
+  // at least as fast as each. While a graph is captured nothing is timed or probed: a new problem gets the plan that
+  // cuDNN prefers; under fp32, or with `own`, none. With `own` too little memory for the timing also means false.
   bool convolve(Queue& queue, Operation operation, const ConvShape& shape, const float* x, const float* w,
-                const float* y);
+                const float* y, const OwnKernel& own = {});
 
  private:
   struct Route;
-  using Key = std::tuple<Operation, Precision, ConvShape>;
+  using Key = std::tuple<Operation, Precision, ConvShape, bool>;  // whether an own kernel competes
   struct Operands {
     Operation operation;
     ConvShape shape;
@@ -41,19 +47,20 @@ class Convolutions {
 
   std::vector<Route> routes(Queue& queue, Operation operation, const ConvShape& shape) const;
   struct Choice {
-    std::unique_ptr<Route> route;  // null: no plan
+    std::unique_ptr<Route> route;  // null: not by cuDNN
     bool is_final = true;          // false: try again at the next call
   };
-  Choice choose(Queue& queue, const Operands& operands) const;
-  double seconds(Queue& queue, const Route& route, const Operands& operands) const;
-  // add: adds to the weight gradient; if false, the computed sum is discarded (for timing).
-  void run(Queue& queue, const Route& route, const Operands& operands, bool add) const;
+  Choice choose(Queue& queue, const Operands& operands, const OwnKernel& own) const;
+  // The fastest route, or null if `own` is; runs all of them on the operands, except that a weight gradient is added to
+  // scratch memory.
+  const Route* fastest(Queue& queue, const std::vector<Route>& routes, Operands operands, const OwnKernel& own) const;
+  void run(Queue& queue, const Route& route, const Operands& operands) const;
 
   const Api& api_;
   Handle handle_ = nullptr;
   size_t most_workspace_;
   std::optional<cuda::PlanCache> cache_;
-  std::map<Key, std::unique_ptr<Route>> chosen_;  // null: no plan
+  std::map<Key, std::unique_ptr<Route>> chosen_;  // null: not by cuDNN
 };
 
 }  // namespace noisysgd::kernels::cudnn

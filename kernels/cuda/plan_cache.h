@@ -15,6 +15,8 @@ struct PlanChoice {
   bool bf16;       // whether operands are converted to bf16
   bool operator==(const PlanChoice&) const = default;
 };
+// Instead of a plan of the library: the kernel of this repository.
+inline constexpr PlanChoice own_kernel{.position = -1, .engine = -1, .bf16 = false};
 
 class PlanCache {
  public:

@@ -11,6 +11,7 @@
 
 #include <noisysgd/kernels/cuda/cudnn_api.h>
 #include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/emulation/rounding.h>
 #include <noisysgd/kernels/emulation/stream.h>
 
@@ -344,7 +345,10 @@ Status execute(Handle handle, RawDescriptor plan_descriptor, RawDescriptor pack_
   if (no_room_to_launch()) return Status::no_device_memory;
   ++use.executions;
   use.last_engine = engine.index;
-  submit(handle->stream, [execution] { execution.run(); });
+  submit(handle->stream, [execution] {
+    execution.run();
+    device_seconds() += emulated_device().cudnn_seconds;
+  });
   return Status::success;
 }
 

@@ -15,8 +15,9 @@ struct EmulatedDevice {
   int driver_version = 13000, runtime_version = 13000;
   int major = 9, minor = 0;  // compute capability
   size_t memory_bytes = size_t(1) << 30;
-  size_t launch_bytes = 0;                 // memory that a launch, also by a library, needs for the kernel's code
-  size_t block_shared_bytes = 227 * 1024;  // compute capability 8.0: 163 KiB; 8.6, 8.9 and 12.0: 99 KiB
+  size_t launch_bytes = 0;                       // memory that a launch, also by a library, needs for the kernel's code
+  double kernel_seconds = 0, cudnn_seconds = 0;  // added to the time of a kernel, and of a convolution by cuDNN
+  size_t block_shared_bytes = 227 * 1024;        // compute capability 8.0: 163 KiB; 8.6, 8.9 and 12.0: 99 KiB
 };
 
 inline EmulatedDevice& emulated_device() {

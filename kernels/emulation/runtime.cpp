@@ -15,6 +15,7 @@
 #include <noisysgd/kernels/emulation/scheduler.h>
 #include <noisysgd/kernels/emulation/stream.h>
 
+using noisysgd::emulation::device_seconds;
 using noisysgd::emulation::DeviceMode;
 using noisysgd::emulation::submit;
 using Work = std::function<void()>;
@@ -36,7 +37,7 @@ struct CUevent_st {
   cudaStream_t stream = nullptr;
   unsigned long long ticket = 0;  // covers the stream's work up to this number
   cudaGraph_t graph = nullptr;    // recorded during this capture
-  std::chrono::steady_clock::time_point time{};
+  std::chrono::duration<double> time{};
 };
 
 namespace {
@@ -219,7 +220,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream_or_null) {
   const cudaStream_t stream = resolve(stream_or_null);
   event->graph = stream->graph;
   if (stream->graph) return cudaSuccess;
-  const cudaError_t error = submit(stream, [event] { event->time = std::chrono::steady_clock::now(); });
+  const cudaError_t error = submit(stream, [event] {
+    const std::chrono::duration<double> host = std::chrono::steady_clock::now().time_since_epoch();
+    event->time = host + std::chrono::duration<double>(device_seconds());
+  });
   event->stream = stream;
   event->ticket = stream->submitted;
   return error;

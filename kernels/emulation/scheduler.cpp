@@ -17,6 +17,7 @@
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/emulation/fiber_stack.h>
 #include <noisysgd/kernels/emulation/race_checker.h>
+#include <noisysgd/kernels/emulation/stream.h>
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -320,6 +321,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), 
   const std::string race_report = race::end_grid();
   NSGD_CHECK(!s.failed, "{}: {}", kernel_name(kernel), failure_text);
   NSGD_CHECK(race_report.empty(), "{}: {}", kernel_name(kernel), race_report);
+  device_seconds() += emulated_device().kernel_seconds;
 }
 
 void fail(const char* what, const char* file, int line) {

@@ -54,11 +54,11 @@ struct Layer {
   Layer(const ConvShape& s, std::vector<float> x_values, std::vector<float> grad_values)
       : shape(s), x(std::move(x_values)), grad_y(std::move(grad_values)), sample_signs(signs_of(s)) {}
 
-  // On outputs that hold `before`; x_offset moves x, for addresses that are not aligned.
-  Sums run(Queue& queue, const Beside& wanted, float before, int64_t x_offset = 0) {
+  // On outputs that hold `before`; the offsets move x and grad_y, for addresses that are not aligned.
+  Sums run(Queue& queue, const Beside& wanted, float before, int64_t x_offset = 0, int64_t grad_offset = 0) {
     const std::vector<float> prefill(static_cast<size_t>(shape.weights()), before);
     Floats sum(prefill), beside(prefill);
-    const float *from_x = x.on(queue) + x_offset, *from_grad = grad_y.on(queue);
+    const float *from_x = x.on(queue) + x_offset, *from_grad = grad_y.on(queue) + grad_offset;
     if (!wanted.any())
       conv_backward_weight_direct(queue, shape, from_x, from_grad, sum.on(queue));
     else if (wanted.kind == SecondMoment::exact)
@@ -233,6 +233,13 @@ TEST_CASE("tensor cores compute any other shape too") {
            square(5, 8, 16, 33, 2, 1),                      // projection shortcut
            ConvShape{3, 6, 9, 3, 65, 2, 4, 1, 2, 1, 3},     // nothing square
            ConvShape{4, 7, 7, 7, 9, 1, 1, 1, 1, 0, 0},      // a 1x1 kernel; one position in its last step
+           ConvShape{5, 8, 8, 3, 64, 3, 3, 1, 1, 1, 1},     // VGG16: three colours, chunks of grad_y alone
+           ConvShape{3, 9, 7, 8, 68, 3, 3, 2, 1, 1, 1},     // chunks of both in every tiling
+           ConvShape{2, 9, 9, 4, 36, 5, 5, 1, 1, 2, 2},     // 100 patch elements
+           ConvShape{5, 8, 6, 8, 64, 2, 2, 1, 1, 1, 0},     // 32 of them
+           ConvShape{3, 8, 8, 12, 24, 3, 3, 1, 1, 1, 1},    // 108
+           ConvShape{3, 8, 6, 4, 8, 1, 3, 1, 2, 0, 1},      // 12
+           ConvShape{4, 5, 6, 8, 6, 2, 1, 1, 1, 0, 0},      // chunks of x alone
        })
     for (const Precision precision : {Precision::tf32, Precision::bf16}) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
@@ -258,18 +265,25 @@ TEST_CASE("if G_n is one outer product, matrix products compute all sums") {
   }
 }
 
-TEST_CASE("addresses not aligned to 16 bytes use a kernel with smaller copies") {
+TEST_CASE("addresses not aligned to 16 bytes are computed with smaller copies") {
   Queue queue({Backend::cuda, 0});
-  const ConvShape s = square(2, 4, 32, 64);
-  std::vector<float> x = halves(random_tensor(input_size(s) + 1, 1)), grad_y = halves(random_tensor(output_size(s), 2));
-  Layer layer(s, x, grad_y);
-  x.erase(x.begin());
-  const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
-  for (const Precision precision : precisions) {
-    queue.set_precision(precision);
-    const Sums result = layer.run(queue, exact, 0, 1);
-    CHECK(difference(result.gradient, plus(0, reference.sum)) == "");
-    CHECK(difference(result.beside, plus(0, reference.exact)) == "");
+  const auto [x_offset, grad_offset] = GENERATE(table<int64_t, int64_t>({{1, 0}, {0, 2}, {3, 3}}));
+  for (const ConvShape& s : {square(2, 4, 32, 64), square(2, 5, 8, 64), square(2, 5, 8, 16), square(2, 5, 16, 64, 2, 1),
+                             square(2, 5, 16, 32, 2, 1)}) {
+    CAPTURE(s.height, s.in_channels, s.out_channels, x_offset, grad_offset);
+    std::vector<float> x = halves(random_tensor(input_size(s) + x_offset, 1)),
+                       grad_y = halves(random_tensor(output_size(s) + grad_offset, 2));
+    Layer layer(s, x, grad_y);
+    x.erase(x.begin(), x.begin() + x_offset);
+    grad_y.erase(grad_y.begin(), grad_y.begin() + grad_offset);
+    const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+    for (const Precision precision : precisions) {
+      CAPTURE(precision);
+      queue.set_precision(precision);
+      const Sums result = layer.run(queue, exact, 0, x_offset, grad_offset);
+      CHECK(difference(result.gradient, plus(0, reference.sum)) == "");
+      CHECK(difference(result.beside, plus(0, reference.exact)) == "");
+    }
   }
 }
 

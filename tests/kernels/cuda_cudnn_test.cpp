@@ -102,6 +102,8 @@ TEST_CASE("the cache of plans returns what was written, and nothing from a damag
   cache.write("forward", choice);
   CHECK(cache.read("forward") == choice);
   CHECK(cache.read("backward-data") == std::nullopt);
+  cache.write("backward-weight", cuda::own_kernel);
+  CHECK(cache.read("backward-weight") == cuda::own_kernel);
   CHECK(cuda::PlanCache("cuDNN 9.20.0", "a GPU / its name").read("forward") == std::nullopt);
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
     if (entry.is_regular_file()) std::ofstream(entry.path()) << "plan x";

@@ -1,8 +1,11 @@
 // The number of cuDNN's executions, which only its emulation counts.
 #include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 #include <noisysgd/kernels/cuda/state.h>
 #include <noisysgd/kernels/emulation/cudnn.h>
+#include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/scratch.h>
 #include "tests/catch.h"
 #include "tests/environment.h"
@@ -55,23 +58,135 @@ TEST_CASE("plans are timed once, kept on disk, and never timed within a capture"
   CHECK(executions(second) == 3 * 2 + 2 * 4 + 1);  // engines 1, 28 and 0 are probed, and 1 is excluded
   CHECK(emulation::cudnn_use().last_engine != 1);
 
-  // cuDNN computes, if requested, a weight gradient that this repository's kernels can compute too.
-  second.set_precision(Precision::tf32);
-  const ConvShape narrow{2, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1};
-  Floats images(random_tensor(8192, 4)), gradients(random_tensor(8192, 5)), own(random_tensor(narrow.weights(), 6)),
-      library(random_tensor(narrow.weights(), 6));
-  const int64_t before = emulation::cudnn_use().executions;
-  conv_backward_weight(second, narrow, images.on(second), gradients.on(second), own.on(second));
-  CHECK(emulation::cudnn_use().executions == before);
-  REQUIRE(conv_backward_weight_cudnn(second, narrow, images.on(second), gradients.on(second), library.on(second)));
-  CHECK(emulation::cudnn_use().executions > before);
-  second.synchronize();
-  CHECK(relative_error(library.on_cuda(), to_double(own.on_cuda())) < 1e-3);
-
   // Unaligned rows are computed by this repository's kernels.
   const int64_t unaligned = emulation::cudnn_use().executions;
   Floats larger(random_tensor(129, 3));
   conv_forward(second, s, larger.on(second) + 1, w.on(second), nullptr, y.on(second));
   second.synchronize();
   CHECK(emulation::cudnn_use().executions == unaligned);
+}
+
+namespace {
+
+// A weight gradient of a narrow layer, with the number of cuDNN's executions.
+struct WeightGradient {
+  explicit WeightGradient(const ConvShape& shape = {2, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1})
+      : s(shape),
+        x(random_tensor(s.batch * s.height * s.width * s.in_channels, 4)),
+        grad_y(random_tensor(s.batch * s.positions() * s.out_channels, 5)) {}
+
+  std::vector<float> sum(Queue& queue) {
+    return result(queue, [&](float* sum) { conv_backward_weight(queue, s, x.on(queue), grad_y.on(queue), sum); });
+  }
+  std::vector<float> by_own_kernel(Queue& queue) {
+    return result(queue,
+                  [&](float* sum) { conv_backward_weight_direct(queue, s, x.on(queue), grad_y.on(queue), sum); });
+  }
+  std::vector<float> by_cudnn(Queue& queue) {
+    return result(
+        queue, [&](float* sum) { REQUIRE(conv_backward_weight_cudnn(queue, s, x.on(queue), grad_y.on(queue), sum)); });
+  }
+
+  ConvShape s;
+  Floats x, grad_y;
+  int64_t executions = 0;  // of the last call
+
+ private:
+  template <class Call>
+  std::vector<float> result(Queue& queue, const Call& call) {
+    Floats sums(random_tensor(s.weights(), 6));
+    const int64_t before = emulation::cudnn_use().executions;
+    call(sums.on(queue));
+    queue.synchronize();
+    executions = emulation::cudnn_use().executions - before;
+    return sums.on_cuda();
+  }
+};
+
+struct CudnnQueue {
+  explicit CudnnQueue(const TemporaryFolder& cache, Precision precision = Precision::tf32)
+      : on("NSGD_CUDNN", "on"), folder("NSGD_CACHE", cache.path().string()), queue({Backend::cuda}) {
+    queue.set_precision(precision);
+  }
+  Variable on, folder;
+  Queue queue;
+};
+
+}  // namespace
+
+TEST_CASE("a weight gradient is computed by cuDNN or by this repository's kernel, whichever was faster") {
+  const Precision precision = GENERATE(Precision::fp32, Precision::tf32, Precision::bf16);
+  const int plans = precision == Precision::fp32 ? 2 : 4, probes = precision == Precision::fp32 ? 3 * 2 : 0;
+  const TemporaryFolder own_is_faster, cudnn_is_faster;
+  WeightGradient gradient;
+  {
+    const emulation::DifferentDevice device({.cudnn_seconds = 100});
+    CudnnQueue first(own_is_faster, precision);
+    const std::vector<float> expected = gradient.by_own_kernel(first.queue);
+    CHECK(gradient.sum(first.queue) == expected);  // timing adds nothing
+    CHECK(gradient.executions == probes + 4 * plans);
+    CHECK(gradient.sum(first.queue) == expected);
+    CHECK(gradient.executions == 0);
+    // If cuDNN is requested, it computes the gradient all the same, by a choice of its own.
+    CHECK(relative_error(gradient.by_cudnn(first.queue), to_double(expected)) < 1e-2);
+    CHECK(gradient.executions == probes + 4 * plans + 1);
+  }
+  std::vector<float> by_cudnn;
+  {
+    const emulation::DifferentDevice device({.kernel_seconds = 100});
+    CudnnQueue first(cudnn_is_faster, precision);
+    by_cudnn = gradient.sum(first.queue);
+    CHECK(gradient.executions == probes + 4 * plans + 1);
+    CHECK(gradient.sum(first.queue) == by_cudnn);
+    CHECK(gradient.executions == 1);
+    CHECK(relative_error(by_cudnn, to_double(gradient.by_own_kernel(first.queue))) < 1e-2);
+  }
+  // Later runs follow the stored choice, whatever would be faster now.
+  {
+    const emulation::DifferentDevice device({.kernel_seconds = 100});
+    CudnnQueue second(own_is_faster, precision);
+    CHECK(gradient.sum(second.queue) == gradient.by_own_kernel(second.queue));
+    CHECK(gradient.sum(second.queue) == gradient.by_own_kernel(second.queue));
+    gradient.sum(second.queue);
+    CHECK(gradient.executions == 0);
+  }
+  const emulation::DifferentDevice device({.cudnn_seconds = 100});
+  CudnnQueue second(cudnn_is_faster, precision);
+  CHECK(gradient.sum(second.queue) == by_cudnn);
+  CHECK(gradient.executions == 1);
+}
+
+TEST_CASE("a weight gradient first met in a capture is computed by this repository's kernel, and timed later") {
+  const TemporaryFolder cache;
+  CudnnQueue holder(cache);
+  Queue& queue = holder.queue;
+  const emulation::DifferentDevice device({.kernel_seconds = 100});
+  WeightGradient gradient, other({2, 8, 8, 8, 8, 3, 3, 1, 1, 1, 1});
+  (void)other.sum(queue);  // makes cuDNN's handle
+  Scratch(queue).take<std::byte>(int64_t{1} << 20);
+  Floats sums(random_tensor(gradient.s.weights(), 6));
+  const int64_t before = emulation::cudnn_use().executions;
+  cudaGraph_t graph = nullptr;
+  NSGD_CUDA_CHECK(cudaStreamBeginCapture(queue.cuda().stream(), cudaStreamCaptureModeThreadLocal));
+  conv_backward_weight(queue, gradient.s, gradient.x.on(queue), gradient.grad_y.on(queue), sums.on(queue));
+  NSGD_CUDA_CHECK(cudaStreamEndCapture(queue.cuda().stream(), &graph));
+  NSGD_CUDA_CHECK(cudaGraphDestroy(graph));
+  CHECK(emulation::cudnn_use().executions == before);
+  (void)gradient.sum(queue);
+  CHECK(gradient.executions == 4 * 4 + 1);
+}
+
+TEST_CASE("without memory for timing plans a weight gradient is computed by this repository's kernel") {
+  const TemporaryFolder cache;
+  WeightGradient gradient({40, 16, 16, 16, 16, 3, 3, 1, 1, 1, 1});
+  CudnnQueue holder(cache);
+  (void)WeightGradient({2, 8, 8, 8, 8, 3, 3, 1, 1, 1, 1}).sum(holder.queue);  // makes cuDNN's handle
+  const std::vector<float> expected = gradient.by_own_kernel(holder.queue);
+  {
+    // Enough for the kernel's partial sums, which the workspace holds already, and for the code of nothing.
+    const emulation::DifferentDevice full(
+        {.memory_bytes = emulation::device_bytes_held() + (size_t{1} << 16), .launch_bytes = 0, .kernel_seconds = 100});
+    CHECK(gradient.sum(holder.queue) == expected);
+    CHECK(gradient.executions == 0);
+  }
 }
