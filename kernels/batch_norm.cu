@@ -4,26 +4,28 @@
 #include <noisysgd/kernels/scratch.h>
 
 // The statistics of a ghost group are merged from those of blocks of rows. The rows of a block are read once and kept
-// in registers for its mean and then its sum of squared deviations from that mean. Blocks are merged in double
-// precision, in a fixed order (Chan, Golub, LeVeque 1983).
+// in registers for its mean and then its sum of squared deviations from that mean. The last block of a group to finish
+// merges all blocks of the group in double precision, in a fixed order (Chan, Golub, LeVeque 1983).
 namespace noisysgd::kernels::cuda {
 namespace {
 
 constexpr int values_per_thread = 32;  // values of x that a thread keeps in registers
 
-// Grid: blocks of a group, channel tiles, groups. block_mean, block_m2 [groups,blocks,C].
+struct Moments {
+  double mean = 0, m2 = 0;  // m2: the sum of squared deviations from the mean
+};
+
+// The mean and the squared deviations from it of `rows` rows, at most values_per_thread / vector for each row of
+// threads. `from` is the first row, at this thread's channels. The result is valid in the threads that have a channel
+// of the tile to themselves (threadIdx.x < width * vector).
 template <int vector>
-__global__ void __launch_bounds__(block_threads)
-    group_statistics_kernel(int64_t rows, int64_t channels, int width, const float* x, double* block_mean,
-                            double* block_m2) {
+__device__ Moments block_moments(const Tile<vector>& tile, int64_t rows, int64_t channels, int width,
+                                 const float* from) {
   constexpr int rows_per_thread = values_per_thread / vector;
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   GPU_SHARED(float, tile_mean, [max_tile]);
-  const Tile<vector> tile(channels, width, blockIdx.y);
-  const int64_t blocks = gridDim.x, group = blockIdx.z, first = int64_t{blockIdx.x} * rows_per_thread * tile.row_step;
-  const auto count = static_cast<double>(min(int64_t{rows_per_thread} * tile.row_step, rows - first));
-  const float* from = x + (group * rows + first) * channels + tile.column;
-  const int64_t last = tile.in_range ? rows - first : 0;  // no rows for threads beyond the channels
+  const auto count = static_cast<double>(min(int64_t{rows_per_thread} * tile.row_step, rows));
+  const int64_t last = tile.in_range ? rows : 0;  // no rows for threads beyond the channels
 
   FloatVector<vector> values[rows_per_thread];
 #pragma unroll
@@ -52,41 +54,66 @@ __global__ void __launch_bounds__(block_threads)
         deviations[1][v] += deviation * deviation;
       }
   share_warp_sums(deviations, width, warp_sums);
-  const int64_t channel = int64_t{blockIdx.y} * width * vector + threadIdx.x;
-  if (!owner || channel >= channels) return;
+  if (!owner) return {};
   const double deviation = sum_warps(warp_sums, 0), squares = sum_warps(warp_sums, 1);
-  const int64_t place = (group * blocks + blockIdx.x) * channels + channel;
-  block_mean[place] = tile_mean[threadIdx.x] + deviation / count;
-  block_m2[place] = fmax(0.0, squares - deviation * deviation / count);
+  return {tile_mean[threadIdx.x] + deviation / count, fmax(0.0, squares - deviation * deviation / count)};
 }
 
-// Grid: channel tiles, groups. rows_per_block: rows of every block but the last. variance [groups,C]: unbiased.
-__global__ void __launch_bounds__(merging_threads)
-    merge_statistics_kernel(int64_t blocks, int64_t rows_per_block, int64_t rows, int64_t channels, int width,
-                            float epsilon, const double* block_mean, const double* block_m2, float* mean,
-                            float* inverse_std, float* variance) {
-  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
-  const int64_t group = blockIdx.y, from = group * blocks * channels + tile.column;
-  const auto weight = [&](int64_t b) { return static_cast<double>(min(rows_per_block, rows - b * rows_per_block)); };
-  double sum[1] = {};
+// Every block of a group covers rows_per_block rows, the last one the rest.
+struct BlockMoments {
+  int64_t blocks, rows_per_block;
+  double *mean, *m2;  // [groups,blocks,C]
+};
+
+struct GroupStatistics {
+  float epsilon;
+  float *mean, *inverse_std, *variance;  // [groups,C]; variance: unbiased
+};
+
+// Merges the blocks of a group for a tile of `width` channels, in one sweep: the sums are of differences from the first
+// block's mean, which costs no digits of a double unless the blocks' means differ by very many deviations.
+__device__ void merge_blocks(int64_t group, int64_t rows, int64_t channels, int width, const BlockMoments& moments,
+                             const GroupStatistics& statistics) {
+  const Tile<1> tile(channels, width, blockIdx.y);
+  const int64_t from = group * moments.blocks * channels + tile.column;
+  const double origin = tile.in_range ? moments.mean[from] : 0;
+  double sums[2] = {};
   if (tile.in_range)
-#pragma unroll 4
-    for (int64_t b = tile.row; b < blocks; b += tile.row_step) sum[0] += weight(b) * block_mean[from + b * channels];
-  sum_columns<merging_threads>(sum, width);
-  const double merged_mean = sum[0] / static_cast<double>(rows);
-  double m2[1] = {};
-  if (tile.in_range)
-#pragma unroll 4
-    for (int64_t b = tile.row; b < blocks; b += tile.row_step) {
-      const double difference = block_mean[from + b * channels] - merged_mean;
-      m2[0] += block_m2[from + b * channels] + weight(b) * difference * difference;
+#pragma unroll 8
+    for (int64_t b = tile.row; b < moments.blocks; b += tile.row_step) {
+      const auto count = static_cast<double>(min(moments.rows_per_block, rows - b * moments.rows_per_block));
+      const double difference = moments.mean[from + b * channels] - origin;
+      sums[0] += count * difference;
+      sums[1] += moments.m2[from + b * channels] + count * difference * difference;
     }
-  sum_columns<merging_threads>(m2, width);
+  sum_columns(sums, width);
   if (tile.row > 0 || !tile.in_range) return;
+  const auto count = static_cast<double>(rows);
+  double m2 = sums[1] - sums[0] * sums[0] / count;
+  if (m2 < 0) m2 = 0;
   const int64_t i = group * channels + tile.column;
-  mean[i] = static_cast<float>(merged_mean);
-  inverse_std[i] = static_cast<float>(1.0 / sqrt(m2[0] / static_cast<double>(rows) + epsilon));
-  variance[i] = static_cast<float>(m2[0] / static_cast<double>(rows - 1));
+  statistics.mean[i] = static_cast<float>(origin + sums[0] / count);
+  statistics.inverse_std[i] = static_cast<float>(1.0 / sqrt(m2 / count + statistics.epsilon));
+  statistics.variance[i] = static_cast<float>(m2 / (count - 1));
+}
+
+// Grid: blocks of a group, channel tiles, groups from first_group on.
+template <int vector>
+__global__ void __launch_bounds__(block_threads)
+    group_statistics_kernel(int64_t first_group, int64_t rows, int64_t channels, int width, const float* x,
+                            BlockMoments moments, unsigned* counters, GroupStatistics statistics) {
+  const Tile<vector> tile(channels, width, blockIdx.y);
+  const int64_t group = first_group + blockIdx.z, row = blockIdx.x * moments.rows_per_block;
+  const Moments block =
+      block_moments(tile, rows - row, channels, width, x + (group * rows + row) * channels + tile.column);
+  const int64_t channel = int64_t{blockIdx.y} * width * vector + threadIdx.x;
+  if (threadIdx.x < static_cast<unsigned>(width * vector) && channel < channels) {
+    const int64_t place = (group * moments.blocks + blockIdx.x) * channels + channel;
+    moments.mean[place] = block.mean;
+    moments.m2[place] = block.m2;
+  }
+  if (is_last_block(counters + blockIdx.z * gridDim.y + blockIdx.y, gridDim.x))
+    merge_blocks(group, rows, channels, width * vector, moments, statistics);
 }
 
 struct RunningStatistics {
@@ -187,18 +214,21 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNo
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
   NSGD_CHECK(rows > 1, "batch norm: a group of {} sample with 1 position has no variance", shape.group);
   const int vector = vector_of(channels, {x});
-  const GroupGrid grid(shape, vector), merging(shape, 1);
+  const GroupGrid grid(shape, vector);
   const int64_t rows_per_block = int64_t{block_threads / grid.width} * (values_per_thread / vector);
   const int64_t blocks = divide_up(rows, rows_per_block);
   Scratch scratch(queue);
   const auto [block_mean, block_m2, variance] =
       scratch.take<double, double, float>(groups * blocks * channels, groups * blocks * channels, groups * channels);
-  with_vector(vector, [&](auto v) {
-    launch(queue, group_statistics_kernel<v>, grid.of(blocks), block_threads, 0, rows, channels, grid.width, x,
-           block_mean, block_m2);
+  const BlockMoments moments{blocks, rows_per_block, block_mean, block_m2};
+  const GroupStatistics statistics{arrays.epsilon, arrays.mean, arrays.inverse_std, variance};
+  unsigned* const counters = queue.cuda().counters(grid.counters());
+  grid.for_each_launch(blocks, [&](int64_t first, dim3 size) {
+    with_vector(vector, [&](auto v) {
+      launch(queue, group_statistics_kernel<v>, size, block_threads, 0, first, rows, channels, grid.width, x, moments,
+             counters, statistics);
+    });
   });
-  launch(queue, merge_statistics_kernel, merging.merging(), merging_threads, 0, blocks, rows_per_block, rows, channels,
-         merging.width, arrays.epsilon, block_mean, block_m2, arrays.mean, arrays.inverse_std, variance);
   normalise(queue, shape, x, arrays.gamma, arrays.beta, arrays.mean, arrays.inverse_std, arrays.epilogue,
             {arrays.momentum, variance, arrays.running_mean, arrays.running_variance}, y);
 }

@@ -1,11 +1,13 @@
-// The gradients of batch_norm.h. Sums over samples and their squares are formed in blocks of samples, and the blocks
-// are merged in a fixed order.
+// The gradients of batch_norm.h. Sums over samples and their squares are formed in blocks of samples. The last block of
+// a group to finish merges the group's blocks, and the last such block of all groups merges the groups, each in a fixed
+// order.
 #include <noisysgd/kernels/cuda/batch_norm_tile.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
+constexpr int64_t most_blocks = 1024;          // of a group, whose sums one block merges
 constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements from which on a whole block, not a warp, sums a sample
 
 // The balanced partition of [0,total) into `parts`: part i begins here and ends where part i+1 begins.
@@ -34,16 +36,73 @@ struct Loaded {
   }
 };
 
-// Grid: blocks of a group, channel tiles, groups. block_sums [groups,blocks,4,C]. A sample is summed by `team` warps, 1
-// or all of the block.
+// Where sums are merged. Sums with x - mean are scaled to xhat in those of the groups. grad_x subtracts offset and
+// slope.
+struct GradientSums {
+  double *blocks, *groups;  // [groups,blocks,4,C], [groups,4,C]
+  float *offset, *slope;    // [groups,C]
+};
+
+// Sums `sums` [count,4,C] over its `count` rows; the threads below `width` get the totals of their channels.
+__device__ void sum_rows(const Tile<1>& tile, int64_t count, int64_t channels, int width, const double* sums,
+                         double (&totals)[sums_per_channel]) {
+  for (double& total : totals) total = 0;
+  if (tile.in_range)
+#pragma unroll 4
+    for (int64_t b = tile.row; b < count; b += tile.row_step)
+      for (int sum = 0; sum < sums_per_channel; ++sum)
+        totals[sum] += sums[(b * sums_per_channel + sum) * channels + tile.column];
+  sum_columns(totals, width);
+}
+
+__device__ void add_to_parameters(const BatchNormBackward& arrays, int64_t channel,
+                                  const double (&totals)[sums_per_channel]) {
+  if (arrays.grad_gamma) arrays.grad_gamma[channel] += static_cast<float>(totals[sum_product]);
+  if (arrays.grad_beta) arrays.grad_beta[channel] += static_cast<float>(totals[sum_grad]);
+  if (arrays.gamma_second_moment) arrays.gamma_second_moment[channel] += static_cast<float>(totals[squared_product]);
+  if (arrays.beta_second_moment) arrays.beta_second_moment[channel] += static_cast<float>(totals[squared_grad]);
+}
+
+// Merges the blocks of a group for a tile of `width` channels. The sums of a single group go directly to the
+// parameters.
+__device__ void merge_blocks(int64_t group, int64_t groups, int64_t blocks, int64_t rows, int64_t channels, int width,
+                             const BatchNormBackward& arrays, const GradientSums& merged) {
+  const Tile<1> tile(channels, width, blockIdx.y);
+  double totals[sums_per_channel];
+  sum_rows(tile, blocks, channels, width, merged.blocks + group * blocks * sums_per_channel * channels, totals);
+  if (tile.row > 0 || !tile.in_range) return;
+  const int64_t i = group * channels + tile.column;
+  const double inverse = arrays.inverse_std[i];
+  totals[sum_product] *= inverse;
+  totals[squared_product] *= inverse * inverse;
+  if (groups == 1)
+    add_to_parameters(arrays, tile.column, totals);
+  else
+    for (int sum = 0; sum < sums_per_channel; ++sum)
+      merged.groups[(group * sums_per_channel + sum) * channels + tile.column] = totals[sum];
+  merged.offset[i] = static_cast<float>(totals[sum_grad] / static_cast<double>(rows));
+  merged.slope[i] = static_cast<float>(totals[sum_product] / static_cast<double>(rows) * inverse);
+}
+
+__device__ void merge_groups(int64_t groups, int64_t channels, int width, const BatchNormBackward& arrays,
+                             const GradientSums& merged) {
+  const Tile<1> tile(channels, width, blockIdx.y);
+  double totals[sums_per_channel];
+  sum_rows(tile, groups, channels, width, merged.groups, totals);
+  if (tile.row == 0 && tile.in_range) add_to_parameters(arrays, tile.column, totals);
+}
+
+// Grid: blocks of a group, channel tiles, groups from first_group on. A sample is summed by `team` warps, 1 or all of
+// the block.
 template <int vector, bool writes>
 __global__ void __launch_bounds__(block_threads)
-    gradient_sums_kernel(int64_t group_samples, int64_t positions, int64_t channels, int width, int team,
-                         BatchNormBackward arrays, double* block_sums) {
+    gradient_sums_kernel(int64_t first_group, int64_t groups, int64_t group_samples, int64_t positions,
+                         int64_t channels, int width, int team, BatchNormBackward arrays, unsigned* counters,
+                         GradientSums merged) {
   constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, which later loads cannot overtake
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   const Tile<vector> tile(channels, width, blockIdx.y);
-  const int64_t blocks = gridDim.x, group = blockIdx.z;
+  const int64_t blocks = gridDim.x, group = first_group + blockIdx.z;
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, team_rows = team * warp_lanes / width;
   const int row = tile.row % team_rows, samples_at_once = warps_per_block / team;
   Affines<vector> affines{};
@@ -90,65 +149,15 @@ __global__ void __launch_bounds__(block_threads)
     __syncthreads();
   }
   const int64_t channel = int64_t{blockIdx.y} * width * vector + threadIdx.x;
-  if (!owner || channel >= channels) return;
-  double* to = block_sums + (group * blocks + blockIdx.x) * sums_per_channel * channels + channel;
-  for (int sum = 0; sum < sums_per_channel; ++sum) to[sum * channels] = totals[sum];
-}
-
-// Sums `sums` [count,4,C] over its `count` rows; every thread of the block gets the totals.
-__device__ void sum_rows(const Tile<1, merging_threads>& tile, int64_t count, int64_t channels, int width,
-                         const double* sums, double (&totals)[sums_per_channel]) {
-  for (double& total : totals) total = 0;
-  if (tile.in_range)
-#pragma unroll 2
-    for (int64_t b = tile.row; b < count; b += tile.row_step)
-      for (int sum = 0; sum < sums_per_channel; ++sum)
-        totals[sum] += sums[(b * sums_per_channel + sum) * channels + tile.column];
-  sum_columns<merging_threads>(totals, width);
-}
-
-struct ParameterGradients {
-  float *gamma, *beta, *gamma_second_moment, *beta_second_moment;  // [C]; each may be null
-
-  __device__ void add(int64_t channel, const double (&totals)[sums_per_channel]) const {
-    if (gamma) gamma[channel] += static_cast<float>(totals[sum_product]);
-    if (beta) beta[channel] += static_cast<float>(totals[sum_grad]);
-    if (gamma_second_moment) gamma_second_moment[channel] += static_cast<float>(totals[squared_product]);
-    if (beta_second_moment) beta_second_moment[channel] += static_cast<float>(totals[squared_grad]);
+  if (owner && channel < channels) {
+    double* const to = merged.blocks + (group * blocks + blockIdx.x) * sums_per_channel * channels + channel;
+    for (int sum = 0; sum < sums_per_channel; ++sum) to[sum * channels] = totals[sum];
   }
-};
-
-// Grid: channel tiles, groups. group_sums [groups,4,C]: sums over the blocks; sums with x - mean are scaled to xhat. If
-// there is a single group, its sums go directly to the parameters. grad_x subtracts offset and slope [groups,C].
-__global__ void __launch_bounds__(merging_threads)
-    merge_gradient_sums_kernel(int64_t blocks, int64_t rows, int64_t channels, int width, const float* inverse_std,
-                               const double* block_sums, double* group_sums, ParameterGradients parameters,
-                               float* offset, float* slope) {
-  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
-  const int64_t group = blockIdx.y, i = group * channels + tile.column;
-  double totals[sums_per_channel];
-  sum_rows(tile, blocks, channels, width, block_sums + group * blocks * sums_per_channel * channels, totals);
-  if (tile.row > 0 || !tile.in_range) return;
-  const double inverse = inverse_std[i];
-  totals[sum_product] *= inverse;
-  totals[squared_product] *= inverse * inverse;
-  if (gridDim.y == 1)
-    parameters.add(tile.column, totals);
-  else
-    for (int sum = 0; sum < sums_per_channel; ++sum)
-      group_sums[(group * sums_per_channel + sum) * channels + tile.column] = totals[sum];
-  offset[i] = static_cast<float>(totals[sum_grad] / static_cast<double>(rows));
-  slope[i] = static_cast<float>(totals[sum_product] / static_cast<double>(rows) * inverse);
-}
-
-// Grid: channel tiles.
-__global__ void __launch_bounds__(merging_threads)
-    accumulate_gradients_kernel(int64_t groups, int64_t channels, int width, const double* group_sums,
-                                ParameterGradients parameters) {
-  const Tile<1, merging_threads> tile(channels, width, blockIdx.x);
-  double totals[sums_per_channel];
-  sum_rows(tile, groups, channels, width, group_sums, totals);
-  if (tile.row == 0 && tile.in_range) parameters.add(tile.column, totals);
+  unsigned* const of_group = counters + gridDim.y * (1 + blockIdx.z) + blockIdx.y;
+  if (!is_last_block(of_group, gridDim.x)) return;
+  merge_blocks(group, groups, blocks, group_samples * positions, channels, width * vector, arrays, merged);
+  if (groups > 1 && is_last_block(counters + blockIdx.y, static_cast<unsigned>(groups)))
+    merge_groups(groups, channels, width * vector, arrays, merged);
 }
 
 template <int vector>
@@ -216,26 +225,23 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
   const int vector = vector_of(
       channels, {arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output, arrays.grad_addend, arrays.grad_x});
-  const GroupGrid grid(shape, vector), merging(shape, 1);
+  const GroupGrid grid(shape, vector);
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
-  const int64_t blocks =
-      std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1, divide_up(shape.group * team, warps_per_block));
+  const int64_t blocks = std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1,
+                                             std::min(most_blocks, divide_up(shape.group * team, warps_per_block)));
   Scratch scratch(queue);
   const auto [block_sums, group_sums, offset, slope] = scratch.take<double, double, float, float>(
       groups * blocks * sums_per_channel * channels, groups * sums_per_channel * channels, groups * channels,
       groups * channels);
-  with_vector(vector, [&](auto v) {
-    launch(queue, arrays.grad_addend ? gradient_sums_kernel<v, true> : gradient_sums_kernel<v, false>, grid.of(blocks),
-           block_threads, 0, shape.group, shape.positions, channels, grid.width, team, arrays, block_sums);
+  const GradientSums merged{block_sums, group_sums, offset, slope};
+  unsigned* const counters = queue.cuda().counters(grid.counters());
+  grid.for_each_launch(blocks, [&](int64_t first, dim3 size) {
+    with_vector(vector, [&](auto v) {
+      launch(queue, arrays.grad_addend ? gradient_sums_kernel<v, true> : gradient_sums_kernel<v, false>, size,
+             block_threads, 0, first, groups, shape.group, shape.positions, channels, grid.width, team, arrays,
+             counters, merged);
+    });
   });
-  const ParameterGradients parameters{arrays.grad_gamma, arrays.grad_beta, arrays.gamma_second_moment,
-                                      arrays.beta_second_moment};
-  launch(queue, merge_gradient_sums_kernel, merging.merging(), merging_threads, 0, blocks, rows, channels,
-         merging.width, arrays.inverse_std, block_sums, group_sums, parameters,
-         offset, slope);
-  if (groups > 1)
-    launch(queue, accumulate_gradients_kernel, dim3(static_cast<unsigned>(merging.tiles)), merging_threads, 0, groups,
-           channels, merging.width, group_sums, parameters);
   BatchNormBackward second = arrays;
   if (arrays.grad_addend) {  // the first pass has applied the ReLU
     second.grad_y = arrays.grad_addend;

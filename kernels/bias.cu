@@ -1,5 +1,6 @@
 #include <noisysgd/kernels/bias.h>
 
+#include <noisysgd/kernels/cuda/last_block.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/sample_sums.h>
 #include <noisysgd/kernels/elementwise.h>
@@ -49,39 +50,47 @@ __device__ void mask_positions(int64_t n, int64_t positions, int64_t channels, i
   }
 }
 
-// partial [chunks,2,C]: sum and sum of squares of the samples' sums, for the samples of one chunk
+// Sums over all samples, accumulated; each may be null.
+struct BiasSums {
+  float *gradient, *second_moment;  // [C]
+};
+
+// Adds up the sums of the chunks, partial [chunks,2,C], for a tile of `width` channels.
+__device__ void merge_chunks(int64_t chunks, int64_t channels, int width, const double* partial, const BiasSums& sums) {
+  const int64_t channel = int64_t{blockIdx.x} * width + threadIdx.x % static_cast<unsigned>(width);
+  double totals[2] = {};
+  if (channel < channels)
+#pragma unroll 4
+    for (int64_t chunk = threadIdx.x / static_cast<unsigned>(width); chunk < chunks; chunk += block_threads / width)
+      for (int moment = 0; moment < 2; ++moment) totals[moment] += partial[(2 * chunk + moment) * channels + channel];
+  sum_columns(totals, width);
+  if (threadIdx.x >= static_cast<unsigned>(width) || channel >= channels) return;
+  if (sums.gradient) sums.gradient[channel] += static_cast<float>(totals[0]);
+  if (sums.second_moment) sums.second_moment[channel] += static_cast<float>(totals[1]);
+}
+
+// Grid: channel tiles, chunks of the samples. partial [chunks,2,C]: sum and sum of squares of the samples' sums, for
+// the samples of one chunk.
 template <bool relu>
 __global__ void __launch_bounds__(block_threads)
     bias_samples_kernel(int64_t samples, int64_t positions, int64_t channels, int width, const float* grad_y,
-                        ReluGradient relu_gradient, double* partial) {
+                        ReluGradient relu_gradient, double* partial, unsigned* counters, BiasSums sums) {
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const int64_t channel = int64_t{blockIdx.x} * width + lane % width, chunk = blockIdx.y, chunks = gridDim.y;
   double totals[2];
   sum_samples<1>(
       samples * chunk / chunks, samples * (chunk + 1) / chunks, width, channel < channels,
-      [&](int64_t n, float(&sums)[1]) {
+      [&](int64_t n, float(&sample)[1]) {
         if constexpr (relu)
-          mask_positions(n, positions, channels, width, channel, grad_y, relu_gradient, sums[0]);
+          mask_positions(n, positions, channels, width, channel, grad_y, relu_gradient, sample[0]);
         else
           sum_positions(
-              n, positions, channels, width, [&](int64_t i, float(&s)[1]) { s[0] += grad_y[i + channel]; }, sums);
+              n, positions, channels, width, [&](int64_t i, float(&s)[1]) { s[0] += grad_y[i + channel]; }, sample);
       },
       totals);
   if (threadIdx.x < static_cast<unsigned>(width) && channel < channels)
     for (int moment = 0; moment < 2; ++moment) partial[(2 * chunk + moment) * channels + channel] = totals[moment];
-}
-
-__global__ void __launch_bounds__(block_threads)
-    bias_total_kernel(int64_t chunks, int64_t channels, const double* partial, float* grad_bias, float* second_moment) {
-  grid_stride(channels, [&](int64_t channel) {
-    double sum = 0, squares = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      sum += partial[2 * chunk * channels + channel];
-      squares += partial[(2 * chunk + 1) * channels + channel];
-    }
-    if (grad_bias) grad_bias[channel] += static_cast<float>(sum);
-    if (second_moment) second_moment[channel] += static_cast<float>(squares);
-  });
+  if (is_last_block(counters + blockIdx.x, gridDim.y)) merge_chunks(chunks, channels, width, partial, sums);
 }
 
 // Grid: see for_each_sample.
@@ -103,10 +112,10 @@ void add_bias_sums(Queue& queue, int64_t samples, int64_t positions, int64_t cha
   const int64_t chunks = std::min<int64_t>(divide_up(samples, warps_per_block), std::max<int64_t>(1, 512 / tiles));
   Scratch scratch(queue);
   double* const partial = scratch.take<double>(2 * chunks * channels);
+  unsigned* const counters = queue.cuda().counters(chunks > 1 ? tiles : 0);
   launch(queue, bias_samples_kernel<relu>, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)),
-         block_threads, 0, samples, positions, channels, width, grad_y, relu_gradient, partial);
-  launch(queue, bias_total_kernel, grid_size(channels), block_threads, 0, chunks, channels, partial, grad_bias,
-         second_moment);
+         block_threads, 0, samples, positions, channels, width, grad_y, relu_gradient, partial, counters,
+         BiasSums{grad_bias, second_moment});
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/cuda/last_block.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/sample_sums.h>
 #include <noisysgd/kernels/cuda/vector.h>
@@ -15,11 +16,10 @@
 namespace noisysgd::kernels::cuda {
 
 inline constexpr int max_tile = 4 * warp_lanes;  // maximal number of channels of a block
-inline constexpr int merging_threads = 1024;     // merges hundreds of blocks in a few steps
 
-// The part of a thread when a block covers rows of a tile of `width` vectors of channels; width is a power of two, at
-// most 32.
-template <int vector, int threads = block_threads>
+// The part of a thread when a block covers rows of a tile of `width` vectors of channels; width is a power of two.
+// Sums take width <= 32, the merge of blocks up to max_tile channels (vector = 1).
+template <int vector>
 struct Tile {
   int64_t column;  // this thread's first channel
   int row, row_step;
@@ -28,7 +28,7 @@ struct Tile {
   __device__ Tile(int64_t channels, int width, unsigned tile)
       : column((int64_t{tile} * width + threadIdx.x % static_cast<unsigned>(width)) * vector),
         row(static_cast<int>(threadIdx.x) / width),
-        row_step(threads / width),
+        row_step(block_threads / width),
         in_range(column < channels) {}
 };
 
@@ -49,21 +49,6 @@ __device__ double sum_warps(const float (*warp_sums)[terms][max_tile], int term)
   double sum = 0;
   for (int warp = 0; warp < warps_per_block; ++warp) sum += warp_sums[warp][term][threadIdx.x];
   return sum;
-}
-
-// Sums over the threads of the block whose indices agree modulo `width` (at most 32); every thread gets its sum. Ends
-// with a barrier.
-template <int threads, int terms>
-__device__ void sum_columns(double (&values)[terms], int width) {
-  GPU_SHARED(double, warp_sums, [threads / warp_lanes][terms][warp_lanes]);
-  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
-  for (int term = 0; term < terms; ++term) warp_sums[warp][term][lane] = sum_lanes(values[term], width);
-  __syncthreads();
-  for (int term = 0; term < terms; ++term) {
-    values[term] = 0;
-    for (int i = 0; i < threads / warp_lanes; ++i) values[term] += warp_sums[i][term][lane];
-  }
-  __syncthreads();
 }
 
 struct Affine {
@@ -93,21 +78,29 @@ void with_vector(int vector, const Body& body) {
   vector == 4 ? body(std::integral_constant<int, 4>{}) : body(std::integral_constant<int, 1>{});
 }
 
-// Grid of blocks of a group, channel tiles of `width` vectors, and groups.
+// Grid of blocks of a group, channel tiles of `width` vectors, and groups. The last block of a group and tile merges
+// the others, and the last group's may merge the groups: that takes a counter for each group and tile of a launch, and
+// one more for each tile. So a launch may not cover all groups.
 struct GroupGrid {
   int width;
-  int64_t tiles, groups;
+  int64_t tiles, groups, at_once;  // at_once: groups of a launch
 
   GroupGrid(const BatchNormShape& shape, int vector)
       : width(channel_width(shape.channels / vector)),
         tiles(divide_up(shape.channels, int64_t{width} * vector)),
-        groups(shape.groups()) {
-    NSGD_CHECK(groups <= 65535, "batch norm: {} groups, at most 65535 on a CUDA device", groups);
+        groups(shape.groups()),
+        at_once(std::min(groups, CudaState::most_counters / tiles - 1)) {
+    NSGD_CHECK(at_once > 0, "batch norm: {} channels are too many for a CUDA device", shape.channels);
   }
-  dim3 of(int64_t blocks) const {
-    return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(tiles), static_cast<unsigned>(groups));
+  int64_t counters() const { return (at_once + 1) * tiles; }
+
+  // Calls body(first group, grid) for each launch.
+  template <class Body>
+  void for_each_launch(int64_t blocks, const Body& body) const {
+    for (int64_t first = 0; first < groups; first += at_once)
+      body(first, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(tiles),
+                       static_cast<unsigned>(std::min(at_once, groups - first))));
   }
-  dim3 merging() const { return dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(groups)); }
 };
 
 inline dim3 group_channel_grid(const BatchNormShape& shape, int vector) {

@@ -77,4 +77,21 @@ __device__ void sum_samples(int64_t first, int64_t last, int width, bool in_rang
       for (int term = 0; term < 2 * terms; ++term) totals[term] += warp_totals[other][lane][term];
 }
 
+// Sums over the threads of the block whose indices agree modulo `width` (a power of two, at most block_threads). The
+// sums are valid in the threads below `width`. A barrier must come before the next call.
+template <int terms>
+__device__ void sum_columns(double (&values)[terms], int width) {
+  GPU_SHARED(double, warp_sums, [warps_per_block][terms][warp_lanes]);
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
+  for (int term = 0; term < terms; ++term)
+    warp_sums[warp][term][lane] = sum_lanes(values[term], min(width, warp_lanes));
+  __syncthreads();
+  const int warp_step = max(width / warp_lanes, 1);  // between warps of the same columns
+  if (static_cast<int>(threadIdx.x) < width)
+    for (int term = 0; term < terms; ++term) {
+      values[term] = 0;
+      for (int i = warp; i < warps_per_block; i += warp_step) values[term] += warp_sums[i][term][lane];
+    }
+}
+
 }  // namespace noisysgd::kernels::cuda

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <vector>
+
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 #include <noisysgd/kernels/cuda/device.h>
 
@@ -26,12 +28,21 @@ CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   const size_t bytes = size_t{major >= 9 ? 32u : 4u} << 20;  // what cuBLAS recommends
   NSGD_CUDA_CHECK(cudaMalloc(&cublas_workspace_, bytes));
   NSGD_CUBLAS_CHECK(cublasSetWorkspace(cublas_, cublas_workspace_, bytes));  // after the stream, which resets it
+  const std::vector<unsigned> zeros(most_counters);
+  NSGD_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&counters_), zeros.size() * sizeof(unsigned)));
+  NSGD_CUDA_CHECK(
+      cudaMemcpyAsync(counters_, zeros.data(), zeros.size() * sizeof(unsigned), cudaMemcpyHostToDevice, stream_));
+  NSGD_CUDA_CHECK(cudaStreamSynchronize(stream_));
   cudnn_api_ = cudnn::find_library(without_cudnn_);
 }
 
+unsigned* CudaState::counters(int64_t count) const {
+  NSGD_CHECK(count <= most_counters, "{} counters of blocks, of {}", count, most_counters);
+  return counters_;
+}
+
 cudnn::Convolutions* CudaState::cudnn(Queue& queue) {
-  if (cudnn_api_ && !cudnn_)
-    cudnn_ = std::make_unique<cudnn::Convolutions>(queue, *cudnn_api_, device_index_, stream_);
+  if (cudnn_api_ && !cudnn_) cudnn_ = std::make_unique<cudnn::Convolutions>(queue, *cudnn_api_, device_index_, stream_);
   return cudnn_.get();
 }
 
@@ -54,6 +65,7 @@ CudaState::~CudaState() {
   if (cublas_) cublasDestroy(cublas_);
   if (stream_) cudaStreamDestroy(stream_);
   if (cublas_workspace_) cudaFree(cublas_workspace_);
+  if (counters_) cudaFree(counters_);
 }
 
 }  // namespace noisysgd::kernels

@@ -1,6 +1,7 @@
 // The CUDA objects of a queue: its device, stream and library handles. Internal to the CUDA backend.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,10 @@ class CudaState {
   int multiprocessors() const { return multiprocessors_; }
   // Bytes of shared memory that a block may have: from least_shared_memory (kernels/cuda/launch.h) to 227 KiB.
   size_t shared_memory() const { return shared_memory_; }
+  // `count` words in device memory that count finished blocks (kernels/cuda/last_block.h). They are 0 between kernels.
+  // All kernels of the queue use the same ones. Throws Error for more than most_counters.
+  unsigned* counters(int64_t count) const;
+  static constexpr int64_t most_counters = 4096;
   // cuDNN's convolutions for a queue of this device, created on the first call; null if own kernels compute them.
   cudnn::Convolutions* cudnn(Queue& queue);
   // The implementation of convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
@@ -52,6 +57,7 @@ class CudaState {
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
   void* cublas_workspace_ = nullptr;
+  unsigned* counters_ = nullptr;
   const cudnn::Api* cudnn_api_ = nullptr;
   std::string without_cudnn_;
   std::unique_ptr<cudnn::Convolutions> cudnn_;  // created on first use

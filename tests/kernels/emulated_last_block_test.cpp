@@ -1,0 +1,106 @@
+// Sums that the last block of a kernel merges: the same bits whichever block is the last, in replayed graphs, and after
+// launches that failed.
+#include <noisysgd/kernels/cuda/last_block.h>
+
+#include <utility>
+
+#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/emulation/emulated_device.h>
+#include <noisysgd/kernels/op_graph.h>
+#include "tests/catch.h"
+#include "tests/kernels/mirrored.h"
+
+using namespace noisysgd;
+using namespace noisysgd::kernels;
+using namespace noisysgd::test;
+using emulation::DifferentDevice;
+using Order = emulation::Options::Order;
+
+namespace {
+
+// A training pass of batch norm: several groups, tiles of channels, and blocks in each.
+class Pass {
+ public:
+  explicit Pass(Queue& queue) : queue_(queue) {}
+
+  void issue() {
+    float* const p = parameters_.on(queue_);
+    const int64_t c = shape.channels;
+    batch_norm_forward(queue_, shape,
+                       {.epsilon = 1e-3f,
+                        .gamma = p,
+                        .beta = p + c,
+                        .momentum = 0.1f,
+                        .running_mean = p + 2 * c,
+                        .running_variance = p + 3 * c,
+                        .mean = mean_.on(queue_),
+                        .inverse_std = inverse_.on(queue_)},
+                       x_.on(queue_), y_.on(queue_));
+    batch_norm_backward(queue_, shape,
+                        {.x = x_.on(queue_),
+                         .gamma = p,
+                         .mean = mean_.on(queue_),
+                         .inverse_std = inverse_.on(queue_),
+                         .grad_y = grad_y_.on(queue_),
+                         .grad_gamma = p + 4 * c,
+                         .grad_beta = p + 5 * c,
+                         .gamma_second_moment = p + 6 * c,
+                         .beta_second_moment = p + 7 * c,
+                         .grad_x = grad_x_.on(queue_)});
+  }
+  std::vector<std::vector<float>> results() {
+    queue_.synchronize();
+    std::vector<std::vector<float>> all;
+    for (const Mirrored<float>* array : {&parameters_, &mean_, &inverse_, &y_, &grad_x_})
+      all.push_back(array->on_cuda());
+    return all;
+  }
+
+ private:
+  static constexpr BatchNormShape shape{12, 300, 33, 4};
+  static constexpr int64_t size = shape.samples * shape.positions * shape.channels;
+  Queue& queue_;
+  Mirrored<float> x_{random_tensor(size, 1)}, parameters_{random_tensor(8 * shape.channels, 2, 1)},
+      mean_{nan_tensor(3 * shape.channels)}, inverse_{nan_tensor(3 * shape.channels)}, y_{nan_tensor(size)},
+      grad_y_{random_tensor(size, 3)}, grad_x_{nan_tensor(size)};
+};
+
+std::vector<std::vector<float>> results_in(Queue& queue, Order order) {
+  const Order before = std::exchange(emulation::options().order, order);
+  Pass pass(queue);
+  pass.issue();
+  auto results = pass.results();
+  emulation::options().order = before;
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("merged sums do not depend on the block that is last") {
+  Queue queue({Backend::cuda, 0});
+  const auto forward = results_in(queue, Order::forward);
+  CHECK(results_in(queue, Order::reverse) == forward);
+  CHECK(results_in(queue, Order::random) == forward);
+}
+
+TEST_CASE("merged sums are right in a graph that is replayed") {
+  Queue queue({Backend::cuda, 0});
+  Pass issued(queue), replayed(queue);
+  for (int i = 0; i < 3; ++i) issued.issue();
+  OpGraph graph(queue, [&] { replayed.issue(); });
+  for (int i = 0; i < 3; ++i) graph.launch();
+  CHECK(replayed.results() == issued.results());
+}
+
+TEST_CASE("merged sums are right after a step that failed for lack of memory") {
+  Queue queue({Backend::cuda, 0});
+  Pass before(queue), after(queue);
+  before.issue();
+  {
+    Pass failed(queue);
+    const DifferentDevice full({.launch_bytes = size_t{1} << 40});
+    CHECK_THROWS_AS(failed.issue(), OutOfMemory);
+  }
+  after.issue();
+  CHECK(after.results() == before.results());
+}
