@@ -1,50 +1,67 @@
 #include <noisysgd/kernels/elementwise.h>
 
+#include <numeric>
+
 #include <noisysgd/kernels/cuda/arithmetic.h>
 #include <noisysgd/kernels/cuda/fast_divide.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/map_elements.h>
+#include <noisysgd/kernels/cuda/vector.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
-__global__ void __launch_bounds__(block_threads) fill_kernel(int64_t n, float value, float* x) {
-  grid_stride(n, [&](int64_t i) { x[i] = value; });
-}
+struct Constant {
+  float value;
+  __device__ float operator()() const { return value; }
+};
 
-__global__ void __launch_bounds__(block_threads) relu_forward_kernel(int64_t n, const float* x, float* y) {
-  grid_stride(n, [&](int64_t i) { y[i] = x[i] < 0 ? 0.0f : x[i]; });  // NaN stays NaN
-}
+struct Relu {
+  __device__ float operator()(float x) const { return x < 0 ? 0.0f : x; }  // NaN stays NaN
+};
 
-__global__ void __launch_bounds__(block_threads)
-    relu_backward_kernel(int64_t n, const float* y, const float* grad_y, float* grad_x) {
-  grid_stride(n, [&](int64_t i) { grad_x[i] = y[i] > 0 ? grad_y[i] : 0.0f; });
-}
+struct ReluGradient {
+  __device__ float operator()(float y, float grad_y) const { return y > 0 ? grad_y : 0.0f; }
+};
 
-__global__ void __launch_bounds__(block_threads) add_kernel(int64_t n, const float* x, float* y) {
-  grid_stride(n, [&](int64_t i) { y[i] += x[i]; });
-}
+struct Sum {
+  __device__ float operator()(float y, float x) const { return y + x; }
+};
 
-__global__ void __launch_bounds__(block_threads) add_square_kernel(int64_t n, const float* x, float* y) {
-  grid_stride(n, [&](int64_t i) { y[i] = multiply_then_add(x[i], x[i], y[i]); });
-}
+struct AddedSquare {
+  __device__ float operator()(float y, float x) const { return multiply_then_add(x, x, y); }
+};
 
-__global__ void __launch_bounds__(block_threads)
-    scale_kernel(int64_t n, Number<float> given, const float* x, float* y) {
-  const float factor = given.read();
-  grid_stride(n, [&](int64_t i) { y[i] = factor * x[i]; });
-}
+struct Product {
+  Number<float> factor;
+  __device__ float operator()(float x) const { return factor.read() * x; }
+};
+
+struct Dropout {
+  float probability, scale;
+  __device__ float operator()(float x, uint32_t word) const {
+    return uniform_from_word(word) >= probability ? x * scale : 0.0f;
+  }
+};
 
 // A thread handles the elements of one Philox block; part of the first and the last block may lie outside the array.
+// Whole blocks are loaded and stored in one access with vector = 4, which needs an offset of whole blocks.
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
-    dropout_kernel(int64_t n, float probability, float scale, RandomStream stream, uint64_t offset, const float* x,
-                   float* y) {
-  const auto skipped = static_cast<int64_t>(offset % 4);
+    dropout_kernel(int64_t n, Dropout op, RandomStream stream, uint64_t offset, const float* x, float* y) {
+  const auto skipped = vector == 4 ? 0 : static_cast<int64_t>(offset % 4);
   grid_stride((n + skipped + 3) / 4, [&](int64_t block) {
     const auto words = random_words(stream, static_cast<uint32_t>(offset / 4 + static_cast<uint64_t>(block)));
+    if (vector == 4 && 4 * block + 4 <= n) {
+      FloatVector<4> values = load_vector<4>(x + 4 * block);
+      for (int lane = 0; lane < 4; ++lane) values[lane] = op(values[lane], words[lane]);
+      store_vector(y + 4 * block, values);
+      return;
+    }
     for (int64_t lane = 0; lane < 4; ++lane) {
       const int64_t i = 4 * block + lane - skipped;
-      if (i >= 0 && i < n) y[i] = uniform_from_word(words[lane]) >= probability ? x[i] * scale : 0.0f;
+      if (i >= 0 && i < n) y[i] = op(x[i], words[lane]);
     }
   });
 }
@@ -78,31 +95,33 @@ void transpose_each(Queue& queue, int64_t batch, int64_t rows, int64_t columns, 
          columns, from, to);
 }
 
-// Geometry of the option-A shortcut; a sample's elements are numbered in 32 bits.
+// Geometry of the option-A shortcut in vectors of neighbouring channels; those of a sample are numbered in 32 bits.
 struct Shortcut {
   int32_t height, width, in_channels, stride, out_height, out_width, out_channels;
   FastDivide by_in_channels, by_width, by_out_channels, by_out_width, by_stride;
 
-  Shortcut(int64_t height, int64_t width, int64_t in_channels, int64_t stride, int64_t out_channels)
-      : height(static_cast<int32_t>(height)),
-        width(static_cast<int32_t>(width)),
-        in_channels(static_cast<int32_t>(in_channels)),
-        stride(static_cast<int32_t>(stride)),
-        out_height(static_cast<int32_t>(divide_up(height, stride))),
-        out_width(static_cast<int32_t>(divide_up(width, stride))),
-        out_channels(static_cast<int32_t>(out_channels)),
-        by_in_channels(in_channels),
-        by_width(width),
-        by_out_channels(out_channels),
+  Shortcut(const PadShape& shape, int vector)
+      : height(static_cast<int32_t>(shape.height)),
+        width(static_cast<int32_t>(shape.width)),
+        in_channels(static_cast<int32_t>(shape.in_channels / vector)),
+        stride(static_cast<int32_t>(shape.stride)),
+        out_height(static_cast<int32_t>(divide_up(shape.height, shape.stride))),
+        out_width(static_cast<int32_t>(divide_up(shape.width, shape.stride))),
+        out_channels(static_cast<int32_t>(shape.out_channels / vector)),
+        by_in_channels(shape.in_channels / vector),
+        by_width(shape.width),
+        by_out_channels(shape.out_channels / vector),
         by_out_width(out_width),
-        by_stride(stride) {
-    NSGD_CHECK(height * width * out_channels <= INT32_MAX, "pad_channels: a {}x{} image of {} channels is too large",
-               height, width, out_channels);
+        by_stride(shape.stride) {
+    NSGD_CHECK(shape.height * shape.width * shape.out_channels <= INT32_MAX,
+               "pad_channels: a {}x{} image of {} channels is too large", shape.height, shape.width,
+               shape.out_channels);
   }
   __host__ __device__ int32_t in_size() const { return height * width * in_channels; }
   __host__ __device__ int32_t out_size() const { return out_height * out_width * out_channels; }
 };
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     pad_channels_forward_kernel(int64_t batch, Shortcut s, const float* x, float* y) {
   sample_stride(batch, s.out_size(), [&](int64_t n, int32_t i) {
@@ -110,10 +129,13 @@ __global__ void __launch_bounds__(block_threads)
     int32_t column = s.by_out_channels.reduce(channel);
     const int32_t row = s.by_out_width.reduce(column);
     const int32_t source = (row * s.stride * s.width + column * s.stride) * s.in_channels + channel;
-    y[n * s.out_size() + i] = channel < s.in_channels ? x[n * s.in_size() + source] : 0.0f;
+    FloatVector<vector> values{};
+    if (channel < s.in_channels) values = load_vector<vector>(x + (n * s.in_size() + source) * vector);
+    store_vector(y + (n * s.out_size() + i) * vector, values);
   });
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     pad_channels_backward_kernel(int64_t batch, Shortcut s, const float* grad_y, float* grad_x) {
   sample_stride(batch, s.in_size(), [&](int64_t n, int32_t i) {
@@ -122,7 +144,9 @@ __global__ void __launch_bounds__(block_threads)
     int32_t row_rest = s.by_width.reduce(column_rest);
     const int32_t column = s.by_stride.reduce(column_rest), row = s.by_stride.reduce(row_rest);
     const int32_t source = (row * s.out_width + column) * s.out_channels + channel;
-    grad_x[n * s.in_size() + i] = row_rest == 0 && column_rest == 0 ? grad_y[n * s.out_size() + source] : 0.0f;
+    FloatVector<vector> values{};
+    if (row_rest == 0 && column_rest == 0) values = load_vector<vector>(grad_y + (n * s.out_size() + source) * vector);
+    store_vector(grad_x + (n * s.in_size() + i) * vector, values);
   });
 }
 
@@ -133,44 +157,46 @@ void launch_shortcut(Queue& queue, Kernel kernel, int64_t batch, int32_t size, c
   launch(queue, kernel, dim3(blocks, sample_grid(batch, blocks)), block_threads, 0, batch, shortcut, from, to);
 }
 
-void check_shortcut(int64_t stride, int64_t in_channels, int64_t out_channels) {
-  NSGD_CHECK(stride > 0 && out_channels >= in_channels,
+void check(const PadShape& s) {
+  NSGD_CHECK(s.stride > 0 && s.out_channels >= s.in_channels,
              "pad_channels: stride {}, channels {} -> {}: the stride must be positive and channels must not decrease",
-             stride, in_channels, out_channels);
+             s.stride, s.in_channels, s.out_channels);
+}
+
+int vector_of(const PadShape& shape, const float* from, const float* to) {
+  return cuda::vector_of(std::gcd(shape.in_channels, shape.out_channels), {from, to});
 }
 
 }  // namespace
 
-void fill(Queue& queue, int64_t n, float value, float* x) {
-  if (n > 0) launch(queue, fill_kernel, grid_size(n), block_threads, 0, n, value, x);
-}
+void fill(Queue& queue, int64_t n, float value, float* x) { map_elements(queue, n, Constant{value}, x); }
 
-void relu_forward(Queue& queue, int64_t n, const float* x, float* y) {
-  if (n > 0) launch(queue, relu_forward_kernel, grid_size(n), block_threads, 0, n, x, y);
-}
+void relu_forward(Queue& queue, int64_t n, const float* x, float* y) { map_elements(queue, n, Relu{}, y, x); }
 
 void relu_backward(Queue& queue, int64_t n, const float* y, const float* grad_y, float* grad_x) {
-  if (n > 0) launch(queue, relu_backward_kernel, grid_size(n), block_threads, 0, n, y, grad_y, grad_x);
+  map_elements(queue, n, ReluGradient{}, grad_x, y, grad_y);
 }
 
 void add(Queue& queue, int64_t n, const float* x, float* y) {
-  if (n > 0) launch(queue, add_kernel, grid_size(n), block_threads, 0, n, x, y);
+  map_elements(queue, n, Sum{}, y, static_cast<const float*>(y), x);
 }
 
 void add_square(Queue& queue, int64_t n, const float* x, float* y) {
-  if (n > 0) launch(queue, add_square_kernel, grid_size(n), block_threads, 0, n, x, y);
+  map_elements(queue, n, AddedSquare{}, y, static_cast<const float*>(y), x);
 }
 
 void scale(Queue& queue, int64_t n, Number<float> factor, const float* x, float* y) {
-  if (n > 0) launch(queue, scale_kernel, grid_size(n), block_threads, 0, n, factor, x, y);
+  map_elements(queue, n, Product{factor}, y, x);
 }
 
 void dropout(Queue& queue, int64_t n, float probability, const RandomStream& stream, uint64_t offset, const float* x,
              float* y) {
   NSGD_CHECK(probability >= 0 && probability < 1, "dropout: probability {} is not in [0, 1)", probability);
   if (n == 0) return;
-  launch(queue, dropout_kernel, grid_size(n / 4 + 2), block_threads, 0, n, probability, 1.0f / (1.0f - probability),
-         stream, offset, x, y);
+  with_vector(offset % 4 == 0 ? vector_of({x, y}) : 1, [&](auto vector) {
+    launch(queue, dropout_kernel<vector>, grid_size(n / 4 + 2), block_threads, 0, n,
+           Dropout{probability, 1.0f / (1.0f - probability)}, stream, offset, x, y);
+  });
 }
 
 void nhwc_to_nchw(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, float* y) {
@@ -182,21 +208,22 @@ void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channe
 }
 
 void pad_channels_forward(Queue& queue, const PadShape& shape, const float* x, float* y) {
-  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
-  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
-  check_shortcut(stride, in_channels, out_channels);
-  if (batch * height * width * out_channels == 0) return;
-  const Shortcut shortcut(height, width, in_channels, stride, out_channels);
-  launch_shortcut(queue, pad_channels_forward_kernel, batch, shortcut.out_size(), shortcut, x, y);
+  check(shape);
+  if (shape.batch * shape.height * shape.width * shape.out_channels == 0) return;
+  with_vector(vector_of(shape, x, y), [&](auto vector) {
+    const Shortcut shortcut(shape, vector);
+    launch_shortcut(queue, pad_channels_forward_kernel<vector>, shape.batch, shortcut.out_size(), shortcut, x, y);
+  });
 }
 
 void pad_channels_backward(Queue& queue, const PadShape& shape, const float* grad_y, float* grad_x) {
-  const int64_t batch = shape.batch, height = shape.height, width = shape.width, stride = shape.stride;
-  const int64_t in_channels = shape.in_channels, out_channels = shape.out_channels;
-  check_shortcut(stride, in_channels, out_channels);
-  if (batch * height * width * in_channels == 0) return;
-  const Shortcut shortcut(height, width, in_channels, stride, out_channels);
-  launch_shortcut(queue, pad_channels_backward_kernel, batch, shortcut.in_size(), shortcut, grad_y, grad_x);
+  check(shape);
+  if (shape.batch * shape.height * shape.width * shape.in_channels == 0) return;
+  with_vector(vector_of(shape, grad_y, grad_x), [&](auto vector) {
+    const Shortcut shortcut(shape, vector);
+    launch_shortcut(queue, pad_channels_backward_kernel<vector>, shape.batch, shortcut.in_size(), shortcut, grad_y,
+                    grad_x);
+  });
 }
 
 }  // namespace noisysgd::kernels::cuda

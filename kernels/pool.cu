@@ -3,29 +3,31 @@
 #include <noisysgd/kernels/cuda/fast_divide.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/vector.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
 
-// The NHWC geometry of one sample; its elements are numbered in 32 bits.
+// The NHWC geometry of one sample in vectors of neighbouring channels, which are numbered in 32 bits. `channels` and
+// sizes count vectors.
 struct Sample {
   int32_t height, width, channels, kernel, stride, padding, out_height, out_width;
   FastDivide by_channels, by_width, by_out_width, by_stride;
 
-  explicit Sample(const PoolShape& s)
+  explicit Sample(const PoolShape& s, int vector = 1)
       : height(static_cast<int32_t>(s.height)),
         width(static_cast<int32_t>(s.width)),
-        channels(static_cast<int32_t>(s.channels)),
+        channels(static_cast<int32_t>(s.channels / vector)),
         kernel(static_cast<int32_t>(s.kernel)),
         stride(static_cast<int32_t>(s.stride)),
         padding(static_cast<int32_t>(s.padding)),
         out_height(static_cast<int32_t>(s.out_height())),
         out_width(static_cast<int32_t>(s.out_width())),
-        by_channels(s.channels),
+        by_channels(s.channels / vector),
         by_width(s.width),
         by_out_width(s.out_width()),
         by_stride(s.stride) {
-    NSGD_CHECK(s.height * s.width * s.channels <= INT32_MAX && out_size() <= INT32_MAX,
+    NSGD_CHECK(s.height * s.width * s.channels <= INT32_MAX && out_size() * vector <= INT32_MAX,
                "pool: a {}x{} image of {} channels is too large", s.height, s.width, s.channels);
   }
   __host__ __device__ int64_t in_size() const { return int64_t{height} * width * channels; }
@@ -43,7 +45,7 @@ __device__ Place place_of(int32_t element, const FastDivide& by_channels, const 
   return {row, column, channel};
 }
 
-// Calls visit(tap, source element of the sample) for the taps of an output's window that lie inside the image.
+// Calls visit(tap, source in the sample) for the taps of an output's window that lie inside the image.
 template <class Visit>
 __device__ void over_window(const Sample& s, const Place& output, const Visit& visit) {
   const int32_t row0 = output.row * s.stride - s.padding, column0 = output.column * s.stride - s.padding;
@@ -53,7 +55,7 @@ __device__ void over_window(const Sample& s, const Place& output, const Visit& v
       visit(r * s.kernel + q, ((row0 + r) * s.width + column0 + q) * s.channels + output.channel);
 }
 
-// Calls visit(tap, output element of the sample) for the windows that contain an input, in the order of the outputs.
+// Calls visit(tap, output in the sample) for the windows that contain an input, in the order of the outputs.
 template <class Visit>
 __device__ void over_windows_of(const Sample& s, const Place& input, const Visit& visit) {
   const auto first = [&](int32_t place) {
@@ -72,31 +74,41 @@ __device__ void over_windows_of(const Sample& s, const Place& input, const Visit
     }
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     max_pool_forward_kernel(int64_t batch, Sample s, const float* x, float* y, uint8_t* index) {
   sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
-    float best = 0;
-    int32_t where = -1;
+    FloatVector<vector> best{};
+    Vector<uint8_t, vector> where{};
+    bool first = true;
     over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t tap, int32_t source) {
-      const float value = x[n * s.in_size() + source];
-      if (where >= 0 && !(value > best || value != value)) return;  // NaN wins, so that it propagates
-      best = value;
-      where = tap;
+      const auto values = load_vector<vector>(x + (n * s.in_size() + source) * vector);
+      for (int v = 0; v < vector; ++v) {
+        const float value = values[v];
+        if (!first && !(value > best[v] || value != value)) continue;  // NaN wins, so that it propagates
+        best[v] = value;
+        where[v] = static_cast<uint8_t>(tap);
+      }
+      first = false;
     });
-    y[n * s.out_size() + i] = best;
-    if (index) index[n * s.out_size() + i] = static_cast<uint8_t>(where);
+    store_vector(y + (n * s.out_size() + i) * vector, best);
+    if (index) store_vector(index + (n * s.out_size() + i) * vector, where);
   });
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     max_pool_backward_kernel(int64_t batch, Sample s, const uint8_t* index, const float* grad_y, float* grad_x) {
   sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
-    float sum = 0;
+    FloatVector<vector> sum{};
     over_windows_of(s, place_of(i, s.by_channels, s.by_width), [&](int32_t tap, int32_t output) {
-      const int64_t from = n * s.out_size() + output;
-      if (index[from] == tap) sum += grad_y[from];
+      const int64_t from = (n * s.out_size() + output) * vector;
+      const auto where = load_vector<vector>(index + from);
+      const auto grads = load_vector<vector>(grad_y + from);
+      for (int v = 0; v < vector; ++v)
+        if (where[v] == tap) sum[v] += grads[v];
     });
-    grad_x[n * s.in_size() + i] = sum;
+    store_vector(grad_x + (n * s.in_size() + i) * vector, sum);
   });
 }
 
@@ -112,48 +124,63 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     average_pool_forward_kernel(int64_t batch, Sample s, float scale, const float* x, float* y) {
   sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
-    float sum = 0;
-    over_window(s, place_of(i, s.by_channels, s.by_out_width),
-                [&](int32_t, int32_t source) { sum += x[n * s.in_size() + source]; });
-    y[n * s.out_size() + i] = scale * sum;
+    FloatVector<vector> sum{};
+    over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t, int32_t source) {
+      const auto values = load_vector<vector>(x + (n * s.in_size() + source) * vector);
+      for (int v = 0; v < vector; ++v) sum[v] += values[v];
+    });
+    for (int v = 0; v < vector; ++v) sum[v] = scale * sum[v];
+    store_vector(y + (n * s.out_size() + i) * vector, sum);
   });
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     average_pool_backward_kernel(int64_t batch, Sample s, float scale, const float* grad_y, float* grad_x) {
   sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
-    float sum = 0;
-    over_windows_of(s, place_of(i, s.by_channels, s.by_width),
-                    [&](int32_t, int32_t output) { sum += scale * grad_y[n * s.out_size() + output]; });
-    grad_x[n * s.in_size() + i] = sum;
+    FloatVector<vector> sum{};
+    over_windows_of(s, place_of(i, s.by_channels, s.by_width), [&](int32_t, int32_t output) {
+      const auto grads = load_vector<vector>(grad_y + (n * s.out_size() + output) * vector);
+      for (int v = 0; v < vector; ++v) sum[v] += scale * grads[v];
+    });
+    store_vector(grad_x + (n * s.in_size() + i) * vector, sum);
   });
 }
 
-// y[n,c]: one thread sums the positions of one channel of one sample.
+// y[n,c]: one thread sums the positions of `vector` channels of one sample. `channels` counts vectors.
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     global_average_pool_forward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* x, float* y) {
   grid_stride(batch * channels, [&](int64_t i) {
-    const float* from = x + i / channels * positions * channels + i % channels;
-    float sum = 0;
-    for (int64_t t = 0; t < positions; ++t) sum += from[t * channels];
-    y[i] = sum / static_cast<float>(positions);
+    const float* from = x + (i / channels * positions * channels + i % channels) * vector;
+    FloatVector<vector> sum{};
+#pragma unroll 4
+    for (int64_t t = 0; t < positions; ++t) {
+      const auto values = load_vector<vector>(from + t * channels * vector);
+      for (int v = 0; v < vector; ++v) sum[v] += values[v];
+    }
+    for (int v = 0; v < vector; ++v) sum[v] = sum[v] / static_cast<float>(positions);
+    store_vector(y + i * vector, sum);
   });
 }
 
+template <int vector>
 __global__ void __launch_bounds__(block_threads)
     global_average_pool_backward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
                                         float* grad_x) {
   grid_stride(batch * channels, [&](int64_t i) {
-    float* to = grad_x + i / channels * positions * channels + i % channels;
-    const float share = grad_y[i] / static_cast<float>(positions);
-    for (int64_t t = 0; t < positions; ++t) to[t * channels] = share;
+    float* to = grad_x + (i / channels * positions * channels + i % channels) * vector;
+    auto share = load_vector<vector>(grad_y + i * vector);
+    for (int v = 0; v < vector; ++v) share[v] = share[v] / static_cast<float>(positions);
+    for (int64_t t = 0; t < positions; ++t) store_vector(to + t * channels * vector, share);
   });
 }
 
-// One thread per element of the outputs (forward) or inputs (backward) of every sample.
+// One thread per vector of the outputs (forward) or inputs (backward) of every sample.
 template <class Kernel, class... Arguments>
 void launch_pool(Queue& queue, Kernel kernel, const PoolShape& shape, int64_t size, const Arguments&... arguments) {
   const unsigned blocks = grid_size(size);
@@ -167,15 +194,19 @@ float window_scale(const PoolShape& shape) { return 1.0f / static_cast<float>(sh
 void max_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index) {
   check(shape);
   if (shape.batch == 0) return;
-  const Sample s(shape);
-  launch_pool(queue, max_pool_forward_kernel, shape, s.out_size(), s, x, y, index);
+  with_vector(aligned_vector<4>(index) ? vector_of(shape.channels, {x, y}) : 1, [&](auto vector) {
+    const Sample s(shape, vector);
+    launch_pool(queue, max_pool_forward_kernel<vector>, shape, s.out_size(), s, x, y, index);
+  });
 }
 
 void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y, float* grad_x) {
   check(shape);
   if (shape.batch == 0) return;
-  const Sample s(shape);
-  launch_pool(queue, max_pool_backward_kernel, shape, s.in_size(), s, index, grad_y, grad_x);
+  with_vector(aligned_vector<4>(index) ? vector_of(shape.channels, {grad_y, grad_x}) : 1, [&](auto vector) {
+    const Sample s(shape, vector);
+    launch_pool(queue, max_pool_backward_kernel<vector>, shape, s.in_size(), s, index, grad_y, grad_x);
+  });
 }
 
 void max_pool_tangent(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* x_tangent,
@@ -189,31 +220,40 @@ void max_pool_tangent(Queue& queue, const PoolShape& shape, const uint8_t* index
 void average_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y) {
   check(shape);
   if (shape.batch == 0) return;
-  const Sample s(shape);
-  launch_pool(queue, average_pool_forward_kernel, shape, s.out_size(), s, window_scale(shape), x, y);
+  with_vector(vector_of(shape.channels, {x, y}), [&](auto vector) {
+    const Sample s(shape, vector);
+    launch_pool(queue, average_pool_forward_kernel<vector>, shape, s.out_size(), s, window_scale(shape), x, y);
+  });
 }
 
 void average_pool_backward(Queue& queue, const PoolShape& shape, const float* grad_y, float* grad_x) {
   check(shape);
   if (shape.batch == 0) return;
-  const Sample s(shape);
-  launch_pool(queue, average_pool_backward_kernel, shape, s.in_size(), s, window_scale(shape), grad_y, grad_x);
+  with_vector(vector_of(shape.channels, {grad_y, grad_x}), [&](auto vector) {
+    const Sample s(shape, vector);
+    launch_pool(queue, average_pool_backward_kernel<vector>, shape, s.in_size(), s, window_scale(shape), grad_y,
+                grad_x);
+  });
 }
 
 void global_average_pool_forward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x,
                                  float* y) {
   if (batch == 0 || channels == 0) return;
   NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
-  launch(queue, global_average_pool_forward_kernel, grid_size(batch * channels), block_threads, 0, batch, positions,
-         channels, x, y);
+  with_vector(vector_of(channels, {x, y}), [&](auto vector) {
+    launch(queue, global_average_pool_forward_kernel<vector>, grid_size(batch * channels / vector), block_threads, 0,
+           batch, positions, channels / vector, x, y);
+  });
 }
 
 void global_average_pool_backward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
                                   float* grad_x) {
   if (batch == 0 || channels == 0) return;
   NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
-  launch(queue, global_average_pool_backward_kernel, grid_size(batch * channels), block_threads, 0, batch, positions,
-         channels, grad_y, grad_x);
+  with_vector(vector_of(channels, {grad_y, grad_x}), [&](auto vector) {
+    launch(queue, global_average_pool_backward_kernel<vector>, grid_size(batch * channels / vector), block_threads, 0,
+           batch, positions, channels / vector, grad_y, grad_x);
+  });
 }
 
 }  // namespace noisysgd::kernels::cuda

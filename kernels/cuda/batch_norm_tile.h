@@ -3,10 +3,6 @@
 // (`vector`).
 #pragma once
 
-#include <algorithm>
-#include <initializer_list>
-#include <type_traits>
-
 #include <noisysgd/kernels/batch_norm.h>
 #include <noisysgd/kernels/cuda/last_block.h>
 #include <noisysgd/kernels/cuda/launch.h>
@@ -66,17 +62,6 @@ template <int vector>
 struct Affines {
   Affine channel[vector];
 };
-
-// Four channels at a time if four divides the channel count and every address is aligned to four floats, else one.
-inline int vector_of(int64_t channels, std::initializer_list<const float*> addresses) {
-  return channels % 4 == 0 && std::ranges::all_of(addresses, aligned_vector<4>) ? 4 : 1;
-}
-
-// Calls body(std::integral_constant<int, vector>).
-template <class Body>
-void with_vector(int vector, const Body& body) {
-  vector == 4 ? body(std::integral_constant<int, 4>{}) : body(std::integral_constant<int, 1>{});
-}
 
 // Grid of blocks of a group, channel tiles of `width` vectors, and groups. The last block of a group and tile merges
 // the others, and the last group's may merge the groups: that takes a counter for each group and tile of a launch, and

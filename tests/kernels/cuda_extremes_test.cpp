@@ -35,14 +35,15 @@ TEST_CASE("NaN goes through ReLU, batch norm's own, the Fisher's average and max
   BothQueues both;
   Floats x(with_nan(1, 5)), relu(nan_tensor(n)), grad(random_tensor(n, 2)), relu_grad(nan_tensor(n)),
       average(random_tensor(n, 3)), gradient(random_tensor(n, 4)), pooled(random_tensor(n / 4, 5)),
-      channels(random_tensor(4 * n, 6, 1)), normalised(random_tensor(n, 7));
-  Mirrored<uint8_t> index(std::vector<uint8_t>(n / 4, 0xff));
-  const PoolShape windows{1, 4, 10, 1, 2, 2, 0};
+      channels(random_tensor(4 * n, 6, 1)), normalised(random_tensor(n, 7)), pooled_vectors(random_tensor(8, 8));
+  Mirrored<uint8_t> index(std::vector<uint8_t>(n / 4, 0xff)), index_of_vectors(std::vector<uint8_t>(8, 0xff));
+  const PoolShape windows{1, 4, 10, 1, 2, 2, 0}, vector_windows{1, 2, 5, 4, 2, 2, 0};
   both.run([&](Queue& q) {
     relu_forward(q, n, x.on(q), relu.on(q));
     relu_backward(q, n, x.on(q), grad.on(q), relu_grad.on(q));
     fisher_average(q, n, 0.3f, -0.2f, 0.6f, x.on(q), gradient.on(q), average.on(q));
     max_pool_forward(q, windows, x.on(q), pooled.on(q), index.on(q));
+    max_pool_forward(q, vector_windows, x.on(q), pooled_vectors.on(q), index_of_vectors.on(q));
     const float* const c = channels.on(q);
     batch_norm_inference(q,
                          {.rows = 1,
@@ -62,6 +63,8 @@ TEST_CASE("NaN goes through ReLU, batch norm's own, the Fisher's average and max
   CHECK(pooled.difference() == "");
   CHECK(normalised.difference({.terms = 4}) == "");
   CHECK(index.same_bits());
+  CHECK(pooled_vectors.difference() == "");
+  CHECK(index_of_vectors.same_bits());
 }
 
 TEST_CASE("the noise of a second moment that is NaN is NaN on the CUDA device") {
