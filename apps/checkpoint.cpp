@@ -34,7 +34,9 @@ void visit_type(const Tensor& tensor, Visit visit) {
     case DType::i32:
       return visit(int32_t());
     case DType::u8:
-      throw Error("a checkpoint cannot hold u8 tensors");
+    case DType::f16:
+    case DType::bf16:
+      throw Error(fmt::format("a checkpoint cannot hold {} tensors", name_of(tensor.dtype())));
   }
 }
 

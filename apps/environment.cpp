@@ -3,6 +3,7 @@
 #include <cblas.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <oneapi/dnnl/dnnl.hpp>
 
@@ -32,6 +33,8 @@ Json describe_environment(kernels::Queue& queue) {
                    {"isa", kernels::simd::simd_kernels().name},
                    {"onednn", fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
                    {"openblas", openblas_get_config()}};
+  const char* const rounding = std::getenv("NSGD_ROUND_STORED");  // core/stored_rounding.h
+  if (rounding && *rounding) environment["round_stored"] = rounding;
   if (queue.device().backend == Backend::cuda) {
     for (const auto& [key, value] : kernels::cuda::describe_device(queue.device().index)) environment[key] = value;
     environment["convolutions"] = kernels::cuda::convolutions(queue.cuda());

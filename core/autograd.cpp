@@ -50,6 +50,7 @@ void BackwardPass::add_gradient(int id, Tensor gradient) {
   Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];
   NSGD_CHECK(gradient.shape() == node.shape, "gradient {} for a value of shape {}", gradient.shape().text(),
              node.shape.text());
+  round_stored(context, context.rounding.gradients, gradient);
   if (!node.gradient.defined()) {
     node.gradient = std::move(gradient);
   } else if (node.adds_two) {
@@ -64,10 +65,12 @@ Tensor BackwardPass::sum(Tensor a, Tensor b) {
   if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum passes one gradient to both
   if (a.sole_owner()) {
     kernels::add(context.queue, a.elements(), b.f32(), a.f32());
+    round_stored(context, context.rounding.gradients, a);
     return a;
   }
   Tensor sum = zeros(context, a.shape());
   for (const Tensor* part : {&b, &a}) kernels::add(context.queue, sum.elements(), part->f32(), sum.f32());
+  round_stored(context, context.rounding.gradients, sum);
   return sum;
 }
 

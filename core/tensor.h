@@ -11,7 +11,9 @@
 
 #include <noisysgd/core/allocator.h>
 #include <noisysgd/core/shape.h>
+#include <noisysgd/core/stored_rounding.h>
 #include <noisysgd/kernels/check.h>
+#include <noisysgd/kernels/half.h>
 #include <noisysgd/kernels/memory.h>
 #include <noisysgd/kernels/queue.h>
 #include <noisysgd/kernels/values.h>
@@ -23,8 +25,10 @@ constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
   if constexpr (std::is_same_v<T, double>) return DType::f64;
+  if constexpr (std::is_same_v<T, kernels::Half>) return DType::f16;
+  if constexpr (std::is_same_v<T, kernels::BFloat16>) return DType::bf16;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, double> ||
-                std::is_same_v<T, uint8_t>);
+                std::is_same_v<T, kernels::Half> || std::is_same_v<T, kernels::BFloat16> || std::is_same_v<T, uint8_t>);
   return DType::u8;
 }
 
@@ -35,6 +39,7 @@ struct Context {
   }
   kernels::Queue queue;
   Allocator allocator;
+  StoredRounding rounding = StoredRounding::of_environment();
 };
 
 class Tensor {

@@ -11,11 +11,16 @@
 
 namespace noisysgd {
 
-enum class DType : uint8_t { f32, i32, u8, f64 };
+enum class DType : uint8_t { f32, i32, u8, f64, f16, bf16 };
 
-constexpr size_t size_of(DType dtype) { return dtype == DType::u8 ? 1 : dtype == DType::f64 ? 8 : 4; }
+// A float of 16 bits (half.h).
+constexpr bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
+constexpr size_t size_of(DType dtype) {
+  return dtype == DType::u8 ? 1 : is_half(dtype) ? 2 : dtype == DType::f64 ? 8 : 4;
+}
 constexpr const char* name_of(DType dtype) {
-  return dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : dtype == DType::u8 ? "u8" : "f64";
+  constexpr const char* names[] = {"f32", "i32", "u8", "f64", "f16", "bf16"};
+  return names[static_cast<size_t>(dtype)];
 }
 
 }  // namespace noisysgd
@@ -32,8 +37,7 @@ struct TypedAddress {
   constexpr TypedAddress(Float* array) : address(array) {}
   constexpr TypedAddress(Void* array, DType stored) : address(array), type(stored) {}
   template <class Other>
-    requires(std::is_const_v<Void> && std::is_same_v<Other, void>)
-  constexpr TypedAddress(TypedAddress<Other> values)
+  requires(std::is_const_v<Void>&& std::is_same_v<Other, void>) constexpr TypedAddress(TypedAddress<Other> values)
       : address(values.address), type(values.type) {}
 
   constexpr explicit operator bool() const { return address != nullptr; }

@@ -18,6 +18,8 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
              shape.text(), input_.text());
   const int64_t samples = shape[0];
   const bool part_of_sum = epilogue.addend.value.defined();
+  const bool owned = x.value.sole_owner();
+  const void* const given = x.value.values().address;
   if (!epilogue.empty())
     NSGD_CHECK((fuses().addend || !part_of_sum) && (fuses().relu || !epilogue.relu),
                "layer '{}' cannot fuse an epilogue of {}", name_,
@@ -28,6 +30,8 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
       epilogue.empty() ? forward_impl(pass, std::move(x)) : forward_fused(pass, std::move(x), std::move(epilogue));
   NSGD_CHECK(y.value.shape() == output_.batched(samples), "layer '{}': output {} where [{}] x {} is expected", name_,
              y.value.shape().text(), samples, output_.text());
+  // A layer that does nothing returns x, which it does not write while others hold it.
+  if (owned || y.value.values().address != given) round_stored(pass.context, pass.context.rounding.values, y.value);
   if (pass.observe && !part_of_sum) pass.observe(name_, y.value);
   return y;
 }

@@ -198,6 +198,12 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
 Tensor collect(const BackwardPass& pass, WeightGradient of) {
   collect_bias(pass, of);
   if (of.weight.frozen && !trains_bias(of)) return std::move(of.grad_y);
+  if (const auto& type = pass.context.rounding.gradients) {  // both operands of a product have one type
+    const Tensor x(pass.context, of.x.shape());
+    copy(pass.context, of.x, x);
+    round_stored(pass.context, type, x);
+    of.x = x;
+  }
   const SecondMoment kind = pass.statistics.second_moment;
   kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};
   const bool spatial = sums.second_moment && kind == SecondMoment::spatial;

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <limits>
 
-#include <noisysgd/kernels/cuda/convert.h>
 #include <noisysgd/kernels/cuda/cudnn_probe.h>
 #include <noisysgd/kernels/cuda/event_timer.h>
+#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/scratch.h>
 
@@ -162,11 +162,11 @@ void Convolutions::run(Queue& queue, const Route& route, const Operands& operand
   if (bf16)
     for (size_t i = 0; i < 3; ++i) {
       given[i] = converted[i];
-      if (i != result) cuda::fp32_to_bf16(queue, elements[i], operands.xwy[i], converted[i]);
+      if (i != result) kernels::convert(queue, elements[i], operands.xwy[i], {converted[i], DType::bf16});
     }
   route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace);
   auto* const target = const_cast<float*>(operands.xwy[result]);
-  if (bf16) cuda::bf16_to_fp32(queue, elements[result], converted[result], target);
+  if (bf16) kernels::convert(queue, elements[result], ConstValues(converted[result], DType::bf16), target);
   if (accumulates) kernels::add(queue, elements[result], sum, target);
 }
 

@@ -22,6 +22,12 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (
 // Two numbers rounded to bf16 (7 bits of fraction), ties to even, with `low` in the low half.
 __device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high);
 
+// Two numbers rounded to fp16 (10 bits of fraction, subnormal below 2^-14), ties to even, with `low` in the low half.
+__device__ __forceinline__ uint32_t round_to_f16x2(float low, float high);
+
+// The fp16 in the low half of a register.
+__device__ __forceinline__ float widen_f16(uint32_t bits);
+
 // The squares of two bf16, rounded to bf16 again: x x + (-0).
 __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair);
 

@@ -121,7 +121,8 @@ __global__ void scalar_functions_kernel(int n, const float* x, float* out) {
   const uint32_t pair = ptx::round_to_bf16x2(x[i / 2 * 2], x[i / 2 * 2 + 1]), squares = ptx::square_bf16x2(pair);
   out[n + i] = __uint_as_float(i % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
   out[2 * n + i] = __uint_as_float(i % 2 == 0 ? squares << 16 : squares & 0xffff0000u);
-  out[3 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
+  out[3 * n + i] = ptx::widen_f16(ptx::round_to_f16x2(x[i / 2 * 2], x[i / 2 * 2 + 1]) >> 16 * (i % 2));
+  out[4 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
 }
 
 __global__ void histogram_kernel(int n, const int32_t* values, int32_t* counts, unsigned* finished, int32_t* total) {

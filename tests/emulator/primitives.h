@@ -23,7 +23,8 @@ void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* 
 void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* d);
 // out [6,8,8]: the transposes of in [6,8,8], four and two at a time.
 void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
-// out [4,n]: x rounded to tf32 and to bf16, the square of the latter in bf16, and the square root of |x|. n is even.
+// out [5,n]: x rounded to tf32 and to bf16, the square of the latter in bf16, x rounded to fp16, and the square root of
+// |x|. n is even.
 void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out);
 // counts [8] += how often each value occurs; *total = their sum, by the block that finishes last. finished [1] is zero
 // before and after.

@@ -144,17 +144,18 @@ TEST_CASE("scalar instructions have their values") {
   const int n = 1000;
   std::vector<float> x = random_tensor(n, 7, 0, 20);
   x[0] = 1 + 0x1p-11f, x[1] = 1 + 0x1p-8f, x[2] = -1 - 3 * 0x1p-8f;  // ties
-  const Tensor out = from_host(context, {4 * n}, nan_tensor(4 * n));
+  const Tensor out = from_host(context, {5 * n}, nan_tensor(5 * n));
   scalar_functions(context.queue, n, from_host(context, {n}, x).f32(), out.f32());
   const std::vector<float> values = to_host<float>(context, out);
   std::vector<double> expected;
   for (const float v : x) expected.push_back(tf32(v));
   for (const float v : x) expected.push_back(bf16(v));
   for (const float v : x) expected.push_back(rounded(bf16(v) * bf16(v), 8));
+  for (const float v : x) expected.push_back(rounded(v, 11));  // fp16
   for (const float v : x) expected.push_back(std::sqrt(std::fabs(static_cast<double>(v))));
   for (size_t i = 0; i < values.size(); ++i)
     CHECK(std::fabs(values[i] - expected[i]) <=
-          (i < 3 * n ? 0 : 2e-7) * std::fabs(expected[i]));  // roundings are exact
+          (i < 4 * n ? 0 : 2e-7) * std::fabs(expected[i]));  // roundings are exact
 }
 
 TEST_CASE("atomics add once per thread, and the last block sees all of it") {

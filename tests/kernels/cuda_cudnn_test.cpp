@@ -4,7 +4,6 @@
 #include <fstream>
 
 #include <noisysgd/kernels/conv.h>
-#include <noisysgd/kernels/cuda/convert.h>
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
 #include <noisysgd/kernels/cuda/plan_cache.h>
 #include <noisysgd/kernels/cuda/state.h>
@@ -74,23 +73,6 @@ TEST_CASE("a plan is allowed or excluded by its numerical notes") {
     CHECK_FALSE(allowed({tensor_core, note}, Precision::bf16));
   const std::vector compiled{cudnn::BehaviourNote::compiled_at_run_time};
   CHECK_FALSE(cudnn::is_allowed({}, compiled, Precision::tf32));
-}
-
-TEST_CASE("fp32 to bf16 rounds to nearest, ties to even, and back is exact") {
-  Queue queue({Backend::cuda});
-  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> given{1.0f, 1.00390625f, 1.01171875f, -1.005f, 0.0f, 3.4e38f, inf, -inf};
-  const std::vector<float> expected{1.0f, 1.0f, 1.015625f, -1.0078125f, 0.0f, inf, inf, -inf};
-  Floats x(given), y(nan_tensor(given.size())), not_a_number({nan});
-  Mirrored<uint16_t> half(std::vector<uint16_t>(given.size()));
-  cuda::fp32_to_bf16(queue, given.size(), x.on(queue), half.on(queue));
-  cuda::bf16_to_fp32(queue, given.size(), half.on(queue), y.on(queue));
-  queue.synchronize();
-  CHECK(y.on_cuda() == expected);
-  cuda::fp32_to_bf16(queue, 1, not_a_number.on(queue), half.on(queue));
-  cuda::bf16_to_fp32(queue, 1, half.on(queue), y.on(queue));
-  queue.synchronize();
-  CHECK(std::isnan(y.on_cuda()[0]));
 }
 
 TEST_CASE("the cache of plans returns what was written, and nothing from a damaged file") {

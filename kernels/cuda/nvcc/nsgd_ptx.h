@@ -33,6 +33,18 @@ __device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
   return pair;
 }
 
+__device__ __forceinline__ uint32_t round_to_f16x2(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+__device__ __forceinline__ float widen_f16(uint32_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(bits)));
+  return value;
+}
+
 __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
   uint32_t squares;
   asm("fma.rn.bf16x2 %0, %1, %1, %2;" : "=r"(squares) : "r"(pair), "r"(0x80008000u));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <noisysgd/kernels/emulation/matrix_multiply.h>
+#include <noisysgd/kernels/half.h>
 
 namespace noisysgd::kernels::cuda::ptx {
 
@@ -16,6 +17,12 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (
 __device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
   return emulation::round_to_bf16(low) | emulation::round_to_bf16(high) << 16;
 }
+
+__device__ __forceinline__ uint32_t round_to_f16x2(float low, float high) {
+  return rounded<Half>(low).bits | uint32_t{rounded<Half>(high).bits} << 16;
+}
+
+__device__ __forceinline__ float widen_f16(uint32_t bits) { return widened(Half{static_cast<uint16_t>(bits)}); }
 
 __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
   const float low = emulation::bf16_value(pair & 0xffffu), high = emulation::bf16_value(pair >> 16);
