@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace noisysgd {
@@ -30,5 +31,8 @@ CLI::Option* add_path(CLI::App& app, const std::string& name, Path& path, const 
 CLI::Validator whole_number(int64_t low, int64_t high);
 inline constexpr int64_t largest_seed = INT64_MAX;  // the limit in a configuration, too
 inline constexpr int64_t most_threads = 4096;
+
+// A help text in lines of at most 80 columns, broken at spaces. An explanation goes on in the column where it begins.
+std::string fitted_help(std::string_view help);
 
 }  // namespace noisysgd

@@ -22,17 +22,29 @@ std::string_view first_columns(std::string_view text, int columns) {
   return text.substr(0, end);
 }
 
-// libc records a failure in the stream, and finish_output() checks it.
-void write_raw(std::FILE* stream, std::string_view text) { std::fwrite(text.data(), 1, text.size(), stream); }
+// Why the first output to stdout was lost; 0: no reason is known. The stream itself records only that some was lost.
+int first_failure = 0;
+
+void note(std::FILE* stream, bool written) {
+  if (!written && stream == stdout && first_failure == 0) first_failure = errno;
+}
+
+void flush(std::FILE* stream) { note(stream, std::fflush(stream) == 0); }
+
+void write_raw(std::FILE* stream, std::string_view text) {
+  note(stream, std::fwrite(text.data(), 1, text.size(), stream) == text.size());
+}
 
 constexpr std::string_view clear_sequence = "\r\033[K";
 
 }  // namespace
 
 void write_console(std::FILE* stream, std::string_view text) {
-  if (stream == stderr) std::fflush(stdout);  // both may be one file: what was printed before stays before
+  if (stream == stderr) flush_out();  // both may be one file: what was printed before stays before
   write_raw(stream, printable(text));
 }
+
+void flush_out() { flush(stdout); }
 
 void draw_line(std::FILE* stream, std::string_view text) {
   const std::string shown = printable(text);
@@ -41,12 +53,12 @@ void draw_line(std::FILE* stream, std::string_view text) {
   const std::string_view fitting = first_columns(shown, columns);
   write_raw(stream, clear_sequence);
   write_raw(stream, fitting.size() == shown.size() ? shown : std::string(first_columns(shown, columns - 1)) + "…");
-  std::fflush(stream);
+  flush(stream);
 }
 
 void clear_line(std::FILE* stream) {
   write_raw(stream, clear_sequence);
-  std::fflush(stream);
+  flush(stream);
 }
 
 int terminal_width(std::FILE* stream) {
@@ -62,11 +74,13 @@ bool is_live_terminal(std::FILE* stream) {
 }
 
 int finish_output(std::string_view program, int status) {
-  const bool flushed = std::fflush(stdout) == 0;
-  const int reason = errno;
-  if (flushed && !std::ferror(stdout)) return status;
-  print_error("{}: standard output: {}\n", program, flushed ? "something could not be written" : std::strerror(reason));
-  return status == 0 ? 1 : status;
+  flush_out();
+  if (!std::ferror(stdout) && first_failure == 0) return status;
+  if (first_failure != EPIPE)
+    print_error("{}: standard output: {}\n", program,
+                first_failure == 0 ? "something could not be written" : std::strerror(first_failure));
+  if (status != 0) return status;
+  return first_failure == EPIPE ? status_of_closed_pipe : 1;
 }
 
 }  // namespace noisysgd

@@ -1,5 +1,6 @@
 // Console output of the programs. Control characters are printed as escapes (core/printable.h), so no name, key or path
-// can send commands to the terminal. A failed write does not interrupt the work; finish_output() reports it at the end.
+// can send commands to the terminal. A failed write does not interrupt the work; finish_output() reports it at the end,
+// unless it is a reader, such as `head`, that has gone.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,6 +18,9 @@ template <class... Values>
 void print_out(fmt::format_string<Values...> format, Values&&... values) {
   write_console(stdout, fmt::format(format, std::forward<Values>(values)...));
 }
+// Sends to standard output what was printed so far.
+void flush_out();
+
 template <class... Values>
 void print_error(fmt::format_string<Values...> format, Values&&... values) {
   write_console(stderr, fmt::format(format, std::forward<Values>(values)...));
@@ -32,8 +36,11 @@ int terminal_width(std::FILE* stream);
 // wants plain text.
 bool is_live_terminal(std::FILE* stream);
 
-// Flushes standard output. If something printed to it was lost, prints a line on standard error and returns 1 in place
-// of a `status` of 0; otherwise returns `status`.
+// The exit status of a program whose output nobody reads any more: that of one which SIGPIPE has ended.
+inline constexpr int status_of_closed_pipe = 141;
+
+// Flushes standard output. Returns `status`, but in place of 0: status_of_closed_pipe if the reader of a pipe has gone;
+// 1, after a line on standard error, if something printed was lost for another reason.
 int finish_output(std::string_view program, int status);
 
 }  // namespace noisysgd

@@ -133,7 +133,7 @@ void run_verify(const Arguments& arguments) {
 }
 
 void run_preview(Arguments arguments) {
-  check_writable(arguments.output);
+  check_replaceable(arguments.output, "\x89PNG", "a PNG picture");
   if (arguments.name == "synthetic")  // draws only the images that are shown
     arguments.dataset["train_size"] = arguments.dataset["test_size"] = int64_t{arguments.columns} * arguments.rows;
   const DatasetPair pair = dataset_of(arguments).load();

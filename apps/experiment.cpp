@@ -112,7 +112,7 @@ std::string for_one_regime(const std::string& regime, const std::string& assignm
          shell_quoted(fmt::format("regimes[{}].{}", bracketed_name(regime), without_root(assignment)));
 }
 
-// The advice after a problem with a value that --set gave to all regimes and that some of them cannot take.
+// The advice after a key that --set gave to all regimes and that some of them do not have.
 std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regimes,
                  const std::vector<std::string>& assignments) {
   const auto other = std::find_if(regimes.begin(), regimes.end(), [&](const Regime& regime) {
@@ -120,7 +120,7 @@ std::string hint(const RegimeProblem& problem, const std::vector<Regime>& regime
   });
   for (const std::string& assignment : assignments) {
     const std::string_view path = without_root(split_assignment(assignment).path);
-    if (other != regimes.end() && problem.text.starts_with(fmt::format("$.{}: ", path)))
+    if (other != regimes.end() && problem.text.starts_with(fmt::format("$.{}: unknown key", path)))
       return "; " + for_one_regime(other->name, assignment);
   }
   return "";
@@ -134,6 +134,17 @@ std::string text_hint(const std::string& problem, const std::vector<std::string>
     return fmt::format("; as a text: --set {}", shell_quoted(fmt::format("{}={}", path, Json(value).dump())));
   }
   return "";
+}
+
+// The problem with the name of a regime in the place of a key, as of --set LB.epochs=3; others are returned unchanged.
+std::string without_regime_as_key(const std::string& problem, const std::vector<Regime>& regimes) {
+  for (const Regime& regime : regimes) {
+    const std::string path = json_member_path("$", regime.name);
+    if (!regime.name.empty() && problem.starts_with(path + ": unknown key"))
+      return fmt::format("{}: unknown key; a value of this regime is regimes[{}].PATH", path,
+                         bracketed_name(regime.name));
+  }
+  return problem;
 }
 
 // The message of a problem. A mistake in the base occurs in every regime and is reported once.
@@ -189,9 +200,8 @@ std::vector<uint64_t> read_seeds(const ConfigReader& root) {
   if (!root.has("seeds")) return {static_cast<uint64_t>(root.integer("seed", one))};
   if (root.has("seed")) root.error("seed", "give either seed or seeds");
   std::vector<uint64_t> seeds;
-  for (const int64_t seed : root.integers("seeds", {.length = {.at_least = 1}, .each = one}))
+  for (const int64_t seed : root.integers("seeds", {.length = {.at_least = 1}, .each = one, .distinct = true}))
     seeds.push_back(static_cast<uint64_t>(seed));
-  if (std::set<uint64_t>(seeds.begin(), seeds.end()).size() != seeds.size()) root.error("seeds", "names a seed twice");
   return seeds;
 }
 
@@ -377,10 +387,32 @@ Experiment read_experiment(const Json& document, const std::string& origin, cons
                      [&](const Regime& regime) { return find_value(regime.effective, path); }))
       problems.push_back(fmt::format("{}: no regime has a value \"{}\"", json_element_path("$.columns", i), path));
   }
-  for (std::string& problem : problems) problem += text_hint(problem, assignments);
+  for (std::string& problem : problems) {
+    problem = without_regime_as_key(problem, experiment.regimes);
+    problem += text_hint(problem, assignments);
+  }
   if (!problems.empty()) throw ConfigError(origin, std::move(problems));
   return experiment;
 }
+
+namespace {
+
+// Applies one --set.
+void assign(GivenDocument& given, const std::string& assignment) {
+  Json& document = given.document;
+  const Json before = document;
+  apply_override(document, assignment);
+  if (const auto names = not_reached(before, document); !names.empty()) {
+    if (names.size() == document["regimes"].size())
+      throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime sets its own; {}", assignment,
+                                    for_one_regime(names.front(), assignment)));
+    given.notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment, quoted_list(names),
+                                      names.size() > 1 ? "set" : "sets"));
+  }
+  keep_one_of_seed_and_seeds(document, assignment);
+}
+
+}  // namespace
 
 void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment) {
   if (without_root(assignment).starts_with("seed=")) document.erase("seeds");
@@ -388,27 +420,22 @@ void keep_one_of_seed_and_seeds(Json& document, const std::string& assignment) {
 }
 
 GivenDocument read_document(const std::string& path, const std::vector<std::string>& assignments) {
-  GivenDocument given{parse_config_file(path), path, assignments, {}};
-  Json& document = given.document;
-  for (const std::string& assignment : assignments) {
-    const Json before = document;
-    apply_override(document, assignment);
-    if (const auto names = not_reached(before, document); !names.empty()) {
-      if (names.size() == document["regimes"].size())
-        throw ConfigError(fmt::format("override \"{}\": changes nothing, every regime sets its own; {}", assignment,
-                                      for_one_regime(names.front(), assignment)));
-      given.notes.push_back(fmt::format("--set {}: does not change {}, which {} its own", assignment,
-                                        quoted_list(names), names.size() > 1 ? "set" : "sets"));
-    }
-    keep_one_of_seed_and_seeds(document, assignment);
+  GivenDocument given{.document = {}, .origin = path, .assignments = assignments, .notes = {}};
+  given.document = parse_config_file(path, given.problems);
+  try {
+    for (const std::string& assignment : assignments) assign(given, assignment);
+  } catch (const ConfigError&) {
+    with_earlier_problems(path, given.problems, [] { throw; });
   }
   return given;
 }
 
 Experiment read_experiment(const GivenDocument& given, const Extensions& extensions) {
-  Experiment experiment = read_experiment(given.document, given.origin, extensions, given.assignments);
-  experiment.notes = given.notes;
-  return experiment;
+  return with_earlier_problems(given.origin, given.problems, [&] {
+    Experiment experiment = read_experiment(given.document, given.origin, extensions, given.assignments);
+    experiment.notes = given.notes;
+    return experiment;
+  });
 }
 
 Experiment read_experiment_file(const std::string& path, const std::vector<std::string>& assignments,

@@ -157,6 +157,7 @@ struct GivenDocument {
   Json document;
   std::string origin;                           // the file
   std::vector<std::string> assignments, notes;  // notes: about assignments that do not change all regimes
+  std::vector<std::string> problems = {};       // of the text, reported with those of the document: duplicate keys
 };
 GivenDocument read_document(const std::string& path, const std::vector<std::string>& assignments);
 

@@ -107,8 +107,8 @@ Experiment with_epochs(const Experiment& experiment, int64_t epochs, const Exten
   document["epochs"] = epochs;
   for (size_t i = 0; i < experiment.regimes.size(); ++i) {
     const Regime& regime = experiment.regimes[i];
-    NSGD_CHECK(regime.epochs <= epochs, "--epochs {}: the runs have {}; expected at least as many", epochs,
-               regime.epochs);
+    NSGD_CHECK(regime.epochs <= epochs, "--epochs {}: {} has {} epochs; expected at least as many", epochs,
+               regime.place, regime.epochs);
     Json& own = regime.name.empty() ? document : document["regimes"][i];
     if (own.contains("epochs")) own["epochs"] = epochs;
     const double stop = regime.noise.options().stop_fraction;

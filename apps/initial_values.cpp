@@ -120,18 +120,9 @@ class WeightsLoader : public StateVisitor {
   std::vector<std::string> missing_, skipped_, misshapen_;  // skipped_: the file has them
 };
 
-// A checkpoint, where the folder of a run is named.
-std::filesystem::path file_of(const std::filesystem::path& weights) {
-  if (!std::filesystem::is_directory(weights)) return weights;
-  NSGD_CHECK(std::filesystem::exists(weights / checkpoint_file),
-             "{}: is a folder without {}; expected a safetensors file, or the folder of a run", weights.string(),
-             checkpoint_file);
-  return weights / checkpoint_file;
-}
-
 WeightsNote load(Model& model, const ModelStart& start) {
   try {
-    const SafetensorsFile file(file_of(start.weights));
+    const SafetensorsFile file(checkpoint_of(start.weights));
     WeightsLoader loader(model.context(), file, start.skip_weights);
     model.visit_state(loader);
     return loader.finish();

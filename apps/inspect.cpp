@@ -8,6 +8,7 @@
 
 #include <noisysgd/apps/checkpoint.h>
 #include <noisysgd/apps/initial_values.h>
+#include <noisysgd/apps/run_folder.h>
 #include <noisysgd/apps/train_app.h>
 #include <noisysgd/apps/trainer.h>
 #include <noisysgd/apps/version.h>
@@ -45,6 +46,15 @@ bool is_default(const Json& noise, const std::string& key, const NoiseRegistry& 
     return config.finish() == noise;
   } catch (const ConfigError&) {
     return false;  // the option is required
+  }
+}
+
+// True for a file that this program has written, so it may write another in its place.
+bool is_inspection(const std::filesystem::path& path) {
+  try {
+    return SafetensorsFile(path).metadata().contains("fisher.conv");
+  } catch (const Error&) {
+    return false;
   }
 }
 
@@ -119,7 +129,8 @@ std::string norm_text(const float* values, int64_t n) {
 }  // namespace
 
 std::string inspect(const Experiment& experiment, const Extensions& extensions, const InspectOptions& options) {
-  check_writable(options.output);
+  check_replaceable(
+      options.output, [&] { return is_inspection(options.output); }, "written by noisysgd-inspect");
   const Regime& regime = find_regime(experiment, options.regime);
   const uint64_t seed = options.seed.value_or(experiment.seeds.front());
   std::string notes;
@@ -134,7 +145,7 @@ std::string inspect(const Experiment& experiment, const Extensions& extensions, 
   if (!options.checkpoint)
     set_initial_values(model, regime, seed);
   else
-    Checkpoint(*options.checkpoint).load(model, SavedWeights::last);
+    Checkpoint(checkpoint_of(*options.checkpoint)).load(model, SavedWeights::last);
 
   const int64_t wanted = options.batch.value_or(std::min(regime.batch.size, loader.count()));
   NSGD_CHECK(wanted >= 1 && wanted <= loader.count(), "a batch of {} cannot be taken from {} training images", wanted,

@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
   app.add_option("--regime", options.regime, "Name of the regime; the first if not given");
   app.add_option("--seed", options.seed, "Seed; the first of the configuration if not given")
       ->transform(whole_number(0, largest_seed));
-  add_path(app, "--checkpoint", options.checkpoint, "Parameters to start from; initial ones if not given");
+  add_path(app, "--checkpoint", options.checkpoint,
+           "Parameters to start from, or folder of a run; initial ones if not given");
   app.add_option("--batch", options.batch, "Samples; batch.size if not given")
       ->transform(whole_number(1, 1 << 30));
   add_path(app, "--output", options.output, "File to write")->capture_default_str();

@@ -134,6 +134,7 @@ int draw_pictures(const std::string& folder) {
     write_file_atomically(std::filesystem::path(folder) / (name + ".svg"), picture(name, points, fisher, extent));
     print_out("{:16} covariance {:.5f} {:.5f} {:.5f}\n", name, c.xx, c.xy, c.yy);
   }
+  print_out("written to {}\n", folder);
   return 0;
 }
 

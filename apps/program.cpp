@@ -34,7 +34,9 @@ int run_body(CLI::App& app, int argc, char** argv, const std::function<int()>& b
   } catch (const CLI::ParseError& error) {
     std::ostringstream output, errors;
     const int status = app.exit(error, output, errors);
-    print_out("{}", output.str());
+    const bool is_help =
+        dynamic_cast<const CLI::CallForHelp*>(&error) || dynamic_cast<const CLI::CallForAllHelp*>(&error);
+    print_out("{}", is_help ? fitted_help(output.str()) : output.str());
     print_error("{}", errors.str());
     return status;
   } catch (const std::bad_alloc&) {

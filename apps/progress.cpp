@@ -132,7 +132,7 @@ void Progress::line(const std::string& text) {
   if (mode_ == Mode::quiet) return;
   clear();
   print_out("{}\n", text);
-  std::fflush(stdout);
+  flush_out();
 }
 
 void Progress::clear() {

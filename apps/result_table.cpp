@@ -50,31 +50,15 @@ std::string divergence_text(const std::vector<Json>& diverged) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// Runs `check` on a file of a run, and checks the regime and the seed in it. Errors begin with the file's path.
-template <class Check>
-void check_file(const SuiteRun& run, const char* file, const Json& document, Check&& check) {
+// Throws Error unless a file of a run's folder is of this run.
+void check_identity_in(const SuiteRun& run, const char* file, const Json& document) {
   try {
     const Record record(document);
-    check(record);
     record.equals("regime", run.regime.name);
     record.equals("seed", run.seed);
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", (run.folder / file).string(), error.what()));
   }
-}
-
-void check_summary(const SuiteRun& run, const Json& summary) {
-  check_file(run, summary_file, summary, [&](const Record& record) {
-    const std::string accuracy = run.regime.data.evaluated_set() + "_accuracy";
-    for (const std::string& key : {accuracy, "best_" + accuracy, std::string("train_accuracy")})
-      record.number(key, 0, 1);
-    record.number("train_loss");
-    record.number("seconds", 0);
-  });
-}
-
-void check_divergence(const SuiteRun& run, const Json& divergence) {
-  check_file(run, divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
 // The values of a regime that the experiment's columns show, by their paths; those that it does not have are left out.
@@ -211,10 +195,12 @@ std::vector<RegimeResults> read_results(const Experiment& experiment, const std:
   for (const SuiteRun& run : runs) {
     RegimeResults& of_regime = results.at(static_cast<size_t>(&run.regime - experiment.regimes.data()));
     if (auto summary = run_summary(run.folder)) {
-      check_summary(run, *summary);
+      check_summary(run.folder, run.regime.data.evaluated_set(), *summary);
+      check_identity_in(run, summary_file, *summary);
       of_regime.finished.push_back(std::move(*summary));
     } else if (auto divergence = run_divergence(run.folder)) {
-      check_divergence(run, *divergence);
+      check_divergence(run.folder, *divergence);
+      check_identity_in(run, divergence_file, *divergence);
       of_regime.diverged.push_back(std::move(*divergence));
     }
   }

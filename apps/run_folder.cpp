@@ -61,6 +61,23 @@ Json with_newer_keys(const Json& config, const Extensions& extensions) {
   }
 }
 
+// Adds the folders with a checkpoint below a folder, as OUTPUT/REGIME/seed-S, in the order of their names. Those of a
+// tuning are no results.
+void add_runs_below(const fs::path& folder, int levels, std::vector<std::string>& runs) {
+  std::error_code unreadable;
+  std::vector<fs::path> inner;
+  for (fs::directory_iterator entry(folder, unreadable), end; !unreadable && entry != end; entry.increment(unreadable))
+    if (!entry->is_symlink() && entry->is_directory() && entry->path().filename() != tuning_folder)
+      inner.push_back(entry->path());
+  std::ranges::sort(inner);
+  for (const fs::path& one : inner) {
+    if (fs::exists(one / checkpoint_file))
+      runs.push_back(one.string());
+    else if (levels > 1)
+      add_runs_below(one, levels - 1, runs);
+  }
+}
+
 std::optional<Json> read_if_there(const fs::path& path) {
   const std::optional<std::string> text = read_plain_file(path);
   return text ? std::optional<Json>(parse_json(*text, path.string())) : std::nullopt;
@@ -88,6 +105,22 @@ void check_ours(const fs::path& folder, FolderOf kind) {
                name, holds_suite || kind == FolderOf::run ? config_file : experiment_file);
   }
   NSGD_CHECK(!error, "{}: cannot be read: {}", folder.string(), error.message());
+}
+
+fs::path checkpoint_of(const fs::path& file_or_folder) {
+  if (!fs::is_directory(file_or_folder)) return file_or_folder;
+  const fs::path checkpoint = file_or_folder / checkpoint_file;
+  if (fs::exists(checkpoint)) return checkpoint;
+  std::vector<std::string> runs;
+  add_runs_below(file_or_folder, 2, runs);
+  constexpr size_t shown = 6;
+  const size_t first = std::min(runs.size(), shown);
+  const std::string advice =
+      runs.empty() ? "expected a safetensors file, or the folder of a run"
+                   : fmt::format("give the folder of one of its runs: {}{}",
+                                 fmt::join(runs.begin(), runs.begin() + static_cast<int64_t>(first), ", "),
+                                 first < runs.size() ? fmt::format(" and {} more", runs.size() - first) : "");
+  throw Error(fmt::format("{}: holds no {}; {}", file_or_folder.string(), checkpoint_file, advice));
 }
 
 fs::path kept_checkpoint(const fs::path& folder, int64_t epochs_done) {
@@ -158,6 +191,34 @@ PathLock claim_run(const fs::path& folder, const Regime& regime, uint64_t seed, 
   auto lock = PathLock::attempt(folder / config_file);
   if (!lock) throw FolderInUse(fmt::format("{}: another program is at work in this folder", folder.string()));
   return std::move(*lock);
+}
+
+namespace {
+
+// Runs `check` on a file of a run. Errors begin with the file's path.
+template <class Check>
+void check_file(const fs::path& path, const Json& document, Check&& check) {
+  try {
+    check(Record(document));
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+}  // namespace
+
+void check_summary(const fs::path& folder, const std::string& evaluated_set, const Json& summary) {
+  check_file(folder / summary_file, summary, [&](const Record& record) {
+    const std::string accuracy = evaluated_set + "_accuracy";
+    for (const std::string& key : {accuracy, "best_" + accuracy, std::string("train_accuracy")})
+      record.number(key, 0, 1);
+    record.number("train_loss");
+    record.number("seconds", 0);
+  });
+}
+
+void check_divergence(const fs::path& folder, const Json& divergence) {
+  check_file(folder / divergence_file, divergence, [](const Record& record) { record.whole("step", 1); });
 }
 
 std::optional<Json> run_summary(const fs::path& folder) { return read_if_there(folder / summary_file); }

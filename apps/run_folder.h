@@ -36,6 +36,10 @@ enum class FolderOf { suite, run };
 // not a regular file (a link, for example).
 void check_ours(const std::filesystem::path& folder, FolderOf kind);
 
+// The last checkpoint of a run whose folder is given in place of a file. Throws Error for a folder without one, which
+// names the folders of runs in it, such as those of a suite.
+std::filesystem::path checkpoint_of(const std::filesystem::path& file_or_folder);
+
 // The checkpoint that is kept of an epoch, and those that are there, in the order of their epochs.
 std::filesystem::path kept_checkpoint(const std::filesystem::path& folder, int64_t epochs_done);
 std::filesystem::path kept_summary(const std::filesystem::path& folder, int64_t epochs_done);
@@ -78,6 +82,10 @@ PathLock claim_run(const std::filesystem::path& folder, const Regime& regime, ui
 // summary.json and diverged.json of a run folder, if they exist.
 std::optional<Json> run_summary(const std::filesystem::path& folder);
 std::optional<Json> run_divergence(const std::filesystem::path& folder);
+// Throw Error that begins with the file and names the key if a file of the folder lacks what tables and reports show,
+// or has an impossible value. evaluated_set: "test" or "holdout".
+void check_summary(const std::filesystem::path& folder, const std::string& evaluated_set, const Json& summary);
+void check_divergence(const std::filesystem::path& folder, const Json& divergence);
 bool is_finished(const std::filesystem::path& folder);  // there is a summary
 bool is_settled(const std::filesystem::path& folder);   // finished or diverged
 

@@ -47,9 +47,10 @@ Json experiment_schema(const Extensions& extensions, Tuned tuned) {
   // Regimes complete the document, and so do the values that are tuned.
   const Json has_regimes{{"required", {"regimes"}}, {"properties", {{"regimes", {{"minItems", 1}}}}}};
   schema["if"] = {{"anyOf", Json::array({has_regimes, Json{{"required", {"tune"}}}})}};
-  schema["then"] = {{"$ref", "#/definitions/patch"}};
+  schema["then"] = {{"$ref", "#/definitions/base"}};
   schema["else"] = {{"$ref", "#/definitions/whole"}};
   definitions["patch"] = {{"properties", properties_of(part)}};
+  definitions["base"] = {{"properties", properties_of(incomplete_schema(whole))}};
   definitions["whole"] = {{"properties", properties_of(whole)}};
   if (whole.contains("required")) definitions["whole"]["required"] = whole["required"];
   schema["definitions"] = std::move(definitions);

@@ -7,6 +7,7 @@
 
 #include <noisysgd/apps/experiment.h>
 #include <noisysgd/core/config_path.h>
+#include <noisysgd/core/suggest.h>
 
 namespace noisysgd {
 
@@ -41,6 +42,21 @@ struct GridAxis {
   SearchAxis axis;
 };
 
+// What is wrong with a path that names no regime.
+std::string regime_hint(const std::string& path, const SplitDocument& split) {
+  std::vector<std::string> names;
+  for (const NamedDocument& regime : split.regimes)
+    if (!regime.name.empty()) names.push_back(regime.name);
+  if (names.empty()) return "the configuration has no regimes";
+  const size_t open = path.find('['), close = path.find(']');
+  const bool named = open != path.npos && close != path.npos && open < close;
+  const std::string name = named ? path.substr(open + 1, close - open - 1) : "";
+  const std::string nearest = nearest_name(name, names);
+  return nearest.empty()
+             ? fmt::format("there is no such regime; expected regimes[NAME].PATH with one of {}", quoted_list(names))
+             : fmt::format("there is no such regime; did you mean \"{}\"?", nearest);
+}
+
 GridAxis read_grid(const std::string& grid, const SplitDocument& split) {
   std::string path, values;
   try {
@@ -52,6 +68,11 @@ GridAxis read_grid(const std::string& grid, const SplitDocument& split) {
   }
   if (path.starts_with("$.")) path.erase(0, 2);
   GridAxis result{{}, {path, grid_values(values, grid)}};
+  for (const NamedDocument& regime : split.regimes)
+    if (!regime.name.empty() && path.starts_with(regime.name + "."))
+      throw ConfigError(fmt::format(
+          "--grid {}: a value of this regime is {}", grid,
+          shell_quoted(fmt::format("regimes[{}]{}", bracketed_name(regime.name), path.substr(regime.name.size())))));
   if (!path.starts_with("regimes")) return result;
   for (size_t i = 0; i < split.regimes.size(); ++i) {
     const std::string& name = split.regimes[i].name;
@@ -63,7 +84,7 @@ GridAxis read_grid(const std::string& grid, const SplitDocument& split) {
       return result;
     }
   }
-  throw ConfigError(fmt::format("--grid {}: has no such regime; expected regimes[NAME].PATH", grid));
+  throw ConfigError(fmt::format("--grid {}: {}", grid, regime_hint(path, split)));
 }
 
 }  // namespace

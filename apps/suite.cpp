@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 #include <noisysgd/apps/console.h>
@@ -143,6 +144,15 @@ Error error_of_all(const std::vector<std::string>& messages) {
 }
 
 }  // namespace
+
+bool can_be_continued(const Experiment& experiment, const Extensions& extensions, const std::filesystem::path& folder) {
+  try {
+    return std::ranges::any_of(checked_runs({.experiment = experiment, .extensions = extensions, .folder = folder}),
+                               [](const SuiteRun& run) { return run_in(run.folder).has_value(); });
+  } catch (const Error&) {
+    return false;
+  }
+}
 
 RunOutcome train_all(Context& context, const SuiteRequest& request) {
   DataCache data;

@@ -26,6 +26,9 @@ struct SuiteRequest {
 // the only run of an experiment starts in OUTPUT unless its own folder holds it already.
 std::vector<SuiteRun> suite_runs(const Experiment& experiment, const std::filesystem::path& folder);
 
+// True if the folder holds a run of the experiment, and nothing that keeps train_all from continuing it there.
+bool can_be_continued(const Experiment& experiment, const Extensions& extensions, const std::filesystem::path& folder);
+
 // Finds problems of all runs before the first begins and before anything is written: builds data, network, schedule and
 // noise of each regime once, and reads what the folder holds. Throws Error that names the regime, the folder of a run
 // that was made with another configuration or that this experiment does not have, a folder that holds neither a suite

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <optional>
 #include <string_view>
 
@@ -69,19 +70,52 @@ void name_folder(Arguments& arguments) {
   if (arguments.output.empty()) arguments.output = folder.string();
 }
 
-// The first of runs/NAME, runs/NAME-2, … that does not exist; to resume, the last that does.
-std::filesystem::path default_folder(const std::string& name, bool resume) {
+// runs/NAME, runs/NAME-2, … as far as they exist, and then the first that does not.
+std::vector<std::filesystem::path> default_folders(const std::string& name) {
   const std::filesystem::path base = std::filesystem::path("runs") / name;
-  std::filesystem::path folder = base, last = base;
-  for (int number = 2; std::filesystem::exists(folder); ++number) {
-    last = folder;
-    folder = base.string() + fmt::format("-{}", number);
-  }
-  return resume ? last : folder;
+  std::vector<std::filesystem::path> folders{base};
+  while (std::filesystem::exists(folders.back()))
+    folders.push_back(base.string() + fmt::format("-{}", folders.size() + 1));
+  return folders;
 }
 
-std::filesystem::path output_folder(const Arguments& arguments, const Experiment& experiment) {
-  if (arguments.output.empty()) return default_folder(experiment.name, arguments.resume);
+// What a call works on, before --epochs.
+struct Given {
+  const Json& document;  // with "tune"
+  const Experiment& experiment;
+  const Extensions& extensions;
+};
+
+// True if --resume can continue in the folder what it holds.
+bool fits(const Arguments& arguments, const Given& given, const std::filesystem::path& folder) {
+  if (arguments.tune) return holds_tuning_of(given.document, folder);
+  if (arguments.epochs == 0) return can_be_continued(given.experiment, given.extensions, folder);
+  try {  // the runs as they are, or as an interrupted call has changed them
+    const Experiment so_far = trained_on_so_far(given.experiment, arguments.epochs, given.extensions, folder);
+    return can_be_continued(so_far, given.extensions, folder) ||
+           can_be_continued(with_epochs(so_far, arguments.epochs, given.extensions), given.extensions, folder);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// Without --output: the first of the default folders that does not exist; to resume, the last that does and fits, or
+// else the last, whose differences are then reported.
+std::filesystem::path default_folder(const Arguments& arguments, const Given& given) {
+  std::vector<std::filesystem::path> folders = default_folders(given.experiment.name);
+  if (!arguments.resume || folders.size() == 1) return folders.back();
+  folders.pop_back();
+  const auto found = std::find_if(folders.rbegin(), folders.rend(),
+                                  [&](const auto& folder) { return fits(arguments, given, folder); });
+  if (found == folders.rend() || found == folders.rbegin()) return folders.back();
+  if (!arguments.quiet)
+    print_out("--resume: {} is the last folder with runs of this configuration; those after it have others\n",
+              found->string());
+  return *found;
+}
+
+std::filesystem::path output_folder(const Arguments& arguments, const Given& given) {
+  if (arguments.output.empty()) return default_folder(arguments, given);
   const std::filesystem::path folder = arguments.output;
   NSGD_CHECK(arguments.resume || !is_begun(folder),
              "{}: holds a run already; --resume continues it, another --output keeps it", folder.string());
@@ -109,6 +143,12 @@ std::string parameter_count(const Model& model) {
   return counted(all, "parameter") + (trained < all ? fmt::format(" ({} frozen)", all - trained) : "");
 }
 
+// "batches of 64", or where there are fewer images "batches of 50, all images (batch.size is 64)".
+std::string batches_of(int64_t size, const char* key, int64_t images) {
+  return size <= images ? fmt::format("batches of {}", size)
+                        : fmt::format("batches of {}, all images ({} is {})", images, key, size);
+}
+
 void show_plan(Context& context, const SuiteRequest& suite) {
   DataCache data;
   for (const Regime& regime : suite.experiment.regimes) {
@@ -118,18 +158,19 @@ void show_plan(Context& context, const SuiteRequest& suite) {
     check_initial_values(model, regime);
     std::string changes;
     for (const BatchChange& change : regime.batch.changes)
-      changes += fmt::format("{} in batches of {}, then ", counted(change.epochs, "epoch"), change.size);
+      changes += fmt::format("{} in {}, then ", counted(change.epochs, "epoch"),
+                             batches_of(change.size, "batch.change.size", loaded->sets.train.count));
     const BatchSchedule schedule = regime.batch_schedule(loaded->sets.train.count, model.coupling());
     const std::string noise = regime.noise.active()
                                   ? fmt::format("{} with {} noise", counted(regime.noisy_steps(schedule), "step"),
                                                 regime.noise.options().type)
                                   : "no noise";
     if (suite.progress == Progress::Mode::quiet) continue;
-    print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}batches of {}, {}\n",
+    print_out("{}: {} training and {} {} images of {}, {}, {}, {}, {}{}, {}\n",
               regime.name.empty() ? suite.experiment.name : regime.name, loaded->sets.train.count,
               loaded->sets.test.count, regime.data.evaluated_set(), loaded->image_shape().channels_first().text(),
               parameter_count(model), counted(regime.epochs, "epoch"), counted(schedule.total_steps(), "step"), changes,
-              regime.batch.size, noise);
+              batches_of(regime.batch.size, "batch.size", loaded->sets.train.count), noise);
     for (const std::string& note : run_notes(regime, schedule)) print_out("  {}\n", note);
   }
 }
@@ -145,6 +186,34 @@ std::vector<int64_t> check_models(Context& context, const Experiment& experiment
     images.push_back(loaded->sets.train.count);
   }
   return images;
+}
+
+// Checks all points at the budget of every rung, now and not in a later rung. Returns what is to be noted of them:
+// "LB at budget 0.03: …, in 2 of 3 points".
+std::vector<std::string> check_trials(Context& context, const Tuning& tuning, const Extensions& extensions) {
+  DataCache data;
+  std::vector<std::string> notes;
+  for (size_t number = 0; number < tuning.rungs; ++number) {
+    const auto [experiment, points] = all_points(tuning, number, extensions);
+    std::map<std::pair<size_t, std::string>, int64_t> counts;  // by regime and note
+    for (size_t i = 0; i < points.size(); ++i) {
+      const Regime& regime = experiment.regimes[i];
+      const auto loaded = data.get(regime);
+      Model model = make_checked_model(context, regime, *loaded, extensions);
+      if (number + 1 == tuning.rungs) check_initial_values(model, regime);
+      for (const std::string& note :
+           run_notes(regime, regime.batch_schedule(loaded->sets.train.count, model.coupling())))
+        if (note.starts_with("noise.")) ++counts[{points[i].regime, note}];  // other notes hold at any budget
+    }
+    for (const auto& [key, count] : counts) {
+      const TunedRegime& regime = tuning.regimes[key.first];
+      const auto all = static_cast<int64_t>(regime.points.size());
+      notes.push_back(fmt::format("{} at budget {:.3g}: {}{}", regime.name.empty() ? tuning.name() : regime.name,
+                                  experiment.budget, key.second,
+                                  count < all ? fmt::format(", in {} of {} points", count, all) : ""));
+    }
+  }
+  return notes;
 }
 
 void show_tuning(const Tuning& tuning, const Rung& first) {
@@ -169,8 +238,12 @@ int run(Arguments arguments, const Extensions& extensions) {
     given.document = tuning->first_document();
   }
   Experiment configured = read_experiment(given, extensions);  // before the tuning, with the first values
-  if (arguments.epochs)
-    configured = trained_on_so_far(configured, arguments.epochs, extensions, output_folder(arguments, configured));
+  const auto named_folder = [&] { return output_folder(arguments, {document, configured, extensions}); };
+  std::filesystem::path folder;
+  if (arguments.epochs) {
+    folder = named_folder();
+    configured = trained_on_so_far(configured, arguments.epochs, extensions, folder);
+  }
   Experiment experiment = arguments.epochs ? with_epochs(configured, arguments.epochs, extensions) : configured;
   const Device device = parse_device(arguments.device.empty() ? experiment.device : arguments.device);
   Context context(device, arguments.threads >= 0 ? arguments.threads : experiment.threads);
@@ -184,7 +257,7 @@ int run(Arguments arguments, const Extensions& extensions) {
   if (progress != Progress::Mode::quiet)
     for (const std::string& note : experiment.notes) print_out("{}\n", note);
   if (arguments.dry_run) {
-    if (tuning) check_models(context, all_points(*tuning, extensions), extensions);
+    if (tuning) tuning->notes = check_trials(context, *tuning, extensions);
     if (tuning && progress != Progress::Mode::quiet) {
       show_tuning(*tuning, rung_of(*tuning, 0, extensions));
       print_out("{}\n", tuning_plan(*tuning));
@@ -192,7 +265,7 @@ int run(Arguments arguments, const Extensions& extensions) {
     show_plan(context, suite);
     return 0;
   }
-  suite.folder = output_folder(arguments, experiment);
+  suite.folder = arguments.epochs ? folder : named_folder();
   if (progress != Progress::Mode::quiet && device.backend == Backend::cuda)
     print_out("convolutions on {}: {}\n", device.name(), kernels::cuda::convolutions(context.queue.cuda()));
   if (progress != Progress::Mode::quiet)
@@ -206,7 +279,9 @@ int run(Arguments arguments, const Extensions& extensions) {
   if (tuning) {
     const Rung first = rung_of(*tuning, 0, extensions);
     if (progress != Progress::Mode::quiet) show_tuning(*tuning, first);
-    check_models(context, all_points(*tuning, extensions), extensions);  // now, not in a later rung
+    tuning->notes = check_trials(context, *tuning, extensions);
+    if (progress != Progress::Mode::quiet)
+      for (const std::string& note : tuning->notes) print_out("{}\n", note);
     const std::vector<int64_t> images = check_models(context, experiment, extensions);
     if (!tune(context, *tuning, {document, extensions, suite.folder, progress, &interrupts, images, &work}))
       return 128 + interrupts.received();

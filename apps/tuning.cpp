@@ -30,6 +30,11 @@ Json without_machine(Json document) {
   return document;
 }
 
+// How a stored configuration differs. Another device or number of threads is still the same tuning.
+std::vector<std::string> differences_from(const Json& stored, const Json& document) {
+  return config_differences(without_machine(stored), without_machine(document));
+}
+
 // Throws Error if a file that the tuning will write is there and was not written by one.
 void check_results(const fs::path& folder, const Tuning& tuning, bool tuned) {
   const auto check = [&](const char* file, const std::string& begin) {
@@ -52,9 +57,7 @@ fs::path claim_folder(const TuningRequest& request, const Tuning& tuning) {
   const std::optional<std::string> text = read_plain_file(document);
   check_results(folder, tuning, text.has_value());
   if (text) {
-    // Another device or number of threads is still the same tuning.
-    const auto differences = config_differences(without_machine(parse_json(*text, document.string())),
-                                                without_machine(request.document));
+    const auto differences = differences_from(parse_json(*text, document.string()), request.document);
     NSGD_CHECK(differences.empty(),
                "{}: is of another configuration ({}); noisysgd-train {} --tune --resume continues it, another --output "
                "keeps it",
@@ -158,7 +161,22 @@ std::string settings_text(const Point& point) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// One sentence for each regime, and one for each value on the edge.
+// "LB: 2 other points are as good (noise.scale=1; noise.scale=2); …", or empty.
+std::string tie_of(const TunedRegime& regime) {
+  const std::vector<size_t> ties = regime.ties();
+  if (ties.empty()) return {};
+  constexpr size_t shown = 3;
+  std::vector<std::string> points;
+  for (size_t i = 0; i < std::min(ties.size(), shown); ++i)
+    points.push_back(settings_text(regime.points[ties[i]].values));
+  if (ties.size() > shown) points.emplace_back("…");
+  return fmt::format(
+      "{} other point{} as good, so the first is chosen ({}); more seeds, a larger budget or more "
+      "held-out images may tell them apart",
+      ties.size(), ties.size() > 1 ? "s are" : " is", fmt::join(points, "; "));
+}
+
+// One sentence for each regime, one for ties, one for each value on the edge, and the notes.
 std::vector<std::string> choices_of(const Tuning& tuning) {
   std::vector<std::string> sentences;
   for (const TunedRegime& regime : tuning.regimes) {
@@ -167,9 +185,12 @@ std::vector<std::string> choices_of(const Tuning& tuning) {
     const TunedPoint& point = regime.points[*best];
     sentences.push_back(fmt::format("{}: {}, {} % of the held-out images", label_of(tuning, regime),
                                     settings_text(point.values), point.trials.rbegin()->second.accuracy.text(100, 2)));
+    if (const std::string tie = tie_of(regime); !tie.empty())
+      sentences.push_back(fmt::format("{}: {}", label_of(tuning, regime), tie));
     for (const std::string& edge : regime.edges())
-      sentences.push_back(fmt::format("{}: {}; a wider range may hold a better one", label_of(tuning, regime), edge));
+      sentences.push_back(fmt::format("{}: {}", label_of(tuning, regime), edge));
   }
+  sentences.insert(sentences.end(), tuning.notes.begin(), tuning.notes.end());
   return sentences;
 }
 
@@ -203,6 +224,7 @@ std::string tuning_plan(const Tuning& tuning) {
       text += fmt::format("{}: {}: {}\n", label_of(tuning, regime), path, fmt::join(values, ", "));
     }
   }
+  for (const std::string& note : tuning.notes) text += note + "\n";
   return text;
 }
 
@@ -236,6 +258,7 @@ Json tuning_json(const Tuning& tuning) {
   Json document{{"name", tuning.name()},         {"holdout", tuning.options.holdout},
                 {"seeds", tuning.options.seeds}, {"halving", tuning.options.halving},
                 {"budgets", Json::array()},      {"regimes", Json::array()}};
+  if (!tuning.notes.empty()) document["notes"] = tuning.notes;
   for (size_t rung = 0; rung < tuning.rungs; ++rung)
     document["budgets"].push_back(tuning.head.value("budget", 1.0) * tuning.budget(rung));
   for (const TunedRegime& regime : tuning.regimes) {
@@ -257,6 +280,16 @@ Json tuning_json(const Tuning& tuning) {
                                    {"edges", regime.edges()}});
   }
   return document;
+}
+
+bool holds_tuning_of(const Json& document, const fs::path& suite) {
+  const fs::path path = suite / tuning_folder / tuned_file;
+  try {
+    const std::optional<std::string> text = read_plain_file(path);
+    return text && differences_from(parse_json(*text, path.string()), document).empty();
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 bool tune(Context& context, Tuning& tuning, const TuningRequest& request) {

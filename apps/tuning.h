@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,7 @@ struct TunedRegime {
   std::vector<TunedPoint> points;  // none: nothing is chosen
   int64_t epochs = 0;              // of the first point, without a budget; 0: no points
   size_t first_rung = 0;           // all regimes end in the last rung, and those with fewer points begin later
+  std::set<std::string> drawn = {};  // paths whose values are drawn from a range
 
   // How many points a rung trains if none of the rung before has diverged.
   int64_t count_in(size_t rung, int64_t halving) const;
@@ -54,7 +56,10 @@ struct TunedRegime {
   std::vector<size_t> points_of(size_t rung, int64_t halving) const;
   // Of the points that did not diverge, the best of the latest rung. None: every point diverged.
   std::optional<size_t> best() const;
-  // The sentences that say where a value of the best point is the smallest or the largest of those tried.
+  // Indices of the other points that are as good as the best.
+  std::vector<size_t> ties() const;
+  // The sentences that say where a value of the best point is the smallest or the largest of those tried, with what may
+  // help. None where a point that is as good has another value.
   std::vector<std::string> edges() const;
 };
 
@@ -64,6 +69,7 @@ struct Tuning {
   TuningOptions options;
   std::vector<TunedRegime> regimes;  // in the order of the configuration
   size_t rungs = 1;
+  std::vector<std::string> notes = {};  // about trials, for the plan and the table
 
   double budget(size_t rung) const;  // as a fraction of the protocol
   // The protocol with one point of each regime, which the table shows: the first, or the best. For the best, throws
@@ -91,8 +97,8 @@ struct Rung {
   std::vector<Place> points;
 };
 Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions);
-// Every point of every regime, for checks before the first rung.
-Experiment all_points(const Tuning& tuning, const Extensions& extensions);
+// Every point that may come into a rung, for checks before the first: regimes[i] of the experiment is points[i].
+Rung all_points(const Tuning& tuning, size_t rung, const Extensions& extensions);
 
 // The plan as text: the rungs with their budgets, points and epochs, and the values that each regime tries.
 std::string tuning_plan(const Tuning& tuning);
@@ -113,6 +119,9 @@ struct TuningRequest {
   std::vector<int64_t> images = {};
   WorkLeft* work = nullptr;
 };
+
+// True if the folder of a suite holds the tuning of this configuration.
+bool holds_tuning_of(const Json& document, const std::filesystem::path& suite);
 
 // Trains all rungs, waiting where other programs are at work on one, writes tuning.md and tuning.json after each, and
 // returns false as soon as it is interrupted. Throws Error for a folder that holds something else, and as train_all.

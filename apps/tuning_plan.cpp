@@ -88,9 +88,14 @@ Choices read_choices(const ConfigReader& tune, const Json& entries, const WantsI
   return result;
 }
 
-// The points of a regime's "tune". Trial t draws word t of a stream for each of its paths.
-std::vector<Point> read_points(const Json& tune, const std::string& place, uint64_t seed,
-                               const WantsInteger& wants_integer) {
+// Of a regime's "tune".
+struct Points {
+  std::vector<Point> points;
+  std::set<std::string> drawn;  // paths with a range
+};
+
+// Trial t draws word t of a stream for each of the paths.
+Points read_points(const Json& tune, const std::string& place, uint64_t seed, const WantsInteger& wants_integer) {
   const Config config(Json{{"tune", tune}}, place);
   const ConfigReader reader = config.root().object("tune");
   const auto [choices, trials] = read_choices(reader, tune.is_object() ? tune : Json::object(), wants_integer);
@@ -102,25 +107,28 @@ std::vector<Point> read_points(const Json& tune, const std::string& place, uint6
                  fmt::format("is a range, so tune.{} must say how many points are drawn", trials_key));
   config.finish();
 
-  std::vector<Point> points;
   if (!trials) {
     std::vector<SearchAxis> axes;
     for (const Choice& choice : choices) axes.push_back(choice.axis);
     try {
-      return product_of(axes);
+      return {product_of(axes), {}};
     } catch (const Error& error) {
       throw ConfigError(place, {fmt::format("$.tune: {}", error.what())});
     }
   }
+  Points result;
+  for (const Choice& choice : choices)
+    if (!choice.range.empty()) result.drawn.insert(choice.axis.path);
   for (uint64_t trial = 0; trial < static_cast<uint64_t>(*trials); ++trial) {
     Point point;
     for (uint32_t i = 0; i < choices.size(); ++i) {
       const RandomStream stream{.seed = seed, .step = {}, .tensor = i, .purpose = RandomPurpose::tuning};
       point.push_back({choices[i].axis.path, choices[i].draw(random_word(stream, trial))});
     }
-    if (std::find(points.begin(), points.end(), point) == points.end()) points.push_back(std::move(point));
+    if (std::find(result.points.begin(), result.points.end(), point) == result.points.end())
+      result.points.push_back(std::move(point));
   }
-  return points;
+  return result;
 }
 
 TuningOptions read_tuning_keys(const ConfigReader& reader) {
@@ -130,11 +138,9 @@ TuningOptions read_tuning_keys(const ConfigReader& reader) {
   options.halving = reader.integer("halving", {.default_value = options.halving, .at_least = 2});
   options.seeds.clear();
   const IntegerRule seed{.at_least = 0, .at_most = INT64_MAX};
-  for (const int64_t s :
-       reader.integers("seeds", {.default_value = std::vector<int64_t>{1}, .length = {.at_least = 1}, .each = seed}))
-    options.seeds.push_back(static_cast<uint64_t>(s));
-  if (std::set<uint64_t>(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
-    reader.error("seeds", "names a seed twice");
+  const IntegerListRule seeds{
+      .default_value = std::vector<int64_t>{1}, .length = {.at_least = 1}, .each = seed, .distinct = true};
+  for (const int64_t s : reader.integers("seeds", seeds)) options.seeds.push_back(static_cast<uint64_t>(s));
   return options;
 }
 
@@ -186,15 +192,71 @@ WantsInteger wants_integer_in(const Json& regime, const Extensions& extensions) 
   };
 }
 
-// Throws ConfigError for a point that is no regime. Returns the epochs of the first, without a budget.
-int64_t check_points(const Tuning& tuning, const TunedRegime& regime, const Extensions& extensions) {
-  int64_t epochs = 0;
-  for (const TunedPoint& point : regime.points) {
-    const Json document = with_values(regime.document, point.values);
-    const int64_t own =
-        read_experiment(document, place_of(tuning.origin, regime.name), extensions).regimes.front().epochs;
-    if (epochs == 0) epochs = own;
+// The problem of a value that "tune" gives, at its place there; others are returned unchanged.
+std::string placed_in_tune(const std::string& problem, const TunedRegime& regime) {
+  const size_t begin = problem.find("$."), end = problem.find(": ", std::min(begin, problem.size()));
+  if (begin == problem.npos || end == problem.npos || regime.points.empty()) return problem;
+  const bool of_another = begin > 0 && problem.find(fmt::format("\"{}\"", regime.name)) >= begin;  // regime "A": $.…
+  if (of_another) return problem;
+  const std::string where = problem.substr(begin, end - begin), what = problem.substr(end + 2);
+  for (const Setting& setting : regime.points.front().values) {
+    const std::string path = (setting.path.starts_with("$.") ? "" : "$.") + setting.path;
+    const bool above = path.starts_with(where + ".") && what.starts_with("unknown key");
+    const bool below = where.starts_with(path + ".") || where.starts_with(path + "[");
+    if (path != where && !above && !below) continue;
+    return fmt::format("{}{}: {}{}", problem.substr(0, begin), json_member_path("$.tune", setting.path),
+                       path == where ? "" : where.substr(2) + ": ", what);
   }
+  return problem;
+}
+
+// Problems of all regimes and points, each once.
+class Problems {
+ public:
+  explicit Problems(const Tuning& tuning) : tuning_(tuning) {}
+
+  // Adds those of `read`, which reads one regime; null: all of them.
+  template <class Read>
+  void note(const TunedRegime* of, const Read& read) {
+    try {
+      read();
+    } catch (const ConfigError& error) {
+      for (std::string problem : error.problems()) {
+        for (const TunedRegime& regime : tuning_.regimes)
+          if (!of || of == &regime) problem = placed_in_tune(problem, regime);
+        add(of ? of->name : "", problem);
+      }
+    }
+  }
+
+  void check() const {
+    if (!problems_.empty()) throw ConfigError(tuning_.origin, problems_);
+  }
+
+ private:
+  void add(const std::string& regime, const std::string& problem) {
+    const std::string text = regime.empty() ? problem : fmt::format("regime \"{}\": {}", regime, problem);
+    const bool known = std::ranges::any_of(problems_, [&](const std::string& other) {
+      const bool of_this = regime.empty() || other.find(fmt::format("\"{}\"", regime)) != other.npos;
+      return other == problem || (of_this && other.ends_with(problem));  // of all regimes, or of this and others
+    });
+    if (!known && problems_.size() < 100) problems_.push_back(text);
+  }
+
+  const Tuning& tuning_;
+  std::vector<std::string> problems_;
+};
+
+// Notes the problems of a regime's points. Returns the epochs of the first, without a budget.
+int64_t check_points(const Tuning& tuning, const TunedRegime& regime, const Extensions& extensions,
+                     Problems& problems) {
+  int64_t epochs = 0;
+  for (const TunedPoint& point : regime.points)
+    problems.note(&regime, [&] {
+      const Json document = with_values(regime.document, point.values);
+      const int64_t own = read_experiment(document, tuning.origin, extensions).regimes.front().epochs;
+      if (epochs == 0) epochs = own;
+    });
   return epochs;
 }
 
@@ -254,19 +316,35 @@ std::optional<size_t> TunedRegime::best() const {
   return best;
 }
 
+std::vector<size_t> TunedRegime::ties() const {
+  const std::optional<size_t> chosen = best();
+  std::vector<size_t> equal;
+  for (size_t i = 0; chosen && i < points.size(); ++i) {
+    if (i == *chosen || points[i].trials.empty()) continue;
+    const auto& [rung, trial] = *points[i].trials.rbegin();
+    const auto& [last, best_trial] = *points[*chosen].trials.rbegin();
+    if (rung == last && !trial.diverged && trial.accuracy.mean == best_trial.accuracy.mean) equal.push_back(i);
+  }
+  return equal;
+}
+
 std::vector<std::string> TunedRegime::edges() const {
   std::vector<std::string> sentences;
   const std::optional<size_t> chosen = best();
+  const std::vector<size_t> equal = ties();
   for (size_t i = 0; chosen && i < points[*chosen].values.size(); ++i) {
     const auto& [path, value] = points[*chosen].values[i];
-    if (!value.is_number()) continue;
+    const bool open = std::ranges::any_of(equal, [&](size_t tie) { return points[tie].values[i].value != value; });
+    if (!value.is_number() || open) continue;
     std::set<double> tried;
     for (const TunedPoint& point : points)
       if (const Json& other = point.values[i].value; other.is_number()) tried.insert(other.get<double>());
     const double number = value.get<double>();
     if (tried.size() < 2 || (number != *tried.begin() && number != *tried.rbegin())) continue;
-    sentences.push_back(fmt::format("{}={} is the {} of the values tried", path, value_text(value),
-                                    number == *tried.begin() ? "smallest" : "largest"));
+    const bool of_range = drawn.contains(path);
+    sentences.push_back(fmt::format("{}={} is the {} of the values {}; {}a wider range may hold a better one", path,
+                                    value_text(value), number == *tried.begin() ? "smallest" : "largest",
+                                    of_range ? "drawn" : "tried", of_range ? "more trials or " : ""));
   }
   return sentences;
 }
@@ -306,7 +384,9 @@ Json tuning_schemas() {
   return {{"tune", tune}, {"tuning", config_schema(read_tuning_keys)}};
 }
 
-Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
+namespace {
+
+Tuning read_plan(const GivenDocument& given, const Extensions& extensions) {
   Tuning tuning;
   tuning.origin = given.origin;
   Json document = given.document;
@@ -318,30 +398,40 @@ Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
     throw ConfigError(given.origin, {"$.tune: is missing; --tune needs it in a regime or for all, as in "
                                      "\"tune\": {\"optimizer.learning_rate\": [0.05, 0.1, 0.2]}"});
   tuning.head = split.head;
-  tuning.options = read_options(options, given.origin);
-  for (auto& [name, regime] : split.regimes) {
-    TunedRegime tuned{name, regime, {}};
-    tuned.document.erase("tune");
-    if (regime.contains("tune"))
-      for (Point& point : read_points(regime["tune"], place_of(given.origin, name), tuning.options.seeds.front(),
-                                      wants_integer_in(tuned.document, extensions)))
+  Problems problems(tuning);
+  problems.note(nullptr, [&] { tuning.options = read_options(options, given.origin); });
+  for (const auto& [name, regime] : split.regimes) {
+    tuning.regimes.push_back({.name = name, .document = regime, .points = {}});
+    tuning.regimes.back().document.erase("tune");
+  }
+  for (size_t r = 0; r < split.regimes.size(); ++r) {
+    TunedRegime& tuned = tuning.regimes[r];
+    problems.note(nullptr, [&] { check_holdout(tuned.document, given.origin); });
+    problems.note(&tuned, [&] {
+      if (!split.regimes[r].document.contains("tune")) return;
+      Points read = read_points(split.regimes[r].document["tune"], given.origin, tuning.options.seeds.front(),
+                                wants_integer_in(tuned.document, extensions));
+      tuned.drawn = std::move(read.drawn);
+      for (Point& point : read.points) {
+        check_holdout(with_values(tuned.document, point), given.origin);
         tuned.points.push_back({std::move(point), {}});
-    check_holdout(tuned.document, given.origin);
-    for (const TunedPoint& point : tuned.points) check_holdout(with_values(tuned.document, point.values), given.origin);
-    tuning.regimes.push_back(std::move(tuned));
+      }
+    });
   }
-  const double budget = read_experiment(tuning.first_document(), given.origin, extensions, given.assignments).budget;
+  problems.check();  // there are points of all regimes from here on
+  double budget = 1;
+  problems.note(nullptr, [&] {
+    budget = read_experiment(tuning.first_document(), given.origin, extensions, given.assignments).budget;
+  });
+  for (TunedRegime& regime : tuning.regimes) regime.epochs = check_points(tuning, regime, extensions, problems);
+  problems.check();
   std::vector<size_t> rungs;
-  for (TunedRegime& regime : tuning.regimes) {
-    regime.epochs = check_points(tuning, regime, extensions);
+  for (const TunedRegime& regime : tuning.regimes)
     rungs.push_back(regime.points.empty() ? 0 : rungs_for(regime.points.size(), regime.epochs, budget, tuning.options));
-  }
   tuning.rungs = *std::max_element(rungs.begin(), rungs.end());
   for (size_t i = 0; i < rungs.size(); ++i) tuning.regimes[i].first_rung = tuning.rungs - rungs[i];
   return tuning;
 }
-
-namespace {
 
 // choose: indices of the points of a regime.
 Rung trials_of(const Tuning& tuning, size_t rung, const Extensions& extensions,
@@ -366,7 +456,9 @@ Rung trials_of(const Tuning& tuning, size_t rung, const Extensions& extensions,
   }
   if (result.points.empty()) return result;
   split.head["columns"] = columns;
-  result.experiment = read_experiment(split.joined(), tuning.origin + ": tuning", extensions);
+  result.experiment = read_experiment(
+      split.joined(), fmt::format("{}: tuning at budget {:.3g}", tuning.origin, document.at("budget").get<double>()),
+      extensions);
   result.experiment.name = fmt::format("{}, rung {} of {}", tuning.name(), rung + 1, tuning.rungs);
   return result;
 }
@@ -378,12 +470,16 @@ Rung rung_of(const Tuning& tuning, size_t rung, const Extensions& extensions) {
                    [&](const TunedRegime& regime) { return regime.points_of(rung, tuning.options.halving); });
 }
 
-Experiment all_points(const Tuning& tuning, const Extensions& extensions) {
-  return trials_of(tuning, tuning.rungs - 1, extensions, [](const TunedRegime& regime) {
-           std::vector<size_t> all(regime.points.size());
-           std::iota(all.begin(), all.end(), size_t{0});
-           return all;
-         }).experiment;
+Rung all_points(const Tuning& tuning, size_t rung, const Extensions& extensions) {
+  return trials_of(tuning, rung, extensions, [&](const TunedRegime& regime) {
+    std::vector<size_t> all(rung < regime.first_rung ? 0 : regime.points.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    return all;
+  });
+}
+
+Tuning read_tuning(const GivenDocument& given, const Extensions& extensions) {
+  return with_earlier_problems(given.origin, given.problems, [&] { return read_plan(given, extensions); });
 }
 
 }  // namespace noisysgd

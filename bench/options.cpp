@@ -33,7 +33,7 @@ void Options::add_to(CLI::App& app) {
 void Options::check() {
   device = parse_device(device_name);
   precision = precision_of(precision_name, device);
-  if (!json.empty()) check_writable(json);
+  if (!json.empty()) check_replaceable(json, "{\n  \"machine\": {", "the figures of a benchmark");
 }
 
 }  // namespace noisysgd::bench

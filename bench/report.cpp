@@ -41,7 +41,7 @@ Report::Report(kernels::Queue& queue, bool markdown) : markdown_(markdown) {
 void Report::print(const Section& section) const {
   print_out("\n{}{}\n\n{}\n{}\n", markdown_ ? "## " : "", section.title,
             markdown_ ? section.table.markdown() : section.table.text(), section.note);
-  std::fflush(stdout);
+  flush_out();
 }
 
 void Report::add(const Section& section) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <type_traits>
 
 #include <noisysgd/core/config_node.h>
 #include <noisysgd/core/file.h>
@@ -69,7 +70,15 @@ Checked<double> check_number(const Json& json, const NumberRule& rule) {
   return {.value = value};
 }
 
+// JSON has one kind of number: 2.0 and 2e0 are the integer 2, as a JSON Schema takes them, as far as doubles are exact.
+bool is_whole_float(const Json& json) {
+  constexpr double exact = 9007199254740992.0;  // 2^53
+  return json.is_number_float() && std::trunc(json.get<double>()) == json.get<double>() &&
+         std::abs(json.get<double>()) <= exact;
+}
+
 Checked<std::int64_t> check_integer(const Json& json, const IntegerRule& rule) {
+  if (is_whole_float(json)) return check_integer(static_cast<std::int64_t>(json.get<double>()), rule);
   if (!json.is_number_integer()) return {.problem = "expected an integer, got " + describe(json)};
   // The parser stores integers of 2^63 and more as unsigned.
   const bool too_large =
@@ -92,6 +101,21 @@ Checked<std::string> check_string(const Json& json) {
   if (text.find('\0') != std::string::npos)
     return {.problem = "must not contain the character NUL, got " + describe(json)};
   return {.value = std::move(text)};
+}
+
+// A value for the effective document: as it was given, but integers without a fraction.
+template <class T>
+Json as_read(const Json& given, const T& value) {
+  if constexpr (std::is_same_v<T, std::int64_t>)
+    if (given.is_number_float()) return value;
+  return given;
+}
+
+// The problem of a text that is none of the names.
+std::string not_among(const std::vector<std::string>& names, const Json& given, const std::string& text) {
+  const std::string nearest = nearest_name(text, names);
+  const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
+  return fmt::format("expected one of {}, got {}{}", quoted_list(names), describe(given), hint);
 }
 
 // Values returned after a problem; they only have to satisfy the rule.
@@ -234,7 +258,7 @@ T ConfigReader::read(std::string_view key, const std::optional<T>& default_value
   }
   Checked<T> checked = check(*json);
   if (checked.value) {
-    record(key, *json);
+    record(key, as_read<T>(*json, *checked.value));
     return std::move(*checked.value);
   }
   error(key, checked.problem);
@@ -256,13 +280,15 @@ std::vector<T> ConfigReader::read_list(std::string_view key, const std::optional
   } else if (!json->is_array()) {
     error(key, fmt::format("expected {}, got {}", expected, describe(*json)));
   } else {
-    record(key, *json);
+    Json read = *json;
     if (const std::string problem = length_problem(json->size(), length); !problem.empty()) error(key, problem);
     for (std::size_t i = 0; i < std::min(json->size(), length.at_most); ++i) {
       Checked<T> checked = check((*json)[i]);
       if (!checked.value) state_->report(json_element_path(path_of(key), i), checked.problem);
+      if (checked.value) read[i] = as_read<T>(read[i], *checked.value);
       values.push_back(checked.value.value_or(fallback));
     }
+    record(key, std::move(read));
   }
   while (values.size() < length.at_least) values.push_back(fallback);
   return values;
@@ -326,9 +352,7 @@ std::size_t ConfigReader::choose(std::string_view key, const std::vector<std::st
   const std::string name = bare ? json->dump() : json->get<std::string>();
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
-    const std::string nearest = nearest_name(name, names);
-    const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
-    error(key, fmt::format("expected one of {}, got {}{}", quoted_list(names), describe(*json), hint));
+    error(key, not_among(names, *json, name));
     return fallback;
   }
   record(key, name);
@@ -375,12 +399,29 @@ std::vector<double> ConfigReader::numbers(std::string_view key, const NumberList
 
 std::vector<std::int64_t> ConfigReader::integers(std::string_view key, const IntegerListRule& rule) const {
   note(key, rule);
-  return read_integers(key, rule);
+  const auto values = read_integers(key, rule);
+  if (rule.distinct) check_distinct(key);
+  return values;
 }
 
 std::vector<std::string> ConfigReader::strings(std::string_view key, const StringListRule& rule) const {
   note(key, rule);
-  return read_list<std::string>(key, rule.default_value, rule.length, "", "a list of texts", check_string);
+  const auto check = [&](const Json& json) {
+    Checked<std::string> text = check_string(json);
+    const bool known = !text.value || rule.names.empty() || std::ranges::count(rule.names, *text.value) > 0;
+    return known ? text : Checked<std::string>{.problem = not_among(rule.names, json, *text.value)};
+  };
+  const std::string fallback = rule.names.empty() ? "" : rule.names.front();
+  const auto texts = read_list<std::string>(key, rule.default_value, rule.length, fallback, "a list of texts", check);
+  if (rule.distinct) check_distinct(key);
+  return texts;
+}
+
+void ConfigReader::check_distinct(std::string_view key) const {
+  const Json* json = ask(key);
+  if (json == nullptr || !json->is_array()) return;
+  for (auto entry = json->begin(); entry != json->end(); ++entry)
+    if (std::find(json->begin(), entry, *entry) != entry) error(key, fmt::format("has {} twice", entry->dump()));
 }
 
 std::array<std::int64_t, 2> ConfigReader::integer_pair(std::string_view key, const IntegerRule& rule) const {
@@ -474,12 +515,27 @@ Json parse_config(std::string_view text, std::string_view origin) {
   }
 }
 
-Json parse_config_file(const std::string& path) {
+namespace {
+
+std::string read_config_file(const std::string& path) {
   std::error_code no_size;  // a pipe, or an error that read_file will report
   const auto bytes = std::filesystem::file_size(path, no_size);
   if (!no_size && bytes > JsonLimits{}.bytes)
     throw ConfigError(fmt::format("{}: has {} bytes; at most {} are allowed", path, bytes, JsonLimits{}.bytes));
-  return parse_config(read_file(path), path);
+  return read_file(path);
+}
+
+}  // namespace
+
+Json parse_config_file(const std::string& path) { return parse_config(read_config_file(path), path); }
+
+Json parse_config_file(const std::string& path, std::vector<std::string>& problems) {
+  const std::string text = read_config_file(path);
+  try {
+    return parse_json_with_duplicates(text, path, problems);
+  } catch (const Error& error) {
+    throw ConfigError(error.what());
+  }
 }
 
 }  // namespace noisysgd

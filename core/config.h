@@ -7,6 +7,7 @@
 //   const Json effective = config.finish();  // throws ConfigError, or returns the document with all defaults
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -62,10 +63,13 @@ struct IntegerListRule {
   std::optional<std::vector<std::int64_t>> default_value = {};
   LengthRule length = {};
   IntegerRule each = {};
+  bool distinct = false;
 };
 struct StringListRule {
   std::optional<std::vector<std::string>> default_value = {};
   LengthRule length = {};
+  bool distinct = false;
+  std::vector<std::string> names = {};  // the texts that are allowed; empty: any
 };
 
 // Keys that hold remarks and are ignored everywhere: "comment" and "$comment…".
@@ -133,6 +137,7 @@ class ConfigReader {
   double read_number(std::string_view key, const NumberRule& rule) const;
   std::int64_t read_integer(std::string_view key, const IntegerRule& rule) const;
   std::vector<std::int64_t> read_integers(std::string_view key, const IntegerListRule& rule) const;
+  void check_distinct(std::string_view key) const;
   ConfigReader read_object(std::string_view key) const;
   template <class T, class Check>
   T read(std::string_view key, const std::optional<T>& default_value, T fallback, std::string_view expected,
@@ -164,6 +169,23 @@ class Config {
 
 Json parse_config(std::string_view text, std::string_view origin);  // ConfigError: syntax, duplicate keys, size
 Json parse_config_file(const std::string& path);
+
+// The same, but a key that occurs twice is added to `problems`, to be reported with the other problems of the document
+// (with_earlier_problems), and its first value counts.
+Json parse_config_file(const std::string& path, std::vector<std::string>& problems);
+
+// Returns what `read` returns. Throws ConfigError with `earlier` problems, if there are any, and those of `read`.
+template <class Read>
+auto with_earlier_problems(const std::string& origin, std::vector<std::string> earlier, const Read& read) {
+  if (earlier.empty()) return read();
+  try {
+    read();
+  } catch (const ConfigError& error) {
+    for (const std::string& problem : error.problems())
+      if (std::find(earlier.begin(), earlier.end(), problem) == earlier.end()) earlier.push_back(problem);
+  }
+  throw ConfigError(origin, std::move(earlier));
+}
 
 // RFC 7386 merge patch (null removes, objects merge, all else replaces), except that an object whose "type" changes is
 // replaced whole, because the keys of the old type do not apply to the new one.

@@ -70,13 +70,18 @@ Json list_of(const Json& each, const LengthRule& length) {
 Json schema_of(const NumberListRule& rule) {
   return with_default(list_of(schema_of(rule.each), rule.length), rule.default_value);
 }
+Json distinct_if(bool distinct, Json list) {
+  if (distinct) list["uniqueItems"] = true;
+  return list;
+}
 Json schema_of(const IntegerListRule& rule) {
   IntegerRule each = rule.each;
   each.default_value.reset();
-  return with_default(list_of(schema_of(each), rule.length), rule.default_value);
+  return with_default(distinct_if(rule.distinct, list_of(schema_of(each), rule.length)), rule.default_value);
 }
 Json schema_of(const StringListRule& rule) {
-  return with_default(list_of({{"type", "string"}}, rule.length), rule.default_value);
+  const Json each = rule.names.empty() ? Json{{"type", "string"}} : Json{{"enum", rule.names}};
+  return with_default(distinct_if(rule.distinct, list_of(each, rule.length)), rule.default_value);
 }
 Json schema_of(const IntegerPairRule& rule) {
   IntegerRule each = rule.each;
@@ -396,27 +401,37 @@ Json config_schema(const std::function<void(const ConfigReader& root)>& read) {
   return schema;
 }
 
-Json patch_schema(const Json& schema) {
-  Json patch = schema;
-  if (!patch.contains("properties") && !patch.contains("allOf")) return patch;  // a list is replaced whole
-  patch.erase("required");
-  for (auto& [key, value] : patch["properties"].items()) value = or_null(patch_schema(value));
-  if (patch.contains("additionalProperties") && patch["additionalProperties"].is_object())
-    patch["additionalProperties"] = or_null(patch["additionalProperties"]);
-  if (!patch.contains("allOf")) return patch;
+namespace {
+
+// removes: null removes a key.
+Json partial(const Json& schema, bool removes) {
+  const auto removable = [&](Json value) { return removes ? or_null(std::move(value)) : value; };
+  Json part = schema;
+  if (!part.contains("properties") && !part.contains("allOf")) return part;  // a list is replaced whole
+  part.erase("required");
+  for (auto& [key, value] : part["properties"].items()) value = removable(partial(value, removes));
+  if (part.contains("additionalProperties") && part["additionalProperties"].is_object())
+    part["additionalProperties"] = removable(part["additionalProperties"]);
+  if (!part.contains("allOf")) return part;
   const std::string choice = schema["properties"].begin().key();
-  for (Json& alternative : patch["allOf"]) {
+  for (Json& alternative : part["allOf"]) {
     alternative["if"]["required"] = {choice};
-    alternative["then"] = patch_schema(alternative["then"]);
+    alternative["then"] = partial(alternative["then"], removes);
   }
   Json all = Json::object();
-  collect(patch, all);
+  collect(part, all);
   for (auto& [key, value] : all.items())
     if (value["anyOf"].size() == 1) value = Json(value["anyOf"][0]);
   all[choice] = true;
   const Json given{{"properties", {{choice, {{"not", {{"const", nullptr}}}}}}}, {"required", {choice}}};
-  patch["allOf"].push_back({{"if", {{"not", given}}}, {"then", closed_object_schema(std::move(all))}});
-  return patch;
+  part["allOf"].push_back({{"if", {{"not", given}}}, {"then", closed_object_schema(std::move(all))}});
+  return part;
 }
+
+}  // namespace
+
+Json incomplete_schema(const Json& schema) { return partial(schema, false); }
+
+Json patch_schema(const Json& schema) { return partial(schema, true); }
 
 }  // namespace noisysgd

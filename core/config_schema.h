@@ -20,8 +20,11 @@ namespace noisysgd {
 // (ConfigReader::is_a). read: must have no effects. It may throw Error for a document that does not suit it.
 Json config_schema(const std::function<void(const ConfigReader& root)>& read);
 
-// The schema of a patch for merge_config, and of what is patched: no key is required, null removes a key, and an object
-// without the key that decides about the others may have the keys of all alternatives.
+// The schema of a document that patches complete: no key is required, and an object without the key that decides about
+// the others may have the keys of all alternatives.
+Json incomplete_schema(const Json& schema);
+
+// The schema of a patch for merge_config: of an incomplete document in which null removes a key.
 Json patch_schema(const Json& schema);
 
 // An object with these properties, and comments, and no other key.

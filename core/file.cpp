@@ -200,11 +200,16 @@ void write_file_if_new(const std::filesystem::path& path, std::string_view bytes
 
 void check_writable(const std::filesystem::path& path) { const AtomicFile file(path); }
 
-void check_replaceable(const std::filesystem::path& path, std::string_view begin, const char* kind) {
+void check_replaceable(const std::filesystem::path& path, const std::function<bool()>& is_own, const char* kind) {
   check_writable(path);
-  const std::optional<std::string> there = read_plain_file(path);
-  NSGD_CHECK(!there || there->empty() || there->starts_with(begin), "{}: is there and is not {}; it is not replaced",
-             path.string(), kind);
+  std::error_code absent;
+  const bool there = std::filesystem::file_size(path, absent) > 0 && !absent;
+  NSGD_CHECK(!there || is_own(), "{}: is there and is not {}; it is not replaced", path.string(), kind);
+}
+
+void check_replaceable(const std::filesystem::path& path, std::string_view begin, const char* kind) {
+  check_replaceable(
+      path, [&] { return read_plain_file(path).value_or("").starts_with(begin); }, kind);
 }
 
 std::string read_file(const std::filesystem::path& path) {

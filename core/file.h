@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,6 +65,8 @@ void check_writable(const std::filesystem::path& path);
 // The same for a result whose path a user types: throws Error, too, for a file that is there and does not begin with
 // `begin`, such as a run's data. kind: what is expected there, "an HTML page".
 void check_replaceable(const std::filesystem::path& path, std::string_view begin, const char* kind);
+// The same where more than the first bytes decides. is_own: of a file that is there and not empty.
+void check_replaceable(const std::filesystem::path& path, const std::function<bool()>& is_own, const char* kind);
 // True for the name of a temporary file of any AtomicFile.
 bool is_temporary(const std::filesystem::path& path);
 

@@ -67,12 +67,17 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     throw Error(fmt::format("{}:{}: {}", origin_, place_in(text_, position), plain_reason(error.what())));
   }
 
-  Json finish() {
+  // problems: gets the duplicate keys; null: they are an error, as too many are in any case.
+  Json finish(std::vector<std::string>* problems) {
     if (duplicates_.empty()) return std::move(document_);
     const bool stopped = duplicates_.size() == most_duplicates;
     std::vector<std::string> paths;  // distinct: a container that is itself a duplicate repeats paths
     for (const std::string& path : duplicates_)
       if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+    if (problems && !stopped) {
+      for (const std::string& path : paths) problems->push_back(path + ": duplicate key");
+      return std::move(document_);
+    }
     std::string message = fmt::format("{}: {}{} duplicate key{}", origin_, stopped ? "at least " : "", paths.size(),
                                       paths.size() == 1 ? "" : "s");
     for (const std::string& path : paths) message += fmt::format("\n  {}: duplicate key", path);
@@ -142,12 +147,25 @@ bool is_plain_word(std::string_view key) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+namespace {
+
+Json parse(std::string_view text, std::string_view origin, const JsonLimits& limits,
+           std::vector<std::string>* problems) {
   NSGD_CHECK(text.size() <= limits.bytes, "{}: has {} bytes; at most {} are allowed", origin, text.size(),
              limits.bytes);
   DocumentBuilder builder(text, origin, limits);
   Json::sax_parse(text, &builder);
-  return builder.finish();
+  return builder.finish(problems);
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+  return parse(text, origin, limits, nullptr);
+}
+
+Json parse_json_with_duplicates(std::string_view text, std::string_view origin, std::vector<std::string>& problems) {
+  return parse(text, origin, {}, &problems);
 }
 
 std::string json_member_path(std::string_view path, std::string_view key) {

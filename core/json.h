@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <noisysgd/core/json_fwd.h>
 
@@ -18,6 +19,10 @@ struct JsonLimits {
 };
 
 Json parse_json(std::string_view text, std::string_view origin, const JsonLimits& limits = {});
+
+// Keeps the first value of a key that occurs twice, and adds the problem to `problems`. Throws Error for 20 of them, as
+// parse_json does.
+Json parse_json_with_duplicates(std::string_view text, std::string_view origin, std::vector<std::string>& problems);
 
 // Paths for messages: "$.layers" and "kernel" give "$.layers.kernel". A key that is not an identifier is written as
 // ["a key"], and a long key is shortened.

@@ -33,6 +33,14 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return above[b.size()];
 }
 
+// The known name that begins with this one, if there is just one: "diag" is short for "diagonal_fisher".
+std::string only_completion(std::string_view name, std::span<const std::string> known) {
+  constexpr std::size_t shortest = 3;
+  const auto completes = [&](const std::string& candidate) { return lower(candidate).starts_with(lower(name)); };
+  if (name.size() < shortest || std::ranges::count_if(known, completes) != 1) return "";
+  return *std::ranges::find_if(known, completes);
+}
+
 }  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
@@ -48,7 +56,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
       nearest = candidate;
     }
   }
-  return nearest;
+  return nearest.empty() ? only_completion(name, known) : nearest;
 }
 
 std::string suggestion(std::string_view name, std::span<const std::string> known) {

@@ -1,6 +1,6 @@
 // Suggestions in error messages: the known name nearest to a mistyped one, and quoted text to type.
 // Distance: insertions, deletions, replacements and swaps of adjacent characters, ignoring case; at most a third of the
-// length.
+// length. A name that is the beginning of one known name only stands for it.
 #pragma once
 
 #include <span>

@@ -114,8 +114,11 @@ struct Arguments {
 
 int analyze(Arguments arguments, const AnalysisRegistry& analyses, const Extensions& extensions) {
   if (!arguments.seed.empty()) arguments.assignments.push_back("seed=" + arguments.seed);
-  ConfiguredAnalysis configured =
-      read_analysis(parse_config_file(arguments.config), arguments.config, analyses, extensions, arguments.assignments);
+  std::vector<std::string> problems;
+  const Json document = parse_config_file(arguments.config, problems);
+  ConfiguredAnalysis configured = with_earlier_problems(arguments.config, problems, [&] {
+    return read_analysis(document, arguments.config, analyses, extensions, arguments.assignments);
+  });
   const std::filesystem::path folder = arguments.output.empty() ? std::filesystem::path("runs") / configured.name
                                                                 : std::filesystem::path(arguments.output);
   const Progress::Mode progress = Progress::choose(arguments.quiet);
@@ -145,7 +148,7 @@ void AnalysisOutput::number(const std::string& name, double value) {
 void AnalysisOutput::line(const std::string& text) const {
   if (progress_ == Progress::Mode::quiet) return;
   print_out("{}\n", text);
-  std::fflush(stdout);  // a file shows how far a long analysis has come
+  flush_out();  // a file shows how far a long analysis has come
 }
 
 AnalysisRegistry AnalysisRegistry::builtin() {

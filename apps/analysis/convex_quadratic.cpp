@@ -120,21 +120,13 @@ Matrix symmetric_root(const Matrix& covariance) {
 }
 
 std::vector<NoiseShape> read_noises(const ConfigReader& json, const std::vector<std::string>& default_value) {
-  std::vector<NoiseShape> shapes;
   std::vector<std::string> known;
   for (const auto& [name, shape] : noise_names()) known.push_back(name);
-  for (const std::string& name : json.strings("noises", {.default_value = default_value, .length = {.at_least = 1}})) {
-    const auto found = std::find(known.begin(), known.end(), name);
-    if (found == known.end()) {
-      json.error("noises", fmt::format("expected names among {}, got \"{}\"", fmt::join(known, ", "), name));
-      continue;
-    }
-    const NoiseShape shape = noise_names()[static_cast<size_t>(found - known.begin())].second;
-    if (std::find(shapes.begin(), shapes.end(), shape) != shapes.end())
-      json.error("noises", fmt::format("names {} twice", name));
-    else
-      shapes.push_back(shape);
-  }
+  const StringListRule rule{
+      .default_value = default_value, .length = {.at_least = 1}, .distinct = true, .names = known};
+  std::vector<NoiseShape> shapes;
+  for (const std::string& name : json.strings("noises", rule))
+    shapes.push_back(noise_names()[static_cast<size_t>(std::ranges::find(known, name) - known.begin())].second);
   return shapes;
 }
 

@@ -9,6 +9,14 @@
 
 namespace noisysgd {
 
+namespace {
+
+std::filesystem::path absolute_path(const std::filesystem::path& path) {
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
+}
+
+}  // namespace
+
 int eval_main(int argc, char** argv, const Extensions& extensions) {
   CLI::App app("Evaluates the network in a checkpoint, which needs no configuration, or weights alone by --config.",
                "noisysgd-eval");
@@ -33,6 +41,8 @@ int eval_main(int argc, char** argv, const Extensions& extensions) {
     if (!weights.empty()) request.weights = weights == "average" ? SavedWeights::average : SavedWeights::last;
     if (!predictions.empty()) check_replaceable(predictions, predictions_header, "a file of predictions");
     if (!logits.empty()) check_logits_file(logits);
+    NSGD_CHECK(logits.empty() || predictions.empty() || absolute_path(logits) != absolute_path(predictions),
+               "--logits and --predictions are one file, {}; expected two", logits.string());
     request.keeps_logits = !logits.empty();
     const Evaluation evaluation = evaluate_checkpoint(request, extensions);
     if (!predictions.empty()) write_predictions(predictions, evaluation);

@@ -16,15 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path checkpoint_in(const fs::path& source) {
-  if (!fs::is_directory(source)) return source;
-  const fs::path checkpoint = source / checkpoint_file;
-  NSGD_CHECK(fs::exists(checkpoint), "{}: holds no {}; {}", source.string(), checkpoint_file,
-             fs::exists(source / experiment_file) ? "it is the folder of a suite: give that of one of its runs"
-                                                  : "expected a checkpoint or the folder of a run");
-  return checkpoint;
-}
-
 // What an evaluation reads of a configuration.
 bool is_evaluated(std::string_view path) {
   if (path.starts_with("$.")) path.remove_prefix(2);
@@ -34,7 +25,8 @@ bool is_evaluated(std::string_view path) {
 
 // The data set of --data as --set would write it.
 std::string data_assignment(const std::string& data) {
-  return "data=" + (data.starts_with('{') ? data : Json{{"type", data}}.dump());
+  if (!data.starts_with('{')) return "data=" + Json{{"type", data}}.dump();
+  return "data=" + parse_json(data, "--data").dump();  // its errors name this argument
 }
 
 Json with_assignments(Json config, const EvaluationRequest& request, const fs::path& checkpoint) {
@@ -103,7 +95,7 @@ Regime regime_of(const Json& config, const WrittenBy& writer, const fs::path& ch
 }  // namespace
 
 Evaluation evaluate_checkpoint(const EvaluationRequest& request, const Extensions& extensions) {
-  const Checkpoint checkpoint(checkpoint_in(request.source));
+  const Checkpoint checkpoint(checkpoint_of(request.source));
   const fs::path& path = checkpoint.path();
   const WrittenBy writer(checkpoint, request.config, extensions);
   const Json& trained = writer.identity.at("config");

@@ -89,12 +89,12 @@ void read_log(LoggedRun& run) {
                                        number, refused == 1 ? "is" : "are", first_problem));
 }
 
-// Reads summary.json or diverged.json by `read`.
-template <class Read>
-std::optional<Json> read_end(LoggedRun& run, const char* file, const Read& read) {
+// Reads summary.json or diverged.json by `read`. None if `check` refuses it.
+template <class Read, class Check>
+std::optional<Json> read_end(LoggedRun& run, const Read& read, const Check& check) {
   try {
     std::optional<Json> end = read(run.folder);
-    NSGD_CHECK(!end || end->is_object(), "{}: expected an object", (run.folder / file).string());
+    if (end) check(*end);
     return end;
   } catch (const Error& error) {
     run.problems.push_back(error.what());
@@ -140,8 +140,13 @@ LoggedRun read_logged_run(const fs::path& folder) {
   LoggedRun run{.folder = folder, .regime = name->regime, .seed = name->seed};
   const std::string path = (folder / config_file).string();
   run.config = parse_json(read_plain_file(path).value_or(""), path).at("config");
-  run.summary = read_end(run, summary_file, run_summary);
-  if (!run.summary) run.divergence = read_end(run, divergence_file, run_divergence);
+  run.summary = read_end(run, run_summary, [&](const Json& summary) {
+    const bool held_out = summary.is_object() && summary.contains("holdout_accuracy");
+    check_summary(folder, held_out ? "holdout" : "test", summary);
+  });
+  if (!run.summary)
+    run.divergence =
+        read_end(run, run_divergence, [&](const Json& divergence) { check_divergence(folder, divergence); });
   if (run.summary && run.summary->contains("holdout_accuracy")) run.evaluated_set = "holdout";
   try {
     read_log(run);

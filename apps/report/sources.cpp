@@ -77,7 +77,8 @@ class Reader {
     } catch (const fs::filesystem_error& error) {
       result_.problems.push_back(fmt::format("{}: {}", error.path1().string(), error.code().message()));
     } catch (const std::exception& error) {
-      result_.problems.push_back(error.what());
+      const std::string problem = error.what();  // a damaged file may be read twice
+      if (std::ranges::find(result_.problems, problem) == result_.problems.end()) result_.problems.push_back(problem);
     }
   }
 

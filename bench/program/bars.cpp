@@ -97,13 +97,16 @@ std::string subject(const Bar& bar) {
 }  // namespace
 
 std::vector<Bar> read_bars(const std::string& path) {
-  const Json document = parse_config_file(path);
-  const Config config(document, path);
-  std::vector<Bar> bars;
-  for (const ConfigReader& json : config.root().objects("bars", {.at_least = 1})) bars.push_back(read_bar(json));
-  config.finish();
-  for (size_t i = 0; i < bars.size(); ++i) bars[i].json = document.at("bars").at(i);
-  return bars;
+  std::vector<std::string> problems;
+  const Json document = parse_config_file(path, problems);
+  return with_earlier_problems(path, problems, [&] {
+    const Config config(document, path);
+    std::vector<Bar> bars;
+    for (const ConfigReader& json : config.root().objects("bars", {.at_least = 1})) bars.push_back(read_bar(json));
+    config.finish();
+    for (size_t i = 0; i < bars.size(); ++i) bars[i].json = document.at("bars").at(i);
+    return bars;
+  });
 }
 
 Verdicts check_bars(const Json& report, const std::vector<Bar>& bars, const std::string& path, bool emulated) {

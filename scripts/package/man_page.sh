@@ -15,7 +15,8 @@ sections() {
       sub(/^[.\x27]/, "\\\\\\&&", line)
       return line
     }
-    NR == 1 || /^$/ || /^Usage:/ { next }
+    /^Usage:/ { described = 1; next }
+    !described || /^$/ { next }
     /^[A-Za-z].*:$/ { print ".SS " text(substr($0, 1, length($0) - 1)); next }
     /^  [^ ]/ {
       entry = substr($0, 3)
@@ -34,7 +35,7 @@ usage() { sed -n 's/^Usage: //p' | sed 's/-/\\-/g'; }
 subcommands() { sed -n '/^Subcommands:/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' <<<"$help"; }
 
 printf '.TH %s 1 "" "NoisySGD %s"\n' "${name^^}" "${version%%,*}"
-printf '.SH NAME\n%s \\- %s\n' "${name//-/\\-}" "$(head -n 1 <<<"$help")"
+printf '.SH NAME\n%s \\- %s\n' "${name//-/\\-}" "$(sed '/^Usage:/,$d' <<<"$help" | tr '\n' ' ')"
 printf '.SH SYNOPSIS\n%s\n' "$(usage <<<"$help")"
 for command in $(subcommands); do
   printf '.br\n%s\n' "$("$program" "$command" --help | usage)"

@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <sstream>
+
 #include <noisysgd/core/suggest.h>
+#include <noisysgd/core/text_table.h>
 #include "tests/apps/command.h"
 #include "tests/catch.h"
 #include "tests/error_of.h"
@@ -127,5 +130,50 @@ TEST_CASE("an argument is quoted as a shell reads it back") {
     const TemporaryFolder folder;
     const CommandResult echo = Command("/bin/sh", {"-c", "printf %s " + shell_quoted(text)}, folder.path()).wait();
     CHECK(echo.output == text);
+  }
+}
+
+TEST_CASE("a help text is broken at 80 columns, below the beginning of its explanations") {
+  const std::string word(20, 'w');
+  const std::string option = "  --option TEXT               " + word + " " + word + " " + word;
+  CHECK(fitted_help(option + "\n") ==
+        "  --option TEXT               " + word + " " + word + "\n                              " + word + "\n");
+  const std::string below = "                              " + word + " " + word + " ";
+  CHECK(fitted_help("  --long\n" + below + word) ==
+        "  --long\n" + below.substr(0, below.size() - 1) + "\n                              " + word);
+  const std::string plain = word + " " + word + " " + word;
+  CHECK(fitted_help(plain + " " + word + "\n\n" + plain) == plain + "\n" + word + "\n\n" + plain);
+  const std::string names = "  --layers TEXT:{" + std::string(70, 'x') + "} ...";  // as completion reads it
+  CHECK(fitted_help(names) == names);
+  const std::string long_word(100, 'w');
+  CHECK(fitted_help("  --x   " + long_word + " a") == "  --x   " + long_word + "\n        a");
+  CHECK(fitted_help(long_word) == long_word);
+  std::string wide = "  --x   ";
+  for (int i = 0; i < 36; ++i) wide += "×";
+  CHECK(fitted_help(wide + " " + std::string(35, 'a')) == wide + " " + std::string(35, 'a'));  // columns, not bytes
+  CHECK(fitted_help("").empty());
+}
+
+TEST_CASE("the help of every program and of its subcommands fits into 80 columns") {
+  const TemporaryFolder folder;
+  const std::vector<std::vector<std::string>> calls{
+      {NSGD_BENCH_PROGRAM},           {NSGD_DATA_PROGRAM}, {NSGD_DATA_PROGRAM, "fetch"}, {NSGD_DATA_PROGRAM, "verify"},
+      {NSGD_DATA_PROGRAM, "preview"}, {NSGD_EVAL_PROGRAM}, {NSGD_INSPECT_PROGRAM},       {NSGD_NOISE_PICTURES_PROGRAM},
+      {NSGD_REPORT_PROGRAM},          {NSGD_TRAIN_PROGRAM}};
+  for (std::vector<std::string> call : calls) {
+    const std::string program = call.front();
+    call.erase(call.begin());
+    call.emplace_back("--help");
+    const CommandResult help = Command(program, call, folder.path()).wait();
+    INFO(help.output);
+    CHECK(help.status == 0);
+    CHECK(contains(help.output, "\nUsage: "));
+    std::istringstream lines(help.output);
+    for (std::string line; std::getline(lines, line);) {
+      const bool one_word =
+          line.find(' ', line.find_first_not_of(' ')) == line.npos;  // choices, which completion reads
+      INFO(line);
+      CHECK((display_width(line) <= 80 || one_word || contains(line, ":{")));
+    }
   }
 }

@@ -28,6 +28,9 @@ TEST_CASE("an output file that cannot be written is reported before anything is 
   CHECK(refused(folder, {"--json", "nowhere/figures.json"}) ==
         "noisysgd-bench: cannot write nowhere/figures.json: No such file or directory\n");
   CHECK(contains(refused(folder, {"--json", "."}), "noisysgd-bench: cannot write "));
+  std::ofstream(folder / "configuration.json") << "{\"epochs\": 3}";
+  CHECK(refused(folder, {"--json", "configuration.json"}) ==
+        "noisysgd-bench: configuration.json: is there and is not the figures of a benchmark; it is not replaced\n");
 }
 
 TEST_CASE("every problem of a file of bars is reported with its key") {

@@ -292,12 +292,47 @@ TEST_CASE("output that was partly lost is an error, even if the rest is written"
   CHECK(WEXITSTATUS(status) == 1);
 }
 
+TEST_CASE("a reader that has gone changes no status but that of a success") {
+  for (const auto& [status, expected] : {std::pair(0, 141), std::pair(3, 3)}) {
+    std::fflush(stdout);
+    const pid_t process = ::fork();
+    if (process == 0) {
+      std::array<int, 2> pipe{};
+      if (::pipe(pipe.data()) != 0) ::_exit(125);
+      std::signal(SIGPIPE, SIG_IGN);
+      ::close(pipe[0]);
+      ::dup2(pipe[1], STDOUT_FILENO);
+      print_out("lost\n");
+      flush_out();
+      print_out("lost, too\n");
+      ::_exit(finish_output("program", status));
+    }
+    int ended = 0;
+    REQUIRE(::waitpid(process, &ended, 0) == process);
+    REQUIRE(WIFEXITED(ended));
+    CHECK(WEXITSTATUS(ended) == expected);
+  }
+}
+
 TEST_CASE("a reader that closes the pipe does not end the run") {
   const Workplace place;
   const CommandResult result = place.shell("($TRAIN --output out; echo status $? >&2) | head -1").wait();
   INFO(result.error);
   CHECK(fs::exists(place.path() / "out/table.txt"));
-  CHECK(contains(result.error, "status 1"));
+  CHECK(result.error == "status 141\n");
+}
+
+TEST_CASE("every program ends quietly if the reader of its output has gone") {
+  const TemporaryFolder folder;
+  for (const char* program : {NSGD_BENCH_PROGRAM, NSGD_DATA_PROGRAM, NSGD_EVAL_PROGRAM, NSGD_INSPECT_PROGRAM,
+                              NSGD_NOISE_PICTURES_PROGRAM, NSGD_REPORT_PROGRAM, NSGD_TRAIN_PROGRAM}) {
+    // The pipe's reader has ended before the program begins.
+    const std::string line = fmt::format("exec 3>&1; {{ sleep 0.3; '{}' --help; echo $? >&3; }} | exec true", program);
+    const CommandResult result = Command("/bin/sh", {"-c", line}, folder.path()).wait();
+    INFO(program);
+    CHECK(result.output == "141\n");
+    CHECK(result.error.empty());
+  }
 }
 
 TEST_CASE("a file that reaches the system's size limit is an error, and no temporary file remains") {

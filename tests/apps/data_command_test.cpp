@@ -48,6 +48,13 @@ TEST_CASE("preview writes a picture of the requested number of images") {
   REQUIRE(png.size() > 24);
   // Width and height: images of 28 pixels with a line around each.
   CHECK(Bytes(png.begin() + 16, png.begin() + 24) == Bytes{0, 0, 0, 2 * 29 + 1, 0, 0, 0, 3 * 29 + 1});
+
+  const auto again = [&](const char* output) { return run({"preview", "synthetic", "--output", output}, folder); };
+  CHECK(again("sheet.png").status == 0);  // replaces a picture, and nothing else
+  std::ofstream(folder / "notes.txt") << "mine";
+  CHECK(again("notes.txt").error ==
+        "noisysgd-data: notes.txt: is there and is not a PNG picture; it is not replaced\n");
+  CHECK(read_file(folder / "notes.txt") == "mine");
 }
 
 TEST_CASE("a picture that cannot be written is reported before the images are read") {

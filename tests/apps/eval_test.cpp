@@ -134,10 +134,27 @@ TEST_CASE("noisysgd-eval says in one line what it cannot evaluate") {
   };
   CHECK(refused(folder, {"absent"}) == "noisysgd-eval: cannot read absent: No such file or directory\n");
   std::filesystem::create_directories(folder / "empty");
-  CHECK(refused(folder, {"empty"}) == "noisysgd-eval: empty: holds no checkpoint.safetensors; expected a checkpoint or "
-                                      "the folder of a run\n");
-  std::ofstream(folder / "empty/experiment.json") << "{}";
-  CHECK(contains(refused(folder, {"empty"}), "it is the folder of a suite: give that of one of its runs"));
+  CHECK(refused(folder, {"empty"}) ==
+        "noisysgd-eval: empty: holds no checkpoint.safetensors; expected a safetensors "
+        "file, or the folder of a run\n");
+  for (const char* run :
+       {"suite/SB/seed-1", "suite/LB/seed-2", "suite/LB/seed-1", "suite/tuning/rung-1", "suite/a/b/c"}) {
+    std::filesystem::create_directories(folder / run);
+    std::filesystem::copy(path, folder / run);
+  }
+  std::filesystem::create_directories(folder / "suite/no/seed-1");
+  CHECK(refused(folder, {"suite"}) ==
+        "noisysgd-eval: suite: holds no checkpoint.safetensors; give the folder of one of its runs: suite/LB/seed-1, "
+        "suite/LB/seed-2, suite/SB/seed-1\n");
+  CHECK(contains(refused(folder, {"suite/SB"}), "give the folder of one of its runs: suite/SB/seed-1\n"));
+  for (int seed = 3; seed < 8; ++seed)
+    std::filesystem::copy(folder / "suite/SB/seed-1", folder / fmt::format("suite/SB/seed-{}", seed));
+  CHECK(contains(refused(folder, {"suite"}),
+                 "suite/SB/seed-1, suite/SB/seed-3, suite/SB/seed-4, suite/SB/seed-5 and 2 more\n"));
+  CHECK(refused(folder, {"run", "--logits", "out.csv", "--predictions", "./out.csv"}) ==
+        "noisysgd-eval: --logits and --predictions are one file, out.csv; expected two\n");
+  CHECK(refused(folder, {"run", "--data", R"({"type": "mnist")"})
+            .starts_with("noisysgd-eval: --data:1:17: syntax error"));
   CHECK(refused(folder, {"run", "--predictions", "no/out.csv"}) ==
         "noisysgd-eval: cannot write no/out.csv: No such file or directory\n");
 

@@ -150,6 +150,14 @@ TEST_CASE("an override says how to set one regime if some cannot take the value 
       "regime \"SB\": $.noise.position: unknown key; known: \"type\"; for one regime alone: --set "
       "\"regimes[LB+Diag].noise.position=after_momentum\""));
   CHECK_FALSE(noisysgd::test::contains(problem("epochs=0"), "alone"));
+  // A value that is wrong is wrong in every regime.
+  CHECK(noisysgd::test::contains(problem("noise.scale=-1"),
+                                 "regime \"LB+Diag\": $.noise.scale: must be at least 0, got -1"));
+  CHECK_FALSE(noisysgd::test::contains(problem("noise.scale=-1"), "regimes[SB]"));
+  CHECK(noisysgd::test::contains(problem("SB.epochs=3"),
+                                 "$.SB: unknown key; a value of this regime is regimes[SB].PATH"));
+  CHECK(noisysgd::test::contains(problem("[\"LB+Diag\"].epochs=3"), "regimes[LB+Diag].PATH") !=
+        noisysgd::test::contains(problem("[\"LB+Diag\"].epochs=3"), "malformed"));
 
   const Experiment one = read({"regimes[LB+Diag].noise.position=after_momentum"});
   CHECK(one.regimes[1].noise.options().after_momentum);
@@ -267,4 +275,21 @@ TEST_CASE("misspelt keys of the whole document get the nearest one, with regimes
     CHECK(problems("tunning") == std::vector<std::string>{"$.tunning: unknown key; did you mean \"tuning\"?"});
     CHECK(any_mentions(problems("zzz"), "\"device\""));
   }
+}
+
+TEST_CASE("duplicate keys of a configuration are reported with all other problems") {
+  const noisysgd::test::TemporaryFolder folder;
+  const std::string path = (folder.path() / "config.json").string();
+  write_file_atomically(path, R"({"epochs": 1, "epochs": 2, "epoch": 3, "regimes": [{"name": "A", "seed": 1}]})");
+  const auto error = [&](const std::vector<std::string>& assignments) {
+    return noisysgd::test::error_of([&] { read_experiment_file(path, assignments, {}); });
+  };
+  const std::string duplicate = "\n  $.epochs: duplicate key";
+  CHECK(error({}).starts_with(path + ": 3 problems" + duplicate + "\n"));
+  CHECK(noisysgd::test::contains(error({}), "\n  $.epoch: unknown key; did you mean \"epochs\"?"));
+  CHECK(noisysgd::test::contains(error({}), "\n  $.regimes[0].seed: is a key of the whole document"));
+  CHECK(error({"regimes[B].epochs=1"}).starts_with(path + ": 2 problems" + duplicate + "\n  override "));
+  write_file_atomically(path, R"({"epochs": 1, "epochs": 2})");
+  CHECK(error({}) == path + ": 1 problem" + duplicate);
+  CHECK(error({"batch.size=4"}) == path + ": 1 problem" + duplicate);
 }

@@ -108,7 +108,8 @@ TEST_CASE("a run that cannot be trained on is left as it is, and one line says w
   CHECK(refused(cosine, {"--resume", "--epochs", "4"})
             .starts_with(begin + "4: out cannot be trained on: the schedule \"cosine\" of 4 epochs has another learning "
                                  "rate at past steps ("));
-  CHECK(refused(cosine, {"--resume", "--epochs", "1"}) == begin + "1: the runs have 2; expected at least as many\n");
+  CHECK(refused(cosine, {"--resume", "--epochs", "1"}) ==
+        begin + "1: out/experiment.json has 2 epochs; expected at least as many\n");
   CHECK(refused(cosine, {"--epochs", "4"}) ==
         begin + "4: trains a run on, with --resume; --set epochs=4 sets those of a new run\n");
   auto budget = cosine;
@@ -158,7 +159,7 @@ TEST_CASE("one configuration is trained on again and again") {
   CHECK(tensors_of(place.path() / "run") == tensors_of(place.path() / "whole"));
   CHECK(metrics_of(place.path() / "run") == metrics_of(place.path() / "whole"));
   CHECK(train(place, "run", settings, {"--resume", "--epochs", "4"}).error ==
-        "noisysgd-train: --epochs 4: the runs have 7; expected at least as many\n");
+        "noisysgd-train: --epochs 4: run/experiment.json has 7 epochs; expected at least as many\n");
   std::vector<std::string> other = settings;
   other.emplace_back("optimizer.momentum=0.5");
   CHECK(contains(train(place, "run", other, {"--resume", "--epochs", "9"}).error,

@@ -116,9 +116,15 @@ TEST_CASE("the folder of a run stands for its checkpoint, and another folder is 
   CHECK(start.load(model).starts_with("model.weights: " + (run / "checkpoint.safetensors").string() + ": "));
   keys["weights"] = start.folder.path().string();
   start.regime = start.regime_with(keys.dump());
-  CHECK(start.error() == fmt::format("test: model.weights: {}: is a folder without checkpoint.safetensors; expected a "
-                                     "safetensors file, or the folder of a run",
+  CHECK(start.error() == fmt::format("test: model.weights: {}: holds no checkpoint.safetensors; expected a safetensors "
+                                     "file, or the folder of a run",
                                      start.folder.path().string()));
+  const std::filesystem::path of_suite = start.folder.path() / "LB/seed-1";
+  std::filesystem::create_directories(of_suite);
+  std::filesystem::copy(run / "checkpoint.safetensors", of_suite);
+  CHECK(start.error() == fmt::format("test: model.weights: {}: holds no checkpoint.safetensors; give the folder of one "
+                                     "of its runs: {}",
+                                     start.folder.path().string(), of_suite.string()));
 }
 
 TEST_CASE("a file of doubles is rounded, and PyTorch's counters are not mentioned") {

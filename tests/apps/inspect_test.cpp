@@ -163,3 +163,19 @@ TEST_CASE("inspect says that draws are zero if there is no noise") {
   CHECK(contains(inspect_noise(R"({"type": "diagonal_fisher", "small_batch": 8})", folder.path()), note));
   CHECK_FALSE(contains(inspect_noise(R"({"type": "diagonal_fisher", "small_batch": 7})", folder.path()), note));
 }
+
+TEST_CASE("a file that inspect has not written is not replaced") {
+  const TemporaryFolder folder;
+  const auto again = [&] { return inspect_noise(R"({"type": "none"})", folder.path()); };
+  again();
+  CHECK(error_of(again) == "no error was thrown");
+  const std::filesystem::path path = folder / "inspect.safetensors";
+  const std::vector<float> values{1, 2};
+  write_safetensors(path, std::vector<StoredTensor>{stored_tensor<float>("a", {2}, values)}, {{"format", "pt"}});
+  for (int kind = 0; kind < 2; ++kind) {  // weights, and no safetensors file
+    const std::string before = read_file(path);
+    CHECK(error_of(again) == path.string() + ": is there and is not written by noisysgd-inspect; it is not replaced");
+    CHECK(read_file(path) == before);
+    write_file_atomically(path, "{}");
+  }
+}

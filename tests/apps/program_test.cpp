@@ -89,6 +89,7 @@ TEST_CASE("the pictures of noise are written into a new folder") {
   CHECK(result.status == 0);
   for (const char* name : {"isotropic.svg", "diagonal_fisher.svg", "kfac.svg"})
     CHECK(contains(read_file(folder / "new/pictures" / name), "</svg>"));
+  CHECK(result.output.ends_with("\nwritten to new/pictures\n"));
   CHECK(contains(Command(NSGD_NOISE_PICTURES_PROGRAM, {"--output", "command.out/pictures"}, folder.path()).wait().error,
                  "command.out/pictures: cannot be made"));
 }

@@ -73,8 +73,15 @@ TEST_CASE("problems of a grid are told with its text") {
   CHECK(refused({"epochs=1,2,1"}) == "--grid epochs=1,2,1: has 1 twice");
   CHECK(refused({"batch.micro=null,8"}) == "--grid batch.micro=null,8: null is no number, text, true or false");
   CHECK(refused({"batch={}"}) == "--grid batch={}: {} is no number, text, true or false");
-  CHECK(refused({"regimes[XL].epochs=1"}) ==
-        "--grid regimes[XL].epochs=1: has no such regime; expected regimes[NAME].PATH");
+  CHECK(
+      refused({"regimes[XL].epochs=1"}) ==
+      R"(--grid regimes[XL].epochs=1: there is no such regime; expected regimes[NAME].PATH with one of "SB", "LB", "free")");
+  CHECK(refused({"regimes[lb].epochs=1"}) ==
+        R"(--grid regimes[lb].epochs=1: there is no such regime; did you mean "LB"?)");
+  CHECK(refused({"LB.epochs=1"}) == R"(--grid LB.epochs=1: a value of this regime is "regimes[LB].epochs")");
+  CHECK(error_of([] {
+          grid_of(Json{{"epochs", 1}}, "test", {"regimes[LB].epochs=1"});
+        }) == "--grid regimes[LB].epochs=1: the configuration has no regimes");
   CHECK(refused({"epochs=1", "regimes[LB].epochs=2"}) ==
         "--grid regimes[LB].epochs=2: another --grid has values of epochs");
   CHECK(contains(refused({"regimes[LB].epochs=2", "regimes[SB].epochs=2"}), "no error"));

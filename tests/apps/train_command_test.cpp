@@ -180,6 +180,46 @@ TEST_CASE("resuming in an empty folder says that the run begins anew") {
   CHECK(place.run({"--resume", "--quiet", "--output", "quiet"}).output.empty());
 }
 
+TEST_CASE("resuming without a folder takes the last that fits the configuration, and says which") {
+  const Workplace place;
+  const std::vector<std::string> first{"--set", "epochs=1", "--set", "schedule.type=constant"},
+      other{"--set", "epochs=1", "--set", "optimizer.momentum=0.5"};
+  const auto call = [&](std::vector<std::string> arguments, std::initializer_list<const char*> more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return place.run(arguments);
+  };
+  REQUIRE(call(first, {"--quiet"}).status == 0);
+  REQUIRE(call(first, {"--quiet"}).status == 0);
+  REQUIRE(call(other, {"--quiet"}).status == 0);
+  const std::string told = "--resume: runs/small-2 is the last folder with runs of this configuration";
+  const CommandResult resumed = call(first, {"--resume"});
+  CHECK(resumed.status == 0);
+  CHECK(contains(resumed.output, told));
+  CHECK(contains(resumed.output, ", into runs/small-2\n"));
+  CHECK(call(first, {"--resume", "--quiet"}).output.empty());
+  const CommandResult last = call(other, {"--resume"});
+  CHECK(contains(last.output, ", into runs/small-3\n"));
+  CHECK_FALSE(contains(last.output, "is the last folder"));
+  // More seeds and epochs still fit.
+  CHECK(contains(call(first, {"--resume", "--set", "seeds=[1, 2]"}).output, ", into runs/small-2\n"));
+  CHECK(contains(call(first, {"--resume", "--set", "seeds=[1, 2]", "--epochs", "2"}).output, ", into runs/small-2\n"));
+  CHECK(contains(call(first, {"--resume", "--set", "seeds=[1, 2]", "--epochs", "3"}).output, ", into runs/small-2\n"));
+  // If none fits, the last one is named with what differs.
+  check_one_line(place.run({"--resume", "--set", "epochs=7"}),
+                 {"runs/small-3/config.json", "$.epochs: 1 there, 7 here"});
+}
+
+TEST_CASE("a dry run shows the batches that are trained on where there are fewer images") {
+  const Workplace place;
+  const auto plan = [&](const char* batch) {
+    return place.run({"--dry-run", "--set", fmt::format("batch={}", batch)}).output;
+  };
+  CHECK(contains(plan(R"({"size": 640})"), ", batches of 640, "));
+  CHECK(contains(plan(R"({"size": 641})"), ", batches of 640, all images (batch.size is 641), "));
+  CHECK(contains(plan(R"({"size": 64, "change": [{"epochs": 1, "size": 900}]})"),
+                 ", 1 epoch in batches of 640, all images (batch.change.size is 900), then batches of 64, "));
+}
+
 TEST_CASE("bad calls end with status 1 and one line that names the option or file") {
   const Workplace place;
   const CommandResult unknown_keys = place.run({"--set", "batch.sise=4", "--set", "epoch=1"});

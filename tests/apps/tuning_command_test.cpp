@@ -266,3 +266,40 @@ TEST_CASE("results that no tuning has written are not replaced") {
   write_file_atomically(place.path() / "out/tuning/tuning.md", "my own notes\n");
   CHECK(contains(place.run(short_ones).error, "out/tuning/tuning.md: is there, and this tuning did not write it"));
 }
+
+TEST_CASE("trials that draw no noise are told before the tuning and in its table") {
+  const Workplace place(R"({"name": "short", "data": {"train_size": 96, "test_size": 16},
+    "model": {"type": "mlp", "hidden": [4]}, "batch": {"size": 32}, "epochs": 6,
+    "tuning": {"holdout": 32, "budget": 0.5, "halving": 2},
+    "noise": {"type": "diagonal_fisher", "small_batch": 4},
+    "tune": {"noise.scale": [1, 2], "batch.size": [16, 64]}})");
+  // Rungs of 1 and 2 epochs: a quarter of 1 step of 64 images is none, of 2 steps one.
+  const std::string note =
+      "short at budget 0.25: noise.stop_fraction: 0.25 of 1 step rounds to 0, so no noise is drawn, in 2 of 4 points\n";
+  const std::vector<std::string> quarter{"--set", "epochs=4", "--tune"};
+  const auto call = [&](std::initializer_list<const char*> more) {
+    std::vector<std::string> arguments = quarter;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return place.run(arguments);
+  };
+  const CommandResult dry = call({"--dry-run"});
+  INFO(dry.output << dry.error);
+  CHECK(contains(dry.output, "\n" + note));
+  CHECK_FALSE(contains(dry.output, "short at budget 0.5: noise.stop_fraction: 0.25 of 2 steps rounds"));
+  const CommandResult result = call({"--output", "out"});
+  CHECK(result.status == 0);
+  CHECK(contains(result.output, "\n" + note));
+  CHECK(contains(read_file(place.path() / "out/tuning/tuning.md"), "\n* " + note));
+}
+
+TEST_CASE("a trial whose noise would be zero in every step is refused before the tuning, with its budget") {
+  // In the first rung the noise ends before the batches grow; in the last it does not.
+  const Workplace place(R"({"data": {"train_size": 96, "test_size": 16}, "model": {"type": "mlp", "hidden": [4]},
+    "batch": {"size": 32, "change": [{"epochs": 2, "size": 4}]}, "epochs": 12,
+    "tuning": {"holdout": 32, "budget": 1, "halving": 3}, "noise": {"type": "diagonal_fisher", "small_batch": 4},
+    "tune": {"noise.scale": [1, 2, 3, 4]}})");
+  const CommandResult result = place.run({"--tune", "--output", "out"});
+  CHECK(result.status == 1);
+  CHECK(contains(result.error, "small.json: tuning at budget 0.333: regime \"1\": noise.small_batch: must be below"));
+  CHECK_FALSE(fs::exists(place.path() / "out"));
+}

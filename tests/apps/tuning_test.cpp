@@ -137,12 +137,52 @@ TEST_CASE("a choice on the edge of the tried values is told") {
     for (size_t i = 0; i < 3; ++i) regime.points[i].trials[0] = trial_of(i == best ? 0.9 : 0.5);
     return regime.edges();
   };
-  CHECK(best_at(0) == std::vector<std::string>{"optimizer.learning_rate=0.1 is the smallest of the values tried"});
-  CHECK(best_at(1) == std::vector<std::string>{"optimizer.learning_rate=0.4 is the largest of the values tried"});
+  CHECK(best_at(0) ==
+        std::vector<std::string>{"optimizer.learning_rate=0.1 is the smallest of the values tried; a wider "
+                                 "range may hold a better one"});
+  CHECK(best_at(1) ==
+        std::vector<std::string>{"optimizer.learning_rate=0.4 is the largest of the values tried; a wider "
+                                 "range may hold a better one"});
   CHECK(best_at(2).empty());
+  regime.drawn = {"optimizer.learning_rate"};
+  CHECK(best_at(1) == std::vector<std::string>{"optimizer.learning_rate=0.4 is the largest of the values drawn; more "
+                                               "trials or a wider range may hold a better one"});
   // One value is no range, and a text has no order.
   for (TunedPoint& point : regime.points) point.values = {{"epochs", 3}, {"optimizer.type", "sgd"}};
   CHECK(best_at(0).empty());
+}
+
+TEST_CASE("points that are as good as the best are told, and no edge where they differ") {
+  TunedRegime regime = regime_of({0.1, 0.4, 0.2, 0.3});
+  for (size_t i = 0; i < 4; ++i) regime.points[i].trials[0] = trial_of(i < 3 ? 0.9 : 0.5);
+  CHECK(regime.best() == 0);
+  CHECK(regime.ties() == std::vector<size_t>{1, 2});
+  CHECK(regime.edges().empty());
+  regime.points[1].trials[0] = diverged;
+  CHECK(regime.ties() == std::vector<size_t>{2});
+  regime.points[2].trials[0] = trial_of(0.89);
+  CHECK(regime.ties().empty());
+  CHECK(regime.edges().size() == 1);
+  // Only the rung that decides counts, and a value that all of them have is an edge.
+  regime.points[0].trials[1] = regime.points[2].trials[1] = trial_of(0.7);
+  CHECK(regime.ties() == std::vector<size_t>{2});
+  for (TunedPoint& point : regime.points) point.values.push_back({"noise.scale", 2});
+  regime.points[3].values.back().value = 1;
+  CHECK(regime.edges() ==
+        std::vector<std::string>{"noise.scale=2 is the largest of the values tried; a wider range may "
+                                 "hold a better one"});
+
+  Tuning tuning = tuning_with({});
+  for (TunedPoint& point : tuning.regimes[0].points) point.trials[2] = trial_of(0.5);
+  tuning.notes = {"LB at budget 0.1: no noise is drawn"};
+  const std::string choices = tuning_choices(tuning);
+  CHECK(contains(choices,
+                 "SB: 4 other points are as good, so the first is chosen (optimizer.learning_rate=0.02; "
+                 "optimizer.learning_rate=0.05; optimizer.learning_rate=0.1; …); "));
+  CHECK_FALSE(contains(choices, "wider range"));
+  CHECK(contains(tuning_markdown(tuning), "\n* LB at budget 0.1: no noise is drawn\n"));
+  CHECK(contains(tuning_plan(tuning), "\nLB at budget 0.1: no noise is drawn\n"));
+  CHECK(tuning_json(tuning).at("notes") == Json{"LB at budget 0.1: no noise is drawn"});
 }
 
 TEST_CASE("the protocol has the chosen values, and the columns show them") {
@@ -250,10 +290,26 @@ TEST_CASE("problems of a tuning are told with their keys") {
   CHECK(contains(tune("{\"log_uniform\": [0.9, 0.5]}"), "log_uniform: begins at 0.9 and ends at 0.5"));
   CHECK(contains(tune("{\"log_uniform\": [0.5, 0.9]}"), "is a range, so tune.trials must say how many points"));
   CHECK(contains(tune("{\"uniform\": [0.5, 0.9]}"), "$.tune[\"optimizer.momentum\"].uniform: unknown key"));
-  CHECK(contains(tune("[1.5]"), "test: 1 problem\n  regime \"LB\": $.optimizer.momentum: "));
-  CHECK(contains(tune("[0.5, 1.5]"), "$.optimizer.momentum: "));
+  const std::string place = "test: 1 problem\n  regime \"LB\": $.tune[\"optimizer.momentum\"]: ";
+  CHECK(tune("[1.5]") == place + "must be below 1, got 1.5");
+  CHECK(tune("[0.5, 1.5]") == place + "must be below 1, got 1.5");
+  CHECK(contains(tune("[0.5, 1.5, -1]"), "$.tune[\"optimizer.momentum\"]: must be at least 0, got -1"));
   CHECK(contains(refused({R"(regimes[LB].tune["optimizer.momentun"]=[0.5])"}),
-                 "$.optimizer.momentun: unknown key; did you mean \"momentum\"?"));
+                 "$.tune[\"optimizer.momentun\"]: unknown key; did you mean \"momentum\"?"));
+  CHECK(contains(refused({R"(regimes[LB].tune["optimiser.momentum"]=[0.5])"}),
+                 "$.tune[\"optimiser.momentum\"]: optimiser: unknown key; did you mean \"optimizer\"?"));
+  CHECK(contains(refused({R"(tune={"optimizer.momentum": [2]})"}), "$.tune[\"optimizer.momentum\"]: must be below 1"));
+  // A key that is wrong beside "tune" stays where it is, and all problems come at once.
+  const std::string all = refused({"tuning.seeds=[1, 1]", R"(regimes[SB].tune={"epochs": []})", "regimes[LB].tune=3"});
+  for (const char* part :
+       {"test: 3 problems", "$.tuning.seeds: has 1 twice", "regime \"SB\": $.tune.epochs: is an empty list",
+        "regime \"LB\": $.tune: expected an object"})
+    CHECK(contains(all, part));
+  const std::string both = refused({R"(regimes[SB].tune={"epochs": [0]})", "regimes[LB].epochs=-1", "fisher.ema=2"});
+  for (const char* part : {"test: 3 problems", "$.fisher.ema: must be below 1, got 2",
+                           "regime \"SB\": $.tune.epochs: must be at least 1, got 0",
+                           "regime \"LB\": $.epochs: must be at least 1, got -1"})
+    CHECK(contains(both, part));
   CHECK(contains(refused({"regimes[LB].tune.trials=0"}), "$.tune.trials: "));
   CHECK(contains(refused({"tune={}", "regimes=[]"}), "$.tune: names no value to choose"));
   CHECK(contains(refused({"tune=3", "regimes=[]"}), "$.tune: "));
@@ -265,7 +321,7 @@ TEST_CASE("problems of a tuning are told with their keys") {
   CHECK(contains(refused({"tuning.budget=0"}), "$.tuning.budget: "));
   CHECK(contains(refused({"tuning.budget=1.5"}), "$.tuning.budget: "));
   CHECK(contains(refused({"tuning.seeds=[]"}), "$.tuning.seeds: "));
-  CHECK(contains(refused({"tuning.seeds=[1, 1]"}), "$.tuning.seeds: names a seed twice"));
+  CHECK(contains(refused({"tuning.seeds=[1, 1]"}), "$.tuning.seeds: has 1 twice"));
   CHECK(contains(refused({"tuning.rungs=3"}), "$.tuning.rungs: unknown key"));
   CHECK(contains(refused({"data.holdout=8"}), "$.data.holdout: must be 0 with --tune"));
   CHECK(contains(refused({"epochs=0"}), "$.epochs: "));

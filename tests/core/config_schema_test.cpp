@@ -208,4 +208,24 @@ TEST_CASE("a patch needs no key, removes by null, and fits any type that it does
   CHECK(unnamed["then"]["properties"].size() == 4);  // type, radius, members, side
   CHECK(unnamed["then"]["additionalProperties"] == false);
   CHECK(unnamed["then"]["properties"]["radius"]["type"] == Json{"number", "null"});
+
+  const Json base = incomplete_schema(whole);
+  CHECK_FALSE(base.contains("required"));
+  CHECK(base["properties"]["k"]["type"] == "integer");
+  CHECK(base["properties"]["colour"]["enum"] == Json{"red", "blue"});
+  CHECK(base["properties"]["shape"]["type"] == "object");
+  CHECK_FALSE(base["properties"]["shape"].contains("required"));
+  CHECK(base["properties"]["shape"]["allOf"].back()["then"]["properties"]["radius"]["type"] == "number");
+}
+
+TEST_CASE("lists of distinct entries and of names say so") {
+  CHECK(property([](const ConfigReader& json) { json.integers("k", {.distinct = true}); }, "k")["uniqueItems"] == true);
+  CHECK_FALSE(property([](const ConfigReader& json) { json.integers("k"); }, "k").contains("uniqueItems"));
+  const Json names = property(
+      [](const ConfigReader& json) {
+        json.strings("k", {.distinct = true, .names = {"a", "b"}});
+      },
+      "k");
+  CHECK(names["items"] == Json{{"enum", {"a", "b"}}});
+  CHECK(names["uniqueItems"] == true);
 }

@@ -242,7 +242,11 @@ TEST_CASE("integers are exact and never wrap") {
   CHECK(problem("9223372036854775807").empty());
   CHECK(problem("-9223372036854775808").empty());
   CHECK(problem("9223372036854775808") == "$.x: must be at most 9223372036854775807, got 9223372036854775808");
-  CHECK(problem("1e3") == "$.x: expected an integer, got 1000.0");
+  CHECK(problem("1e3").empty());
+  CHECK(problem("-0.0").empty());
+  CHECK(problem("9007199254740992.0").empty());
+  CHECK(problem("9007199254740994.0") == "$.x: expected an integer, got 9007199254740994.0");  // above 2^53
+  CHECK(problem("1.5") == "$.x: expected an integer, got 1.5");
   CHECK(problem("true") == "$.x: expected an integer, got true");
   CHECK(problem("null") == "$.x: expected an integer, got null");
   CHECK(config_of(R"({"x": 9223372036854775807})").root().integer("x", any) ==
@@ -476,4 +480,55 @@ TEST_CASE("a malformed override is refused and changes nothing") {
   CHECK(problem("a={\"x\": 1").find("syntax error") != std::string::npos);
   CHECK(problem("a={\"x\": 1, \"x\": 2}").find("duplicate key") != std::string::npos);
   CHECK(json == before);
+}
+
+TEST_CASE("a whole number with a fraction of 0 is an integer, and is recorded as one") {
+  const Config config = config_of(R"({"epochs": 2.0, "list": [1, 3e1], "kernel": [2.0, 3], "rate": 2.0})");
+  CHECK(config.root().integer("epochs") == 2);
+  CHECK(config.root().integers("list") == std::vector<std::int64_t>{1, 30});
+  CHECK(config.root().integer_pair("kernel", {}) == std::array<std::int64_t, 2>{2, 3});
+  config.root().number("rate");
+  CHECK(config.finish().dump() == R"({"epochs":2,"list":[1,30],"kernel":[2,3],"rate":2.0})");
+  const Config bounded = config_of(R"({"epochs": 0.0})");
+  bounded.root().integer("epochs", {.at_least = 1});
+  CHECK(problems_of(bounded) == Problems{"$.epochs: must be at least 1, got 0"});
+}
+
+TEST_CASE("lists of texts and integers may have to be distinct, and texts names") {
+  const Config config = config_of(R"({"noises": ["full", "ful", "full", 3], "seeds": [1, 2, 1.0], "any": ["a", "a"]})");
+  const auto noises = config.root().strings("noises", {.distinct = true, .names = {"full", "diagonal"}});
+  CHECK(noises == std::vector<std::string>{"full", "full", "full", "full"});  // those that are wrong are replaced
+  config.root().integers("seeds", {.distinct = true});
+  config.root().strings("any");
+  CHECK(problems_of(config) ==
+        Problems{"$.noises[1]: expected one of \"full\", \"diagonal\", got text \"ful\"; did you mean \"full\"?",
+                 "$.noises[3]: expected a text, got 3", "$.noises: has \"full\" twice", "$.seeds: has 1.0 twice"});
+}
+
+TEST_CASE("duplicate keys of a file are reported with its other problems, and the first value counts") {
+  const test::TemporaryFolder folder;
+  const std::string path = (folder / "c.json").string();
+  write_file_atomically(path, R"({"a": 1, "a": 2, "b": {"c": 1, "c": "x", "d": 3}})");
+  Problems problems;
+  const Json document = parse_config_file(path, problems);
+  CHECK(document == Json::parse(R"({"a": 1, "b": {"c": 1, "d": 3}})"));
+  CHECK(problems == Problems{"$.a: duplicate key", "$.b.c: duplicate key"});
+  const auto read = [&] {
+    Config config(document, path);
+    config.root().integer("a");
+    config.root().object("b").integer("c");
+    return config.finish();
+  };
+  CHECK(error_of([&] { with_earlier_problems(path, problems, read); }) ==
+        path + ": 3 problems\n  $.a: duplicate key\n  $.b.c: duplicate key\n  $.b.d: unknown key; known: \"c\"");
+  CHECK(error_of([&] { with_earlier_problems(path, problems, [] { return 3; }); }) ==
+        path + ": 2 problems\n  $.a: duplicate key\n  $.b.c: duplicate key");
+  CHECK(with_earlier_problems(path, {}, [] { return 3; }) == 3);
+
+  std::string many = "{";
+  for (int i = 0; i < 25; ++i) many += "\"k" + std::to_string(i) + "\": 0, \"k" + std::to_string(i) + "\": 0, ";
+  write_file_atomically(path, many + "\"end\": 0}");
+  CHECK(error_of([&] { parse_config_file(path, problems); }).starts_with(path + ": at least 20 duplicate keys"));
+  write_file_atomically(path, "{");
+  CHECK_THROWS_AS(parse_config_file(path, problems), ConfigError);
 }

@@ -181,6 +181,31 @@ TEST_CASE("whether a file can be written is found out without writing it") {
         "cannot write " + (folder / "f").string() + ": Permission denied");
 }
 
+TEST_CASE("a file is replaced if it is new, empty or of the right kind") {
+  const TemporaryFolder folder;
+  const auto error = [&](const char* name) {
+    return error_of([&] { check_replaceable(folder / name, "own:", "a file of mine"); });
+  };
+  const std::string good = "no error was thrown";
+  CHECK(error("new") == good);
+  write_file_atomically(folder / "empty", "");
+  CHECK(error("empty") == good);
+  write_file_atomically(folder / "mine", "own: 3");
+  CHECK(error("mine") == good);
+  write_file_atomically(folder / "other", "ow");
+  CHECK(error("other") == (folder / "other").string() + ": is there and is not a file of mine; it is not replaced");
+  int asked = 0;
+  const auto asks = [&](const char* name) {
+    check_replaceable(
+        folder / name, [&] { return ++asked > 0; }, "x");
+  };
+  asks("new");
+  asks("empty");
+  CHECK(asked == 0);
+  asks("other");
+  CHECK(asked == 1);
+}
+
 TEST_CASE("a missing folder, a folder as target, a device as target are refused") {
   const TemporaryFolder folder;
   CHECK(contains(error_of([&] { write_file_atomically(folder / "no/f", "x"); }), "No such file or directory"));

@@ -135,3 +135,12 @@ TEST_CASE("the nearest name is found, and only a near one") {
   CHECK(suggestion("zzz", std::vector<std::string>{"a", "b"}) == "; known: \"a\", \"b\"");
   CHECK(suggestion("zzz", {}) == "");
 }
+
+TEST_CASE("the beginning of one name only stands for it") {
+  const std::vector<std::string> known{"diagonal_fisher", "full_fisher", "fisher_trace", "train_limit", "train_size"};
+  CHECK(nearest_name("diag", known) == "diagonal_fisher");
+  CHECK(nearest_name("Full", known) == "full_fisher");
+  CHECK(nearest_name("fish", known) == "fisher_trace");
+  CHECK(nearest_name("train", known) == "");
+  CHECK(nearest_name("di", known) == "");
+}

@@ -119,6 +119,7 @@ good = [
     {},
     {"$schema": "schema.json", "comment": "a", "$comment1": "b", "noise": {"comment": "c"}},
     {"seeds": [1, 2]},
+    {"epochs": 2.0, "model": {"type": "mlp", "hidden": [4.0]}, "data": {"train_size": 6.4e1}},
     {"model": {"type": "sequential", "layers": layers}},
     {"model": {"type": "resnet", "depth": 8, "shortcut": "identity_pad", "weights": None}},
     {"fisher": {"kind": True}},
@@ -166,6 +167,14 @@ bad = [
     {"optimizer": {"learning_rate": 1e39}},
     {"schedule": {"type": "step"}},
     {"seeds": []},
+    {"seeds": [1, 1]},
+    {"epochs": 2.5},
+    {"epochs": None, "regimes": [{"name": "a"}]},
+    {"noise": {"type": "diagonal_fisher", "small_batch": 4, "scale": None}, "regimes": [{"name": "a"}]},
+    {"noise": None, "regimes": [{"name": "a"}]},
+    {"noise": {"type": None}, "regimes": [{"name": "a"}]},
+    {"optimizer": {"momentum": None}, "tuning": {"holdout": 16}, "tune": {"epochs": [1, 2]}},
+    {"tuning": {"holdout": 16, "seeds": [2, 2]}, "tune": {"epochs": [1, 2]}},
     {"model": {"hidden": [4]}},
     {"model": {"type": "mlps"}},
     {"model": {"type": "mlp", "name": "m"}},
@@ -264,6 +273,8 @@ for document in ({}, {"analysis": {}}, {"analysis": {"type": "quadratics"}}, {"e
                  {"analysis": {**quadratic["analysis"], "spectra": 3}}, {"analysis": {"type": "hessian", "start": 3}},
                  {"analysis": {"type": "hessian"}, "epoch": 3}, {"analysis": {"type": "hessian"}, "tune": {}},
                  {"analysis": {"type": "hessian"}, "regimes": [{"name": "a", "epochs": 0}]},
+                 {"analysis": {**quadratic["analysis"], "noises": ["full", "ful"]}},
+                 {"analysis": {**quadratic["analysis"], "noises": ["full", "full"]}},
                  {"analysis": {"type": "stability", "spectrum": {"type": "list", "dimension": 3}}}):
     check(problems(analyze, document), f"the schema allows {json.dumps(document)}")
     check(run(arguments.analyze, document, "--quiet", "--output", "analysed"), f"the program allows {document}")

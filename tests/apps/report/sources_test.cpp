@@ -145,11 +145,40 @@ TEST_CASE("damaged files are named, and everything else is shown") {
   CHECK(contains(sources.problems[0], path("log/metrics.jsonl") + ": 3 of 6 lines cannot be read and are left out; "
                                                                   "line 1: column "));
   CHECK(contains(sources.problems[1], path("end/summary.json") + ":"));
-  CHECK(sources.problems[2] == path("end/diverged.json") + ": expected an object");
+  CHECK(sources.problems[2] == path("end/diverged.json") + ": array is no object");
   CHECK(contains(sources.problems[3], path("bad/config.json") + ": is not as noisysgd-train writes it: \"seed\""));
   CHECK(contains(sources.problems[4], path("analysis/analysis.json") + ": is not as noisysgd-analyze writes it"));
   CHECK(sources.problems[5] == path("empty") + ": holds no run, no suite and no analysis");
   CHECK(sources.problems[6] ==
         path("file") + ": is not a folder; expected the folder of a run, a suite or an analysis");
   CHECK(sources.problems[7] == path("gone") + ": does not exist");
+}
+
+TEST_CASE("a result that cannot be is named and not shown, and a damaged file is named once") {
+  const TemporaryFolder folder;
+  const auto problem_of = [&](const Json& summary, const char* file = "summary.json") {
+    write_run(folder / "run", "A", 1);
+    write_json(folder / "run" / file, summary);
+    const ReportSources sources = read_sources({folder / "run"});
+    REQUIRE(sources.groups.size() == 1);
+    CHECK_FALSE(sources.groups[0].runs[0].summary);
+    CHECK_FALSE(sources.groups[0].runs[0].divergence);
+    REQUIRE(sources.problems.size() == 1);
+    std::filesystem::remove(folder / "run" / file);
+    return sources.problems[0];
+  };
+  const std::string path = (folder / "run/summary.json").string();
+  CHECK(problem_of(Json::object()) == path + ": \"test_accuracy\" is missing");
+  Json summary = summary_with(5.25);
+  CHECK(problem_of(summary) == path + ": \"test_accuracy\" is 5.25, expected a number from 0 to 1");
+  summary = summary_with(0.5);
+  summary["train_loss"] = "x";
+  CHECK(problem_of(summary) == path + ": \"train_loss\" is \"x\", expected a finite number");
+  CHECK(problem_of(Json{{"regime", 3}}, "diverged.json") ==
+        (folder / "run/diverged.json").string() + ": \"step\" is missing");
+
+  write_run(folder / "suite/A/seed-1", "A", 1);
+  write_file_atomically(folder / "suite/experiment.json", "{");
+  const ReportSources sources = read_sources({folder / "suite"});
+  CHECK(sources.problems.size() == 1);
 }
