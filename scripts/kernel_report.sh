@@ -2,7 +2,7 @@
 # Prints the resources of every CUDA kernel as nvcc compiles it, as a Markdown table: registers, spilled bytes (stores +
 # loads), static shared memory and, if cuobjdump is found ($CUOBJDUMP, in the PATH, next to nvcc), the number of its
 # tensor-core instructions (HMMA). Exits with 1 if a kernel spills more than 64 bytes, or if a kernel of
-# kernels/cuda/conv_{window,pairs,gather}* has no tensor-core instruction.
+# kernels/cuda/conv_{window,pairs,gather,block}* has no tensor-core instruction.
 # Usage: scripts/kernel_report.sh [ARCHITECTURE] [FILE.cu …]    by default sm_90a, and all of kernels/
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -52,10 +52,10 @@ for source in "${sources[@]}"; do
       shared = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH) + 0 : 0
       print name, registers, stores + loads, shared, known ? hmma[name] + 0 : "?"
     }' "$work/hmma" "$work/log" | c++filt |
-    sed -E 's/noisysgd::kernels::(cuda::)?//g; s/window:://g; s/\(anonymous namespace\):://g; s/^void //; s/\(cuda::Statistic\)|\(Statistic\)//g' |
+    sed -E 's/noisysgd::kernels::(cuda::)?//g; s/(window|conv_block):://g; s/\(anonymous namespace\):://g; s/^void //; s/\(cuda::Statistic\)|\(Statistic\)//g' |
     sed -E 's/^(.*[>l])\(.*\) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9?]+)$/| `\1` | \2 | \3 | \4 | \5 |/' | sort >"$work/table"
   cat "$work/table"
-  awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather) ]] && echo 1 || echo 0)" '
+  awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather|block) ]] && echo 1 || echo 0)" '
     $4 > 64 || (tensor && $6 != " ? " && $6 == 0) { bad = 1; print "spills too much, or has no tensor-core instruction:" $2 > "/dev/stderr" }
     END { exit bad }' "$work/table" || failed=1
 done

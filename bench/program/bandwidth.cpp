@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <noisysgd/bench/measure.h>
+#include <noisysgd/bench/program/fused_convolutions.h>
+#include <noisysgd/bench/program/mover.h>
 #include <noisysgd/bench/program/networks.h>
 #include <noisysgd/kernels/batch_norm.h>
 #include <noisysgd/kernels/sgd_step.h>
@@ -10,11 +12,6 @@
 namespace noisysgd::bench {
 
 namespace {
-
-struct Mover {
-  Call run;
-  double bytes;
-};
 
 Mover noise_step(Context& context, int64_t parameters) {
   const Tensor value = random_tensor(context, parameters, 0), velocity = zeros(context, {parameters});
@@ -94,6 +91,7 @@ Section measure_bandwidth(const BandwidthOptions& options) {
                {"operations", Json::object()}}};
   std::vector<Mover> movers = ghost_batch_norm(context, options.sizes.activations);
   movers.push_back(noise_step(context, options.sizes.parameters));
+  for (Mover& mover : fused_convolutions(context, options.sizes.activations)) movers.push_back(std::move(mover));
   for (const Mover& mover : movers) {
     const Samples times = measure(context.queue, {mover.run}, options.rounds)[0];
     const double rate = mover.bytes / times.median();

@@ -1,10 +1,13 @@
-// Operands of tensor cores in three formats: d[16,8] += left[16,depth] right[depth,8] over a warp, sums in fp32. With
+// Operands of tensor cores in four formats: d[16,8] += left[16,depth] right[depth,8] over a warp, sums in fp32. With
 // group = lane / 4 and place = lane % 4, a lane holds, as registers of `values` operands each (ptx.h),
 //   left[i] at row group + 8 (i % 2), right[i] at column group, their value v at depth depth_index(place, half, v)
 //   with half = i / 2 for left and i for right; d[i] at (group + 8 (i / 2), 2 place + i % 2).
 #pragma once
 
+#include <type_traits>
+
 #include <noisysgd/kernels/cuda/ptx.h>
+#include <noisysgd/kernels/half.h>
 
 namespace noisysgd::kernels::cuda {
 
@@ -31,6 +34,18 @@ struct Bf16 : OperandLayout<2> {
     ptx::mma_m16n8k16_bf16(d, left, right);
   }
 };
+
+struct F16 : OperandLayout<2> {
+  using Register = uint32_t;
+  __device__ static Register round(const float (&x)[values]) { return ptx::round_to_f16x2(x[0], x[1]); }
+  __device__ static void multiply(float (&d)[4], const Register (&left)[4], const Register (&right)[2]) {
+    ptx::mma_m16n8k16_f16(d, left, right);
+  }
+};
+
+// The format of operands that are stored as Element, Half or BFloat16.
+template <class Element>
+using OperandFormat = std::conditional_t<std::is_same_v<Element, Half>, F16, Bf16>;
 
 // Single precision: each operand is the sum of two tf32, and three of their products are formed; the omitted one is
 // 2^-22 of the whole. Tensor cores truncate sums instead of rounding them, so long sums lose digits: form d of few

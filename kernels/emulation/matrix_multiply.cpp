@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include <noisysgd/kernels/half.h>
+
 namespace noisysgd::emulation {
 
 namespace {
@@ -16,6 +18,13 @@ struct Tf32Operands {
 struct Bf16Operands {
   static constexpr int values = 2;
   static float value(uint32_t bits, int which) { return bf16_value(bits >> (16 * which) & 0xffffu); }
+};
+
+struct F16Operands {
+  static constexpr int values = 2;
+  static float value(uint32_t bits, int which) {
+    return kernels::widened(kernels::Half{static_cast<uint16_t>(bits >> (16 * which))});
+  }
 };
 
 // start + the sum of left[k] right[k] as tensor cores form it (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of
@@ -75,5 +84,6 @@ void multiply(void* const* lanes) {
 
 void multiply_tf32(void* const* lanes, unsigned) { multiply<Tf32Operands>(lanes); }
 void multiply_bf16(void* const* lanes, unsigned) { multiply<Bf16Operands>(lanes); }
+void multiply_f16(void* const* lanes, unsigned) { multiply<F16Operands>(lanes); }
 
 }  // namespace noisysgd::emulation

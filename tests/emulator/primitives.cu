@@ -2,6 +2,7 @@
 
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/ptx.h>
+#include <noisysgd/kernels/cuda/tensor_operands.h>
 
 namespace noisysgd::test {
 
@@ -83,20 +84,34 @@ __global__ void tf32_product_kernel(const float* a, const float* b, float* d) {
   for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + place * 2 + i % 2] = fragment_d[i];
 }
 
-__global__ void bf16_product_kernel(const float* a, const float* b, float* d) {
+// Operands of 16 bits, rounded two at a time.
+template <class Format>
+__global__ void product_of_pairs_kernel(const float* a, const float* b, float* d) {
   const int group = threadIdx.x / 4, place = threadIdx.x % 4;
   uint32_t fragment_a[4], fragment_b[2];
   float fragment_d[4] = {};
   for (int i = 0; i < 4; ++i) {
     const float* from = a + (group + i % 2 * 8) * 16 + place * 2 + i / 2 * 8;
-    fragment_a[i] = ptx::round_to_bf16x2(from[0], from[1]);
+    fragment_a[i] = Format::round({from[0], from[1]});
   }
   for (int i = 0; i < 2; ++i) {
     const float* from = b + (place * 2 + i * 8) * 8 + group;
-    fragment_b[i] = ptx::round_to_bf16x2(from[0], from[8]);
+    fragment_b[i] = Format::round({from[0], from[8]});
   }
-  ptx::mma_m16n8k16_bf16(fragment_d, fragment_a, fragment_b);
+  Format::multiply(fragment_d, fragment_a, fragment_b);
   for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + place * 2 + i % 2] = fragment_d[i];
+}
+
+__global__ void matrices_kernel(const uint16_t* in, uint16_t* out) {
+  GPU_SHARED(uint16_t, rows, [32][8]);
+  const int lane = threadIdx.x, group = lane / 4, place = lane % 4;
+  for (int i = lane; i < 256; i += 32) rows[i / 8][i % 8] = in[i];
+  __syncthreads();
+  uint32_t pairs[4];
+  ptx::load_matrices(pairs, rows[lane]);
+  for (int i = 0; i < 4; ++i)
+    for (int half = 0; half < 2; ++half)
+      out[i * 64 + group * 8 + place * 2 + half] = static_cast<uint16_t>(pairs[i] >> (16 * half) & 0xffffu);
 }
 
 __global__ void transposed_matrices_kernel(const uint16_t* in, uint16_t* out) {
@@ -123,6 +138,14 @@ __global__ void scalar_functions_kernel(int n, const float* x, float* out) {
   out[2 * n + i] = __uint_as_float(i % 2 == 0 ? squares << 16 : squares & 0xffff0000u);
   out[3 * n + i] = ptx::widen_f16(ptx::round_to_f16x2(x[i / 2 * 2], x[i / 2 * 2 + 1]) >> 16 * (i % 2));
   out[4 * n + i] = ptx::sqrt_approximate(fabsf(x[i]));
+}
+
+__global__ void fp16_functions_kernel(int n, const float* x, float* out) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  const float low = x[i / 2 * 2], high = x[i / 2 * 2 + 1];
+  out[i] = ptx::widen_f16(ptx::round_to_f16x2(low, high) >> (i % 2 * 16));
+  out[n + i] = ptx::widen_f16(ptx::relu_to_f16x2(low, high) >> (i % 2 * 16));
 }
 
 __global__ void histogram_kernel(int n, const int32_t* values, int32_t* counts, unsigned* finished, int32_t* total) {
@@ -155,13 +178,22 @@ void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* 
   launch(queue, tf32_product_kernel, 1, 32, 0, a, b, d);
 }
 void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* d) {
-  launch(queue, bf16_product_kernel, 1, 32, 0, a, b, d);
+  launch(queue, product_of_pairs_kernel<kernels::cuda::Bf16>, 1, 32, 0, a, b, d);
+}
+void f16_product(kernels::Queue& queue, const float* a, const float* b, float* d) {
+  launch(queue, product_of_pairs_kernel<kernels::cuda::F16>, 1, 32, 0, a, b, d);
+}
+void matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out) {
+  launch(queue, matrices_kernel, 1, 32, 0, in, out);
 }
 void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out) {
   launch(queue, transposed_matrices_kernel, 1, 32, 0, in, out);
 }
 void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out) {
   launch(queue, scalar_functions_kernel, static_cast<unsigned>((n + 127) / 128), 128, 0, n, x, out);
+}
+void fp16_functions(kernels::Queue& queue, int n, const float* x, float* out) {
+  launch(queue, fp16_functions_kernel, static_cast<unsigned>((n + 127) / 128), 128, 0, n, x, out);
 }
 void histogram(kernels::Queue& queue, int n, const int32_t* values, int32_t* counts, unsigned* finished,
                int32_t* total) {

@@ -21,11 +21,17 @@ void staged_row_sums(kernels::Queue& queue, int rows, const float* in, float* ou
 void tf32_product(kernels::Queue& queue, const float* a, const float* b, float* d);
 // d [16,8] = a [16,16] b [16,8] by mma.m16n8k16 on operands rounded to bf16.
 void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* d);
+// The same on operands rounded to fp16.
+void f16_product(kernels::Queue& queue, const float* a, const float* b, float* d);
+// out [4,8,8] = in [4,8,8], through shared memory and the registers of ldmatrix.
+void matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
 // out [6,8,8]: the transposes of in [6,8,8], four and two at a time.
 void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
 // out [5,n]: x rounded to tf32 and to bf16, the square of the latter in bf16, x rounded to fp16, and the square root of
 // |x|. n is even.
 void scalar_functions(kernels::Queue& queue, int n, const float* x, float* out);
+// out [2,n]: x and max(0, x) rounded to fp16. n is even.
+void fp16_functions(kernels::Queue& queue, int n, const float* x, float* out);
 // counts [8] += how often each value occurs; *total = their sum, by the block that finishes last. finished [1] is zero
 // before and after.
 void histogram(kernels::Queue& queue, int n, const int32_t* values, int32_t* counts, unsigned* finished,

@@ -24,6 +24,12 @@ double rounded(double x, int bits) {
 }
 double tf32(float x) { return rounded(x, 11); }
 double bf16(float x) { return rounded(x, 8); }
+// Below 2^-14 multiples of 2^-24, from 65520 on infinity.
+double fp16(float x) {
+  const double value =
+      std::fabs(x) < 0x1p-14 ? std::ldexp(std::nearbyint(std::ldexp(double{x}, 24)), -24) : rounded(x, 11);
+  return std::fabs(value) > 65504 ? std::copysign(INFINITY, value) : value;
+}
 
 }  // namespace
 
@@ -111,16 +117,30 @@ TEST_CASE("tensor cores truncate sums towards zero where rounding would go up") 
   CHECK(sums[8] == -sums[0]);
 }
 
-TEST_CASE("the tensor-core product is that of operands rounded to bf16") {
+TEST_CASE("tensor-core products are those of operands rounded to bf16 and to fp16") {
   Context context(test_device);
-  const std::vector<float> a = random_tensor(256, 5), b = random_tensor(128, 6);
-  const Tensor d = from_host(context, {128}, nan_tensor(128));
-  bf16_product(context.queue, from_host(context, {256}, a).f32(), from_host(context, {128}, b).f32(), d.f32());
-  std::vector<double> expected(128);
-  for (size_t i = 0; i < 16; ++i)
-    for (size_t j = 0; j < 8; ++j)
-      for (size_t k = 0; k < 16; ++k) expected[i * 8 + j] += bf16(a[i * 16 + k]) * bf16(b[k * 8 + j]);
-  CHECK(compare(to_host<float>(context, d), expected, {.terms = 16, .condition = 4}) == "");
+  const std::vector<float> a = random_tensor(256, 5), b = random_tensor(128, 6, 0, 0x1p-12f);  // some subnormal in fp16
+  const auto check = [&](const auto& product, double (*round)(float)) {
+    const Tensor d = from_host(context, {128}, nan_tensor(128));
+    product(context.queue, from_host(context, {256}, a).f32(), from_host(context, {128}, b).f32(), d.f32());
+    std::vector<double> expected(128);
+    for (size_t i = 0; i < 16; ++i)
+      for (size_t j = 0; j < 8; ++j)
+        for (size_t k = 0; k < 16; ++k) expected[i * 8 + j] += round(a[i * 16 + k]) * round(b[k * 8 + j]);
+    CHECK(compare(to_host<float>(context, d), expected, {.terms = 16, .condition = 4}) == "");
+  };
+  check(bf16_product, bf16);
+  check(f16_product, fp16);
+}
+
+TEST_CASE("matrices are loaded as they are") {
+  Context context(test_device);
+  std::vector<int32_t> in(4 * 32);  // two 16-bit elements each
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<int32_t>((2 * i + 2) << 16 | (2 * i + 1));
+  const Tensor out = from_host(context, {4 * 32}, std::vector<int32_t>(4 * 32, -1));
+  matrices(context.queue, reinterpret_cast<const uint16_t*>(from_host(context, {4 * 32}, in).data<int32_t>()),
+           reinterpret_cast<uint16_t*>(out.data<int32_t>()));
+  CHECK(to_host<int32_t>(context, out) == in);
 }
 
 TEST_CASE("matrices are loaded transposed") {
@@ -156,6 +176,28 @@ TEST_CASE("scalar instructions have their values") {
   for (size_t i = 0; i < values.size(); ++i)
     CHECK(std::fabs(values[i] - expected[i]) <=
           (i < 4 * n ? 0 : 2e-7) * std::fabs(expected[i]));  // roundings are exact
+}
+
+TEST_CASE("fp16 has subnormal numbers, infinity and NaN, with and without the maximum with zero") {
+  Context context(test_device);
+  const int n = 1000;
+  std::vector<float> x = random_tensor(n, 7, 0, 20);
+  const std::vector<float> edges{
+      1 + 0x1p-11f, 1 + 3 * 0x1p-11f, -1 - 0x1p-11f, 65504,        65519.99f, 65520, -65520,   1e6f,      0x1p-14f,
+      0x1p-24f,     -0x1p-24f,        0x1p-25f,      3 * 0x1p-25f, 0x1p-26f,  -0.0f, INFINITY, -INFINITY, NAN};
+  std::copy(edges.begin(), edges.end(), x.begin());
+  for (size_t i = edges.size(); i < 500; ++i) x[i] *= 0x1p-20f;
+  const Tensor out = from_host(context, {2 * n}, nan_tensor(2 * n));
+  fp16_functions(context.queue, n, from_host(context, {n}, x).f32(), out.f32());
+  const std::vector<float> values = to_host<float>(context, out);
+  for (size_t i = 0; i < x.size(); ++i) {
+    CAPTURE(x[i]);
+    REQUIRE(std::isnan(values[i]) == std::isnan(x[i]));
+    REQUIRE(std::isnan(values[n + i]) == std::isnan(x[i]));
+    if (std::isnan(x[i])) continue;
+    REQUIRE(values[i] == fp16(x[i]));
+    REQUIRE(values[n + i] == std::fmax(0, fp16(x[i])));
+  }
 }
 
 TEST_CASE("atomics add once per thread, and the last block sees all of it") {

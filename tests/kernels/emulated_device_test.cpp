@@ -2,6 +2,7 @@
 #include <noisysgd/kernels/emulation/emulated_device.h>
 
 #include <noisysgd/core/step_graph.h>
+#include <noisysgd/kernels/conv_block.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/cuda/runtime.h>
@@ -162,6 +163,19 @@ TEST_CASE("steps whose graph finds no room after cached memory is released are i
   CHECK(graphs.counts().issued == 4);
   CHECK(graphs.counts().recorded == 1);
   CHECK(graphs.counts().replayed == 1);
+}
+
+TEST_CASE("fused convolutions are not offered by a GPU whose blocks have too little shared memory") {
+  const auto taken = [](size_t kibibytes, int64_t size, int64_t channels) {
+    const DifferentDevice different({.block_shared_bytes = kibibytes * 1024});
+    Context context({Backend::cuda});
+    return kernels::conv_block_takes(context.queue, {{4, size, size, channels, channels, 3, 3, 1, 1, 1, 1}, 2});
+  };
+  for (const size_t kibibytes : {99, 163, 227}) {  // compute capability 8.6, 8.0 and 9.0
+    CHECK(taken(kibibytes, 32, 16));
+    CHECK(taken(kibibytes, 16, 32) == (kibibytes > 99));
+    CHECK(taken(kibibytes, 8, 64) == (kibibytes > 99));
+  }
 }
 
 TEST_CASE("a GPU with less shared memory for a block uses the kernels that fit") {

@@ -24,6 +24,10 @@ __device__ __forceinline__ uint32_t round_to_f16x2(float low, float high) {
 
 __device__ __forceinline__ float widen_f16(uint32_t bits) { return widened(Half{static_cast<uint16_t>(bits)}); }
 
+__device__ __forceinline__ uint32_t relu_to_f16x2(float low, float high) {
+  return round_to_f16x2(low <= 0 ? 0.0f : low, high <= 0 ? 0.0f : high);
+}
+
 __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
   const float low = emulation::bf16_value(pair & 0xffffu), high = emulation::bf16_value(pair >> 16);
   return round_to_bf16x2(low * low, high * high);
@@ -31,6 +35,14 @@ __device__ __forceinline__ uint32_t square_bf16x2(uint32_t pair) {
 
 __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   emulation::mma_m16n8k16_bf16(d, a, b);
+}
+
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emulation::mma_m16n8k16_f16(d, a, b);
+}
+
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const uint16_t* row) {
+  emulation::load_matrices(to, row);
 }
 
 template <int matrices>
