@@ -15,4 +15,6 @@ void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const floa
                              second_moment);
 }
 
+bool conv_sample_sums_bf16(Queue&, const ConvShape&, ConstValues, ConstValues, float*, float*) { return false; }
+
 }  // namespace noisysgd::kernels::cpu

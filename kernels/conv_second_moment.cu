@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/conv_wgmma.h>
 #include <noisysgd/kernels/cuda/conv_window.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
@@ -44,6 +45,14 @@ __global__ void __launch_bounds__(block_threads)
   if (beside) beside[i] += other < least ? least : other;
 }
 
+void add_shares(Queue& queue, int64_t shares, int64_t weights, const float* partial, float* grad_weight, float* beside,
+                float least) {
+  const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
+  const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
+  launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, grad_weight, beside,
+         least);
+}
+
 // The gradient and the second moment by matrix products over the rows of x and grad_y. A row is an output position; an
 // exact second moment is computed so only if every sample has a single one (conv_route).
 void by_matrix_products(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, float* grad_weight,
@@ -58,8 +67,11 @@ bool by_products(Queue& queue, const ConvShape& shape, SecondMoment kind) {
   return conv_route(shape, kind, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
 }
 
-const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool by_chunks) {
+// with_signs: prefers kernels that can also form signed sums.
+const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool with_signs, bool by_chunks) {
   const Precision precision = queue.precision();
+  if (queue.cuda().wgmma() && !with_signs)
+    if (const ConvKernel* kernel = conv_wgmma(shape, kind, precision)) return *kernel;
   if (by_chunks) {
     if (const ConvKernel* kernel = conv_window(shape, kind, precision, queue.cuda().shared_memory())) return *kernel;
     if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
@@ -91,8 +103,9 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
   const bool centered = kind == SecondMoment::exact && request.centering.slope;
   const bool products = !centered && by_products(queue, shape, kind);
   const bool signed_beside = request.signs && request.beside, signed_copy = request.signs && !request.beside;
-  const ConvKernel& kernel =
-      centered || products ? conv_tiles(shape) : kernel_for(queue, shape, kind, by_chunks(request.x, request.grad_y));
+  const ConvKernel& kernel = centered || products
+                                 ? conv_tiles(shape)
+                                 : kernel_for(queue, shape, kind, signed_beside, by_chunks(request.x, request.grad_y));
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
@@ -112,16 +125,13 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
     kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, partial);
   else
     kernel.launch(queue, shape, kind, request.x, grad_y, partial);
-  const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
-  const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
-  launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, request.grad_weight,
-         request.beside, signed_beside ? -INFINITY : 0.0f);
+  add_shares(queue, shares, weights, partial, request.grad_weight, request.beside, signed_beside ? -INFINITY : 0.0f);
 }
 
 // Whether the kernel of the plain gradient can also form signed sums.
 bool has_signs(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
   return !by_products(queue, shape, SecondMoment::none) &&
-         kernel_for(queue, shape, SecondMoment::none, by_chunks(x, grad_y)).launch_signed;
+         kernel_for(queue, shape, SecondMoment::none, true, by_chunks(x, grad_y)).launch_signed;
 }
 
 }  // namespace
@@ -142,11 +152,12 @@ const ConvKernel* conv_window(const ConvShape& s, SecondMoment kind, Precision p
   return nullptr;
 }
 
-ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory) {
+ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory, bool wgmma) {
   const bool whole_image = s.kernel_height == s.height && s.kernel_width == s.width;  // G_n is one outer product
   const bool single_pixels = s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1;
   if (s.padding_height == 0 && s.padding_width == 0 && (whole_image || (single_pixels && kind != SecondMoment::exact)))
     return ConvRoute::matrix_product;
+  if (wgmma && conv_wgmma(s, kind, precision)) return ConvRoute::wgmma;
   if (conv_window(s, kind, precision, shared_memory)) return ConvRoute::window;
   if (conv_pairs(s, precision)) return ConvRoute::pairs;
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
@@ -165,6 +176,23 @@ void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, cons
 void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                 float* grad_weight, float* second_moment) {
   weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
+}
+
+bool conv_sample_sums_bf16(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+                           float* second_moment, float* grad_weight) {
+  check(shape);
+  NSGD_CHECK(x.type == DType::bf16 && grad_y.type == DType::bf16,
+             "conv_sample_sums_bf16 takes arrays of bf16, not of {} and {}", name_of(x.type), name_of(grad_y.type));
+  const SecondMoment kind = second_moment ? SecondMoment::exact : SecondMoment::none;
+  const WgmmaKernel* const kernel = queue.cuda().has_wgmma() ? conv_wgmma_bf16(shape, kind) : nullptr;
+  if (!kernel || shape.batch == 0) return false;
+  const int64_t shares = kernel->shares(shape), weights = shape.weights();
+  Scratch scratch(queue);
+  float* const partial = scratch.take<float>(shares * (second_moment ? 2 : 1) * weights);
+  kernel->launch(queue, shape, kind, shares, static_cast<const uint16_t*>(x.address),
+                 static_cast<const uint16_t*>(grad_y.address), partial);
+  add_shares(queue, shares, weights, partial, grad_weight, second_moment, 0);
+  return true;
 }
 
 }  // namespace noisysgd::kernels::cuda

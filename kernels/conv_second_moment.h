@@ -35,6 +35,14 @@ struct SampleSums {
 };
 NSGD_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
+// The sums of G_n and, if second_moment is not null, of G_n^2 from operands in bf16, by the asynchronous products of a
+// device of compute capability 9.0. Returns false, having done nothing, on every other device and for shapes without
+// them (docs/cuda.md). Neither the queue's precision nor NSGD_WGMMA matters. Throws Error for operands of other types.
+NSGD_OP(conv_sample_sums_bf16, bool(Queue& queue, const ConvShape& shape,
+                                    ConstValues x,         // [N,H,W,C]
+                                    ConstValues grad_y,    // [N,Ho,Wo,K]
+                                    float* second_moment,  // [K,R,S,C], accumulated, or null
+                                    float* grad_weight));  // [K,R,S,C], accumulated
 inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
                                      float* grad_weight, float* second_moment) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{.second_moment = second_moment}, grad_weight);

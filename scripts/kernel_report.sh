@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Prints the resources of every CUDA kernel as nvcc compiles it, as a Markdown table: registers, spilled bytes (stores +
 # loads), static shared memory and, if cuobjdump is found ($CUOBJDUMP, in the PATH, next to nvcc), the number of its
-# tensor-core instructions (HMMA). Exits with 1 if a kernel spills more than 64 bytes, or if a kernel of
-# kernels/cuda/conv_{window,pairs,gather,block}* has no tensor-core instruction.
+# tensor-core instructions (HMMA, HGMMA). Exits with 1 if a kernel spills more than 64 bytes, if a kernel of
+# kernels/cuda/conv_{window,pairs,gather,block,wgmma}* has no tensor-core instruction, or if ptxas makes asynchronous products
+# wait for each other, for any of its reasons (C7510, C7514, ...).
 # Usage: scripts/kernel_report.sh [ARCHITECTURE] [FILE.cu …]    by default sm_90a, and all of kernels/
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 case ${1:-} in
   -h | --help)
-    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
 esac
@@ -35,9 +36,12 @@ for source in "${sources[@]}"; do
     cat "$work/log" >&2
     exit 1
   }
+  if grep 'wgmma.mma_async instructions are serialized' "$work/log" >&2; then
+    failed=1
+  fi
   if [[ -x $cuobjdump ]]; then
     "$cuobjdump" -sass "$work/kernel.cubin" |
-      awk '/Function :/ { name = $NF; count[name] += 0 } /HMMA/ { ++count[name] } END { for (n in count) print n, count[n] }' \
+      awk '/Function :/ { name = $NF; count[name] += 0 } /HG?MMA/ { ++count[name] } END { for (n in count) print n, count[n] }' \
         >"$work/hmma"
   else
     : >"$work/hmma"
@@ -55,7 +59,7 @@ for source in "${sources[@]}"; do
     sed -E 's/noisysgd::kernels::(cuda::)?//g; s/(window|conv_block):://g; s/\(anonymous namespace\):://g; s/^void //; s/\(cuda::Statistic\)|\(Statistic\)//g' |
     sed -E 's/^(.*[>l])\(.*\) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9?]+)$/| `\1` | \2 | \3 | \4 | \5 |/' | sort >"$work/table"
   cat "$work/table"
-  awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather|block) ]] && echo 1 || echo 0)" '
+  awk -F '|' -v tensor="$([[ $source =~ conv_(window|pairs|gather|block|wgmma) ]] && echo 1 || echo 0)" '
     $4 > 64 || (tensor && $6 != " ? " && $6 == 0) { bad = 1; print "spills too much, or has no tensor-core instruction:" $2 > "/dev/stderr" }
     END { exit bad }' "$work/table" || failed=1
 done

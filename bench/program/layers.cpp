@@ -13,6 +13,7 @@
 #include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd::bench {
@@ -67,6 +68,18 @@ std::vector<Operation> conv_operations(Context& context, const ConvShape& s, boo
        2,
        true},
   };
+  if (queue.device().backend == Backend::cuda) {  // asynchronous products, from operands that are stored in bf16
+    const Tensor x16(context, x.shape(), DType::bf16), y16(context, y.shape(), DType::bf16);
+    kernels::convert(queue, x.elements(), x.values(), x16.values());
+    kernels::convert(queue, y.elements(), y.values(), y16.values());
+    const auto wgmma = [=, &queue](float* moment) {
+      return kernels::conv_sample_sums_bf16(queue, s, x16.values(), y16.values(), moment, sum.f32());
+    };
+    if (wgmma(nullptr)) {
+      operations.push_back({{"weight gradient, wgmma", [=] { wgmma(nullptr); }}, 1, true});
+      operations.push_back({{"with second moment, exact, wgmma", [=] { wgmma(square.f32()); }}, 1, true});
+    }
+  }
   const auto library = [=, &queue] {
     return kernels::conv_backward_weight_cudnn(queue, s, x.f32(), y.f32(), sum.f32());
   };

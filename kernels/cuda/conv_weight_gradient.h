@@ -8,14 +8,16 @@ namespace noisysgd::kernels::cuda {
 
 enum class ConvRoute {
   matrix_product,  // one output position, or a 1x1 kernel without squares of sums: cuBLAS
+  wgmma,           // conv_wgmma.cu: asynchronous products; 3x3, stride 1, padding 1, from 64 output channels on
   window,          // conv_window.h: 3x3, padding 1, outputs of 32x32, 16x16, 8x8 or 4x4, channels in whole tiles
   pairs,           // conv_pairs.cu: the same on images of 2x2
   gather,          // conv_gather.cu: tensor cores, any shape
   tiles,           // conv_tiles.cu: single precision, any shape
 };
 // shared_memory: bytes per block on the device (CudaState::shared_memory); the window kernel's tilings need different
-// amounts.
-ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
+// amounts. wgmma: whether asynchronous products may be used (CudaState::wgmma).
+ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory,
+                     bool wgmma = false);
 
 // A kernel for some shapes. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, unless kind is
 // `none`, the second moment.
@@ -31,6 +33,7 @@ struct ConvKernel {
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
 // 16-byte aligned.
+const ConvKernel* conv_wgmma(const ConvShape& shape, SecondMoment kind, Precision precision);
 const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);

@@ -51,6 +51,40 @@ __device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const uint16_t*
 template <int matrices>
 __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices], const uint16_t* row);
 
+// ---- Asynchronous products of compute capability 9.0 ----
+// The instructions exist in code for sm_90a alone; code for other architectures traps.
+//
+// A warpgroup, four warps of which the first has a number divisible by four, multiplies d[64,24] = a[64,16] b[16,24]
+// (+ d) in bf16 with fp32 sums. Warp w of it holds rows 16 w to 16 w + 15 of a and d, a as in mma_m16n8k16_bf16 and
+// columns 8 j to 8 j + 7 of d in d[4 j] to d[4 j + 3], as there. b is read from dynamic shared memory. Order of calls:
+//
+//   publish_to_products();                       every thread that wrote b, after its writes and before the barrier
+//   __syncthreads();
+//   begin_products();                            after the last access to the registers of a and d
+//   multiply_m64n24k16_bf16(d, a, b, false); …   until the wait no other code may touch d, nor write a and b
+//   commit_products();
+//   wait_for_products<0>(d);
+//
+// All threads of a warpgroup make the same calls.
+
+// b for a product: element (k,n) is n % 8 elements behind `first` + k % 8 * 16 + k / 8 * depth_step + n / 8 *
+// column_step bytes. `first` and the steps are multiples of 16 bytes; columns may overlap.
+__device__ __forceinline__ uint64_t shared_operand(const void* first, uint32_t depth_step, uint32_t column_step);
+// The same, from `bytes` further on.
+__device__ __forceinline__ uint64_t shared_operand_at(uint64_t b, uint32_t bytes);
+
+// Makes this thread's writes to shared memory, including copies that it has waited for, visible to products.
+__device__ __forceinline__ void publish_to_products();
+__device__ __forceinline__ void begin_products();
+// accumulate: whether d is added.
+__device__ __forceinline__ void multiply_m64n24k16_bf16(float (&d)[12], const uint32_t (&a)[4], uint64_t b,
+                                                        bool accumulate);
+// The products since the last commit become a group.
+__device__ __forceinline__ void commit_products();
+// Waits for all groups but the last `groups_left`. d: every sum that these groups compute, each a float[12].
+template <int groups_left, class... Sums>
+__device__ __forceinline__ void wait_for_products(Sums&... d);
+
 }  // namespace noisysgd::kernels::cuda::ptx
 
 #include <nsgd_ptx.h>

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <string_view>
 #include <vector>
 
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
@@ -23,8 +25,12 @@ CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   NSGD_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   NSGD_CUBLAS_CHECK(cublasCreate(&cublas_));
   NSGD_CUBLAS_CHECK(cublasSetStream(cublas_, stream_));
-  int major = 0;
+  int major = 0, minor = 0;
   NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index));
+  NSGD_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_index));
+  has_wgmma_ = major == 9 && minor == 0;
+  const char* const wgmma = std::getenv("NSGD_WGMMA");
+  wants_wgmma_ = wgmma && std::string_view(wgmma) == "1";
   const size_t bytes = size_t{major >= 9 ? 32u : 4u} << 20;  // what cuBLAS recommends
   NSGD_CUDA_CHECK(cudaMalloc(&cublas_workspace_, bytes));
   NSGD_CUBLAS_CHECK(cublasSetWorkspace(cublas_, cublas_workspace_, bytes));  // after the stream, which resets it

@@ -36,6 +36,10 @@ class CudaState {
   // All kernels of the queue use the same ones. Throws Error for more than most_counters.
   unsigned* counters(int64_t count) const;
   static constexpr int64_t most_counters = 4096;
+  // Whether the device has asynchronous products (compute capability 9.0), and whether they are to be used: by default
+  // they are not, as no GPU has shown them to be faster. NSGD_WGMMA=1 selects them.
+  bool has_wgmma() const { return has_wgmma_; }
+  bool wgmma() const { return has_wgmma_ && wants_wgmma_; }
   // cuDNN's convolutions for a queue of this device, created on the first call; null if own kernels compute them.
   cudnn::Convolutions* cudnn(Queue& queue);
   // The implementation of convolutions: "cuDNN 9.19.0", "own kernels (libcudnn.so.9: cannot open …)".
@@ -53,6 +57,7 @@ class CudaState {
   int device_index_;
   int multiprocessors_ = 0;
   size_t shared_memory_ = 0;
+  bool has_wgmma_ = false, wants_wgmma_ = false;
   int64_t waits_ = 0;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;

@@ -23,6 +23,7 @@ struct Access {
   unsigned block = nobody, epoch = 0, clock = 0, thread = 0;
   unsigned char bytes = 0;  // accessed bytes of the word, one bit each
   bool atomic = false;
+  unsigned publications = 0;  // of the thread before this access
   void* return_address = nullptr;
 };
 
@@ -44,6 +45,7 @@ struct Checker {
   size_t threads = 0;                           // of a block, in whole warps
   std::vector<unsigned> clock;                  // number of warp collectives of each thread
   std::vector<std::array<unsigned, 32>> known;  // the latest clock of each lane that a thread is ordered after
+  std::vector<unsigned> publications;           // number of publish() calls of each thread
   std::map<char*, Region> regions;
   Region* last = nullptr;
   std::map<const void*, std::set<unsigned>> touched;  // blocks that accessed each atomic word
@@ -114,7 +116,8 @@ void access_word(char* address, unsigned char bytes, bool write, bool atomic, vo
   if (races_with(word.writer)) {
     report_race(*region, address, word.writer, "write", write ? "write" : "read", return_address);
   }
-  const Access now{c.block, c.epoch, c.clock[c.thread], c.thread, bytes, atomic, return_address};
+  const Access now{c.block, c.epoch, c.clock[c.thread],        c.thread,
+                   bytes,   atomic,  c.publications[c.thread], return_address};
   if (write) {
     for (Access& reader : word.readers) {
       if (races_with(reader)) report_race(*region, address, reader, "read", "write", return_address);
@@ -158,6 +161,7 @@ void begin_block(size_t block) {
   c.acquired.clear();
   c.clock.assign(c.threads, 0);
   c.known.assign(c.threads, {});
+  c.publications.assign(c.threads, 0);
 }
 
 void add_shared(void* memory, size_t bytes) {
@@ -212,6 +216,28 @@ void atomic_access(const void* pointer, size_t bytes, void* return_address) {
   c.acquired.insert(blocks.begin(), blocks.end());
   blocks.insert(c.block);
   access_words(pointer, bytes, true, true, return_address);
+}
+
+void publish() {
+  Checker& c = checker();
+  if (c.active) ++c.publications[c.thread];
+}
+
+void read_by_product(const void* pointer, size_t bytes, void* return_address) {
+  access(pointer, bytes, false, return_address);
+  Checker& c = checker();
+  if (!c.active || !c.report.empty()) return;
+  char* address = static_cast<char*>(const_cast<void*>(pointer));
+  Region* region = find_region(address);
+  if (!region || !region->shared) return;
+  for (size_t i = 0; i < bytes; i += 4) {
+    const Access& writer = region->words[static_cast<size_t>(address + i - region->base) / 4].writer;
+    if (writer.block != c.block || c.publications[writer.thread] != writer.publications) continue;
+    c.report = "unpublished: shared memory, byte " + std::to_string(address + i - region->base) +
+               ", written without fence.proxy.async by " + place(writer.block, writer.thread, writer.return_address) +
+               ", read by a product of " + place(c.block, c.thread, return_address);
+    return;
+  }
 }
 
 void forget_written(const void* pointer, size_t bytes) {

@@ -20,6 +20,9 @@ void end_block();
 std::string end_grid();  // the first finding, or an empty text
 void access(const void* pointer, size_t bytes, bool write, void* return_address);
 void atomic_access(const void* pointer, size_t bytes, void* return_address);
+// Reads by an asynchronous product: what it reads must have been written before the writing thread's last publish().
+void publish();
+void read_by_product(const void* pointer, size_t bytes, void* return_address);
 void forget_written(const void* pointer, size_t bytes);  // until written again, a read of it is a finding
 #else
 inline void begin_grid(int) {}
@@ -31,6 +34,8 @@ inline void synchronize_warp(int, unsigned) {}
 inline void end_block() {}
 inline std::string end_grid() { return {}; }
 inline void access(const void*, size_t, bool, void*) {}
+inline void publish() {}
+inline void read_by_product(const void*, size_t, void*) {}
 inline void forget_written(const void*, size_t) {}
 #endif
 

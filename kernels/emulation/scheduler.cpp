@@ -18,6 +18,7 @@
 #include <noisysgd/kernels/emulation/fiber_stack.h>
 #include <noisysgd/kernels/emulation/race_checker.h>
 #include <noisysgd/kernels/emulation/stream.h>
+#include <noisysgd/kernels/emulation/warpgroup_products.h>
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -38,6 +39,7 @@ struct Thread {
   unsigned mask = 0;
   void* argument = nullptr;
   AsyncCopies copies;
+  WarpgroupProducts products;
 };
 
 struct SharedVariable {
@@ -58,6 +60,7 @@ struct Scheduler {
   void (*entry)(void*) = nullptr;
   void* argument = nullptr;
   void* dynamic_shared = nullptr;
+  size_t dynamic_shared_bytes = 0;
   std::vector<SharedVariable> shared_variables;
   bool failed = false;
   unsigned random_state = 1;
@@ -174,6 +177,9 @@ void thread_main() {
       stop("%s ended with cp.async copies that it never waited for (issued at %s:%d)", name_of(thread).text,
            thread.copies.file(), thread.copies.line());
     }
+    if (thread.products.pending()) {
+      stop("%s ended with wgmma products that it never waited for", name_of(thread).text);
+    }
     thread.done = true;
     thread.operation = nullptr;
     thread.stack = nullptr;
@@ -220,6 +226,7 @@ void start_block(dim3 block) {
     t.done = false;
     t.stack = nullptr;
     t.operation = nullptr;
+    t.products.clear();
     t.id = {index % block.x, index / block.x % block.y, index / (block.x * block.y)};
     s.push(reverse ? n - 1 - i : i);
   }
@@ -294,6 +301,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), 
   s.argument = argument;
   s.kernel = kernel;
   s.block_threads = static_cast<int>(block.x * block.y * block.z);
+  s.dynamic_shared_bytes = shared_bytes;
   s.failed = false;
   s.random_state = options().seed * 2654435761u | 1u;
   race::begin_grid(s.block_threads);
@@ -333,6 +341,7 @@ void fail(const char* what, const char* file, int line) {
 unsigned lane() { return static_cast<unsigned>(scheduler().current->index) % 32; }
 
 void* dynamic_shared() { return scheduler().dynamic_shared; }
+size_t dynamic_shared_bytes() { return scheduler().dynamic_shared_bytes; }
 
 void* shared_variable(const void* key, size_t bytes, size_t alignment) {
   Scheduler& s = scheduler();
@@ -432,5 +441,7 @@ void async_copy(void* to, const void* from, size_t bytes, size_t zero_fill, cons
 }
 void async_commit() { scheduler().current->copies.commit(); }
 void async_wait(size_t groups_left) { scheduler().current->copies.wait(groups_left); }
+
+WarpgroupProducts& warpgroup_products() { return scheduler().current->products; }
 
 }  // namespace noisysgd::emulation

@@ -38,6 +38,7 @@ std::vector<std::string> launched_kernels();
 [[noreturn]] void fail(const char* what, const char* file, int line);
 unsigned lane();
 void* dynamic_shared();
+size_t dynamic_shared_bytes();
 // The block's shared variable that `key` identifies, filled with NaN in each block.
 void* shared_variable(const void* key, size_t bytes, size_t alignment);
 
@@ -54,5 +55,8 @@ void warp_collective(unsigned mask, const char* operation, WarpMeeting meet, voi
 void async_copy(void* to, const void* from, size_t bytes, size_t zero_fill, const char* file, int line);
 void async_commit();
 void async_wait(size_t groups_left);
+
+class WarpgroupProducts;
+WarpgroupProducts& warpgroup_products();  // wgmma products of the running thread
 
 }  // namespace noisysgd::emulation

@@ -1,6 +1,9 @@
 #include "tests/emulator/planted_faults.h"
 
+#include <utility>
+
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/ptx.h>
 
 namespace noisysgd::test {
 
@@ -109,6 +112,66 @@ __global__ void unwritten_shared_kernel(const float* x, float* y) {
   y[threadIdx.x] = sums[63 - threadIdx.x];
 }
 
+// The asynchronous product of a warpgroup without one of its steps. The operand: 18 positions of 8 numbers.
+enum class Lacking { nothing, publication, barrier, fence, commit, wait };
+template <Lacking lacking>
+__device__ void multiply(const float* x, float* y, uint32_t offset = 0) {
+  namespace ptx = kernels::cuda::ptx;
+  GPU_DYNAMIC_SHARED(uint16_t, operand);
+  for (unsigned i = threadIdx.x; i < 18 * 8; i += 128)
+    operand[i] = static_cast<uint16_t>(ptx::round_to_bf16x2(x[i], 0) & 0xffffu);
+  if (lacking != Lacking::publication) ptx::publish_to_products();
+  if (lacking != Lacking::barrier) __syncthreads();
+  const uint32_t ones = 0x3f803f80u, a[4] = {ones, ones, ones, ones};
+  float d[12] = {};
+  const uint64_t b = ptx::shared_operand_at(ptx::shared_operand(operand, 128, 16), offset);
+  if (lacking != Lacking::fence) ptx::begin_products();
+  ptx::multiply_m64n24k16_bf16(d, a, b, true);
+  if (lacking != Lacking::commit) ptx::commit_products();
+  if (lacking != Lacking::wait) ptx::wait_for_products<0>(d);
+  y[threadIdx.x] = d[0];
+}
+__global__ void product_kernel(const float* x, float* y) { multiply<Lacking::nothing>(x, y); }
+__global__ void product_not_published_kernel(const float* x, float* y) { multiply<Lacking::publication>(x, y); }
+__global__ void product_without_barrier_kernel(const float* x, float* y) { multiply<Lacking::barrier>(x, y); }
+__global__ void product_without_fence_kernel(const float* x, float* y) { multiply<Lacking::fence>(x, y); }
+__global__ void product_not_committed_kernel(const float* x, float* y) { multiply<Lacking::commit>(x, y); }
+__global__ void product_never_awaited_kernel(const float* x, float* y) { multiply<Lacking::wait>(x, y); }
+__global__ void product_misaligned_kernel(const float* x, float* y) { multiply<Lacking::nothing>(x, y, 8); }
+__global__ void product_beyond_memory_kernel(const float* x, float* y) { multiply<Lacking::nothing>(x, y, 32); }
+// Two groups of products; `changed` of their registers is written before the wait.
+template <class Change>
+__device__ void multiply_twice(float* y, const Change& change) {
+  namespace ptx = kernels::cuda::ptx;
+  GPU_DYNAMIC_SHARED(uint16_t, operand);
+  for (unsigned i = threadIdx.x; i < 18 * 8; i += 128) operand[i] = 0x3f80u;
+  ptx::publish_to_products();
+  __syncthreads();
+  uint32_t a[4] = {};
+  float first[12] = {}, second[12] = {};
+  const uint64_t b = ptx::shared_operand(operand, 128, 16);
+  ptx::begin_products();
+  ptx::multiply_m64n24k16_bf16(first, a, b, true);
+  ptx::commit_products();
+  ptx::multiply_m64n24k16_bf16(second, a, b, true);
+  ptx::commit_products();
+  change(a, first, second);
+  ptx::wait_for_products<0>(first, second);
+  y[threadIdx.x] = first[0] + second[0];
+}
+__global__ void product_operand_changed_kernel(const float*, float* y) {
+  multiply_twice(y, [](auto& a, auto&, auto&) { a[3] = 1; });
+}
+__global__ void product_sum_changed_kernel(const float*, float* y) {
+  multiply_twice(y, [](auto&, auto&, auto& second) { second[11] = 0; });
+}
+__global__ void product_wait_too_weak_kernel(const float*, float* y) {
+  multiply_twice(y, [](auto&, auto& first, auto& second) { kernels::cuda::ptx::wait_for_products<1>(first, second); });
+}
+__global__ void product_sums_forgotten_kernel(const float*, float* y) {
+  multiply_twice(y, [](auto&, auto& first, auto&) { kernels::cuda::ptx::wait_for_products<0>(first); });
+}
+
 }  // namespace
 
 void launch_fault(kernels::Queue& queue, const std::string& name, const float* x, float* y) {
@@ -134,6 +197,22 @@ void launch_fault(kernels::Queue& queue, const std::string& name, const float* x
   if (name == "missing_second_barrier") return run(missing_second_barrier_kernel);
   if (name == "block_race") return run(block_race_kernel, 4);
   if (name == "unwritten_shared") return run(unwritten_shared_kernel);
+  const std::pair<const char*, void (*)(const float*, float*)> products[] = {
+      {"product", product_kernel},
+      {"product_not_published", product_not_published_kernel},
+      {"product_without_barrier", product_without_barrier_kernel},
+      {"product_without_fence", product_without_fence_kernel},
+      {"product_not_committed", product_not_committed_kernel},
+      {"product_never_awaited", product_never_awaited_kernel},
+      {"product_misaligned", product_misaligned_kernel},
+      {"product_beyond_memory", product_beyond_memory_kernel},
+      {"product_operand_changed", product_operand_changed_kernel},
+      {"product_sum_changed", product_sum_changed_kernel},
+      {"product_wait_too_weak", product_wait_too_weak_kernel},
+      {"product_sums_forgotten", product_sums_forgotten_kernel},
+  };
+  for (const auto& [product, kernel] : products)
+    if (name == product) return kernels::cuda::launch(queue, kernel, 1, 128, 19 * 16, x, y);
   if (name == "host_pointer") {
     float host[256];
     return kernels::cuda::launch(queue, scale_kernel, 1, 64, 0, x, host);

@@ -62,6 +62,27 @@ TEST_CASE("wrong cooperation of threads is an error that names the kernel and th
   CHECK(to_host<float>(device.context, device.y)[0] == 2 * random_tensor(256, 1)[0]);
 }
 
+TEST_CASE("wrong use of asynchronous products is an error that names the kernel") {
+  using Catch::Matchers::Contains;
+  Device256 device;
+  REQUIRE(device.fault("product").empty());
+  CHECK(!std::isnan(to_host<float>(device.context, device.y)[127]));
+  for (const Fault& fault : {Fault{"product_without_fence", "no wgmma.fence"},
+                             {"product_not_committed", "sums of a group that it does not wait for"},
+                             {"product_never_awaited", "ended with wgmma products that it never waited for"},
+                             {"product_misaligned", "wgmma: misaligned"},
+                             {"product_beyond_memory", "an operand outside the dynamic shared memory"},
+                             {"product_operand_changed", "registers of a pending product were changed"},
+                             {"product_sum_changed", "registers of a pending product were changed"},
+                             {"product_wait_too_weak", "sums of a group that it does not wait for"},
+                             {"product_sums_forgotten", "lack sums of a group that it waits for"}})
+    CHECK_THAT(device.fault(fault.name), Contains(fault.message) && Contains(std::string(fault.name) + "_kernel"));
+#ifndef NSGD_RACE_CHECK
+  REQUIRE(device.fault("product_without_barrier").empty());
+  CHECK(std::isnan(to_host<float>(device.context, device.y)[0]));
+#endif
+}
+
 TEST_CASE("a launch that CUDA would refuse, and a host pointer handed to a kernel, are errors") {
   using Catch::Matchers::Contains;
   Device256 device;
@@ -191,5 +212,7 @@ TEST_CASE("races and reads of unwritten shared memory are found") {
     CHECK_THAT(device.fault(fault.name), Contains(fault.message) && Contains(std::string(fault.name) + "_kernel") &&
                                              Contains("planted_faults.cu:"));
   }
+  CHECK_THAT(device.fault("product_without_barrier"), Contains("uninitialised: shared memory"));
+  CHECK_THAT(device.fault("product_not_published"), Contains("written without fence.proxy.async"));
 }
 #endif

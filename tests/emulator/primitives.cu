@@ -114,6 +114,37 @@ __global__ void matrices_kernel(const uint16_t* in, uint16_t* out) {
       out[i * 64 + group * 8 + place * 2 + half] = static_cast<uint16_t>(pairs[i] >> (16 * half) & 0xffffu);
 }
 
+__global__ void warpgroup_product_kernel(int depth_step, int column_step, const float* a, const float* x, float* d) {
+  GPU_DYNAMIC_SHARED(uint16_t, positions);
+  const int thread = static_cast<int>(threadIdx.x), group = thread % 32 / 4, place = thread % 4;
+  for (int i = thread; i < 512; i += 256) positions[i] = static_cast<uint16_t>(ptx::round_to_bf16x2(x[i], 0) & 0xffffu);
+  ptx::publish_to_products();
+  __syncthreads();
+  uint32_t fragment_a[4];
+  for (int i = 0; i < 4; ++i) {
+    const float* from = a + (thread / 32 * 16 + group + i % 2 * 8) * 16 + place * 2 + i / 2 * 8;
+    fragment_a[i] = ptx::round_to_bf16x2(from[0], from[1]);
+  }
+  float sums[12], differences[12];
+  for (float& sum : sums) sum = 1;
+  const uint64_t b =
+      ptx::shared_operand(positions, static_cast<uint32_t>(depth_step) * 16, static_cast<uint32_t>(column_step) * 16);
+  ptx::begin_products();
+  ptx::multiply_m64n24k16_bf16(sums, fragment_a, b, true);
+  ptx::commit_products();
+  ptx::multiply_m64n24k16_bf16(differences, fragment_a, b, false);
+  ptx::multiply_m64n24k16_bf16(differences, fragment_a, ptx::shared_operand_at(b, 3 * 16), true);
+  ptx::commit_products();
+  ptx::wait_for_products<1>(sums);
+  const auto store = [&](const float(&from)[12], float* to) {
+    for (int i = 0; i < 12; ++i)
+      to[(thread / 32 * 16 + group + i / 2 % 2 * 8) * 24 + i / 4 * 8 + place * 2 + i % 2] = from[i];
+  };
+  store(sums, d);
+  ptx::wait_for_products<0>(differences);
+  store(differences, d + 128 * 24);
+}
+
 __global__ void transposed_matrices_kernel(const uint16_t* in, uint16_t* out) {
   GPU_SHARED(uint16_t, rows, [6 * 8][8]);
   const int lane = threadIdx.x, group = lane / 4, place = lane % 4;
@@ -185,6 +216,10 @@ void f16_product(kernels::Queue& queue, const float* a, const float* b, float* d
 }
 void matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out) {
   launch(queue, matrices_kernel, 1, 32, 0, in, out);
+}
+void warpgroup_product(kernels::Queue& queue, int depth_step, int column_step, const float* a, const float* x,
+                       float* d) {
+  launch(queue, warpgroup_product_kernel, 1, 256, 512 * sizeof(uint16_t), depth_step, column_step, a, x, d);
 }
 void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out) {
   launch(queue, transposed_matrices_kernel, 1, 32, 0, in, out);

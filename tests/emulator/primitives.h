@@ -25,6 +25,10 @@ void bf16_product(kernels::Queue& queue, const float* a, const float* b, float* 
 void f16_product(kernels::Queue& queue, const float* a, const float* b, float* d);
 // out [4,8,8] = in [4,8,8], through shared memory and the registers of ldmatrix.
 void matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
+// d [2,128,24] by wgmma.m64n24k16 of two warpgroups, on operands rounded to bf16: 1 + a b(0), and a (b(0) + b(3)), with
+// a [128,16] and b(p)[k,n] = x[p + k / 8 depth_step + k % 8 + n / 8 column_step, n % 8] of x [64,8].
+void warpgroup_product(kernels::Queue& queue, int depth_step, int column_step, const float* a, const float* x,
+                       float* d);
 // out [6,8,8]: the transposes of in [6,8,8], four and two at a time.
 void transposed_matrices(kernels::Queue& queue, const uint16_t* in, uint16_t* out);
 // out [5,n]: x rounded to tf32 and to bf16, the square of the latter in bf16, x rounded to fp16, and the square root of

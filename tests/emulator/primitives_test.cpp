@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include <noisysgd/core/tensor.h>
+#include <noisysgd/kernels/cuda/state.h>
 #include "tests/catch.h"
 #include "tests/compare.h"
 #include "tests/random_tensor.h"
@@ -141,6 +142,30 @@ TEST_CASE("matrices are loaded as they are") {
   matrices(context.queue, reinterpret_cast<const uint16_t*>(from_host(context, {4 * 32}, in).data<int32_t>()),
            reinterpret_cast<uint16_t*>(out.data<int32_t>()));
   CHECK(to_host<int32_t>(context, out) == in);
+}
+
+TEST_CASE("a warpgroup's product is that of operands rounded to bf16, from overlapping columns") {
+  Context context(test_device);
+  if (!context.queue.cuda().has_wgmma()) return;
+  const std::vector<float> a = random_tensor(128 * 16, 5), x = random_tensor(64 * 8, 6);
+  for (const auto& [depth_step, column_step] : {std::pair(8, 16), {10, 1}, {8, 20}}) {
+    CAPTURE(depth_step, column_step);
+    const Tensor d = from_host(context, {2 * 128 * 24}, nan_tensor(2 * 128 * 24));
+    warpgroup_product(context.queue, depth_step, column_step, from_host(context, {128 * 16}, a).f32(),
+                      from_host(context, {64 * 8}, x).f32(), d.f32());
+    std::vector<double> expected(2 * 128 * 24);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const size_t second = i / (128 * 24), row = i / 24 % 128, n = i % 24;
+      expected[i] = second == 0;
+      for (size_t k = 0; k < 16; ++k) {
+        const size_t position =
+            k / 8 * static_cast<size_t>(depth_step) + k % 8 + n / 8 * static_cast<size_t>(column_step);
+        expected[i] += bf16(a[row * 16 + k]) * bf16(x[position * 8 + n % 8]);
+        if (second) expected[i] += bf16(a[row * 16 + k]) * bf16(x[(position + 3) * 8 + n % 8]);
+      }
+    }
+    CHECK(compare(to_host<float>(context, d), expected, {.terms = 32, .condition = 4}) == "");
+  }
 }
 
 TEST_CASE("matrices are loaded transposed") {

@@ -2,8 +2,12 @@
 #include <fmt/format.h>
 
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+#include <noisysgd/kernels/cuda/conv_wgmma.h>
+#include <noisysgd/kernels/cuda/state.h>
 #include "tests/catch.h"
+#include "tests/environment.h"
 #include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 #include "tests/reference/second_moment_reference.h"
@@ -170,6 +174,100 @@ TEST_CASE("the window kernel handles more samples than it has shares, and incomp
       CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
     }
+}
+
+TEST_CASE("asynchronous products are exact up to the rounding of their operands, where they are chosen") {
+  const Variable chosen("NSGD_WGMMA", "1");
+  Queue queue({Backend::cuda, 0});
+  if (!queue.cuda().wgmma() && !cuda_emulated) return;  // not of compute capability 9.0
+  REQUIRE(queue.cuda().wgmma());
+  // Signed sums and spatial moments are left to the window kernel.
+  for (const ConvShape& s : {square(1, 4, 32, 64), square(11, 4, 96, 128), square(6, 8, 64, 64), square(2, 8, 32, 128),
+                             square(2, 16, 64, 64), square(2, 32, 32, 64)}) {
+    CAPTURE(s.batch, s.height, s.in_channels, s.out_channels);
+    for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact}) {
+      CHECK(cuda::conv_route(s, kind, Precision::bf16, 227 * 1024, true) == ConvRoute::wgmma);
+      CHECK(cuda::conv_route(s, kind, Precision::tf32, 227 * 1024, true) == ConvRoute::window);
+    }
+    CHECK(cuda::conv_route(s, SecondMoment::spatial, Precision::bf16, 227 * 1024, true) == ConvRoute::window);
+    queue.set_precision(Precision::bf16);
+    check_exact_values(queue, s);
+    if (s.batch > 1) check_rounding(queue, s, {nothing, exact});  // one sample: too few terms at the corners
+  }
+}
+
+// Rounded to bf16 on the device.
+struct Bf16Array {
+  Bf16Array(Queue& queue, const std::vector<float>& values)
+      : given(values), stored(std::vector<uint16_t>(values.size())) {
+    convert(queue, static_cast<int64_t>(values.size()), given.on(queue), {stored.on(queue), DType::bf16});
+  }
+  Floats given;
+  Mirrored<uint16_t> stored;
+};
+
+// Partial sums of `shares` shares of the samples, added up in fp64.
+template <class Partial>
+std::vector<double> add_shares(const Partial& partial, int64_t shares, int64_t sums, int64_t which, int64_t weights) {
+  std::vector<double> total(static_cast<size_t>(weights));
+  for (int64_t share = 0; share < shares; ++share)
+    for (int64_t i = 0; i < weights; ++i)
+      total[static_cast<size_t>(i)] += partial[static_cast<size_t>((share * sums + which) * weights + i)];
+  return total;
+}
+
+TEST_CASE("asynchronous products of more items than the ring has stages, and of incomplete ones") {
+  Queue queue({Backend::cuda, 0});
+  if (!queue.cuda().has_wgmma()) return;
+  struct Try {
+    ConvShape shape;
+    int64_t shares;
+  };
+  for (const auto& [s, shares] : {Try{square(37, 4, 32, 64), 1},
+                                  {square(67, 4, 32, 64), 2},
+                                  {square(21, 8, 32, 64), 1},
+                                  {square(27, 8, 32, 64), 2},
+                                  {square(7, 16, 32, 64), 1},
+                                  {square(3, 32, 32, 64), 1},
+                                  {square(2, 32, 32, 64), 2}}) {
+    CAPTURE(s.batch, s.height, shares);
+    const std::vector<float> x = halves(random_tensor(input_size(s), 1, 0.3f)),
+                             grad_y = halves(random_tensor(output_size(s), 2, 0.1f));
+    const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+    Bf16Array x16(queue, x), grad16(queue, grad_y);
+    for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact}) {
+      const int64_t sums = kind == SecondMoment::none ? 1 : 2;
+      Floats partial(nan_tensor(shares * sums * s.weights()));
+      cuda::conv_wgmma_bf16(s, kind)->launch(queue, s, kind, shares, x16.stored.on(queue), grad16.stored.on(queue),
+                                             partial.on(queue));
+      queue.synchronize();
+      const std::vector<float> parts = partial.on_cuda();
+      CHECK((add_shares(parts, shares, sums, 0, s.weights()) == reference.sum));  // not written out
+      if (sums == 2) CHECK((add_shares(parts, shares, sums, 1, s.weights()) == reference.exact));
+    }
+  }
+}
+
+TEST_CASE("asynchronous products take operands in bf16 where the device and the shape have them") {
+  Queue queue({Backend::cuda, 0});
+  const ConvShape s = square(2, 4, 32, 64), other = square(2, 4, 32, 32);
+  const std::vector<float> x = halves(random_tensor(input_size(s), 1)),
+                           grad_y = halves(random_tensor(output_size(s), 2));
+  Bf16Array x16(queue, x), grad16(queue, grad_y);
+  const ConstValues x_values(x16.stored.on(queue), DType::bf16), grad_values(grad16.stored.on(queue), DType::bf16);
+  const std::vector<float> prefill(static_cast<size_t>(s.weights()), 0.5f);
+  Floats sum(prefill), moment(prefill), alone(prefill);
+  const bool taken = conv_sample_sums_bf16(queue, s, x_values, grad_values, moment.on(queue), sum.on(queue));
+  CHECK(taken == queue.cuda().has_wgmma());
+  CHECK(conv_sample_sums_bf16(queue, s, x_values, grad_values, nullptr, alone.on(queue)) == taken);
+  CHECK(!conv_sample_sums_bf16(queue, other, x_values, grad_values, moment.on(queue), sum.on(queue)));
+  CHECK_THROWS_WITH(conv_sample_sums_bf16(queue, s, x16.given.on(queue), grad_values, nullptr, alone.on(queue)),
+                    Catch::Matchers::Contains("takes arrays of bf16, not of f32 and bf16"));
+  queue.synchronize();
+  const SecondMomentReference reference = second_moment_reference(s, x, grad_y);
+  CHECK(difference(sum.on_cuda(), taken ? plus(0.5f, reference.sum) : prefill) == "");
+  CHECK(difference(alone.on_cuda(), taken ? plus(0.5f, reference.sum) : prefill) == "");
+  CHECK(difference(moment.on_cuda(), taken ? plus(0.5f, reference.exact) : prefill) == "");
 }
 
 TEST_CASE("on 2x2 images pairs of positions give the second moment") {

@@ -6,6 +6,7 @@
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/device.h>
 #include <noisysgd/kernels/cuda/runtime.h>
+#include <noisysgd/kernels/cuda/state.h>
 #include <noisysgd/kernels/emulation/cudnn.h>
 #include <noisysgd/kernels/emulation/device_memory.h>
 #include <noisysgd/kernels/emulation/scheduler.h>
@@ -57,6 +58,19 @@ TEST_CASE("a full device is an error with the bytes requested and held") {
                     Catch::Matchers::Contains("cuda:0: out of memory: 8 MiB asked for, 4 MiB held by live tensors"));
   CHECK_THROWS_WITH(take(context, size_t{16} << 20),
                     Catch::Matchers::Contains("out of memory for 16777216 bytes of scratch memory"));
+}
+
+TEST_CASE("asynchronous products are used on request, and on devices of compute capability 9.0 alone") {
+  using kernels::Queue;
+  CHECK(Queue({Backend::cuda}).cuda().has_wgmma());
+  CHECK(!Queue({Backend::cuda}).cuda().wgmma());
+  const test::Variable chosen("NSGD_WGMMA", "1");
+  CHECK(Queue({Backend::cuda}).cuda().wgmma());
+  for (const auto& [major, minor] : {std::pair(8, 0), {8, 9}, {10, 0}, {12, 0}}) {
+    const DifferentDevice other({.major = major, .minor = minor});
+    CHECK(!Queue({Backend::cuda}).cuda().has_wgmma());
+    CHECK(!Queue({Backend::cuda}).cuda().wgmma());
+  }
 }
 
 TEST_CASE("host memory may be changed right after it was copied to the device") {

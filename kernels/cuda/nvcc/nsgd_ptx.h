@@ -94,4 +94,59 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices
                  : "memory");
 }
 
+__device__ __forceinline__ uint64_t shared_operand(const void* first, uint32_t depth_step, uint32_t column_step) {
+  // Without swizzling, and with b stored along its columns: "leading" is the step in depth, "stride" that of columns.
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(first));
+  return uint64_t{(address & 0x3ffffu) >> 4} | uint64_t{depth_step >> 4} << 16 | uint64_t{column_step >> 4} << 32;
+}
+
+__device__ __forceinline__ uint64_t shared_operand_at(uint64_t b, uint32_t bytes) { return b + bytes / 16; }
+
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+__device__ __forceinline__ void publish_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+__device__ __forceinline__ void multiply_m64n24k16_bf16(float (&d)[12], const uint32_t (&a)[4], uint64_t b,
+                                                        bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %17, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11}, "
+      "{%12,%13,%14,%15}, %16, p, 1, 1, 1;\n}\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
+        "+f"(d[9]), "+f"(d[10]), "+f"(d[11])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate))
+      : "memory");
+}
+
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+template <int groups_left, class... Sums>
+__device__ __forceinline__ void wait_for_products(Sums&... d) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups_left) : "memory");
+  // The compiler does not know that the wait writes d, and would read d before it.
+  const auto written = [](float(&v)[12]) {
+    asm volatile(""
+                 : "+f"(v[0]), "+f"(v[1]), "+f"(v[2]), "+f"(v[3]), "+f"(v[4]), "+f"(v[5]), "+f"(v[6]), "+f"(v[7]),
+                   "+f"(v[8]), "+f"(v[9]), "+f"(v[10]), "+f"(v[11])::"memory");
+  };
+  (written(d), ...);
+}
+
+#else
+
+__device__ __forceinline__ void publish_to_products() { __trap(); }
+__device__ __forceinline__ void begin_products() { __trap(); }
+__device__ __forceinline__ void multiply_m64n24k16_bf16(float (&)[12], const uint32_t (&)[4], uint64_t, bool) {
+  __trap();
+}
+__device__ __forceinline__ void commit_products() { __trap(); }
+template <int groups_left, class... Sums>
+__device__ __forceinline__ void wait_for_products(Sums&...) {
+  __trap();
+}
+
+#endif
+
 }  // namespace noisysgd::kernels::cuda::ptx

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <noisysgd/kernels/emulation/matrix_multiply.h>
+#include <noisysgd/kernels/emulation/warpgroup_products.h>
 #include <noisysgd/kernels/half.h>
 
 namespace noisysgd::kernels::cuda::ptx {
@@ -49,6 +50,29 @@ template <int matrices>
 __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[matrices], const uint16_t* row) {
   static_assert(matrices == 2 || matrices == 4);
   emulation::load_matrices_transposed(to, matrices, row);
+}
+
+__device__ __forceinline__ uint64_t shared_operand(const void* first, uint32_t depth_step, uint32_t column_step) {
+  return emulation::shared_operand(first, depth_step, column_step);
+}
+__device__ __forceinline__ uint64_t shared_operand_at(uint64_t b, uint32_t bytes) {
+  return emulation::shared_operand_at(b, bytes);
+}
+
+__device__ __forceinline__ void publish_to_products() { emulation::warpgroup_products().publish(); }
+
+__device__ __forceinline__ void begin_products() { emulation::warpgroup_products().begin(); }
+
+__device__ __forceinline__ void multiply_m64n24k16_bf16(float (&d)[12], const uint32_t (&a)[4], uint64_t b,
+                                                        bool accumulate) {
+  emulation::warpgroup_products().issue(d, a, b, accumulate);
+}
+
+__device__ __forceinline__ void commit_products() { emulation::warpgroup_products().commit(); }
+
+template <int groups_left, class... Sums>
+__device__ __forceinline__ void wait_for_products(Sums&... d) {
+  emulation::warpgroup_products().wait(groups_left, {d...});
 }
 
 }  // namespace noisysgd::kernels::cuda::ptx
