@@ -3,6 +3,7 @@
 // The batch here has four images in two ghost batches. That launches the kernels of a batch of thousands: what a step
 // launches depends on its layers and on the ops' routes, which are chosen by the sizes of images, channels and filters.
 // The number of samples and ghost batches only changes how many blocks a launch has.
+#include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/emulation/launches.h>
 
 #include <numeric>
@@ -17,10 +18,13 @@ using namespace noisysgd::test;
 
 namespace {
 
-// Of a replayed step, with the convolutions that a GPU computes by cuDNN computed by the emulated one.
+// Of a replayed step, with the convolutions that a GPU computes by cuDNN computed by the emulated one. Weight
+// gradients, which a GPU computes by the faster one, are computed by the kernels of this repository; cuDNN's take a
+// launch less.
 std::map<std::string, int64_t> launches_of_step(const Json& noise, SecondMoment conv) {
   const TemporaryFolder plans;
   const test::Variable cudnn("NSGD_CUDNN", "on"), cache("NSGD_CACHE", plans.path()), graph("NSGD_GRAPH", "1");
+  const emulation::DifferentDevice slow_cudnn({.cudnn_seconds = 100});
   Context context({Backend::cuda}, 1);
   context.queue.set_precision(kernels::Precision::tf32);
   ResnetSteps steps(context, 44, 4, noise, conv);
