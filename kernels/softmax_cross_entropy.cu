@@ -1,6 +1,7 @@
 #include <noisysgd/kernels/softmax_cross_entropy.h>
 
 #include <noisysgd/kernels/cuda/grid.h>
+#include <noisysgd/kernels/cuda/last_block.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/scratch.h>
@@ -71,11 +72,26 @@ __device__ RowSums warp_row(const float* z, int64_t classes, int64_t label, floa
   return {loss, weight * loss, label == maximum.index ? 1 : 0, 0};
 }
 
-// Rows of a block: row_sums[block] is their sum in the order of the samples.
+// Adds the sums of all blocks to *sums: every thread sums a contiguous share, and thread 0 sums the shares.
+__device__ void add_blocks(int64_t count, const RowSums* row_sums, int64_t samples, LossSums* sums) {
+  GPU_SHARED(RowSums, shares, [block_threads]);
+  RowSums share{};
+  for (int64_t i = count * threadIdx.x / block_threads; i < count * (threadIdx.x + 1) / block_threads; ++i)
+    share.add(row_sums[i]);
+  shares[threadIdx.x] = share;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < block_threads; ++i) share.add(shares[i]);
+  const LossSums part{share.loss, share.weighted_loss, share.correct, samples, 0, share.bad_label};
+  add_to(*sums, part);
+}
+
+// Rows of a block: row_sums[block] is their sum in the order of the samples. The last block adds them to *sums, unless
+// it is null.
 __global__ void __launch_bounds__(block_threads)
     softmax_rows_kernel(int64_t samples, int64_t classes, const float* logits, const int32_t* labels,
                         const float* sample_weights, float smoothing, float* grad_logits, float* sample_losses,
-                        RowSums* row_sums) {
+                        RowSums* row_sums, unsigned* counter, LossSums* sums) {
   GPU_SHARED(RowSums, rows, [rows_per_block]);
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const int64_t n = int64_t{blockIdx.x} * rows_per_block + warp;
@@ -90,26 +106,14 @@ __global__ void __launch_bounds__(block_threads)
       if (sample_losses && lane == 0) sample_losses[n] = static_cast<float>(row.loss);
     }
   }
+  if (!sums) return;
   if (lane == 0) rows[warp] = row;
   __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < rows_per_block; ++i) row.add(rows[i]);
-  row_sums[blockIdx.x] = row;
-}
-
-// One block: every thread sums a contiguous share, and thread 0 sums the shares.
-__global__ void __launch_bounds__(block_threads)
-    softmax_total_kernel(int64_t count, const RowSums* row_sums, int64_t samples, LossSums* sums) {
-  GPU_SHARED(RowSums, shares, [block_threads]);
-  RowSums share{};
-  for (int64_t i = count * threadIdx.x / block_threads; i < count * (threadIdx.x + 1) / block_threads; ++i)
-    share.add(row_sums[i]);
-  shares[threadIdx.x] = share;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < block_threads; ++i) share.add(shares[i]);
-  const LossSums part{share.loss, share.weighted_loss, share.correct, samples, 0, share.bad_label};
-  add_to(*sums, part);
+  if (threadIdx.x == 0) {
+    for (int i = 1; i < rows_per_block; ++i) row.add(rows[i]);
+    row_sums[blockIdx.x] = row;
+  }
+  if (is_last_block(counter, gridDim.x)) add_blocks(gridDim.x, row_sums, samples, sums);
 }
 
 __global__ void __launch_bounds__(block_threads)
@@ -146,8 +150,8 @@ void softmax_cross_entropy(Queue& queue, const LabelledRows& rows, float label_s
   Scratch scratch(queue);
   RowSums* const row_sums = scratch.take<RowSums>(blocks);
   launch(queue, softmax_rows_kernel, static_cast<unsigned>(blocks), block_threads, 0, samples, classes, logits,
-         rows.labels, rows.weights, label_smoothing, grad_logits, sample_losses, row_sums);
-  if (sums) launch(queue, softmax_total_kernel, 1u, block_threads, 0, blocks, row_sums, samples, sums);
+         rows.labels, rows.weights, label_smoothing, grad_logits, sample_losses, row_sums, queue.cuda().counters(1),
+         sums);
 }
 
 void sample_labels(Queue& queue, int64_t samples, int64_t classes, const float* logits, const RandomStream& stream,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/launches.h>
 #include <noisysgd/kernels/emulation/rounding.h>
 #include <noisysgd/kernels/emulation/stream.h>
 
@@ -82,6 +83,7 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t op_a, cubla
   const int fraction = operand_fraction(compute);
   noisysgd::emulation::submit(handle->stream, [=, a = static_cast<const float*>(a), b = static_cast<const float*>(b),
                                                c = static_cast<float*>(c)] {
+    noisysgd::emulation::count_library_call("cuBLAS");
     std::vector<float> left(size_t(m) * k), right(size_t(n) * k);  // [m,k], [n,k]
     for (int p = 0; p < k; ++p) {
       for (int i = 0; i < m; ++i)

@@ -12,6 +12,7 @@
 #include <noisysgd/kernels/cuda/cudnn_api.h>
 #include <noisysgd/kernels/emulation/device_memory.h>
 #include <noisysgd/kernels/emulation/emulated_device.h>
+#include <noisysgd/kernels/emulation/launches.h>
 #include <noisysgd/kernels/emulation/rounding.h>
 #include <noisysgd/kernels/emulation/stream.h>
 
@@ -346,6 +347,7 @@ Status execute(Handle handle, RawDescriptor plan_descriptor, RawDescriptor pack_
   ++use.executions;
   use.last_engine = engine.index;
   submit(handle->stream, [execution] {
+    count_library_call("cuDNN");
     execution.run();
     device_seconds() += emulated_device().cudnn_seconds;
   });

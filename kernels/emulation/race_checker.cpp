@@ -11,7 +11,9 @@
 #include <vector>
 
 #include <noisysgd/kernels/emulation/device_memory.h>
+#include <noisysgd/kernels/emulation/scheduler.h>
 #include <noisysgd/kernels/emulation/symbols.h>
+#include <noisysgd/kernels/emulation/traffic.h>
 
 namespace noisysgd::emulation::race {
 
@@ -151,7 +153,7 @@ void begin_grid(int block_threads) {
   c.last = nullptr;
   c.touched.clear();
   c.report.clear();
-  c.active = true;
+  c.active = options().races;
 }
 
 void begin_block(size_t block) {
@@ -166,6 +168,7 @@ void begin_block(size_t block) {
 
 void add_shared(void* memory, size_t bytes) {
   Checker& c = checker();
+  if (!c.active) return;
   c.last = nullptr;
   c.regions[static_cast<char*>(memory)] = {static_cast<char*>(memory), bytes, true, std::vector<Word>(bytes / 4 + 1)};
 }
@@ -176,6 +179,7 @@ void synchronize_block() { ++checker().epoch; }
 
 void synchronize_warp(int warp, unsigned mask) {
   Checker& c = checker();
+  if (!c.active) return;
   const size_t first = static_cast<size_t>(warp) * 32;
   std::array<unsigned, 32> merged{};
   for (size_t i = 0; i < 32; ++i) {
@@ -206,10 +210,13 @@ std::string end_grid() {
 }
 
 void access(const void* pointer, size_t bytes, bool write, void* return_address) {
+  count_access(pointer, bytes, write);
   access_words(pointer, bytes, write, false, return_address);
 }
 
 void atomic_access(const void* pointer, size_t bytes, void* return_address) {
+  count_access(pointer, bytes, false);
+  count_access(pointer, bytes, true);
   Checker& c = checker();
   if (!c.active) return;
   std::set<unsigned>& blocks = c.touched[pointer];

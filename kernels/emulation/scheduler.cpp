@@ -16,8 +16,10 @@
 #include <noisysgd/kernels/emulation/device_memory.h>
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/emulation/fiber_stack.h>
+#include <noisysgd/kernels/emulation/launches.h>
 #include <noisysgd/kernels/emulation/race_checker.h>
 #include <noisysgd/kernels/emulation/stream.h>
+#include <noisysgd/kernels/emulation/traffic.h>
 #include <noisysgd/kernels/emulation/warpgroup_products.h>
 
 uint3 threadIdx, blockIdx;
@@ -243,6 +245,14 @@ void reset_after_failure() {
   }
 }
 
+// The block that runs at place i.
+size_t block_at(size_t i, size_t blocks) {
+  constexpr size_t prime = 2654435761;  // more than a grid's blocks, so every block has one place
+  if (options().order == Options::Order::reverse) return blocks - 1 - i;
+  if (options().order == Options::Order::random) return (i * prime + options().seed) % blocks;
+  return i;
+}
+
 const char* kernel_name(const void* kernel) {
   const char* name = "?";
   cudaFuncGetName(&name, kernel);
@@ -295,6 +305,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), 
   Scheduler& s = scheduler();
   NSGD_CHECK(!s.current, "{}: launched from a kernel", kernel_name(kernel));
   s.launched.insert(kernel);
+  count_launch(kernel);
   gridDim = grid;
   blockDim = block;
   s.entry = entry;
@@ -305,9 +316,10 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), 
   s.failed = false;
   s.random_state = options().seed * 2654435761u | 1u;
   race::begin_grid(s.block_threads);
+  begin_traffic();
   const size_t blocks = size_t(grid.x) * grid.y * grid.z;
   for (size_t i = 0; i < blocks && !s.failed; ++i) {
-    const size_t b = options().order == Options::Order::reverse ? blocks - 1 - i : i;
+    const size_t b = block_at(i, blocks);
     blockIdx = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                 static_cast<unsigned>(b / (size_t(grid.x) * grid.y))};
     race::begin_block(b);
@@ -326,6 +338,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), 
   }
   free_shared_variables();
   if (s.failed) reset_after_failure();
+  end_traffic(kernel);
   const std::string race_report = race::end_grid();
   NSGD_CHECK(!s.failed, "{}: {}", kernel_name(kernel), failure_text);
   NSGD_CHECK(race_report.empty(), "{}: {}", kernel_name(kernel), race_report);

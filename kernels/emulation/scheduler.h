@@ -22,6 +22,7 @@ struct Options {
   Order order = Order::forward;  // of threads and blocks; NSGD_EMULATION_ORDER
   unsigned seed = 1;             // of the random order; NSGD_EMULATION_SEED
   bool deferred = false;         // streams run only when they are waited for; NSGD_EMULATION_DEFERRED=1
+  bool races = true;             // false: a build with the race checker does not look for races, only at traffic.h
 };
 Options& options();  // initialised from the environment
 

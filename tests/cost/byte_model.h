@@ -1,0 +1,64 @@
+// The bytes that the passes of a residual network should move: every pass reads and writes each of its tensors once.
+// Weights, their partial sums and everything else that does not grow with the batch is counted too, as far as it is
+// more than a thousandth.
+#pragma once
+
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
+
+namespace noisysgd::test {
+
+struct Bytes {
+  double read = 0, written = 0;
+  Bytes& operator+=(const Bytes& other) {
+    read += other.read;
+    written += other.written;
+    return *this;
+  }
+  double sum() const { return read + written; }
+};
+
+// A convolution without bias.
+struct ConvBytes {
+  double x, y, weights;  // bytes of the input, of which a 1x1 convolution of stride 2 reads a quarter, and so on
+  double x_read, partial;
+
+  explicit ConvBytes(const kernels::ConvShape& shape)
+      : x(4.0 * static_cast<double>(shape.batch * shape.height * shape.width * shape.in_channels)),
+        y(4.0 * static_cast<double>(shape.batch * shape.positions() * shape.out_channels)),
+        weights(4.0 * static_cast<double>(shape.weights())),
+        x_read(shape.kernel_height == 1 ? x / static_cast<double>(shape.stride_height * shape.stride_width) : x),
+        partial(weights * static_cast<double>(shares(shape))) {}
+
+  Bytes forward() const { return {x_read + weights, y}; }
+  Bytes data_gradient() const { return {y + weights, x}; }
+  // The shares' partial sums are written, read and added to the gradient.
+  Bytes weight_gradient() const { return {x_read + y + partial + weights, partial + weights}; }
+  Bytes backward() const {
+    Bytes both = data_gradient();
+    return both += weight_gradient();
+  }
+
+ private:
+  static int64_t shares(const kernels::ConvShape& shape) {
+    using namespace kernels::cuda;
+    const auto tf32 = kernels::Precision::tf32;
+    const ConvKernel* kernel = conv_window(shape, SecondMoment::none, tf32, size_t{227} << 10);
+    if (!kernel) kernel = conv_gather(shape, tf32);
+    return kernel->shares(shape);
+  }
+};
+
+// Batch normalisation of a tensor of `p` bytes: the statistics read it, the normalisation reads and writes it.
+struct NormBytes {
+  double p;
+  Bytes forward() const { return {2 * p, p}; }
+  Bytes forward_with_addend() const { return {3 * p, p}; }
+  // Sums read the input and the gradient. The input's gradient takes both again.
+  Bytes backward() const { return {4 * p, p}; }
+  // The sums also read the second gradient, and write the sum.
+  Bytes backward_of_two() const { return {5 * p, 2 * p}; }
+  // The sums also read the saved output, for the ReLU of a sum.
+  Bytes backward_of_sum(bool two_gradients) const { return {(two_gradients ? 6 : 5) * p, 2 * p}; }
+};
+
+}  // namespace noisysgd::test
