@@ -156,8 +156,6 @@ TEST_CASE("an override says how to set one regime if some cannot take the value 
   CHECK_FALSE(noisysgd::test::contains(problem("noise.scale=-1"), "regimes[SB]"));
   CHECK(noisysgd::test::contains(problem("SB.epochs=3"),
                                  "$.SB: unknown key; a value of this regime is regimes[SB].PATH"));
-  CHECK(noisysgd::test::contains(problem("[\"LB+Diag\"].epochs=3"), "regimes[LB+Diag].PATH") !=
-        noisysgd::test::contains(problem("[\"LB+Diag\"].epochs=3"), "malformed"));
 
   const Experiment one = read({"regimes[LB+Diag].noise.position=after_momentum"});
   CHECK(one.regimes[1].noise.options().after_momentum);
