@@ -71,7 +71,7 @@ BatchOptions read_batch(const ConfigReader& json) {
 kernels::Precision read_precision(const ConfigReader& root) {
   using enum kernels::Precision;
   return root.choice<kernels::Precision>("precision",
-                                         {{name_of(fp32), fp32}, {name_of(tf32), tf32}, {name_of(bf16), bf16}}, tf32);
+                                         {{name_of(fp32), fp32}, {name_of(tf32), tf32}, {name_of(half), half}}, tf32);
 }
 
 void check_changes(const ConfigReader& batch, const Regime& regime) {

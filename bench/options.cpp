@@ -20,8 +20,8 @@ kernels::Precision precision_of(const std::string& name, const Device& device) {
 
 void Options::add_to(CLI::App& app) {
   app.add_option("--device", device_name, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--precision", precision_name, "On a CUDA device: fp32, tf32 or bf16 [tf32]")
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app.add_option("--precision", precision_name, "On a CUDA device: fp32, tf32 or half [tf32]")
+      ->check(CLI::IsMember({"fp32", "tf32", "half"}));
   app.add_option("--rounds", rounds, "Alternating rounds that medians are taken over")
       ->capture_default_str()
       ->transform(whole_number(1, 100000));

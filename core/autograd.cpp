@@ -5,7 +5,7 @@
 namespace noisysgd {
 
 Variable Tape::leaf(Tensor value) {
-  nodes_.push_back({nullptr, false, value.shape()});
+  nodes_.push_back({nullptr, false, value.shape(), gradient_type(value.dtype())});
   return {std::move(value), static_cast<int>(nodes_.size()) - 1};
 }
 
@@ -48,8 +48,9 @@ const Tensor& Tape::gradient(const Variable& variable) const {
 void BackwardPass::add_gradient(int id, Tensor gradient) {
   if (id < 0) return;
   Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];
-  NSGD_CHECK(gradient.shape() == node.shape, "gradient {} for a value of shape {}", gradient.shape().text(),
-             node.shape.text());
+  NSGD_CHECK(gradient.shape() == node.shape && gradient.dtype() == node.type,
+             "gradient {} of {} for a value of shape {} whose gradients are {}", gradient.shape().text(),
+             name_of(gradient.dtype()), node.shape.text(), name_of(node.type));
   round_stored(context, context.rounding.gradients, gradient);
   if (!node.gradient.defined()) {
     node.gradient = std::move(gradient);
@@ -64,12 +65,13 @@ void BackwardPass::add_gradient(int id, Tensor gradient) {
 Tensor BackwardPass::sum(Tensor a, Tensor b) {
   if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum passes one gradient to both
   if (a.sole_owner()) {
-    kernels::add(context.queue, a.elements(), b.f32(), a.f32());
+    kernels::add(context.queue, a.elements(), b.values(), a.values());
     round_stored(context, context.rounding.gradients, a);
     return a;
   }
-  Tensor sum = zeros(context, a.shape());
-  for (const Tensor* part : {&b, &a}) kernels::add(context.queue, sum.elements(), part->f32(), sum.f32());
+  Tensor sum(context, a.shape(), a.dtype());
+  copy(context, b, sum);
+  kernels::add(context.queue, sum.elements(), a.values(), sum.values());
   round_stored(context, context.rounding.gradients, sum);
   return sum;
 }

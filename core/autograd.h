@@ -55,6 +55,7 @@ class Tape {
     BackwardOfTwo backward;  // empty for a leaf
     bool adds_two;           // true: the op adds two gradients itself
     Shape shape;
+    DType type;  // of the gradient
     Tensor gradient = {}, other = {};
   };
   std::vector<Node> nodes_;
@@ -80,7 +81,8 @@ class BackwardPass {
     return statistics.second_moment == SecondMoment::none || left_out ? nullptr : into.second_moment.at(parameter);
   }
 
-  // Adds `gradient` (consumed) to the gradient of the variable with this id; ids below 0 are ignored.
+  // Adds `gradient` (consumed) to the gradient of the variable with this id; ids below 0 are ignored. It has the
+  // variable's shape and the gradient_type of its elements.
   void add_gradient(int id, Tensor gradient);
   // For the last use of a saved tensor: its memory can be freed before the closure ends.
   Tensor last_use(Tensor& saved) const { return retain_ ? saved : std::move(saved); }

@@ -18,7 +18,7 @@ StoredRounding StoredRounding::of_environment() {
 }
 
 void round_stored(Context& context, const std::optional<DType>& type, const Tensor& tensor) {
-  if (!type || tensor.shape().rank() != 4) return;
+  if (!type || tensor.shape().rank() != 4 || tensor.dtype() != DType::f32) return;
   const Tensor stored(context, tensor.shape(), *type);
   kernels::convert(context.queue, tensor.elements(), tensor.values(), stored.values());
   kernels::convert(context.queue, tensor.elements(), stored.values(), tensor.values());

@@ -1,5 +1,6 @@
 #include <noisysgd/core/tensor.h>
 
+#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/elementwise.h>
 
 namespace noisysgd {
@@ -36,9 +37,17 @@ void fill(Context& context, const Tensor& tensor, float value) {
   kernels::fill(context.queue, tensor.elements(), value, tensor.f32());
 }
 
+Tensor as_type(Context& context, const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype) return tensor;
+  Tensor converted(context, tensor.shape(), dtype);
+  kernels::convert(context.queue, tensor.elements(), tensor.values(), converted.values());
+  return converted;
+}
+
 void copy(Context& context, const Tensor& from, const Tensor& to) {
-  NSGD_CHECK(from.elements() == to.elements(), "tensor {} copied into {}", from.shape().text(), to.shape().text());
-  kernels::copy(context.queue, static_cast<size_t>(from.elements()) * sizeof(float), from.f32(), to.f32());
+  NSGD_CHECK(from.elements() == to.elements() && from.dtype() == to.dtype(), "tensor {} of {} copied into {} of {}",
+             from.shape().text(), name_of(from.dtype()), to.shape().text(), name_of(to.dtype()));
+  kernels::copy(context.queue, from.bytes().size(), from.values().address, to.values().address);
 }
 
 }  // namespace noisysgd

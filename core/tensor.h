@@ -118,7 +118,9 @@ Tensor from_host(Context& context, Shape shape, const std::vector<T>& values) {
 
 Tensor zeros(Context& context, Shape shape);
 void fill(Context& context, const Tensor& tensor, float value);
-// Equal numbers of fp32 elements, in storages that do not overlap.
+// The tensor with its elements in another type of float (kernels/convert.h); the tensor itself if it has that type.
+Tensor as_type(Context& context, const Tensor& tensor, DType dtype);
+// Equal numbers of elements of one type, in storages that do not overlap.
 void copy(Context& context, const Tensor& from, const Tensor& to);
 
 }  // namespace noisysgd

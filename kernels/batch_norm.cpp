@@ -313,10 +313,11 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNo
           (1 - momentum) * running_variance[c] + momentum * variances[group * channels + c];
     }
 
+  const float* const addend = epilogue.addend.f32("batch_norm_forward");
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * channels, last = blocks.last(block) * channels;
     const float* group_wide = wide + block / blocks.per_group * 3 * width;
-    normalise(x + first, at(epilogue.addend, first), last - first, width, WideAffine(group_wide, width), floor_of(epilogue),
+    normalise(x + first, at(addend, first), last - first, width, WideAffine(group_wide, width), floor_of(epilogue),
               y + first);
   });
 }
@@ -337,9 +338,10 @@ void batch_norm_inference(Queue& queue, const BatchNormInference& arrays, const 
     wide[2 * width + j] = beta[c];
   }
   const int64_t wide_rows = (rows + rows_per_wide - 1) / rows_per_wide;
+  const float* const addend = epilogue.addend.f32("batch_norm_inference");
   parallel_ranges(queue, wide_rows, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * width;
-    normalise(x + first, at(epilogue.addend, first), std::min(end * width, rows * channels) - first, width,
+    normalise(x + first, at(addend, first), std::min(end * width, rows * channels) - first, width,
               WideAffine(wide, width), floor_of(epilogue), y + first);
   });
 }
@@ -348,8 +350,12 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
   check(shape);
   check(arrays);
   if (shape.samples == 0) return;
-  const auto& [x, gamma, mean, inverse_std, grad_y, other_grad_y, relu_beta, relu_output, grad_gamma, grad_beta,
-               gamma_second_moment, beta_second_moment, grad_addend, grad_x] = arrays;
+  constexpr const char* op = "batch_norm_backward";
+  const float *const x = arrays.x.f32(op), *const grad_y = arrays.grad_y.f32(op),
+              *const other_grad_y = arrays.other_grad_y.f32(op), *const relu_output = arrays.relu_output.f32(op);
+  float *const grad_addend = arrays.grad_addend.f32(op), *const grad_x = arrays.grad_x.f32(op);
+  const float *const gamma = arrays.gamma, *const mean = arrays.mean, *const inverse_std = arrays.inverse_std,
+              *const relu_beta = arrays.relu_beta;
   const int64_t channels = shape.channels, groups = shape.groups(), sample_size = shape.positions * channels;
   const int64_t width = std::min(wide_row(channels), sample_size);
   const Blocks blocks(shape.group, sample_size);
@@ -422,10 +428,10 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
       target[c] += static_cast<float>(total);
     }
   };
-  if (grad_gamma) accumulate(sum_product, grad_gamma);
-  if (grad_beta) accumulate(sum_grad, grad_beta);
-  if (gamma_second_moment) accumulate(squared_product, gamma_second_moment);
-  if (beta_second_moment) accumulate(squared_grad, beta_second_moment);
+  if (arrays.grad_gamma) accumulate(sum_product, arrays.grad_gamma);
+  if (arrays.grad_beta) accumulate(sum_grad, arrays.grad_beta);
+  if (arrays.gamma_second_moment) accumulate(squared_product, arrays.gamma_second_moment);
+  if (arrays.beta_second_moment) accumulate(squared_grad, arrays.beta_second_moment);
 
   parallel_blocks(queue, count, work, [&](int64_t block, int64_t) {
     const int64_t first = blocks.first(block) * sample_size, last = blocks.last(block) * sample_size;

@@ -18,20 +18,19 @@ struct Moments {
 // The mean and the squared deviations from it of `rows` rows, at most values_per_thread / vector for each row of
 // threads. `from` is the first row, at this thread's channels. The result is valid in the threads that have a channel
 // of the tile to themselves (threadIdx.x < width * vector).
-template <int vector>
-__device__ Moments block_moments(const Tile<vector>& tile, int64_t rows, int64_t channels, int width,
-                                 const float* from) {
+template <int vector, class T>
+__device__ Moments block_moments(const Tile<vector>& tile, int64_t rows, int64_t channels, int width, const T* from) {
   constexpr int rows_per_thread = values_per_thread / vector;
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   GPU_SHARED(float, tile_mean, [max_tile]);
   const auto count = static_cast<double>(min(int64_t{rows_per_thread} * tile.row_step, rows));
   const int64_t last = tile.in_range ? rows : 0;  // no rows for threads beyond the channels
 
-  FloatVector<vector> values[rows_per_thread];
+  Elements<T, vector> values[rows_per_thread];
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r) {
     const int64_t row = tile.row + int64_t{r} * tile.row_step;
-    if (row < last) values[r] = load_vector<vector>(from + row * channels);
+    if (row < last) values[r] = load_elements<vector>(from + row * channels);
   }
   float sums[2][vector] = {};
 #pragma unroll
@@ -98,9 +97,9 @@ __device__ void merge_blocks(int64_t group, int64_t rows, int64_t channels, int 
 }
 
 // Grid: blocks of a group, channel tiles, groups from first_group on.
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    group_statistics_kernel(int64_t first_group, int64_t rows, int64_t channels, int width, const float* x,
+    group_statistics_kernel(int64_t first_group, int64_t rows, int64_t channels, int width, const T* x,
                             BlockMoments moments, unsigned* counters, GroupStatistics statistics) {
   const Tile<vector> tile(channels, width, blockIdx.y);
   const int64_t group = first_group + blockIdx.z, row = blockIdx.x * moments.rows_per_block;
@@ -136,27 +135,36 @@ __device__ void move_running(const RunningStatistics& running, int64_t groups, i
   });
 }
 
+// BatchNormEpilogue with elements of T.
+template <class T>
+struct Epilogue {
+  const T* addend;
+  bool relu;
+};
+
 // Writes y at `vector` elements from i on. NaN stays NaN.
-template <int vector>
-__device__ void write_normalised(const Affines<vector>& affines, const BatchNormEpilogue& epilogue, const float* x,
-                                 float* y, int64_t i) {
-  FloatVector<vector> values = load_vector<vector>(x + i), addend{};
-  if (epilogue.addend) addend = load_vector<vector>(epilogue.addend + i);
+template <int vector, class T>
+__device__ void write_normalised(const Affines<vector>& affines, const Epilogue<T>& epilogue, const T* x, T* y,
+                                 int64_t i) {
+  const auto inputs = load_elements<vector>(x + i);
+  Elements<T, vector> addend{};
+  if (epilogue.addend) addend = load_elements<vector>(epilogue.addend + i);
+  FloatVector<vector> values;
   for (int v = 0; v < vector; ++v) {
-    float value = affines.channel[v](values[v]);
+    float value = affines.channel[v](inputs[v]);
     if (epilogue.addend) value += addend[v];
     values[v] = epilogue.relu && value < 0 ? 0.0f : value;
   }
-  store_vector(y + i, values);
+  store_elements(y + i, values);
 }
 
 // Second grid dimension: groups. A null gamma means 1, a null beta 0. The first blocks also update the running
 // statistics: that takes as long as a separate launch would, but here it overlaps with the other blocks.
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const float* x, const float* gamma,
-                     const float* beta, const float* mean, const float* inverse_std, BatchNormEpilogue epilogue,
-                     RunningStatistics running, float* y) {
+    normalise_kernel(int64_t groups, int64_t rows, int64_t channels, const T* x, const float* gamma, const float* beta,
+                     const float* mean, const float* inverse_std, Epilogue<T> epilogue, RunningStatistics running,
+                     T* y) {
   if (running.mean && blockIdx.y == 0) move_running(running, groups, channels, mean);
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
@@ -180,7 +188,7 @@ template <int vector>
 __global__ void __launch_bounds__(block_threads)
     normalise_running_kernel(int64_t rows, int64_t channels, float epsilon, const float* x, const float* gamma,
                              const float* beta, const float* running_mean, const float* running_variance,
-                             BatchNormEpilogue epilogue, float* y) {
+                             Epilogue<float> epilogue, float* y) {
   channel_stride(
       rows, channels / vector,
       [&](int64_t column) {
@@ -195,25 +203,24 @@ __global__ void __launch_bounds__(block_threads)
       [&](int64_t i, const Affines<vector>& affines) { write_normalised(affines, epilogue, x, y, i * vector); });
 }
 
-void normalise(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
-               const float* mean, const float* inverse_std, const BatchNormEpilogue& epilogue,
-               const RunningStatistics& running, float* y) {
-  const int vector = vector_of(shape.channels, {x, epilogue.addend, y});
-  with_vector(vector, [&](auto v) {
-    launch(queue, normalise_kernel<v>, group_channel_grid(shape, v), block_threads, 0, shape.groups(),
+template <class T>
+void normalise(Queue& queue, const BatchNormShape& shape, const T* x, const float* gamma, const float* beta,
+               const float* mean, const float* inverse_std, const Epilogue<T>& epilogue,
+               const RunningStatistics& running, T* y) {
+  constexpr int width = vector_width<T>;
+  with_width<width>(shape.channels % width == 0 && aligned_elements<width>(x, epilogue.addend, y), [&](auto v) {
+    launch(queue, normalise_kernel<v, T>, group_channel_grid(shape, v), block_threads, 0, shape.groups(),
            shape.group * shape.positions, shape.channels, x, gamma, beta, mean, inverse_std, epilogue, running, y);
   });
 }
 
-}  // namespace
-
-void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays, const float* x,
-                        float* y) {
-  check(shape);
-  if (shape.samples == 0) return;
+template <class T>
+void normalise_by_batch(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays, const T* x, T* y) {
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
   NSGD_CHECK(rows > 1, "batch norm: a group of {} sample with 1 position has no variance", shape.group);
-  const int vector = vector_of(channels, {x});
+  constexpr int width = vector_width<T>;
+  const bool by_vectors = channels % width == 0 && aligned_elements<width>(x);
+  const int vector = by_vectors ? width : 1;
   const GroupGrid grid(shape, vector);
   const int64_t rows_per_block = int64_t{block_threads / grid.width} * (values_per_thread / vector);
   const int64_t blocks = divide_up(rows, rows_per_block);
@@ -224,22 +231,37 @@ void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNo
   const GroupStatistics statistics{arrays.epsilon, arrays.mean, arrays.inverse_std, variance};
   unsigned* const counters = queue.cuda().counters(grid.counters());
   grid.for_each_launch(blocks, [&](int64_t first, dim3 size) {
-    with_vector(vector, [&](auto v) {
-      launch(queue, group_statistics_kernel<v>, size, block_threads, 0, first, rows, channels, grid.width, x, moments,
-             counters, statistics);
+    with_width<width>(by_vectors, [&](auto v) {
+      launch(queue, group_statistics_kernel<v, T>, size, block_threads, 0, first, rows, channels, grid.width, x,
+             moments, counters, statistics);
     });
   });
-  normalise(queue, shape, x, arrays.gamma, arrays.beta, arrays.mean, arrays.inverse_std, arrays.epilogue,
+  const Epilogue<T> epilogue{array_of<T>("batch_norm_forward", arrays.epilogue.addend), arrays.epilogue.relu};
+  normalise(queue, shape, x, arrays.gamma, arrays.beta, arrays.mean, arrays.inverse_std, epilogue,
             {arrays.momentum, variance, arrays.running_mean, arrays.running_variance}, y);
+}
+
+}  // namespace
+
+void batch_norm_forward(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays, ConstValues x,
+                        Values y) {
+  check(shape);
+  if (shape.samples == 0) return;
+  with_stored_types("batch_norm_forward", x.type, [&]<class Types>(Types) {
+    using T = typename Types::Value;
+    normalise_by_batch(queue, shape, arrays, array_of<T>("batch_norm_forward", x),
+                       array_of<T>("batch_norm_forward", y));
+  });
 }
 
 void batch_norm_inference(Queue& queue, const BatchNormInference& arrays, const float* x, float* y) {
   const int64_t rows = arrays.rows, channels = arrays.channels;
   if (rows == 0 || channels == 0) return;
-  with_vector(vector_of(channels, {x, arrays.epilogue.addend, y}), [&](auto v) {
+  const Epilogue<float> epilogue{arrays.epilogue.addend.f32("batch_norm_inference"), arrays.epilogue.relu};
+  constexpr int width = vector_width<float>;
+  with_width<width>(channels % width == 0 && aligned_elements<width>(x, epilogue.addend, y), [&](auto v) {
     launch(queue, normalise_running_kernel<v>, channel_grid(rows, channels / v), block_threads, 0, rows, channels,
-           arrays.epsilon, x, arrays.gamma, arrays.beta, arrays.running_mean, arrays.running_variance, arrays.epilogue,
-           y);
+           arrays.epsilon, x, arrays.gamma, arrays.beta, arrays.running_mean, arrays.running_variance, epilogue, y);
   });
 }
 
@@ -247,7 +269,7 @@ void batch_norm_normalised(Queue& queue, const BatchNormShape& shape, const floa
                            const float* beta, const float* mean, const float* inverse_std, float* y) {
   check(shape);
   if (shape.samples == 0) return;
-  normalise(queue, shape, x, gamma, beta, mean, inverse_std, BatchNormEpilogue{}, RunningStatistics{}, y);
+  normalise(queue, shape, x, gamma, beta, mean, inverse_std, Epilogue<float>{}, RunningStatistics{}, y);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -1,7 +1,7 @@
 // (Ghost) batch normalisation over [M,T,C] activations, T positions per sample: y = gamma xhat + beta, xhat = (x -
 // mean) inverse_std, with mean and biased variance over each ghost group of `group` consecutive samples (group = M:
 // ordinary batch norm). M must be a multiple of group. Variances are two-pass (shifted), so a large mean costs no
-// accuracy.
+// accuracy. On a CUDA device x, y and the addend of a training pass may be stored in fp16, and all gradients in bf16.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ void check(const BatchNormShape& shape);  // throws Error for samples that do no
 
 // Applied in the pass that writes y: y = max(0, gamma xhat + beta + addend).
 struct BatchNormEpilogue {
-  const float* addend = nullptr;  // [M,T,C] or null; may be y
-  bool relu = false;              // false: without the maximum
+  ConstValues addend = nullptr;  // [M,T,C] or null; may be y
+  bool relu = false;             // false: without the maximum
 };
 
 struct BatchNormForward {
@@ -33,8 +33,8 @@ struct BatchNormForward {
   float *mean, *inverse_std;               // [groups,C] saved for backward
   BatchNormEpilogue epilogue{};
 };
-NSGD_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays,
-                                 const float* x, float* y));  // y is not x: backward needs x
+NSGD_TYPED_OP(batch_norm_forward, void(Queue& queue, const BatchNormShape& shape, const BatchNormForward& arrays,
+                                       ConstValues x, Values y));  // y is not x: backward needs x
 
 // Normalises with the running statistics. y may be x.
 struct BatchNormInference {
@@ -47,18 +47,19 @@ NSGD_OP(batch_norm_inference, void(Queue& queue, const BatchNormInference& array
 
 // The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
 struct BatchNormBackward {
-  const float *x, *gamma, *mean, *inverse_std;  // x and gamma of the forward pass, and the statistics that it saved
-  const float* grad_y;
-  const float* other_grad_y = nullptr;  // added to grad_y; null: nothing
+  ConstValues x;                            // of the forward pass
+  const float *gamma, *mean, *inverse_std;  // gamma of the forward pass, and the statistics that it saved
+  ConstValues grad_y;
+  ConstValues other_grad_y = nullptr;  // added to grad_y; null: nothing
   // The source of the sign of the ReLU's input; at most one of the two. Both null: there is no ReLU.
-  const float* relu_beta = nullptr;    // beta, without an addend: gamma xhat + beta is recomputed
-  const float* relu_output = nullptr;  // y
+  const float* relu_beta = nullptr;   // beta, without an addend: gamma xhat + beta is recomputed
+  ConstValues relu_output = nullptr;  // y
   // Accumulated (+=); each may be null. Second moments: sum_n (sum_t grad xhat)^2 and sum_n (sum_t grad)^2.
   float *grad_gamma = nullptr, *grad_beta = nullptr, *gamma_second_moment = nullptr, *beta_second_moment = nullptr;
   // The gradient of the ReLU's input, which is also the gradient of the addend. Overwritten; may be grad_y or
   // other_grad_y. May be null, but not together with other_grad_y or relu_output.
-  float* grad_addend = nullptr;
-  float* grad_x;  // overwritten; may be any of the other gradients
+  Values grad_addend = nullptr;
+  Values grad_x;  // overwritten; may be any of the other gradients
 };
 NSGD_OP(batch_norm_backward, void(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays));
 void check(const BatchNormBackward& arrays);

@@ -16,20 +16,60 @@ __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return 
 // Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
 enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
 
+// The activations and gradients of BatchNormBackward, [M,T,C], and its ReLU.
+template <class Types>
+struct Activations {
+  using Value = typename Types::Value;
+  using Gradient = typename Types::Gradient;
+  const Value *x, *relu_output;
+  const Gradient *grad_y, *other_grad_y;
+  Gradient *grad_addend, *grad_x;
+  const float* relu_beta;
+
+  explicit Activations(const BatchNormBackward& of)
+      : x(array<Value>(of.x)),
+        relu_output(array<Value>(of.relu_output)),
+        grad_y(array<Gradient>(of.grad_y)),
+        other_grad_y(array<Gradient>(of.other_grad_y)),
+        grad_addend(array<Gradient>(of.grad_addend)),
+        grad_x(array<Gradient>(of.grad_x)),
+        relu_beta(of.relu_beta) {}
+  template <class T>
+  static auto array(const auto& values) {
+    return array_of<T>("batch_norm_backward", values);
+  }
+};
+
+// The parameters' arrays of BatchNormBackward.
+struct ParameterArrays {
+  const float *gamma, *mean, *inverse_std;
+  float *grad_gamma, *grad_beta, *gamma_second_moment, *beta_second_moment;
+
+  explicit ParameterArrays(const BatchNormBackward& of)
+      : gamma(of.gamma),
+        mean(of.mean),
+        inverse_std(of.inverse_std),
+        grad_gamma(of.grad_gamma),
+        grad_beta(of.grad_beta),
+        gamma_second_moment(of.gamma_second_moment),
+        beta_second_moment(of.beta_second_moment) {}
+};
+
 // The elements that the first pass reads at `vector` neighbouring indices. writes: there is a grad_addend; without it
 // there is neither a second gradient nor a saved output.
-template <int vector, bool writes>
+template <class Types, int vector, bool writes>
 struct Loaded {
-  FloatVector<vector> inputs, grads, others, outputs;
+  Elements<typename Types::Value, vector> inputs, outputs;
+  Elements<typename Types::Gradient, vector> grads, others;
 
-  __device__ void load(const BatchNormBackward& arrays, int64_t i) {
-    inputs = load_vector<vector>(arrays.x + i);
-    grads = load_vector<vector>(arrays.grad_y + i);
-    if (writes && arrays.other_grad_y) others = load_vector<vector>(arrays.other_grad_y + i);
-    if (writes && arrays.relu_output) outputs = load_vector<vector>(arrays.relu_output + i);
+  __device__ void load(const Activations<Types>& arrays, int64_t i) {
+    inputs = load_elements<vector>(arrays.x + i);
+    grads = load_elements<vector>(arrays.grad_y + i);
+    if (writes && arrays.other_grad_y) others = load_elements<vector>(arrays.other_grad_y + i);
+    if (writes && arrays.relu_output) outputs = load_elements<vector>(arrays.relu_output + i);
   }
   // The gradient of the ReLU's input.
-  __device__ float grad(const BatchNormBackward& arrays, const Affine& affine, int v) const {
+  __device__ float grad(const Activations<Types>& arrays, const Affine& affine, int v) const {
     if (arrays.relu_beta && !(affine(inputs[v]) > 0)) return 0;
     if (writes && arrays.relu_output && !(outputs[v] > 0)) return 0;
     return writes && arrays.other_grad_y ? grads[v] + others[v] : grads[v];
@@ -55,7 +95,7 @@ __device__ void sum_rows(const Tile<1>& tile, int64_t count, int64_t channels, i
   sum_columns(totals, width);
 }
 
-__device__ void add_to_parameters(const BatchNormBackward& arrays, int64_t channel,
+__device__ void add_to_parameters(const ParameterArrays& arrays, int64_t channel,
                                   const double (&totals)[sums_per_channel]) {
   if (arrays.grad_gamma) arrays.grad_gamma[channel] += static_cast<float>(totals[sum_product]);
   if (arrays.grad_beta) arrays.grad_beta[channel] += static_cast<float>(totals[sum_grad]);
@@ -66,7 +106,7 @@ __device__ void add_to_parameters(const BatchNormBackward& arrays, int64_t chann
 // Merges the blocks of a group for a tile of `width` channels. The sums of a single group go directly to the
 // parameters.
 __device__ void merge_blocks(int64_t group, int64_t groups, int64_t blocks, int64_t rows, int64_t channels, int width,
-                             const BatchNormBackward& arrays, const GradientSums& merged) {
+                             const ParameterArrays& arrays, const GradientSums& merged) {
   const Tile<1> tile(channels, width, blockIdx.y);
   double totals[sums_per_channel];
   sum_rows(tile, blocks, channels, width, merged.blocks + group * blocks * sums_per_channel * channels, totals);
@@ -84,7 +124,7 @@ __device__ void merge_blocks(int64_t group, int64_t groups, int64_t blocks, int6
   merged.slope[i] = static_cast<float>(totals[sum_product] / static_cast<double>(rows) * inverse);
 }
 
-__device__ void merge_groups(int64_t groups, int64_t channels, int width, const BatchNormBackward& arrays,
+__device__ void merge_groups(int64_t groups, int64_t channels, int width, const ParameterArrays& arrays,
                              const GradientSums& merged) {
   const Tile<1> tile(channels, width, blockIdx.y);
   double totals[sums_per_channel];
@@ -94,11 +134,11 @@ __device__ void merge_groups(int64_t groups, int64_t channels, int width, const 
 
 // Grid: blocks of a group, channel tiles, groups from first_group on. A sample is summed by `team` warps, 1 or all of
 // the block.
-template <int vector, bool writes>
+template <class Types, int vector, bool writes>
 __global__ void __launch_bounds__(block_threads)
     gradient_sums_kernel(int64_t first_group, int64_t groups, int64_t group_samples, int64_t positions,
-                         int64_t channels, int width, int team, BatchNormBackward arrays, unsigned* counters,
-                         GradientSums merged) {
+                         int64_t channels, int width, int team, Activations<Types> arrays, ParameterArrays parameters,
+                         unsigned* counters, GradientSums merged) {
   constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, which later loads cannot overtake
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   const Tile<vector> tile(channels, width, blockIdx.y);
@@ -109,8 +149,8 @@ __global__ void __launch_bounds__(block_threads)
   if (tile.in_range)
     for (int v = 0; v < vector; ++v) {
       const int64_t c = tile.column + v;
-      affines.channel[v] =
-          affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, group * channels + c);
+      affines.channel[v] = affine_of(parameters.gamma, arrays.relu_beta, parameters.mean, parameters.inverse_std, c,
+                                     group * channels + c);
     }
   const int64_t last = part_begin(blockIdx.x + 1, blocks, group_samples);
   const bool owner = threadIdx.x < static_cast<unsigned>(width * vector);  // of one channel of the tile
@@ -120,7 +160,7 @@ __global__ void __launch_bounds__(block_threads)
     float sums[2][vector] = {};
     if (tile.in_range && n < last)
       for (int64_t t = row; t < positions; t += rows_at_once * team_rows) {
-        Loaded<vector, writes> loaded[rows_at_once];
+        Loaded<Types, vector, writes> loaded[rows_at_once];
 #pragma unroll
         for (int r = 0; r < rows_at_once; ++r)
           if (t + r * team_rows < positions) loaded[r].load(arrays, origin + (t + r * team_rows) * channels);
@@ -134,7 +174,7 @@ __global__ void __launch_bounds__(block_threads)
             sums[0][v] += grads[v];
             sums[1][v] += grads[v] * (loaded[r].inputs[v] - affine.mean);
           }
-          if (writes) store_vector(arrays.grad_addend + origin + (t + r * team_rows) * channels, grads);
+          if (writes) store_elements(arrays.grad_addend + origin + (t + r * team_rows) * channels, grads);
         }
       }
     share_warp_sums(sums, width, warp_sums);
@@ -155,9 +195,9 @@ __global__ void __launch_bounds__(block_threads)
   }
   unsigned* const of_group = counters + gridDim.y * (1 + blockIdx.z) + blockIdx.y;
   if (!is_last_block(of_group, gridDim.x)) return;
-  merge_blocks(group, groups, blocks, group_samples * positions, channels, width * vector, arrays, merged);
+  merge_blocks(group, groups, blocks, group_samples * positions, channels, width * vector, parameters, merged);
   if (groups > 1 && is_last_block(counters + blockIdx.y, static_cast<unsigned>(groups)))
-    merge_groups(groups, channels, width * vector, arrays, merged);
+    merge_groups(groups, channels, width * vector, parameters, merged);
 }
 
 template <int vector>
@@ -167,10 +207,10 @@ struct InputGradients {
 };
 
 // Second grid dimension: groups. arrays: as the second pass reads them.
-template <int vector>
+template <class Types, int vector>
 __global__ void __launch_bounds__(block_threads)
-    input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, BatchNormBackward arrays, const float* offset,
-                          const float* slope) {
+    input_gradient_kernel(int64_t groups, int64_t rows, int64_t channels, Activations<Types> arrays,
+                          ParameterArrays parameters, const float* offset, const float* slope) {
   for (int64_t group = blockIdx.y; group < groups; group += gridDim.y) {
     const int64_t origin = group * rows * channels;
     channel_stride(
@@ -180,21 +220,22 @@ __global__ void __launch_bounds__(block_threads)
           for (int v = 0; v < vector; ++v) {
             const int64_t c = column * vector + v, i = group * channels + c;
             gradients.affines.channel[v] =
-                affine_of(arrays.gamma, arrays.relu_beta, arrays.mean, arrays.inverse_std, c, i);
+                affine_of(parameters.gamma, arrays.relu_beta, parameters.mean, parameters.inverse_std, c, i);
             gradients.offset[v] = offset[i];
             gradients.slope[v] = slope[i];
           }
           return gradients;
         },
         [&](int64_t i, const InputGradients<vector>& gradients) {
-          const auto inputs = load_vector<vector>(arrays.x + origin + i * vector);
-          auto grads = load_vector<vector>(arrays.grad_y + origin + i * vector);
+          const auto inputs = load_elements<vector>(arrays.x + origin + i * vector);
+          const auto grads = load_elements<vector>(arrays.grad_y + origin + i * vector);
+          FloatVector<vector> result;
           for (int v = 0; v < vector; ++v) {
             const Affine& affine = gradients.affines.channel[v];
             const float grad = arrays.relu_beta && !(affine(inputs[v]) > 0) ? 0.0f : grads[v];
-            grads[v] = affine.scale * (grad - gradients.offset[v] - (inputs[v] - affine.mean) * gradients.slope[v]);
+            result[v] = affine.scale * (grad - gradients.offset[v] - (inputs[v] - affine.mean) * gradients.slope[v]);
           }
-          store_vector(arrays.grad_x + origin + i * vector, grads);
+          store_elements(arrays.grad_x + origin + i * vector, result);
         });
   }
 }
@@ -216,15 +257,16 @@ __global__ void __launch_bounds__(block_threads)
       });
 }
 
-}  // namespace
-
-void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays) {
-  check(shape);
-  check(arrays);
-  if (shape.samples == 0) return;
+template <class Types>
+void backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& given) {
+  const Activations<Types> arrays(given);
+  const ParameterArrays parameters(given);
   const int64_t channels = shape.channels, groups = shape.groups(), rows = shape.group * shape.positions;
-  const int vector = vector_of(
-      channels, {arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output, arrays.grad_addend, arrays.grad_x});
+  constexpr int width = vector_width<typename Types::Value>;
+  const bool by_vectors =
+      channels % width == 0 && aligned_elements<width>(arrays.x, arrays.grad_y, arrays.other_grad_y, arrays.relu_output,
+                                                       arrays.grad_addend, arrays.grad_x);
+  const int vector = by_vectors ? width : 1;
   const GroupGrid grid(shape, vector);
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
   const int64_t blocks = std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1,
@@ -236,21 +278,31 @@ void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchN
   const GradientSums merged{block_sums, group_sums, offset, slope};
   unsigned* const counters = queue.cuda().counters(grid.counters());
   grid.for_each_launch(blocks, [&](int64_t first, dim3 size) {
-    with_vector(vector, [&](auto v) {
-      launch(queue, arrays.grad_addend ? gradient_sums_kernel<v, true> : gradient_sums_kernel<v, false>, size,
-             block_threads, 0, first, groups, shape.group, shape.positions, channels, grid.width, team, arrays,
-             counters, merged);
+    with_width<width>(by_vectors, [&](auto v) {
+      launch(queue, arrays.grad_addend ? gradient_sums_kernel<Types, v, true> : gradient_sums_kernel<Types, v, false>,
+             size, block_threads, 0, first, groups, shape.group, shape.positions, channels, grid.width, team, arrays,
+             parameters, counters, merged);
     });
   });
-  BatchNormBackward second = arrays;
+  Activations<Types> second = arrays;
   if (arrays.grad_addend) {  // the first pass has applied the ReLU
     second.grad_y = arrays.grad_addend;
     second.relu_beta = nullptr;
   }
-  with_vector(vector, [&](auto v) {
-    launch(queue, input_gradient_kernel<v>, group_channel_grid(shape, v), block_threads, 0, groups, rows, channels,
-           second, offset, slope);
+  with_width<width>(by_vectors, [&](auto v) {
+    launch(queue, input_gradient_kernel<Types, v>, group_channel_grid(shape, v), block_threads, 0, groups, rows,
+           channels, second, parameters, offset, slope);
   });
+}
+
+}  // namespace
+
+void batch_norm_backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays) {
+  check(shape);
+  check(arrays);
+  if (shape.samples == 0) return;
+  with_stored_types("batch_norm_backward", arrays.x.type,
+                    [&]<class Types>(Types) { backward<Types>(queue, shape, arrays); });
 }
 
 void batch_norm_sample_gradients(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean,

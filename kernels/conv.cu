@@ -5,13 +5,17 @@
 // depth (taps); no patch matrix is stored.
 #include <noisysgd/kernels/conv.h>
 
+#include <noisysgd/kernels/conv_block.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/conv_geometry.h>
 #include <noisysgd/kernels/cuda/conv_narrow.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/cudnn_conv.h>
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/widened.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -34,9 +38,12 @@ __device__ Position position_of(int64_t number, int64_t batch, int32_t positions
 }
 
 // y = patches(x) w^T: depth runs over taps (r,s,c).
+template <class T>
 struct Forward {
+  using Element = T;  // of the operand with positions and of the result
   ConvGeometry g;
-  const float *x, *weight, *bias;
+  const T* x;
+  const float *weight, *bias;
   bool relu;
 
   __device__ int64_t rows() const { return g.batch * g.out_positions(); }
@@ -50,7 +57,7 @@ struct Forward {
     const int32_t h = p.row * g.stride_height - g.padding_height + t.row;
     const int32_t w = p.column * g.stride_width - g.padding_width + t.column;
     const bool inside = p.row >= 0 && h >= 0 && h < g.height && w >= 0 && w < g.width;
-    return inside ? x[p.sample * g.in_size() + (h * g.width + w) * g.in_channels + t.channel] : 0.0f;
+    return inside ? as_float(x[p.sample * g.in_size() + (h * g.width + w) * g.in_channels + t.channel]) : 0.0f;
   }
   __device__ float right(int32_t k, const Tap&, int32_t column) const { return weight[column * g.taps() + k]; }
   __device__ float start(int32_t column) const { return bias ? bias[column] : 0.0f; }
@@ -59,9 +66,12 @@ struct Forward {
 
 // grad_x = patches'(grad_y) w: depth runs over (r,s,k). A tap reaches an output only if the stride divides
 // row + padding - r, and likewise for the columns.
+template <class T>
 struct BackwardData {
+  using Element = T;
   ConvGeometry g;
-  const float *grad_y, *weight;
+  const T* grad_y;
+  const float* weight;
 
   __device__ int64_t rows() const { return g.batch * g.in_positions(); }
   __device__ int32_t columns() const { return g.in_channels; }
@@ -73,7 +83,8 @@ struct BackwardData {
     if (p.row < 0 || h < 0 || w < 0) return 0.0f;
     const int32_t i = g.by_stride_height.reduce(h), j = g.by_stride_width.reduce(w);
     const bool inside = h == 0 && w == 0 && i < g.out_height && j < g.out_width;
-    return inside ? grad_y[p.sample * g.out_size() + (i * g.out_width + j) * g.out_channels + t.channel] : 0.0f;
+    return inside ? as_float(grad_y[p.sample * g.out_size() + (i * g.out_width + j) * g.out_channels + t.channel])
+                  : 0.0f;
   }
   __device__ float right(int32_t, const Tap& t, int32_t column) const {
     return weight[((t.channel * g.kernel_height + t.row) * g.kernel_width + t.column) * g.in_channels + column];
@@ -85,7 +96,7 @@ struct BackwardData {
 // Grid: tiles of columns, tiles of rows.
 template <class Product>
 __global__ void __launch_bounds__(block_threads)
-    conv_product_kernel(const __grid_constant__ Product product, float* result) {
+    conv_product_kernel(const __grid_constant__ Product product, typename Product::Element* result) {
   GPU_SHARED(float, left, [depth_step][tile_pitch]);
   GPU_SHARED(float, right, [depth_step][tile_pitch]);
   constexpr int loads = tile * depth_step / block_threads;  // per thread and operand
@@ -124,51 +135,77 @@ __global__ void __launch_bounds__(block_threads)
     for (int i = 0; i < micro; ++i)
       for (int j = 0; j < micro; ++j)
         if (row0 + row + i < product.rows() && column0 + column + j < product.columns())
-          result[(row0 + row + i) * product.columns() + column0 + column + j] = product.finish(sum[i][j]);
+          result[(row0 + row + i) * product.columns() + column0 + column + j] =
+              as_stored<typename Product::Element>(product.finish(sum[i][j]));
   }
 }
 
 template <class Product>
-void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t columns, float* result) {
+void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t columns,
+                    typename Product::Element* result) {
   const int64_t column_tiles = divide_up(columns, tile);
   const dim3 grid(static_cast<unsigned>(column_tiles), sample_grid(divide_up(rows, tile), 1));
   launch(queue, conv_product_kernel<Product>, grid, block_threads, 0, product, result);
 }
 
-bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, const float* x, const float* w,
-              const float* y, const cudnn::Convolutions::OwnKernel& own = {}) {
+// Values of 16 bits by the fused convolution, with nothing fused.
+bool by_block(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight, Values y) {
+  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
+  const ConvBlockShape block{shape, shape.batch};
+  if (x.type != DType::f16 || y.type != DType::f16 || !aligned(x.address) || !aligned(y.address) || !aligned(weight) ||
+      !conv_block_takes(queue, block))
+    return false;
+  conv_block_forward(queue, block, {x}, weight, {}, y);
+  return true;
+}
+
+bool by_cudnn(Queue& queue, cudnn::Operation operation, const ConvShape& shape, ConstValues x, const float* w,
+              ConstValues y, const cudnn::Convolutions::OwnKernel& own = {}) {
   cudnn::Convolutions* const cudnn = queue.cuda().cudnn(queue);
   return cudnn && cudnn->convolve(queue, operation, shape, x, w, y, own);
 }
 
 }  // namespace
 
-void conv_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
-                  const BiasEpilogue& epilogue, float* y) {
+void conv_forward(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight,
+                  const BiasEpilogue& epilogue, Values y) {
   check(shape);
   if (shape.batch == 0) return;
-  if (narrow_forward(queue, shape, x, weight, y) || by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
+  if (narrow_forward(queue, shape, x, weight, y) || by_block(queue, shape, x, weight, y) ||
+      by_cudnn(queue, cudnn::Operation::forward, shape, x, weight, y)) {
     bias_add(queue, shape.batch * shape.positions(), shape.out_channels, epilogue, y);
     return;
   }
-  launch_product(queue, Forward{ConvGeometry(shape), x, weight, epilogue.bias, epilogue.relu},
-                 shape.batch * shape.positions(), shape.out_channels, y);
+  with_element("conv_forward", x.type, [&](auto element) {
+    using T = decltype(element);
+    launch_product(
+        queue, Forward<T>{ConvGeometry(shape), array_of<T>("conv_forward", x), weight, epilogue.bias, epilogue.relu},
+        shape.batch * shape.positions(), shape.out_channels, array_of<T>("conv_forward", y));
+  });
 }
 
-void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y, float* grad_x) {
+void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weight, ConstValues grad_y, Values grad_x) {
   check(shape);
   if (shape.batch == 0 || narrow_backward_data(queue, shape, weight, grad_y, grad_x)) return;
   if (by_cudnn(queue, cudnn::Operation::backward_data, shape, grad_x, weight, grad_y)) return;
-  launch_product(queue, BackwardData{ConvGeometry(shape), grad_y, weight}, shape.batch * shape.height * shape.width,
-                 shape.in_channels, grad_x);
+  with_element("conv_backward_data", grad_y.type, [&](auto element) {
+    using T = decltype(element);
+    launch_product(queue, BackwardData<T>{ConvGeometry(shape), array_of<T>("conv_backward_data", grad_y), weight},
+                   shape.batch * shape.height * shape.width, shape.in_channels,
+                   array_of<T>("conv_backward_data", grad_x));
+  });
 }
 
-void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                          float* grad_weight) {
+void conv_backward_weight(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, float* grad_weight) {
   check(shape);
   if (shape.batch == 0) return;
-  const auto own = [&](float* sum) { cuda::conv_sample_sums(queue, shape, x, grad_y, {}, sum); };
-  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, x, grad_weight, grad_y, own)) own(grad_weight);
+  Scratch scratch(queue);
+  const auto [stored_x, stored_grad_y] = weight_operands(queue, scratch, shape, x, grad_y);
+  const auto own = [&, operand = stored_x, grad = stored_grad_y](float* sum) {
+    cuda::conv_sample_sums(queue, shape, operand, grad, {}, sum);
+  };
+  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, stored_x, grad_weight, stored_grad_y, own))
+    own(grad_weight);
 }
 
 bool conv_backward_weight_cudnn(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,

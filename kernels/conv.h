@@ -23,13 +23,14 @@ struct ConvShape {
 
 void check(const ConvShape& shape);  // throws Error for an impossible shape
 
-NSGD_OP(conv_forward, void(Queue& queue, const ConvShape& shape, const float* x, const float* weight,
-                           const BiasEpilogue& epilogue,
-                           float* y));  // [N,Ho,Wo,K], overwritten
-NSGD_OP(conv_backward_data, void(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y,
-                                 float* grad_x));  // [N,H,W,C], overwritten
-NSGD_OP(conv_backward_weight, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                                   float* grad_weight));  // [K,R,S,C], accumulated
+// On a CUDA device x and y may be stored in fp16, their gradients in bf16; the operands of a product are then rounded
+// to the type of its result (conv_forward, conv_backward_data) or to bf16 (weight gradients).
+NSGD_TYPED_OP(conv_forward, void(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight,
+                                 const BiasEpilogue& epilogue, Values y));  // [N,Ho,Wo,K], overwritten
+NSGD_TYPED_OP(conv_backward_data, void(Queue& queue, const ConvShape& shape, const float* weight, ConstValues grad_y,
+                                       Values grad_x));  // [N,H,W,C], overwritten
+NSGD_TYPED_OP(conv_backward_weight, void(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+                                         float* grad_weight));  // [K,R,S,C], accumulated
 // The same gradient, always by cuDNN; conv_backward_weight may choose another kernel. Returns false, having done
 // nothing, if cuDNN is missing or has no plan for the shape; on the CPU it always returns false.
 NSGD_OP(conv_backward_weight_cudnn, bool(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,

@@ -11,6 +11,7 @@
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/cuda/widened.h>
 #include <noisysgd/kernels/gemm.h>
 #include <noisysgd/kernels/scratch.h>
 
@@ -67,12 +68,19 @@ bool by_products(Queue& queue, const ConvShape& shape, SecondMoment kind) {
   return conv_route(shape, kind, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
 }
 
+bool by_chunks(ConstValues x, ConstValues grad_y) {
+  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
+  return aligned(x.address) && aligned(grad_y.address);
+}
+
 // with_signs: prefers kernels that can also form signed sums.
-const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool with_signs, bool by_chunks) {
+const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool with_signs, ConstValues x,
+                             ConstValues grad_y) {
   const Precision precision = queue.precision();
   if (queue.cuda().wgmma() && !with_signs)
     if (const ConvKernel* kernel = conv_wgmma(shape, kind, precision)) return *kernel;
-  if (by_chunks) {
+  if (by_chunks(x, grad_y)) {
+    if (is_half(x.type)) return *conv_window_halves(shape, queue.cuda().shared_memory());
     if (const ConvKernel* kernel = conv_window(shape, kind, precision, queue.cuda().shared_memory())) return *kernel;
     if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
   }
@@ -89,38 +97,39 @@ __global__ void __launch_bounds__(block_threads)
 
 // Operands and results of one pass.
 struct Request {
-  const float *x, *grad_y;
+  ConstValues x, grad_y;         // of fp32, or as conv_window_halves reads them
   float *grad_weight, *beside;   // beside: the second moment or, with signs, the signed sums; each may be null
   const float* signs = nullptr;  // [N,K]; without `beside` they multiply grad_y
   SampleSums centering = {};     // centres an exact second moment if its slope is not null
 };
 
-bool by_chunks(const float* x, const float* grad_y) { return aligned_vector<4>(x) && aligned_vector<4>(grad_y); }
-
 void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, const Request& request) {
   check(shape);
   if (shape.batch == 0 || (!request.grad_weight && !request.beside)) return;
   const bool centered = kind == SecondMoment::exact && request.centering.slope;
-  const bool products = !centered && by_products(queue, shape, kind);
+  const bool products = !centered && !is_half(request.x.type) && by_products(queue, shape, kind);
   const bool signed_beside = request.signs && request.beside, signed_copy = request.signs && !request.beside;
   const ConvKernel& kernel = centered || products
                                  ? conv_tiles(shape)
-                                 : kernel_for(queue, shape, kind, signed_beside, by_chunks(request.x, request.grad_y));
+                                 : kernel_for(queue, shape, kind, signed_beside, request.x, request.grad_y);
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
   Scratch scratch(queue);
   const auto [partial, copy] =
       scratch.take<float, float>(shares * (request.beside ? 2 : 1) * weights, signed_copy ? outputs : 0);
-  const float* grad_y = request.grad_y;
+  ConstValues grad_y = request.grad_y;
   if (signed_copy) {
     launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
-           shape.out_channels, request.signs, grad_y, copy);
+           shape.out_channels, request.signs, grad_y.f32("conv_sample_sums"), copy);
     grad_y = copy;
   }
-  if (products) return by_matrix_products(queue, shape, request.x, grad_y, request.grad_weight, request.beside);
+  if (products)
+    return by_matrix_products(queue, shape, request.x.f32("conv_sample_sums"), grad_y.f32("conv_sample_sums"),
+                              request.grad_weight, request.beside);
   if (centered)
-    conv_tiles_centered(queue, shape, request.centering, request.x, grad_y, partial);
+    conv_tiles_centered(queue, shape, request.centering, request.x.f32("conv_sample_sums"),
+                        grad_y.f32("conv_sample_sums"), partial);
   else if (signed_beside)
     kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, partial);
   else
@@ -129,27 +138,36 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
 }
 
 // Whether the kernel of the plain gradient can also form signed sums.
-bool has_signs(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y) {
+bool has_signs(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y) {
+  if (is_half(x.type)) return true;
   return !by_products(queue, shape, SecondMoment::none) &&
-         kernel_for(queue, shape, SecondMoment::none, true, by_chunks(x, grad_y)).launch_signed;
+         kernel_for(queue, shape, SecondMoment::none, true, x, grad_y).launch_signed;
+}
+
+bool is_window(const ConvShape& s) {
+  constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
+  return s.height == s.width && s.stride_height == s.stride_width && s.kernel_height == 3 && s.kernel_width == 3 &&
+         s.padding_height == 1 && s.padding_width == 1 && s.batch <= most && s.in_channels * s.out_channels <= most;
 }
 
 }  // namespace
 
 const ConvKernel* conv_window(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory) {
-  constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
-  if (s.height != s.width || s.stride_height != s.stride_width || s.kernel_height != 3 || s.kernel_width != 3 ||
-      s.padding_height != 1 || s.padding_width != 1 || s.batch > most || s.in_channels * s.out_channels > most)
-    return nullptr;
-  switch (precision) {
-    case Precision::fp32:
-      return kind == SecondMoment::spatial ? nullptr : window::choose_split(s, shared_memory);
-    case Precision::tf32:
-      return window::choose_tf32(s, shared_memory);
-    case Precision::bf16:
-      return window::choose_bf16(s, shared_memory);
-  }
-  return nullptr;
+  if (!is_window(s)) return nullptr;
+  if (precision != Precision::fp32) return window::choose_tf32(s, shared_memory);
+  return kind == SecondMoment::spatial ? nullptr : window::choose_split(s, shared_memory);
+}
+
+const ConvKernel* conv_window_halves(const ConvShape& s, size_t shared_memory) {
+  return is_window(s) ? window::choose_halves(s, shared_memory) : nullptr;
+}
+
+WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& s, ConstValues x, ConstValues grad_y,
+                               bool centered) {
+  const bool halves = x.type == DType::f16 && grad_y.type == DType::bf16 && by_chunks(x, grad_y) && !centered;
+  if (halves && conv_window_halves(s, queue.cuda().shared_memory())) return {x, grad_y};
+  const float* const x32 = widened(queue, scratch, s.batch * s.height * s.width * s.in_channels, x);
+  return {x32, widened(queue, scratch, s.batch * s.positions() * s.out_channels, grad_y)};
 }
 
 ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory, bool wgmma) {
@@ -163,19 +181,27 @@ ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision,
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
 }
 
-void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const SampleSums& sums,
+void conv_sample_sums(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, const SampleSums& sums,
                       float* grad_weight) {
+  Scratch scratch(queue);
+  const WeightOperands of = weight_operands(queue, scratch, shape, x, grad_y, sums.slope);
+  const bool signs_beside = sums.signed_sum && has_signs(queue, shape, of.x, of.grad_y);
+  const Request with_signs{of.x, of.grad_y, grad_weight, sums.signed_sum, sums.signs};
+  if (signs_beside && !sums.second_moment) return weight_gradient(queue, shape, SecondMoment::none, with_signs);
   const SecondMoment kind = sums.second_moment ? SecondMoment::exact : SecondMoment::none;
-  if (sums.signed_sum && !sums.second_moment && has_signs(queue, shape, x, grad_y))
-    return weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, grad_weight, sums.signed_sum, sums.signs});
-  weight_gradient(queue, shape, kind, {x, grad_y, grad_weight, sums.second_moment, nullptr, sums});
-  if (sums.signed_sum)
-    weight_gradient(queue, shape, SecondMoment::none, {x, grad_y, sums.signed_sum, nullptr, sums.signs});
+  weight_gradient(queue, shape, kind, {of.x, of.grad_y, grad_weight, sums.second_moment, nullptr, sums});
+  if (!sums.signed_sum) return;
+  if (is_half(of.x.type))  // a signed copy would be rounded once more
+    weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, nullptr, sums.signed_sum, sums.signs});
+  else
+    weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, sums.signed_sum, nullptr, sums.signs});
 }
 
-void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+void conv_second_moment_spatial(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
                                 float* grad_weight, float* second_moment) {
-  weight_gradient(queue, shape, SecondMoment::spatial, {x, grad_y, grad_weight, second_moment});
+  Scratch scratch(queue);
+  const WeightOperands of = weight_operands(queue, scratch, shape, x, grad_y);
+  weight_gradient(queue, shape, SecondMoment::spatial, {of.x, of.grad_y, grad_weight, second_moment});
 }
 
 bool conv_sample_sums_bf16(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,

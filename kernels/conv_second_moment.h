@@ -15,11 +15,11 @@
 
 namespace noisysgd::kernels {
 
-NSGD_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape,
-                                         const float* x,          // [N,H,W,C]
-                                         const float* grad_y,     // [N,Ho,Wo,K]
-                                         float* grad_weight,      // [K,R,S,C], accumulated
-                                         float* second_moment));  // [K,R,S,C], accumulated
+NSGD_TYPED_OP(conv_second_moment_spatial, void(Queue& queue, const ConvShape& shape,
+                                               ConstValues x,           // [N,H,W,C]
+                                               ConstValues grad_y,      // [N,Ho,Wo,K]
+                                               float* grad_weight,      // [K,R,S,C], accumulated
+                                               float* second_moment));  // [K,R,S,C], accumulated
 // Further sums over the per-sample gradients G_n, formed in the same pass. Each is accumulated, or null.
 struct SampleSums {
   float* second_moment = nullptr;  // [K,R,S,C] += sum_n (G_n - C_n)^2
@@ -33,8 +33,8 @@ struct SampleSums {
   float* signed_sum = nullptr;   // [K,R,S,C] += sum_n signs[n,k] G_n: a draw of noise
   const float* signs = nullptr;  // [N,K]
 };
-NSGD_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
-                               const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
+NSGD_TYPED_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+                                     const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
 // The sums of G_n and, if second_moment is not null, of G_n^2 from operands in bf16, by the asynchronous products of a
 // device of compute capability 9.0. Returns false, having done nothing, on every other device and for shapes without
 // them (docs/cuda.md). Neither the queue's precision nor NSGD_WGMMA matters. Throws Error for operands of other types.
@@ -43,12 +43,12 @@ NSGD_OP(conv_sample_sums_bf16, bool(Queue& queue, const ConvShape& shape,
                                     ConstValues grad_y,    // [N,Ho,Wo,K]
                                     float* second_moment,  // [K,R,S,C], accumulated, or null
                                     float* grad_weight));  // [K,R,S,C], accumulated
-inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
                                      float* grad_weight, float* second_moment) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{.second_moment = second_moment}, grad_weight);
 }
 // The same pass without further sums: a conv_backward_weight that is faster than the library for some shapes.
-inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
                                         float* grad_weight) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{}, grad_weight);
 }

@@ -7,7 +7,8 @@
 namespace noisysgd::kernels {
 
 void check_conversion(DType from, DType to) {
-  NSGD_CHECK((from == DType::f32 && is_half(to)) || (is_half(from) && to == DType::f32),
+  NSGD_CHECK((from == DType::f32 && is_half(to)) || (is_half(from) && to == DType::f32) ||
+                 (from == DType::f16 && to == DType::bf16),
              "convert: no conversion from {} to {}", name_of(from), name_of(to));
 }
 
@@ -33,6 +34,11 @@ NSGD_TARGET_CLONES void from_bf16(const BFloat16* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = widened(x[i]);
 }
 
+NSGD_TARGET_CLONES void f16_to_bf16(const Half* x, int64_t n, BFloat16* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = rounded<BFloat16>(widened(x[i]));
+}
+
 template <class From, class To>
 void convert_arrays(Queue& queue, int64_t n, void (*loop)(const From*, int64_t, To*), ConstValues x, Values y) {
   parallel_ranges(queue, n, grain, [&](int64_t first, int64_t last) {
@@ -44,6 +50,7 @@ void convert_arrays(Queue& queue, int64_t n, void (*loop)(const From*, int64_t, 
 
 void convert(Queue& queue, int64_t n, ConstValues x, Values y) {
   check_conversion(x.type, y.type);
+  if (x.type == DType::f16 && y.type == DType::bf16) return convert_arrays(queue, n, f16_to_bf16, x, y);
   if (y.type == DType::f16) return convert_arrays(queue, n, to_f16, x, y);
   if (y.type == DType::bf16) return convert_arrays(queue, n, to_bf16, x, y);
   if (x.type == DType::f16) return convert_arrays(queue, n, from_f16, x, y);

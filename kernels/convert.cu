@@ -1,5 +1,7 @@
 #include <noisysgd/kernels/convert.h>
 
+#include <algorithm>
+
 #include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
@@ -12,25 +14,23 @@ constexpr int width = 8;
 
 template <class T>
 __device__ FloatVector<width> load_wide(const T* from) {
-  if constexpr (std::is_same_v<T, float>) {
-    FloatVector<width> values;
-    for (int part = 0; part < width; part += 4) {
-      const auto four = load_vector<4>(from + part);
-      for (int i = 0; i < 4; ++i) values[part + i] = four[i];
-    }
-    return values;
-  } else {
-    return load_elements<width>(from);
+  constexpr int part = std::min(width, vector_width<T>);
+  FloatVector<width> values;
+  for (int first = 0; first < width; first += part) {
+    const auto elements = load_elements<part>(from + first);
+    for (int i = 0; i < part; ++i) values[first + i] = elements[i];
   }
+  return values;
 }
 
 template <class T>
 __device__ void store_wide(T* to, const FloatVector<width>& values) {
-  if constexpr (std::is_same_v<T, float>)
-    for (int part = 0; part < width; part += 4)
-      store_vector(to + part, FloatVector<4>{{values[part], values[part + 1], values[part + 2], values[part + 3]}});
-  else
-    store_elements(to, values);
+  constexpr int part = std::min(width, vector_width<T>);
+  for (int first = 0; first < width; first += part) {
+    FloatVector<part> of_access;
+    for (int i = 0; i < part; ++i) of_access[i] = values[first + i];
+    store_elements(to + first, of_access);
+  }
 }
 
 // The first `vectors` groups of 8 elements by vectors, the rest one by one.
@@ -55,6 +55,7 @@ void convert_arrays(Queue& queue, int64_t n, ConstValues from, Values to) {
 
 void convert(Queue& queue, int64_t n, ConstValues x, Values y) {
   check_conversion(x.type, y.type);
+  if (x.type == DType::f16 && y.type == DType::bf16) return convert_arrays<Half, BFloat16>(queue, n, x, y);
   if (y.type == DType::f16) return convert_arrays<float, Half>(queue, n, x, y);
   if (y.type == DType::bf16) return convert_arrays<float, BFloat16>(queue, n, x, y);
   if (x.type == DType::f16) return convert_arrays<Half, float>(queue, n, x, y);

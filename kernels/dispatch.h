@@ -4,8 +4,12 @@
 //
 // declares cpu::relu_forward (defined in a .cpp) and cuda::relu_forward (defined in a .cu) with that signature, and the
 // callable relu_forward(queue, …), which calls the one for queue.device(). Values (values.h) may be passed for float*;
-// if their elements are not fp32, the call throws an error that names the op. This is the only file that knows which
-// backends are built.
+// if their elements are not fp32, the call throws an error that names the op.
+//
+//   NSGD_TYPED_OP(relu_forward, void(Queue& queue, int64_t n, ConstValues x, Values y));
+//
+// declares an op whose CUDA implementation dispatches on the types of Values. The CPU stores fp32 alone: its
+// implementation takes float* in their place. This is the only file that knows which backends are built.
 #pragma once
 
 #include <type_traits>
@@ -38,6 +42,26 @@ struct Accepted<const float*> {
   using Type = ConstValues;
 };
 
+// The CPU's parameter for one of a typed op.
+template <class Parameter>
+struct OnCpu {
+  using Type = Parameter;
+};
+template <>
+struct OnCpu<Values> {
+  using Type = float*;
+};
+template <>
+struct OnCpu<ConstValues> {
+  using Type = const float*;
+};
+template <class Signature>
+struct CpuSignature;
+template <class Result, class... Parameters>
+struct CpuSignature<Result(Parameters...)> {
+  using Type = Result(typename OnCpu<Parameters>::Type...);
+};
+
 template <auto Cpu, auto Cuda, class Signature = decltype(Cpu)>
 struct Op;
 
@@ -47,14 +71,18 @@ struct Op<Cpu, Cuda, Result (*)(Queue&, Parameters...)> {
 
   Result operator()(Queue& queue, typename Accepted<Parameters>::Type... arguments) const {
     if constexpr (built_with_cuda) {
-      if (queue.device().backend == Backend::cuda) return Cuda(queue, pass<Parameters>(arguments)...);
+      if (queue.device().backend == Backend::cuda) return call(Cuda, queue, arguments...);
     }
     NSGD_CHECK(queue.device().backend == Backend::cpu, "this build has no CUDA backend (device {})",
                queue.device().name());
-    return Cpu(queue, pass<Parameters>(arguments)...);
+    return call(Cpu, queue, arguments...);
   }
 
  private:
+  template <class... Own, class... Arguments>
+  Result call(Result (*op)(Queue&, Own...), Queue& queue, Arguments&... arguments) const {
+    return op(queue, pass<Own>(arguments)...);
+  }
   template <class Parameter>
   Parameter pass(typename Accepted<Parameter>::Type& argument) const {
     if constexpr (std::is_same_v<Parameter, typename Accepted<Parameter>::Type>)
@@ -73,4 +101,13 @@ struct Op<Cpu, Cuda, Result (*)(Queue&, Parameters...)> {
   namespace cuda {                        \
   std::type_identity_t<__VA_ARGS__> name; \
   }                                       \
+  inline constexpr Op<&cpu::name, NSGD_CUDA_FUNCTION(name)> name { #name }
+
+#define NSGD_TYPED_OP(name, ...)                              \
+  namespace cpu {                                             \
+  std::type_identity_t<CpuSignature<__VA_ARGS__>::Type> name; \
+  }                                                           \
+  namespace cuda {                                            \
+  std::type_identity_t<__VA_ARGS__> name;                     \
+  }                                                           \
   inline constexpr Op<&cpu::name, NSGD_CUDA_FUNCTION(name)> name { #name }

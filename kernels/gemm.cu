@@ -15,14 +15,7 @@ __global__ void __launch_bounds__(block_threads) square_kernel(int64_t n, const 
 }
 
 cublasComputeType_t compute_type(Precision precision) {
-  switch (precision) {
-    case Precision::bf16:
-      return CUBLAS_COMPUTE_32F_FAST_16BF;
-    case Precision::tf32:
-      return CUBLAS_COMPUTE_32F_FAST_TF32;
-    default:
-      return CUBLAS_COMPUTE_32F;
-  }
+  return precision == Precision::fp32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
 }
 
 // cuBLAS is column-major: our row-major C = op(A) op(B) is its C^T = op(B)^T op(A)^T, on the same memory.
@@ -56,16 +49,13 @@ void linear_second_moment(Queue& queue, int64_t samples, int64_t outputs, int64_
   const int64_t block = std::clamp<int64_t>(block_floats / (inputs + outputs), 1, samples);
   Scratch scratch(queue);
   const auto [x_squared, grad_squared] = scratch.take<float, float>(block * inputs, block * outputs);
-  // Under bf16, squares are rounded to tf32 only: the queue's precision applies to operands, and squares are terms of
-  // sums.
-  const Precision precision = queue.precision() == Precision::fp32 ? Precision::fp32 : Precision::tf32;
   for (int64_t first = 0; first < samples; first += block) {
     const int64_t count = std::min(block, samples - first);
     launch(queue, square_kernel, grid_size(count * inputs), block_threads, 0, count * inputs, x + first * inputs,
            x_squared);
     launch(queue, square_kernel, grid_size(count * outputs), block_threads, 0, count * outputs,
            grad_y + first * outputs, grad_squared);
-    multiply(queue, precision, Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared,
+    multiply(queue, queue.precision(), Transpose::yes, Transpose::no, outputs, inputs, count, 1.0f, grad_squared, x_squared,
              1.0f, second_moment);
   }
 }

@@ -1,9 +1,10 @@
 #include <noisysgd/kernels/pool.h>
 
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/fast_divide.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
-#include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -74,15 +75,15 @@ __device__ void over_windows_of(const Sample& s, const Place& input, const Visit
     }
 }
 
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    max_pool_forward_kernel(int64_t batch, Sample s, const float* x, float* y, uint8_t* index) {
+    max_pool_forward_kernel(int64_t batch, Sample s, const T* x, T* y, uint8_t* index) {
   sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
     FloatVector<vector> best{};
     Vector<uint8_t, vector> where{};
     bool first = true;
     over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t tap, int32_t source) {
-      const auto values = load_vector<vector>(x + (n * s.in_size() + source) * vector);
+      const auto values = load_elements<vector>(x + (n * s.in_size() + source) * vector);
       for (int v = 0; v < vector; ++v) {
         const float value = values[v];
         if (!first && !(value > best[v] || value != value)) continue;  // NaN wins, so that it propagates
@@ -91,24 +92,24 @@ __global__ void __launch_bounds__(block_threads)
       }
       first = false;
     });
-    store_vector(y + (n * s.out_size() + i) * vector, best);
+    store_elements(y + (n * s.out_size() + i) * vector, best);
     if (index) store_vector(index + (n * s.out_size() + i) * vector, where);
   });
 }
 
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    max_pool_backward_kernel(int64_t batch, Sample s, const uint8_t* index, const float* grad_y, float* grad_x) {
+    max_pool_backward_kernel(int64_t batch, Sample s, const uint8_t* index, const T* grad_y, T* grad_x) {
   sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
     FloatVector<vector> sum{};
     over_windows_of(s, place_of(i, s.by_channels, s.by_width), [&](int32_t tap, int32_t output) {
       const int64_t from = (n * s.out_size() + output) * vector;
       const auto where = load_vector<vector>(index + from);
-      const auto grads = load_vector<vector>(grad_y + from);
+      const auto grads = load_elements<vector>(grad_y + from);
       for (int v = 0; v < vector; ++v)
         if (where[v] == tap) sum[v] += grads[v];
     });
-    store_vector(grad_x + (n * s.in_size() + i) * vector, sum);
+    store_elements(grad_x + (n * s.in_size() + i) * vector, sum);
   });
 }
 
@@ -124,59 +125,58 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    average_pool_forward_kernel(int64_t batch, Sample s, float scale, const float* x, float* y) {
+    average_pool_forward_kernel(int64_t batch, Sample s, float scale, const T* x, T* y) {
   sample_stride(batch, static_cast<int32_t>(s.out_size()), [&](int64_t n, int32_t i) {
     FloatVector<vector> sum{};
     over_window(s, place_of(i, s.by_channels, s.by_out_width), [&](int32_t, int32_t source) {
-      const auto values = load_vector<vector>(x + (n * s.in_size() + source) * vector);
+      const auto values = load_elements<vector>(x + (n * s.in_size() + source) * vector);
       for (int v = 0; v < vector; ++v) sum[v] += values[v];
     });
     for (int v = 0; v < vector; ++v) sum[v] = scale * sum[v];
-    store_vector(y + (n * s.out_size() + i) * vector, sum);
+    store_elements(y + (n * s.out_size() + i) * vector, sum);
   });
 }
 
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    average_pool_backward_kernel(int64_t batch, Sample s, float scale, const float* grad_y, float* grad_x) {
+    average_pool_backward_kernel(int64_t batch, Sample s, float scale, const T* grad_y, T* grad_x) {
   sample_stride(batch, static_cast<int32_t>(s.in_size()), [&](int64_t n, int32_t i) {
     FloatVector<vector> sum{};
     over_windows_of(s, place_of(i, s.by_channels, s.by_width), [&](int32_t, int32_t output) {
-      const auto grads = load_vector<vector>(grad_y + (n * s.out_size() + output) * vector);
+      const auto grads = load_elements<vector>(grad_y + (n * s.out_size() + output) * vector);
       for (int v = 0; v < vector; ++v) sum[v] += scale * grads[v];
     });
-    store_vector(grad_x + (n * s.in_size() + i) * vector, sum);
+    store_elements(grad_x + (n * s.in_size() + i) * vector, sum);
   });
 }
 
 // y[n,c]: one thread sums the positions of `vector` channels of one sample. `channels` counts vectors.
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
-    global_average_pool_forward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* x, float* y) {
+    global_average_pool_forward_kernel(int64_t batch, int64_t positions, int64_t channels, const T* x, float* y) {
   grid_stride(batch * channels, [&](int64_t i) {
-    const float* from = x + (i / channels * positions * channels + i % channels) * vector;
+    const T* from = x + (i / channels * positions * channels + i % channels) * vector;
     FloatVector<vector> sum{};
 #pragma unroll 4
     for (int64_t t = 0; t < positions; ++t) {
-      const auto values = load_vector<vector>(from + t * channels * vector);
+      const auto values = load_elements<vector>(from + t * channels * vector);
       for (int v = 0; v < vector; ++v) sum[v] += values[v];
     }
-    for (int v = 0; v < vector; ++v) sum[v] = sum[v] / static_cast<float>(positions);
-    store_vector(y + i * vector, sum);
+    for (int v = 0; v < vector; ++v) y[i * vector + v] = sum[v] / static_cast<float>(positions);
   });
 }
 
-template <int vector>
+template <int vector, class T>
 __global__ void __launch_bounds__(block_threads)
     global_average_pool_backward_kernel(int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
-                                        float* grad_x) {
+                                        T* grad_x) {
   grid_stride(batch * channels, [&](int64_t i) {
-    float* to = grad_x + (i / channels * positions * channels + i % channels) * vector;
-    auto share = load_vector<vector>(grad_y + i * vector);
-    for (int v = 0; v < vector; ++v) share[v] = share[v] / static_cast<float>(positions);
-    for (int64_t t = 0; t < positions; ++t) store_vector(to + t * channels * vector, share);
+    T* to = grad_x + (i / channels * positions * channels + i % channels) * vector;
+    FloatVector<vector> share;
+    for (int v = 0; v < vector; ++v) share[v] = grad_y[i * vector + v] / static_cast<float>(positions);
+    for (int64_t t = 0; t < positions; ++t) store_elements(to + t * channels * vector, share);
   });
 }
 
@@ -189,23 +189,54 @@ void launch_pool(Queue& queue, Kernel kernel, const PoolShape& shape, int64_t si
 
 float window_scale(const PoolShape& shape) { return 1.0f / static_cast<float>(shape.kernel * shape.kernel); }
 
+// Calls body(width) with the channels that a thread processes at a time in arrays of T.
+template <class T, class Body>
+void with_channels(int64_t channels, const Body& body, const auto*... arrays) {
+  constexpr int width = vector_width<T>;
+  with_width<width>(channels % width == 0 && aligned_elements<width>(arrays...), body);
+}
+
+// The type of the values or gradients of an op.
+template <class Body>
+void with_values(const char* op, DType type, const Body& body) {
+  with_stored_types(op, type, [&]<class Types>(Types) { body(typename Types::Value()); });
+}
+template <class Body>
+void with_gradients(const char* op, DType type, const Body& body) {
+  with_stored_types(op, type, [&]<class Types>(Types) { body(typename Types::Gradient()); });
+}
+
 }  // namespace
 
-void max_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y, uint8_t* index) {
+void max_pool_forward(Queue& queue, const PoolShape& shape, ConstValues x, Values y, uint8_t* index) {
   check(shape);
   if (shape.batch == 0) return;
-  with_vector(aligned_vector<4>(index) ? vector_of(shape.channels, {x, y}) : 1, [&](auto vector) {
-    const Sample s(shape, vector);
-    launch_pool(queue, max_pool_forward_kernel<vector>, shape, s.out_size(), s, x, y, index);
+  with_values("max_pool_forward", x.type, [&]<class T>(T) {
+    const T* const from = array_of<T>("max_pool_forward", x);
+    T* const to = array_of<T>("max_pool_forward", y);
+    with_channels<T>(
+        shape.channels,
+        [&](auto vector) {
+          const Sample s(shape, vector);
+          launch_pool(queue, max_pool_forward_kernel<vector, T>, shape, s.out_size(), s, from, to, index);
+        },
+        from, to, index);
   });
 }
 
-void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* index, const float* grad_y, float* grad_x) {
+void max_pool_backward(Queue& queue, const PoolShape& shape, const uint8_t* index, ConstValues grad_y, Values grad_x) {
   check(shape);
   if (shape.batch == 0) return;
-  with_vector(aligned_vector<4>(index) ? vector_of(shape.channels, {grad_y, grad_x}) : 1, [&](auto vector) {
-    const Sample s(shape, vector);
-    launch_pool(queue, max_pool_backward_kernel<vector>, shape, s.in_size(), s, index, grad_y, grad_x);
+  with_gradients("max_pool_backward", grad_y.type, [&]<class T>(T) {
+    const T* const from = array_of<T>("max_pool_backward", grad_y);
+    T* const to = array_of<T>("max_pool_backward", grad_x);
+    with_channels<T>(
+        shape.channels,
+        [&](auto vector) {
+          const Sample s(shape, vector);
+          launch_pool(queue, max_pool_backward_kernel<vector, T>, shape, s.in_size(), s, index, from, to);
+        },
+        from, to, index);
   });
 }
 
@@ -217,42 +248,69 @@ void max_pool_tangent(Queue& queue, const PoolShape& shape, const uint8_t* index
   launch_pool(queue, max_pool_tangent_kernel, shape, s.out_size(), s, index, x_tangent, y_tangent);
 }
 
-void average_pool_forward(Queue& queue, const PoolShape& shape, const float* x, float* y) {
+void average_pool_forward(Queue& queue, const PoolShape& shape, ConstValues x, Values y) {
   check(shape);
   if (shape.batch == 0) return;
-  with_vector(vector_of(shape.channels, {x, y}), [&](auto vector) {
-    const Sample s(shape, vector);
-    launch_pool(queue, average_pool_forward_kernel<vector>, shape, s.out_size(), s, window_scale(shape), x, y);
+  with_values("average_pool_forward", x.type, [&]<class T>(T) {
+    const T* const from = array_of<T>("average_pool_forward", x);
+    T* const to = array_of<T>("average_pool_forward", y);
+    with_channels<T>(
+        shape.channels,
+        [&](auto vector) {
+          const Sample s(shape, vector);
+          launch_pool(queue, average_pool_forward_kernel<vector, T>, shape, s.out_size(), s, window_scale(shape), from,
+                      to);
+        },
+        from, to);
   });
 }
 
-void average_pool_backward(Queue& queue, const PoolShape& shape, const float* grad_y, float* grad_x) {
+void average_pool_backward(Queue& queue, const PoolShape& shape, ConstValues grad_y, Values grad_x) {
   check(shape);
   if (shape.batch == 0) return;
-  with_vector(vector_of(shape.channels, {grad_y, grad_x}), [&](auto vector) {
-    const Sample s(shape, vector);
-    launch_pool(queue, average_pool_backward_kernel<vector>, shape, s.in_size(), s, window_scale(shape), grad_y,
-                grad_x);
+  with_gradients("average_pool_backward", grad_y.type, [&]<class T>(T) {
+    const T* const from = array_of<T>("average_pool_backward", grad_y);
+    T* const to = array_of<T>("average_pool_backward", grad_x);
+    with_channels<T>(
+        shape.channels,
+        [&](auto vector) {
+          const Sample s(shape, vector);
+          launch_pool(queue, average_pool_backward_kernel<vector, T>, shape, s.in_size(), s, window_scale(shape), from,
+                      to);
+        },
+        from, to);
   });
 }
 
-void global_average_pool_forward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x,
+void global_average_pool_forward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, ConstValues x,
                                  float* y) {
   if (batch == 0 || channels == 0) return;
   NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
-  with_vector(vector_of(channels, {x, y}), [&](auto vector) {
-    launch(queue, global_average_pool_forward_kernel<vector>, grid_size(batch * channels / vector), block_threads, 0,
-           batch, positions, channels / vector, x, y);
+  with_values("global_average_pool_forward", x.type, [&]<class T>(T) {
+    const T* const from = array_of<T>("global_average_pool_forward", x);
+    with_channels<T>(
+        channels,
+        [&](auto vector) {
+          launch(queue, global_average_pool_forward_kernel<vector, T>, grid_size(batch * channels / vector),
+                 block_threads, 0, batch, positions, channels / vector, from, y);
+        },
+        from);
   });
 }
 
 void global_average_pool_backward(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* grad_y,
-                                  float* grad_x) {
+                                  Values grad_x) {
   if (batch == 0 || channels == 0) return;
   NSGD_CHECK(positions > 0, "global average pool: {} positions have no mean", positions);
-  with_vector(vector_of(channels, {grad_y, grad_x}), [&](auto vector) {
-    launch(queue, global_average_pool_backward_kernel<vector>, grid_size(batch * channels / vector), block_threads, 0,
-           batch, positions, channels / vector, grad_y, grad_x);
+  with_gradients("global_average_pool_backward", grad_x.type, [&]<class T>(T) {
+    T* const to = array_of<T>("global_average_pool_backward", grad_x);
+    with_channels<T>(
+        channels,
+        [&](auto vector) {
+          launch(queue, global_average_pool_backward_kernel<vector, T>, grid_size(batch * channels / vector),
+                 block_threads, 0, batch, positions, channels / vector, grad_y, to);
+        },
+        to);
   });
 }
 

@@ -17,12 +17,13 @@ class OnednnState;  // engine, stream and prepared primitives of the CPU backend
 class CudaState;    // stream and library handles of the CUDA backend: kernels/cuda/state.h
 
 // How far the CUDA backend may round the operands of matrix products and convolutions: not at all, or to tf32 (10 bits
-// of fraction) or bf16 (7 bits) where tensor cores then compute them. Stored arrays and all sums stay fp32.
-enum class Precision { fp32, tf32, bf16 };
+// of fraction) where tensor cores then compute them. half: as tf32, and trainings store values between layers in 16 bits
+// (layers/model.h); ops go by the types of their arrays. All sums stay fp32.
+enum class Precision { fp32, tf32, half };
 
-inline constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
+inline constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::half};
 constexpr const char* name_of(Precision precision) {
-  return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "bf16";
+  return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "half";
 }
 
 class Queue {

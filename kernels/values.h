@@ -15,6 +15,8 @@ enum class DType : uint8_t { f32, i32, u8, f64, f16, bf16 };
 
 // A float of 16 bits (half.h).
 constexpr bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
+// The type of the gradients of values of this type. Those of fp16 keep the range of fp32.
+constexpr DType gradient_type(DType dtype) { return dtype == DType::f16 ? DType::bf16 : dtype; }
 constexpr size_t size_of(DType dtype) {
   return dtype == DType::u8 ? 1 : is_half(dtype) ? 2 : dtype == DType::f64 ? 8 : 4;
 }

@@ -6,10 +6,10 @@
 namespace noisysgd {
 
 Variable Relu::forward_impl(const Forward& pass, Variable x) {
-  Tensor y = output_over(pass.context, x.value, x.value.shape());
+  Tensor y = output_over(pass.context, x.value);
   kernels::relu_forward(pass.context.queue, y.elements(), x.value.values(), y.values());
   return pass.record(y, [id = x.id, y](BackwardPass& backward, const Tensor& grad_y) {
-    Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
+    Tensor grad_x = output_over(backward.context, grad_y);
     kernels::relu_backward(backward.context.queue, y.elements(), y.values(), grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
@@ -20,7 +20,7 @@ Dual Relu::forward_dual(const DualForward& pass, Dual x) {
   if (!x.moves()) return y;
   // What y does not let through has no derivative, and neither has its gradient: both go through the same op.
   const auto masked = [](Context& context, const Tensor& of, const Tensor& tangent) {
-    Tensor through = output_over(context, tangent, tangent.shape());
+    Tensor through = output_over(context, tangent);
     kernels::relu_backward(context.queue, of.elements(), of.values(), tangent.values(), through.values());
     return through;
   };
@@ -41,11 +41,11 @@ Variable Dropout::forward_impl(const Forward& pass, Variable x) {
   if (!pass.training || probability_ == 0.0f) return x;
   const RandomStream stream{pass.seed, pass.step, stream_, RandomPurpose::dropout};
   const auto offset = static_cast<uint64_t>(pass.sample_offset * input_shape().elements());
-  Tensor y = output_over(pass.context, x.value, x.value.shape());
+  Tensor y = output_over(pass.context, x.value);
   kernels::dropout(pass.context.queue, y.elements(), probability_, stream, offset, x.value.values(), y.values());
   return pass.record(std::move(y), [id = x.id, stream, offset, probability = probability_](BackwardPass& backward,
                                                                                            const Tensor& grad_y) {
-    Tensor grad_x = output_over(backward.context, grad_y, grad_y.shape());
+    Tensor grad_x = output_over(backward.context, grad_y);
     kernels::dropout(backward.context.queue, grad_y.elements(), probability, stream, offset, grad_y.values(),
                      grad_x.values());
     backward.add_gradient(id, std::move(grad_x));

@@ -25,7 +25,8 @@ SampleCoupling BatchNorm::coupling() const {
 namespace {
 
 kernels::BatchNormEpilogue arrays_of(const Epilogue& epilogue) {
-  return {epilogue.addend.value.defined() ? epilogue.addend.value.f32() : nullptr, epilogue.relu};
+  const Tensor& addend = epilogue.addend.value;
+  return {addend.defined() ? addend.values() : kernels::Values(), epilogue.relu};
 }
 
 }  // namespace
@@ -53,7 +54,8 @@ Variable BatchNorm::forward_fused(const Forward& pass, Variable x, Epilogue epil
   const kernels::BatchNormShape shape{samples, positions_, channels_, group};
 
   Tensor mean(pass.context, {shape.groups(), channels_}), inverse_std(pass.context, {shape.groups(), channels_});
-  Tensor y = output_over(pass.context, epilogue.addend.value, x.value.shape());
+  const Tensor& addend = epilogue.addend.value;
+  Tensor y = addend.sole_owner() ? addend : pass.output(x.value.shape());
   kernels::batch_norm_forward(pass.context.queue, shape,
                               {.epsilon = options_.epsilon,
                                .gamma = gamma_.value.f32(),
@@ -82,14 +84,15 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
   // is not stored if it equals grad_y, or if it is not used later and the kernels recompute the sign from beta.
   const bool kept = collects || addend_id >= 0;
   const bool written = other.defined() || output.defined() || (relu && kept);
-  kernels::BatchNormBackward arrays{.x = x.value.f32(),
+  const auto values_of = [](const Tensor& tensor) { return tensor.defined() ? tensor.values() : kernels::Values(); };
+  kernels::BatchNormBackward arrays{.x = x.value.values(),
                                     .gamma = gamma_.value.f32(),
                                     .mean = mean.f32(),
                                     .inverse_std = inverse_std.f32(),
-                                    .grad_y = grad_y.f32(),
-                                    .other_grad_y = other.defined() ? other.f32() : nullptr,
+                                    .grad_y = grad_y.values(),
+                                    .other_grad_y = values_of(other),
                                     .relu_beta = relu && !output.defined() ? beta_.value.f32() : nullptr,
-                                    .relu_output = output.defined() ? output.f32() : nullptr,
+                                    .relu_output = values_of(output),
                                     .grad_gamma = pass.gradient_sum(gamma_),
                                     .grad_beta = pass.gradient_sum(beta_),
                                     .gamma_second_moment = pass.second_moment(gamma_),
@@ -100,15 +103,15 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
     for (Tensor* gradient : {&other, &grad_y})
       if (gradient->sole_owner()) reusable.push_back(std::move(*gradient));
   const auto place = [&] {
-    if (reusable.empty()) return Tensor(pass.context, x.value.shape());
+    if (reusable.empty()) return gradient_of(pass.context, x.value);
     Tensor tensor = std::move(reusable.back());
     reusable.pop_back();
     return tensor;
   };
   Tensor grad_addend = written ? place() : std::move(grad_y);
   Tensor grad_x = written && !kept ? grad_addend : place();
-  if (written) arrays.grad_addend = grad_addend.f32();
-  arrays.grad_x = grad_x.f32();
+  if (written) arrays.grad_addend = grad_addend.values();
+  arrays.grad_x = grad_x.values();
   kernels::batch_norm_backward(pass.context.queue, shape, arrays);
 
   if (collects) collect(pass, {shape, x.value, mean, inverse_std, grad_addend, gamma_, beta_});
@@ -126,7 +129,10 @@ void BatchNorm::backward(BackwardPass& pass, const Saved& saved, Tensor grad_y, 
 Variable BatchNorm::normalise_by_running_statistics(const Forward& pass, Variable x, const Epilogue& epilogue) {
   NSGD_CHECK(!pass.tape, "batch_norm '{}': gradients through running statistics are not defined; use training mode",
              name());
-  Tensor y = x.value.sole_owner() ? x.value : output_over(pass.context, epilogue.addend.value, x.value.shape());
+  const Tensor& addend = epilogue.addend.value;
+  Tensor y = x.value.sole_owner()  ? x.value
+             : addend.sole_owner() ? addend
+                                   : pass.output(x.value.shape());
   kernels::batch_norm_inference(pass.context.queue,
                                 {.rows = x.value.elements() / channels_,
                                  .channels = channels_,

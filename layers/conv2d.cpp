@@ -66,7 +66,7 @@ std::vector<Parameter*> Conv2d::parameters() {
 Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
   kernels::ConvShape shape = shape_;
   shape.batch = x.value.shape()[0];
-  Tensor y(pass.context, output_shape().batched(shape.batch));
+  Tensor y = pass.output(output_shape().batched(shape.batch));
   kernels::conv_forward(pass.context.queue, shape, x.value.values(), weight_.value.f32(),
                         kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.values());
 
@@ -78,7 +78,7 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
     const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
                                              normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
-      Tensor grad_x(backward.context, x.value.shape());
+      Tensor grad_x = gradient_of(backward.context, x.value);
       kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.values(), grad_x.values());
       backward.add_gradient(x.id, std::move(grad_x));
     }

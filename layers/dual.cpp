@@ -48,7 +48,7 @@ Variable sum_of(const Forward& pass, Variable x, Variable y) {
   if (!x.value.defined()) return y;
   if (!y.value.defined()) return x;
   if (!x.value.sole_owner()) {
-    Tensor own(pass.context, x.value.shape());
+    Tensor own(pass.context, x.value.shape(), x.value.dtype());
     copy(pass.context, x.value, own);
     x.value = std::move(own);
   }

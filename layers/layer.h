@@ -22,10 +22,16 @@ struct Forward {
   uint64_t seed = 0;
   StepNumber step = 0;
   int64_t sample_offset = 0;  // of this micro-batch in its batch: keeps random masks independent of micro-batches
+  DType images = DType::f32;  // in which values [N,H,W,C] are stored; f16 on a CUDA device, for training
   // If set, is called with the name and output of every layer, after its epilogue. An output with an addend is reported
   // once, as the output of the residual block. Used to find the first layer with a NaN.
   std::function<void(const std::string& name, const Tensor& output)> observe = nullptr;
 
+  // A new tensor for a value between layers.
+  Tensor output(Shape shape) const {
+    const DType dtype = shape.rank() == 4 ? images : DType::f32;
+    return Tensor(context, std::move(shape), dtype);
+  }
   // Records `backward` if there is a tape; otherwise returns the value without a tape node.
   template <class Backward>
   Variable record(Tensor value, Backward backward) const {
@@ -55,9 +61,13 @@ struct FusibleEpilogue {
   bool addend = false, relu = false, normalisation = false;
 };
 
-// Returns `tensor` itself, to be overwritten, if it is defined and nothing else holds its memory; else a new tensor.
-inline Tensor output_over(Context& context, const Tensor& tensor, const Shape& shape) {
-  return tensor.sole_owner() ? tensor : Tensor(context, shape);
+// Returns `tensor` itself, to be overwritten, if nothing else holds its memory; else a new tensor of its shape and type.
+inline Tensor output_over(Context& context, const Tensor& tensor) {
+  return tensor.sole_owner() ? tensor : Tensor(context, tensor.shape(), tensor.dtype());
+}
+// A new tensor for the gradient of a value.
+inline Tensor gradient_of(Context& context, const Tensor& value) {
+  return Tensor(context, value.shape(), gradient_type(value.dtype()));
 }
 
 class Layer {

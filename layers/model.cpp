@@ -39,8 +39,8 @@ void Model::freeze(const std::vector<std::string>& globs) {
 
 void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::span<const BackwardJob> jobs) {
   Tape tape;
-  const Variable logits = network_->forward(
-      {context_, &tape, true, options.samples.seed, options.samples.step, options.samples.offset}, {batch.images});
+  const Forward pass = training_pass(tape, options);
+  const Variable logits = network_->forward(pass, {as_type(context_, batch.images, pass.images)});
   if (options.logits.defined()) copy(context_, logits.value, options.logits);
   Tensor sampled;
   if (std::ranges::any_of(jobs, [](const BackwardJob& job) { return job.loss.labels == Labels::sampled; })) {
@@ -55,6 +55,18 @@ void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::s
     Tensor seed = loss_gradient(logits.value, job, batch, sampled, options);
     tape.backward(context_, logits, std::move(seed), {job.collect, job.into, signs, &job != &jobs.back()});
   }
+}
+
+Forward Model::training_pass(Tape& tape, const ForwardOptions& options) const {
+  const bool halves =
+      context_.queue.device().backend == Backend::cuda && context_.queue.precision() == kernels::Precision::half;
+  return {.context = context_,
+          .tape = &tape,
+          .training = true,
+          .seed = options.samples.seed,
+          .step = options.samples.step,
+          .sample_offset = options.samples.offset,
+          .images = halves ? DType::f16 : DType::f32};
 }
 
 Tensor Model::loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
@@ -97,13 +109,13 @@ Tensor Model::evaluate(const Batch& batch, kernels::LossSums* sums) {
 std::string Model::first_nonfinite_layer(const Batch& batch, const ForwardOptions& options) {
   std::string culprit;
   Tape tape;  // training mode with a tape, as in the step that failed
-  Forward pass{context_, &tape, true, options.samples.seed, options.samples.step, options.samples.offset};
+  Forward pass = training_pass(tape, options);
   pass.observe = [&](const std::string& name, const Tensor& output) {
     if (!culprit.empty()) return;
-    const std::vector<float> values = to_host<float>(context_, output);
+    const std::vector<float> values = to_host<float>(context_, as_type(context_, output, DType::f32));
     if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) culprit = name;
   };
-  network_->forward(pass, {batch.images});
+  network_->forward(pass, {as_type(context_, batch.images, pass.images)});
   return culprit;
 }
 

@@ -89,6 +89,9 @@ class Model {
   int64_t classes() const { return classes_; }
 
  private:
+  // At Precision::half, values [N,H,W,C] of trainings on a CUDA device are fp16 and their gradients bf16. Inference stores
+  // fp32, and so does the CPU.
+  Forward training_pass(Tape& tape, const ForwardOptions& options) const;
   Tensor loss_gradient(const Tensor& logits, const BackwardJob& job, const Batch& batch, const Tensor& sampled,
                        const ForwardOptions& options);
   Tensor gradient_at(const Tensor& logits, const Tensor& labels, Targets targets, const Tensor& weights,

@@ -46,7 +46,7 @@ Variable MaxPool::forward_impl(const Forward& pass, Variable x) {
 
 Variable MaxPool::maxima(const Forward& pass, const Variable& x, const Tensor& index) {
   const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
-  Tensor y(pass.context, output_shape().batched(shape.batch));
+  Tensor y = pass.output(output_shape().batched(shape.batch));
   kernels::max_pool_forward(pass.context.queue, shape, x.value.values(), y.values(),
                             index.defined() ? index.data<uint8_t>() : nullptr);
   return record(pass, std::move(y), x, index);
@@ -54,9 +54,9 @@ Variable MaxPool::maxima(const Forward& pass, const Variable& x, const Tensor& i
 
 Variable MaxPool::record(const Forward& pass, Tensor y, const Variable& x, const Tensor& index) {
   const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
-  return pass.record(std::move(y), [shape, id = x.id, input = x.value.shape(), index](BackwardPass& backward,
-                                                                                      const Tensor& grad_y) {
-    Tensor grad_x(backward.context, input);
+  return pass.record(std::move(y), [shape, id = x.id, input = x.value.shape(), type = gradient_type(x.value.dtype()),
+                                    index](BackwardPass& backward, const Tensor& grad_y) {
+    Tensor grad_x(backward.context, input, type);
     kernels::max_pool_backward(backward.context.queue, shape, index.data<uint8_t>(), grad_y.values(), grad_x.values());
     backward.add_gradient(id, std::move(grad_x));
   });
@@ -83,14 +83,14 @@ AveragePool::AveragePool(std::string name, const Shape& input, const PoolOptions
 
 Variable AveragePool::forward_impl(const Forward& pass, Variable x) {
   const kernels::PoolShape shape = batched(shape_, x.value.shape()[0]);
-  Tensor y(pass.context, output_shape().batched(shape.batch));
+  Tensor y = pass.output(output_shape().batched(shape.batch));
   kernels::average_pool_forward(pass.context.queue, shape, x.value.values(), y.values());
-  return pass.record(std::move(y),
-                     [shape, id = x.id, input = x.value.shape()](BackwardPass& backward, const Tensor& grad_y) {
-                       Tensor grad_x(backward.context, input);
-                       kernels::average_pool_backward(backward.context.queue, shape, grad_y.values(), grad_x.values());
-                       backward.add_gradient(id, std::move(grad_x));
-                     });
+  return pass.record(std::move(y), [shape, id = x.id, input = x.value.shape(), type = gradient_type(x.value.dtype())](
+                                       BackwardPass& backward, const Tensor& grad_y) {
+    Tensor grad_x(backward.context, input, type);
+    kernels::average_pool_backward(backward.context.queue, shape, grad_y.values(), grad_x.values());
+    backward.add_gradient(id, std::move(grad_x));
+  });
 }
 
 std::string AveragePool::describe(Graph& graph, const std::string& input) const {
@@ -108,13 +108,13 @@ Variable GlobalAveragePool::forward_impl(const Forward& pass, Variable x) {
                 positions = input_shape()[0] * input_shape()[1];
   Tensor y(pass.context, {samples, channels});
   kernels::global_average_pool_forward(pass.context.queue, samples, positions, channels, x.value.values(), y.values());
-  return pass.record(std::move(y),
-                     [=, id = x.id, input = x.value.shape()](BackwardPass& backward, const Tensor& grad_y) {
-                       Tensor grad_x(backward.context, input);
-                       kernels::global_average_pool_backward(backward.context.queue, samples, positions, channels,
-                                                             grad_y.values(), grad_x.values());
-                       backward.add_gradient(id, std::move(grad_x));
-                     });
+  return pass.record(std::move(y), [=, id = x.id, input = x.value.shape(), type = gradient_type(x.value.dtype())](
+                                       BackwardPass& backward, const Tensor& grad_y) {
+    Tensor grad_x(backward.context, input, type);
+    kernels::global_average_pool_backward(backward.context.queue, samples, positions, channels, grad_y.values(),
+                                          grad_x.values());
+    backward.add_gradient(id, std::move(grad_x));
+  });
 }
 
 std::string GlobalAveragePool::describe(Graph& graph, const std::string& input) const {

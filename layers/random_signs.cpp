@@ -37,8 +37,9 @@ Tensor signed_gradient(const BackwardPass& pass, uint32_t layer, int64_t samples
   const kernels::SignGrain grain = pass.statistics.signs.grain;
   if (grain == kernels::SignGrain::none) return {};
   Tensor result(pass.context, grad_y.shape());
-  multiply_signs(pass, layer, samples, positions, channels,
-                 grain == kernels::SignGrain::element ? nullptr : grad_y.f32(), result.f32());
+  const bool multiplies = grain != kernels::SignGrain::element;
+  const Tensor factors = multiplies ? as_type(pass.context, grad_y, DType::f32) : Tensor();
+  multiply_signs(pass, layer, samples, positions, channels, multiplies ? factors.f32() : nullptr, result.f32());
   return result;
 }
 

@@ -20,6 +20,9 @@ using kernels::Transpose;
 
 namespace {
 
+// For ops that read fp32 alone.
+Tensor as_f32(const BackwardPass& pass, const Tensor& tensor) { return as_type(pass.context, tensor, DType::f32); }
+
 // A linear layer, whose sums are matrix products over the samples.
 bool is_matrix(const kernels::ConvShape& shape) {
   const bool single_pixels =
@@ -33,13 +36,16 @@ bool is_centered(const BackwardPass& pass, const WeightGradient& of) {
   return pass.statistics.center_normalised && of.normalisation;
 }
 
-void add_matrix_gradient(kernels::Queue& queue, const kernels::ConvShape& shape, kernels::ConstValues x,
-                         kernels::ConstValues grad_y, float* gradient, float* second_moment) {
+void add_matrix_gradient(const BackwardPass& pass, const kernels::ConvShape& shape, const Tensor& stored_x,
+                         const Tensor& stored_grad_y, float* gradient, float* second_moment) {
+  auto& queue = pass.context.queue;
+  const Tensor x = as_f32(pass, stored_x), grad_y = as_f32(pass, stored_grad_y);
   if (gradient)
     kernels::gemm(queue, Transpose::yes, Transpose::no, shape.out_channels, shape.in_channels, shape.batch, 1.0f,
-                  grad_y, x, 1.0f, gradient);
+                  grad_y.values(), x.values(), 1.0f, gradient);
   if (second_moment)
-    kernels::linear_second_moment(queue, shape.batch, shape.out_channels, shape.in_channels, x, grad_y, second_moment);
+    kernels::linear_second_moment(queue, shape.batch, shape.out_channels, shape.in_channels, x.values(),
+                                  grad_y.values(), second_moment);
 }
 
 // Gradient and second moment of the weight, and its sums with signs that a sample's positions share; each null: not
@@ -48,10 +54,13 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
   auto& queue = pass.context.queue;
   float *const gradient = pass.gradient_sum(of.weight), *const squares = sums.second_moment;
   const SecondMoment kind = pass.statistics.second_moment;
-  if (squares && is_centered(pass, of))
-    add_centered_sums(pass.context, of.shape, *of.normalisation, of.x, of.grad_y, sums, gradient);
-  else if (is_matrix(of.shape))
-    add_matrix_gradient(queue, of.shape, of.x.values(), of.grad_y.values(), gradient, squares);
+  if (squares && is_centered(pass, of)) {
+    Normalisation normalisation = *of.normalisation;
+    normalisation.z = as_f32(pass, normalisation.z);
+    add_centered_sums(pass.context, of.shape, normalisation, as_f32(pass, of.x), as_f32(pass, of.grad_y), sums,
+                      gradient);
+  } else if (is_matrix(of.shape))
+    add_matrix_gradient(pass, of.shape, of.x, of.grad_y, gradient, squares);
   else if (squares && kind == SecondMoment::spatial)
     kernels::conv_second_moment_spatial(queue, of.shape, of.x.values(), of.grad_y.values(), gradient, squares);
   else if (squares || sums.signed_sum)
@@ -69,7 +78,7 @@ void collect_bias(const BackwardPass& pass, WeightGradient& of) {
   const bool has_moment = of.bias && !is_centered(pass, of);  // nothing is left of a centred one
   float* const squares = has_moment ? pass.second_moment(*of.bias) : nullptr;
   if (of.relu_output.defined()) {
-    Tensor grad_z = output_over(pass.context, of.grad_y, of.grad_y.shape());
+    Tensor grad_z = output_over(pass.context, of.grad_y);
     kernels::bias_relu_backward(queue, shape.batch, shape.positions(), shape.out_channels, of.relu_output.values(),
                                 of.grad_y.values(), grad_z.values(), gradient, squares);
     of.grad_y = std::move(grad_z);
@@ -91,7 +100,7 @@ void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
   float *const sum = pass.into.signed_sum.at(of.weight),
                *const variance = squares ? pass.into.signed_variance.at(of.weight) : nullptr;
   if (is_matrix(shape))
-    add_matrix_gradient(queue, shape, of.x.values(), with_signs.values(), sum, variance);
+    add_matrix_gradient(pass, shape, of.x, with_signs, sum, variance);
   else if (squares)
     kernels::conv_second_moment_spatial(queue, shape, of.x.values(), with_signs.values(), sum, variance);
   else
@@ -134,10 +143,11 @@ void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
   if (of.weight.frozen) {
     // counts for nothing
   } else if (is_matrix(shape)) {
-    kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, of.grad_y.values(), shape.in_channels,
-                          of.x.values(), norms);
+    kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, as_f32(pass, of.grad_y).values(),
+                          shape.in_channels, as_f32(pass, of.x).values(), norms);
   } else {
-    kernels::conv_sample_norms(pass.context.queue, shape, of.x.values(), of.grad_y.values(), norms);
+    kernels::conv_sample_norms(pass.context.queue, shape, as_f32(pass, of.x).values(),
+                               as_f32(pass, of.grad_y).values(), norms);
   }
   if (trains_bias(of)) add_norms(pass, bias_gradients(pass, of));
 }
@@ -160,7 +170,7 @@ void collect_rows(const BackwardPass& pass, const WeightGradient& of) {
     if (of.weight.frozen) {
       // its columns stay 0
     } else if (is_matrix(one)) {
-      add_matrix_gradient(queue, one, x.values(), grad_y.values(), row + of.weight.offset, nullptr);
+      add_matrix_gradient(pass, one, x, grad_y, row + of.weight.offset, nullptr);
     } else {
       kernels::conv_backward_weight(queue, one, x.values(), grad_y.values(), row + of.weight.offset);
     }
@@ -177,7 +187,8 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
   auto& queue = pass.context.queue;
   const kernels::ConvShape& shape = of.shape;
   if (pass.statistics.kronecker_output)
-    kernels::gram(queue, shape.batch * shape.positions(), of.factors.outputs, of.grad_y.values(), sums->output.f32());
+    kernels::gram(queue, shape.batch * shape.positions(), of.factors.outputs,
+                  as_f32(pass, of.grad_y).values(), sums->output.f32());
   if (!pass.statistics.kronecker_input) return;
   // Patches of a few samples at a time: those of a whole batch would be R*S times its activations.
   constexpr int64_t block_elements = int64_t{1} << 20;
@@ -188,7 +199,7 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
     kernels::ConvShape part = shape;
     part.batch = std::min(block, shape.batch - first);
     kernels::conv_patches(queue, part, of.bias != nullptr,
-                          of.x.rows(first, first + part.batch).values(), patches.values());
+                          as_f32(pass, of.x.rows(first, first + part.batch)).values(), patches.values());
     kernels::gram(queue, part.batch * part.positions(), of.factors.inputs, patches.values(), sums->input.f32());
   }
 }
@@ -297,8 +308,10 @@ bool collects_samples(const BackwardPass& pass) {
   return collects_signed(pass) || norms_of(pass);
 }
 
-void collect(const BackwardPass& pass, const NormalisationGradient& of) {
-  if (of.gamma.frozen && of.beta.frozen) return;
+void collect(const BackwardPass& pass, const NormalisationGradient& given) {
+  if (given.gamma.frozen && given.beta.frozen) return;
+  const Tensor x = as_f32(pass, given.x), grad_y = as_f32(pass, given.grad_y);
+  const NormalisationGradient of{given.shape, x, given.mean, given.inverse_std, grad_y, given.gamma, given.beta};
   if (norms_of(pass)) collect_norms(pass, of);
   collect_rows(pass, of);
   if (collects_signed(pass)) collect_signed(pass, of);

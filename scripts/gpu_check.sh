@@ -10,7 +10,7 @@ Usage: scripts/gpu_check.sh [--folder BUILD] [--report FOLDER] [--pytorch] [--qu
 
 Builds the cuda preset, or uses the build folder BUILD of this tree (for machines without nvcc). Then runs all tests
 with the label gpu, none of which may be skipped, compute-sanitizer's memcheck and racecheck on the kernel tests, and
-noisysgd-bench on the device at tf32 and bf16 against the bars of bench/program/cuda_bars.json. If ncu is installed, also
+noisysgd-bench on the device at tf32 and half against the bars of bench/program/cuda_bars.json. If ncu is installed, also
 compares a replayed step with the times of its kernels. Writes report.json, report.md and the logs to FOLDER
 [build/gpu_check]. --pytorch also times the steps of scripts/pytorch_steps.py, with a python3 that has PyTorch, for at
 most 20 minutes, and compares. --quick measures only small networks; a test of this script uses it on the emulated
@@ -174,13 +174,12 @@ exact="diag-F exact + noise" spatial="diag-F spatial + noise"
 if ((quick)); then
   profiled=mlp batch=2
   bench tf32 bench --ceilings --bandwidth --layers mlp --layer-batch 2 --steps mlp --batch 2 --rounds 9 --variants "$exact" "$spatial"
-  bench bf16 bench_bf16 --steps mlp --batch 2 --rounds 1 --variants plain
+  bench half bench_half --steps mlp --batch 2 --rounds 1 --variants plain
 else
   profiled=resnet44 batch=4096
   bench tf32 bench --ceilings --bandwidth --layers resnet44 vgg16 --layer-batch 4096 --rounds 11 \
     --steps mlp lenet alexnet resnet44 vgg16 --batch 4096 --variants "$exact" "$spatial"
-  bench bf16 bench_bf16 --layers resnet44 vgg16 --layer-batch 4096 --rounds 9 \
-    --steps alexnet resnet44 vgg16 --batch 4096 --variants "$exact"
+  bench half bench_half --rounds 9 --steps alexnet resnet44 vgg16 --batch 4096 --variants "$exact"
 fi
 
 # Compares the replayed step with the sum of its kernels' times. They are profiled while the step is issued op by op:

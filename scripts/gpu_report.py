@@ -104,19 +104,19 @@ def main(folder, commit, gpu, results):
     folder = pathlib.Path(folder)
     with open(results) as file:
         checks = [dict(zip(("check", "state", "remark"), line.rstrip("\n").split("\t"))) for line in file]
-    benchmarks = [read_json(folder / "bench.json"), read_json(folder / "bench_bf16.json")]
+    benchmarks = [read_json(folder / "bench.json"), read_json(folder / "bench_half.json")]
     kernels, peaks = read_json(folder / "kernels.json"), memory_peaks(benchmarks)
     pytorch = read_json(folder / "pytorch.json")
     comparison = pytorch_comparison(pytorch, benchmarks)
     report = {"commit": commit, "nvidia_smi": gpu or None, "checks": checks, "benchmark": benchmarks[0],
-              "benchmark_bf16": benchmarks[1], "kernels": kernels, "memory_peaks": peaks,
+              "benchmark_half": benchmarks[1], "kernels": kernels, "memory_peaks": peaks,
               "pytorch": comparison}
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     lines = ["# GPU check", "", f"- commit: {commit}",
              f"- GPU, driver, SM clock, its maximum, memory clock, power limit: {gpu or 'nvidia-smi does not say'}", ""]
     lines += table(["check", "state", "remark"], [[c["check"], c["state"], c["remark"]] for c in checks]) + [""]
     lines += kernel_lines(kernels) + memory_lines(peaks, benchmarks[0]) + pytorch_lines(pytorch, comparison)
-    for title, name in (("# Benchmark", "bench.md"), ("# Benchmark at bf16", "bench_bf16.md")):
+    for title, name in (("# Benchmark", "bench.md"), ("# Benchmark at half", "bench_half.md")):
         if (folder / name).exists():
             lines += [title, "", (folder / name).read_text()]
     (folder / "report.md").write_text("\n".join(lines))

@@ -1,13 +1,16 @@
 // Work division of the batch normalisation kernels: blocks of threads cover rows of [rows,C] and tiles of channels.
-// Sums per channel have a fixed order. Four channels are processed at a time where channel count and addresses allow it
-// (`vector`).
+// Sums per channel have a fixed order. The channels of a 16-byte access are processed at a time where channel count and
+// addresses allow it (`vector`).
 #pragma once
 
+#include <algorithm>
+
 #include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/last_block.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/sample_sums.h>
-#include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda {
 
@@ -71,7 +74,7 @@ struct GroupGrid {
   int64_t tiles, groups, at_once;  // at_once: groups of a launch
 
   GroupGrid(const BatchNormShape& shape, int vector)
-      : width(channel_width(shape.channels / vector)),
+      : width(std::min(channel_width(shape.channels / vector), max_tile / vector)),
         tiles(divide_up(shape.channels, int64_t{width} * vector)),
         groups(shape.groups()),
         at_once(std::min(groups, CudaState::most_counters / tiles - 1)) {

@@ -1,4 +1,4 @@
-// The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32 or bf16. A
+// The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32. A
 // group of warps computes a tile of the weights, [output channels, patch elements (r,s,c)], from one sample at a time
 // and 16 output positions at a time. Asynchronous copies gather the patches, zero outside the image, into a ring of
 // stages: four neighbouring channels at once where channel count and address allow it, else element by element. Groups
@@ -229,8 +229,9 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues stored_x, ConstValues stored_grad_y,
                    float* partial) {
+  const float *const x = stored_x.f32("conv_gather"), *const grad_y = stored_grad_y.f32("conv_gather");
   const Chunks chunks{vector_of(s.out_channels, {grad_y}) == chunk, vector_of(s.in_channels, {x}) == chunk};
   launch(queue,
          kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
@@ -254,15 +255,7 @@ const ConvKernel* choose(const ConvShape& s) {
 }  // namespace
 
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return nullptr;
-    case Precision::tf32:
-      return choose<Tf32>(shape);
-    case Precision::bf16:
-      return choose<Bf16>(shape);
-  }
-  return nullptr;
+  return precision == Precision::fp32 ? nullptr : choose<Tf32>(shape);
 }
 
 }  // namespace noisysgd::kernels::cuda

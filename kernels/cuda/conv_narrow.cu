@@ -163,7 +163,10 @@ bool try_tiling(Queue& queue, const ConvShape& s, const float* images, const flo
 }
 
 template <bool data_gradient>
-bool convolve(Queue& queue, const ConvShape& s, const float* images, const float* weight, float* result) {
+bool convolve(Queue& queue, const ConvShape& s, ConstValues from, const float* weight, Values to) {
+  if (from.type != DType::f32 || to.type != DType::f32) return false;
+  const auto* const images = static_cast<const float*>(from.address);
+  auto* const result = static_cast<float*>(to.address);
   const bool same_size = s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == 1 && s.stride_width == 1 &&
                          s.padding_height == 1 && s.padding_width == 1;
   if (queue.precision() == Precision::fp32 || !same_size || s.height != s.width || s.in_channels != s.out_channels ||
@@ -175,12 +178,12 @@ bool convolve(Queue& queue, const ConvShape& s, const float* images, const float
 
 }  // namespace
 
-bool narrow_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, float* y) {
+bool narrow_forward(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight, Values y) {
   return convolve<false>(queue, shape, x, weight, y);
 }
 
-bool narrow_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y,
-                          float* grad_x) {
+bool narrow_backward_data(Queue& queue, const ConvShape& shape, const float* weight, ConstValues grad_y,
+                          Values grad_x) {
   return convolve<true>(queue, shape, grad_y, weight, grad_x);
 }
 

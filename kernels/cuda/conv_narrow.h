@@ -10,9 +10,9 @@ namespace noisysgd::kernels::cuda {
 
 // y = x * w. Returns false, having done nothing, for other shapes, under fp32, and for addresses that are not multiples
 // of 16 bytes.
-bool narrow_forward(Queue& queue, const ConvShape& shape, const float* x, const float* weight, float* y);
+bool narrow_forward(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight, Values y);
 // The gradient of x, with the same conditions.
-bool narrow_backward_data(Queue& queue, const ConvShape& shape, const float* weight, const float* grad_y,
-                          float* grad_x);
+bool narrow_backward_data(Queue& queue, const ConvShape& shape, const float* weight, ConstValues grad_y,
+                          Values grad_x);
 
 }  // namespace noisysgd::kernels::cuda

@@ -56,8 +56,8 @@ __device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_
                    exists);
     }
   };
-  copy(p.x + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
-  copy(p.grad_y + k0, p.out_channels, T::k_tile, T::grad_pitch, stage + T::item_samples * T::x_pitch);
+  copy(static_cast<const float*>(p.x) + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
+  copy(static_cast<const float*>(p.grad_y) + k0, p.out_channels, T::k_tile, T::grad_pitch, stage + T::item_samples * T::x_pitch);
 }
 
 template <class T>
@@ -176,14 +176,15 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
                    float* partial) {
   const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
   launch(queue,
          kind == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
          : kind == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
                                          : conv_pairs_kernel<T, SecondMoment::none>,
-         grid, T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
+         grid, T::threads, T::shared_bytes,
+         filter_problem(s, x.f32("conv_pairs"), grad_y.f32("conv_pairs"), partial));
 }
 
 template <class T>
@@ -200,15 +201,7 @@ const ConvKernel* conv_pairs(const ConvShape& s, Precision precision) {
       s.padding_width != 1 || s.stride_height != 1 || s.stride_width != 1 || s.batch > most ||
       s.in_channels * s.out_channels > most)
     return nullptr;
-  switch (precision) {
-    case Precision::fp32:
-      return kernel_of<Tiling<SplitTf32, 1, 2, 4>>(s);
-    case Precision::tf32:
-      return kernel_of<Tiling<Tf32, 2, 2, 4>>(s);
-    case Precision::bf16:
-      return kernel_of<Tiling<Bf16, 2, 2, 4>>(s);
-  }
-  return nullptr;
+  return precision == Precision::fp32 ? kernel_of<Tiling<SplitTf32, 1, 2, 4>>(s) : kernel_of<Tiling<Tf32, 2, 2, 4>>(s);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -137,13 +137,14 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <int channel_tile>
-void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
+void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
                   float* partial) {
   launch(queue,
          kind == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, false, channel_tile>
          : kind == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, false, channel_tile>
                                          : conv_tiles_kernel<SecondMoment::none, false, channel_tile>,
-         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x, grad_y, partial);
+         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x.f32("conv_tiles"),
+         grad_y.f32("conv_tiles"), partial);
 }
 
 template <int channel_tile>

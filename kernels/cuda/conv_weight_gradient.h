@@ -3,6 +3,7 @@
 #pragma once
 
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
 
@@ -23,23 +24,33 @@ ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precis
 // `none`, the second moment.
 struct ConvKernel {
   int64_t (*shares)(const ConvShape& shape);
-  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, const float* x, const float* grad_y,
+  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, ConstValues x, ConstValues grad_y,
                  float* partial);
   // Computes sum_n signs[n,k] G_n instead of the second moment. Null if the kernel cannot; the sum then needs another
   // pass over grad_y times the signs.
-  void (*launch_signed)(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const float* signs,
+  void (*launch_signed)(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, const float* signs,
                         float* partial) = nullptr;
 };
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
-// 16-byte aligned.
+// 16-byte aligned. All read arrays of fp32 but conv_window_halves, whose x is stored in fp16 and grad_y in bf16.
+// conv_wgmma reads either; it rounds fp32 and fp16 to bf16.
 const ConvKernel* conv_wgmma(const ConvShape& shape, SecondMoment kind, Precision precision);
 const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
+const ConvKernel* conv_window_halves(const ConvShape& shape, size_t shared_memory);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);
 // conv_tiles with the squares of G_n - C_n, which the other kernels do not support. It has the same shares.
 void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
                          const float* grad_y, float* partial);
+
+// The arrays as the weight-gradient kernels read them: those stored in 16 bits are widened in `scratch`, unless
+// conv_window_halves takes them. centered: for conv_tiles_centered.
+struct WeightOperands {
+  ConstValues x, grad_y;
+};
+WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& shape, ConstValues x,
+                               ConstValues grad_y, bool centered = false);
 
 }  // namespace noisysgd::kernels::cuda

@@ -294,16 +294,19 @@ void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, int64_t 
 template <class T>
 inline constexpr WgmmaKernel kernel_of = {&shares<T>, &launch_tiling<T>};
 
-// From operands in fp32, which are rounded to bf16 first.
+// From operands of any type, which are rounded to bf16 first.
 int64_t rounded_shares(const ConvShape& s) { return conv_wgmma_bf16(s, SecondMoment::none)->shares(s); }
-void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
+void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
                     float* partial) {
-  const int64_t inputs = s.batch * s.height * s.width * s.in_channels,
-                outputs = s.batch * s.positions() * s.out_channels;
   Scratch scratch(queue);
-  const auto [x16, grad16] = scratch.take<uint16_t, uint16_t>(inputs, outputs);
-  convert(queue, inputs, x, {x16, DType::bf16});
-  convert(queue, outputs, grad_y, {grad16, DType::bf16});
+  const auto rounded = [&](int64_t n, ConstValues values) {
+    if (values.type == DType::bf16) return static_cast<const uint16_t*>(values.address);
+    uint16_t* const copy = scratch.take<uint16_t>(n);
+    convert(queue, n, values, {copy, DType::bf16});
+    return static_cast<const uint16_t*>(copy);
+  };
+  const uint16_t* const x16 = rounded(s.batch * s.height * s.width * s.in_channels, x);
+  const uint16_t* const grad16 = rounded(s.batch * s.positions() * s.out_channels, grad_y);
   conv_wgmma_bf16(s, kind)->launch(queue, s, kind, rounded_shares(s), x16, grad16, partial);
 }
 
@@ -332,7 +335,7 @@ const WgmmaKernel* conv_wgmma_bf16(const ConvShape& s, SecondMoment kind) {
 
 const ConvKernel* conv_wgmma(const ConvShape& s, SecondMoment kind, Precision precision) {
   static constexpr ConvKernel kernel{&rounded_shares, &launch_rounded};
-  return precision == Precision::bf16 && conv_wgmma_bf16(s, kind) ? &kernel : nullptr;
+  return precision == Precision::half && conv_wgmma_bf16(s, kind) ? &kernel : nullptr;
 }
 
 }  // namespace noisysgd::kernels::cuda

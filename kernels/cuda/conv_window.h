@@ -12,12 +12,14 @@
 
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/shared_pitch.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/weight_fragments.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda::window {
 
@@ -44,30 +46,53 @@ struct Tiling {
   static constexpr bool by_rows = std::is_same_v<Format, SplitTf32> && bands * row_steps > 1;
   static constexpr int x_rows = (band - 1) * stride + 3, x_columns = (size - 1) * stride + 3;  // with the halo
 
-  // Operands in shared memory, one sample's part of an item: x [x_rows,x_columns,c_tile], grad_y [band,size,k_tile].
-  // For bf16, copied floats are converted in shared memory and read by ldmatrix, 8 positions of 8 channels at a time.
-  // Otherwise floats are read 4 positions at a time and rounded in registers.
-  static constexpr bool converted = std::is_same_v<Format, Bf16>;
-  using Element = std::conditional_t<converted, uint16_t, float>;
-  static constexpr int runs = converted ? 8 : 4, alignment = converted ? 8 : 4;
+  // The operands in shared memory, one sample's part of an item: x [x_rows,x_columns,c_tile], grad_y
+  // [band,size,k_tile]. With Bf16 they are read by ldmatrix, 8 positions of 8 channels at a time; otherwise floats are
+  // read 4 positions at a time and rounded in registers. The arrays of Bf16 are stored in 16 bits, x in fp16, which is
+  // rounded in shared memory.
+  static constexpr bool halves = std::is_same_v<Format, Bf16>;
+  using Types = std::conditional_t<halves, StoredHalves, StoredFloats>;
+  using Element = std::conditional_t<halves, uint16_t, float>;
+  static constexpr int chunk = 16 / sizeof(Element);  // elements of the largest asynchronous copy
+  static constexpr int runs = halves ? 8 : 4, alignment = chunk;
   static constexpr Pitch x_pitch =
       conflict_free_pitch(x_columns, c_tile, runs, step_rows, stride, x_steps* stride, alignment);
   static constexpr Pitch grad_pitch = conflict_free_pitch(size, k_tile, runs, step_rows, 1, x_steps, alignment);
-  static constexpr int x_elements = x_rows * x_pitch.row;
-  static constexpr int sample_elements = (x_elements + band * grad_pitch.row + 31) / 32 * 32;
-  static constexpr int item_elements = sample_elements * samples_per_item;
-
-  // Copies arrive in the operands themselves or, before a conversion, chunk after chunk in buffers that only the
-  // copying thread reads.
   static constexpr int x_chunks = x_rows * x_columns * c_tile / chunk, grad_chunks = band * size * k_tile / chunk;
-  static constexpr int stages = stages_, ahead = converted ? stages : stages - 1;  // ahead: items being copied
-  static constexpr int stage_floats = converted ? (x_chunks + grad_chunks) * chunk * samples_per_item : item_elements;
-  static constexpr int operand_buffers = converted ? 2 : 0;
-  static constexpr size_t group_bytes =
-      sizeof(float) * stages * stage_floats + sizeof(Element) * operand_buffers * item_elements;
+
+  // Copies arrive in the operands themselves, but for x of fp16: chunk after chunk in buffers that only the copying
+  // thread reads. That x has two places, one being written while the other is multiplied.
+  static constexpr int stages = stages_, ahead = halves ? stages : stages - 1;  // ahead: items being copied
+  static constexpr int raw_elements = halves ? x_chunks * chunk * samples_per_item : 0;
+  static constexpr int x_elements = x_rows * x_pitch.row, grad_elements = band * grad_pitch.row;
+  static constexpr int sample_elements = (x_elements + grad_elements + 31) / 32 * 32;
+  static constexpr int x_places = halves ? 2 : stages, grad_places = ahead + 1;
+  static constexpr size_t group_elements =
+      halves ? stages * raw_elements + samples_per_item * (x_places * x_elements + grad_places * grad_elements)
+             : samples_per_item * stages * sample_elements;
+  static constexpr size_t group_bytes = (sizeof(Element) * group_elements + 127) / 128 * 128;
   static constexpr size_t shared_bytes = groups * group_bytes;
   static_assert(size % band == 0 && band % step_rows == 0 && shared_bytes <= shared_limit && ahead > 0);
   static_assert(samples_per_item == 1 || bands == 1);
+};
+
+// The shared memory of a group. Of fp32, x and grad_y of a sample are neighbours; otherwise each has its own places.
+template <class T>
+struct GroupMemory {
+  using Element = typename T::Element;
+  Element* begin;
+
+  __device__ Element* raw_x(int stage, int sample) const {
+    return begin + stage * T::raw_elements + sample * (T::raw_elements / T::samples_per_item);
+  }
+  __device__ Element* x(int place, int sample) const {
+    const int index = place * T::samples_per_item + sample;
+    return begin + T::stages * T::raw_elements + index * (T::halves ? T::x_elements : T::sample_elements);
+  }
+  __device__ Element* grad(int place, int sample) const {
+    if constexpr (!T::halves) return x(place, sample) + T::x_elements;
+    return x(T::x_places, 0) + (place * T::samples_per_item + sample) * T::grad_elements;
+  }
 };
 
 // The part of a group: the first channels of its tile, and its samples first, first + step, ...
@@ -84,57 +109,55 @@ struct Share {
 // Calls body(i, row, column, channel) for every chunk i of the thread in a tile [rows,columns,channels].
 template <class T, int columns, int channels, class Body>
 __device__ void visit_chunks(int thread, int chunks, const Body& body) {
-  constexpr int per_column = channels / chunk;
+  constexpr int per_column = channels / T::chunk;
 #pragma unroll 1
   for (int i = thread; i < chunks; i += T::group_threads)
-    body(i, i / per_column / columns, i / per_column % columns, i % per_column * chunk);
+    body(i, i / per_column / columns, i / per_column % columns, i % per_column * T::chunk);
 }
 
 // Starts the copies of item `item` of the group. Elements outside the image or past the last sample become zero.
 template <class T>
-__device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, float* stage) {
+__device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, const GroupMemory<T>& to,
+                          int stage, int grad_place) {
+  const auto* const all_x = static_cast<const typename T::Types::Value*>(p.x);
+  const auto* const all_grad = static_cast<const typename T::Types::Gradient*>(p.grad_y);
   const int band0 = item % T::bands * T::band;
-  for (int s = 0; s < T::samples_per_item; ++s, stage += T::stage_floats / T::samples_per_item) {
+  for (int s = 0; s < T::samples_per_item; ++s) {
     const int32_t n = share.sample<T>(item, s);
     const bool exists = n < p.batch;
-    const float* x = p.x + int64_t{exists ? n : 0} * T::in_size * T::in_size * p.in_channels + share.c0;
-    const float* grad = p.grad_y + int64_t{exists ? n : 0} * T::size * T::size * p.out_channels + share.k0;
+    const auto* x = all_x + int64_t{exists ? n : 0} * T::in_size * T::in_size * p.in_channels + share.c0;
+    const auto* grad = all_grad + int64_t{exists ? n : 0} * T::size * T::size * p.out_channels + share.k0;
     visit_chunks<T, T::x_columns, T::c_tile>(thread, T::x_chunks, [&](int i, int row, int column, int c) {
       const int h = band0 * T::stride - 1 + row, w = column - 1;
       const bool inside = exists && h >= 0 && h < T::in_size && w >= 0 && w < T::in_size;
-      copy_or_zero(stage + (T::converted ? i * chunk : row * T::x_pitch.row + column * T::x_pitch.position + c),
-                   x + (inside ? (h * T::in_size + w) * p.in_channels + c : 0), inside);
+      copy_16_bytes_or_zero(T::halves ? to.raw_x(stage, s) + i * T::chunk
+                                      : to.x(stage, s) + row * T::x_pitch.row + column * T::x_pitch.position + c,
+                            x + (inside ? (h * T::in_size + w) * p.in_channels + c : 0), inside);
     });
-    visit_chunks<T, T::size, T::k_tile>(thread, T::grad_chunks, [&](int i, int row, int column, int k) {
-      copy_or_zero(
-          stage + (T::converted ? (T::x_chunks + i) * chunk
-                                : T::x_elements + row * T::grad_pitch.row + column * T::grad_pitch.position + k),
-          grad + ((band0 + row) * T::size + column) * p.out_channels + k, exists);
+    visit_chunks<T, T::size, T::k_tile>(thread, T::grad_chunks, [&](int, int row, int column, int k) {
+      copy_16_bytes_or_zero(to.grad(grad_place, s) + row * T::grad_pitch.row + column * T::grad_pitch.position + k,
+                            grad + ((band0 + row) * T::size + column) * p.out_channels + k, exists);
     });
   }
 }
 
-// Rounds the values that this thread copied and writes them to the operands of the products.
+// Rounds the fp16 that this thread copied to bf16 and writes them to the operands of the products.
 template <class T>
-__device__ void convert_item(int thread, const float* stage, uint16_t* operands) {
-  const auto convert = [](const float* from, uint16_t* to) {
-    const float4 v = *reinterpret_cast<const float4*>(from);
-    *reinterpret_cast<uint2*>(to) = make_uint2(ptx::round_to_bf16x2(v.x, v.y), ptx::round_to_bf16x2(v.z, v.w));
-  };
-  for (int s = 0; s < T::samples_per_item; ++s, stage += T::stage_floats / T::samples_per_item) {
+__device__ void convert_x(int thread, const GroupMemory<T>& memory, int stage, int place) {
+  for (int s = 0; s < T::samples_per_item; ++s) {
+    const auto* const from = reinterpret_cast<const Half*>(memory.raw_x(stage, s));
+    auto* const to = reinterpret_cast<BFloat16*>(memory.x(place, s));
     visit_chunks<T, T::x_columns, T::c_tile>(thread, T::x_chunks, [&](int i, int row, int column, int c) {
-      convert(stage + i * chunk, operands + row * T::x_pitch.row + column * T::x_pitch.position + c);
+      const auto elements = load_elements<T::chunk>(from + i * T::chunk);
+      FloatVector<T::chunk> values;
+      for (int e = 0; e < T::chunk; ++e) values[e] = elements[e];
+      store_elements(to + row * T::x_pitch.row + column * T::x_pitch.position + c, values);
     });
-    visit_chunks<T, T::size, T::k_tile>(thread, T::grad_chunks, [&](int i, int row, int column, int k) {
-      convert(stage + (T::x_chunks + i) * chunk,
-              operands + T::x_elements + row * T::grad_pitch.row + column * T::grad_pitch.position + k);
-    });
-    operands += T::sample_elements;
   }
 }
 
 // This lane's offsets in the operands: `grad` and `x` of its first depth index, `grad_next` and `x_next` from there to
-// the second half of the depth. With bf16 ldmatrix loads both halves at once: grad_next is unused, and x_next leads to
+// the second half of the depth. With Bf16 ldmatrix loads both halves at once: grad_next is unused, and x_next leads to
 // the third row of taps.
 struct LanePlace {
   int grad, grad_next, x, x_next;
@@ -143,15 +166,14 @@ struct LanePlace {
 template <class T>
 __device__ LanePlace lane_place(int lane, int warp_k, int warp_c) {
   const auto grad = [](int k) {
-    return T::x_elements + k % T::step_rows * T::grad_pitch.row +
-           k / T::step_rows * T::x_steps * T::grad_pitch.position;
+    return k % T::step_rows * T::grad_pitch.row + k / T::step_rows * T::x_steps * T::grad_pitch.position;
   };
   const auto x = [](int k) {
     return k % T::step_rows * T::stride * T::x_pitch.row +
            k / T::step_rows * T::x_steps * T::stride * T::x_pitch.position;
   };
   const int grad0 = warp_k * T::m_tiles * 16, x0 = warp_c * 8;
-  if constexpr (T::converted) {  // the matrix row whose address this lane passes to ldmatrix
+  if constexpr (T::halves) {  // the matrix row whose address this lane passes to ldmatrix
     const int matrix = lane / 8, r = lane % 8;
     return {grad0 + matrix % 2 * 8 + grad(matrix / 2 * 8 + r), 0,
             x0 + x(matrix % 2 * 8 + r) + matrix / 2 * T::x_pitch.row, 2 * T::x_pitch.row - matrix / 2 * T::x_pitch.row};
@@ -204,7 +226,7 @@ using Window = typename T::Register[3][3][2];
 template <class T>
 __device__ void load_column(const typename T::Element* x, const LanePlace& place, int slot, Window<T>& window,
                             Window<T>* squares) {
-  if constexpr (T::converted) {
+  if constexpr (T::halves) {
     uint32_t four[4], two[2];
     ptx::load_matrices_transposed<4>(four, x);
     ptx::load_matrices_transposed<2>(two, x + place.x_next);
@@ -229,7 +251,7 @@ __device__ void load_column(const typename T::Element* x, const LanePlace& place
 template <class T>
 __device__ void load_left(const typename T::Element* grad, const LanePlace& place, typename T::Register (&left)[4],
                           typename T::Register (*squares)[4]) {
-  if constexpr (T::converted) {
+  if constexpr (T::halves) {
     ptx::load_matrices_transposed<4>(left, grad);
     if (squares)
       for (int i = 0; i < 4; ++i) (*squares)[i] = ptx::square_bf16x2(left[i]);
@@ -291,38 +313,32 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
                     static_cast<int32_t>(blockIdx.y) * T::groups + group, shares};
   const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;  // the warp's first channels
   const LanePlace place = lane_place<T>(lane, warp_k, warp_c);
-  float* const stages = reinterpret_cast<float*>(shared + group * T::group_bytes);
-  auto* const operands =
-      reinterpret_cast<typename T::Element*>(stages + (T::converted ? T::stages * T::stage_floats : 0));
+  const GroupMemory<T> memory{reinterpret_cast<typename T::Element*>(shared + group * T::group_bytes)};
   // All groups process the same number of items, so that one barrier serves the block; the last one may be empty.
   const int samples = (p.batch + shares - 1) / shares;
   const int items = (samples + T::samples_per_item - 1) / T::samples_per_item * T::bands;
 
   Sums<T, kind, with_signs> sums;
   for (int item = 0; item < T::ahead; ++item) {
-    if (item < items) load_item<T>(p, share, item, thread, stages + item * T::stage_floats);
+    if (item < items) load_item<T>(p, share, item, thread, memory, item, item);
     __pipeline_commit();
   }
-  int stage = 0, next = T::ahead % T::stages, buffer = 0;
+  int stage = 0, next = T::ahead % T::stages, grad_place = 0, next_grad = T::ahead;
 #pragma unroll 1
   for (int item = 0; item < items; ++item) {
     __pipeline_wait_prior(T::ahead - 1);
-    if constexpr (T::converted) {
-      buffer = item % 2;
-      convert_item<T>(thread, stages + stage * T::stage_floats, operands + buffer * T::item_elements);
-    } else {
-      buffer = stage;
-    }
+    const int x_place = T::halves ? item % 2 : stage;
+    if constexpr (T::halves) convert_x<T>(thread, memory, stage, x_place);
     __syncthreads();  // the item has arrived, and no thread still reads the previous one
-    if (item + T::ahead < items) load_item<T>(p, share, item + T::ahead, thread, stages + next * T::stage_floats);
+    if (item + T::ahead < items) load_item<T>(p, share, item + T::ahead, thread, memory, next, next_grad);
     __pipeline_commit();
 #pragma unroll 1
     for (int s = 0; s < T::samples_per_item; ++s) {
-      const auto* from = operands + buffer * T::item_elements + s * T::sample_elements;
+      const auto *x = memory.x(x_place, s) + place.x, *grad = memory.grad(grad_place, s) + place.grad;
 #pragma unroll 1
       for (int row = 0; row < T::row_steps; ++row)
-        multiply_rows<T, kind, with_signs>(from + place.x + row * T::step_rows * T::stride * T::x_pitch.row,
-                                           from + place.grad + row * T::step_rows * T::grad_pitch.row, place, sums);
+        multiply_rows<T, kind, with_signs>(x + row * T::step_rows * T::stride * T::x_pitch.row,
+                                           grad + row * T::step_rows * T::grad_pitch.row, place, sums);
       if ((item + 1) % T::bands == 0) {
         const int32_t n = share.sample<T>(item, s);
         sums.fold(with_signs && n < p.batch ? p.signs + int64_t{n} * p.out_channels + k + lane / 4 : nullptr);
@@ -330,6 +346,8 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
     }
     stage = stage + 1 == T::stages ? 0 : stage + 1;
     next = next + 1 == T::stages ? 0 : next + 1;
+    grad_place = grad_place + 1 == T::grad_places ? 0 : grad_place + 1;
+    next_grad = next_grad + 1 == T::grad_places ? 0 : next_grad + 1;
   }
 
   const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
@@ -360,20 +378,27 @@ dim3 grid_of(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const float* x, const float* grad_y,
+FilterProblem window_problem(const ConvShape& s, ConstValues x, ConstValues grad_y, float* partial,
+                             const float* signs = nullptr) {
+  return filter_problem(s, array_of<typename T::Types::Value>("conv_window", x),
+                        array_of<typename T::Types::Gradient>("conv_window", grad_y), partial, signs);
+}
+
+template <class T>
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
                    float* partial) {
   auto kernel = conv_window_kernel<T, SecondMoment::none, false>;
   if (kind == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact, false>;
   if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
     if (kind == SecondMoment::spatial) kernel = conv_window_kernel<T, SecondMoment::spatial, false>;
-  launch(queue, kernel, grid_of<T>(s), T::threads, T::shared_bytes, filter_problem(s, x, grad_y, partial));
+  launch(queue, kernel, grid_of<T>(s), T::threads, T::shared_bytes, window_problem<T>(s, x, grad_y, partial));
 }
 
 template <class T>
-void launch_signed(Queue& queue, const ConvShape& s, const float* x, const float* grad_y, const float* signs,
+void launch_signed(Queue& queue, const ConvShape& s, ConstValues x, ConstValues grad_y, const float* signs,
                    float* partial) {
   launch(queue, conv_window_kernel<T, SecondMoment::none, true>, grid_of<T>(s), T::threads, T::shared_bytes,
-         filter_problem(s, x, grad_y, partial, signs));
+         window_problem<T>(s, x, grad_y, partial, signs));
 }
 
 template <class T>
@@ -393,9 +418,9 @@ const ConvKernel* choose(const ConvShape& s, size_t shared_memory) {
   return chosen;
 }
 
-// conv_window_tf32.cu, conv_window_bf16.cu, conv_window_split.cu
+// conv_window_tf32.cu, conv_window_halves.cu, conv_window_split.cu
 const ConvKernel* choose_tf32(const ConvShape& shape, size_t shared_memory);
-const ConvKernel* choose_bf16(const ConvShape& shape, size_t shared_memory);
+const ConvKernel* choose_halves(const ConvShape& shape, size_t shared_memory);
 const ConvKernel* choose_split(const ConvShape& shape, size_t shared_memory);
 
 }  // namespace noisysgd::kernels::cuda::window

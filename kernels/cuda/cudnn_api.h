@@ -104,7 +104,7 @@ enum class Type : int {
   text = 24,
 };
 
-enum class DataType : int { fp32 = 0, bf16 = 9 };
+enum class DataType : int { fp32 = 0, fp16 = 2, bf16 = 9 };
 enum class ConvolutionMode : int { cross_correlation = 1 };
 enum class HeuristicsMode : int { fallback = 2, best_first = 3 };
 enum class NumericalNote : int {

@@ -15,15 +15,20 @@ namespace noisysgd::kernels::cudnn {
 
 namespace {
 
-constexpr int most_plans = 8;  // plans that are timed per type of operands
+constexpr int most_plans = 8;  // plans that are timed
 constexpr int timed_runs = 3;  // after one run that is not timed
 constexpr size_t largest_workspace = size_t{1} << 30;
 
-std::string problem_name(Operation operation, const ConvShape& s, Precision precision) {
-  return fmt::format("{}-{}-n{}-{}x{}x{}-k{}-{}x{}-stride{}x{}-pad{}x{}", name_of(operation), name_of(precision),
+DataType data_type(DType dtype) {
+  return dtype == DType::f16 ? DataType::fp16 : dtype == DType::bf16 ? DataType::bf16 : DataType::fp32;
+}
+
+std::string problem_name(Operation operation, const ConvShape& s, DType dtype, Precision precision) {
+  return fmt::format("{}-{}-n{}-{}x{}x{}-k{}-{}x{}-stride{}x{}-pad{}x{}", name_of(operation),
+                     is_half(dtype) ? name_of(dtype) : name_of(precision),
                      s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
                      s.stride_height, s.stride_width, s.padding_height, s.padding_width) +
-         (precision == Precision::fp32 ? "-probed" : "");
+         (dtype == DType::f32 && precision == Precision::fp32 ? "-probed" : "");
 }
 
 template <class Work>
@@ -40,9 +45,8 @@ double seconds(Queue& queue, const Work& work) {
 struct Convolutions::Route {
   std::shared_ptr<const Convolution> convolution;
   Plan plan;
-  DataType type;
 
-  cuda::PlanChoice choice() const { return {plan.position, plan.engine, type == DataType::bf16}; }
+  cuda::PlanChoice choice() const { return {plan.position, plan.engine}; }
 };
 
 std::string version_text(const Api& api) {
@@ -64,13 +68,14 @@ Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaS
 
 Convolutions::~Convolutions() { api_.destroy(handle_); }
 
-bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, const float* x, const float* w,
-                            const float* y, const OwnKernel& own) {
-  // Plans require aligned addresses, but rows of a larger tensor may begin anywhere.
-  for (const float* address : {x, w, y})
-    if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return false;
-  const Key key{operation, queue.precision(), s, own != nullptr};
+bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, ConstValues x, const float* w,
+                            ConstValues y, const OwnKernel& own) {
   const Operands operands{operation, s, {x, w, y}};
+  // Plans require aligned addresses, but rows of a larger tensor may begin anywhere.
+  for (const ConstValues& values : operands.xwy)
+    if (reinterpret_cast<uintptr_t>(values.address) % 16 != 0) return false;
+  if (x.type != y.type || (is_half(x.type) && operation == Operation::backward_filter)) return false;
+  const Key key{operation, operands.type(), queue.precision(), s, own != nullptr};
   auto found = chosen_.find(key);
   if (found == chosen_.end()) {
     Choice choice;
@@ -87,28 +92,24 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
   return true;
 }
 
-std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, Operation operation, const ConvShape& shape) const {
-  const Precision precision = queue.precision();
-  std::vector<DataType> types{DataType::fp32};
-  // With bf16 inputs cuDNN also writes its result in bf16. A weight gradient is a sum over the batch and should not be
-  // rounded to bf16, so it uses fp32 tensors, with products in tf32.
-  if (precision == Precision::bf16 && operation != Operation::backward_filter)
-    types.insert(types.begin(), DataType::bf16);
+std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, const Operands& operands) const {
+  const Problem problem{operands.operation, operands.shape, data_type(operands.type())};
+  const auto convolution = std::make_shared<const Convolution>(api_, problem);
+  const Precision precision = is_half(operands.type()) ? Precision::half : queue.precision();
   std::vector<Route> routes;
-  for (const DataType type : types) {
-    const auto convolution = std::make_shared<const Convolution>(api_, Problem{operation, shape, type});
-    for (Plan& plan : convolution->plans({.handle = handle_, .queue = &queue}, precision, most_workspace_, most_plans))
-      routes.push_back({convolution, std::move(plan), type});
-  }
+  for (Plan& plan : convolution->plans({.handle = handle_, .queue = &queue}, precision, most_workspace_, most_plans))
+    routes.push_back({convolution, std::move(plan)});
   return routes;
 }
 
 Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands, const OwnKernel& own) const {
-  const bool fp32 = queue.precision() == Precision::fp32, capturing = queue.recording();
-  const std::string name = problem_name(operands.operation, operands.shape, queue.precision()) + (own ? "-or-own" : "");
+  const bool fp32 = operands.type() == DType::f32 && queue.precision() == Precision::fp32;
+  const bool capturing = queue.recording();
+  const std::string name = problem_name(operands.operation, operands.shape, operands.type(), queue.precision()) +
+                           (own ? "-or-own" : "");
   const std::optional<cuda::PlanChoice> known = cache_->read(name);
   if (own && known == cuda::own_kernel) return {};
-  std::vector<Route> candidates = routes(queue, operands.operation, operands.shape);
+  std::vector<Route> candidates = routes(queue, operands);
   const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });
   if (same != candidates.end()) return {std::make_unique<Route>(std::move(*same))};
   if (candidates.empty()) return {};
@@ -132,11 +133,11 @@ const Convolutions::Route* Convolutions::fastest(Queue& queue, const std::vector
                                                  const OwnKernel& own) const {
   const size_t result = result_of(operands.operation);
   Scratch scratch(queue);
-  auto* target = const_cast<float*>(operands.xwy[result]);
+  float* sum = nullptr;
   if (operands.operation == Operation::backward_filter)
-    operands.xwy[result] = target = scratch.take<float>(operands.shape.weights());
+    operands.xwy[result] = sum = scratch.take<float>(operands.shape.weights());
   const Route* best = nullptr;
-  double least = own ? seconds(queue, [&] { own(target); }) : std::numeric_limits<double>::infinity();
+  double least = own ? seconds(queue, [&] { own(sum); }) : std::numeric_limits<double>::infinity();
   for (const Route& route : routes) {
     const double time = seconds(queue, [&] { run(queue, route, operands); });
     if (time >= least) continue;
@@ -147,27 +148,21 @@ const Convolutions::Route* Convolutions::fastest(Queue& queue, const std::vector
 }
 
 void Convolutions::run(Queue& queue, const Route& route, const Operands& operands) const {
-  const size_t result = result_of(operands.operation);
+  constexpr size_t weight = 1;
   const auto elements = tensor_sizes(operands.shape);
-  const bool bf16 = route.type == DataType::bf16, accumulates = operands.operation == Operation::backward_filter;
-  const auto converted_size = [&](size_t i) { return bf16 ? elements[i] : 0; };
+  const bool accumulates = operands.operation == Operation::backward_filter, rounds = is_half(operands.type());
   Scratch scratch(queue);
-  const auto [workspace, x, w, y, sum] = scratch.take<std::byte, uint16_t, uint16_t, uint16_t, float>(
-      route.plan.workspace_bytes, converted_size(0), converted_size(1), converted_size(2),
-      accumulates ? elements[result] : 0);
-  const std::array<uint16_t*, 3> converted{x, w, y};
-
-  std::array<const void*, 3> given{operands.xwy[0], operands.xwy[1], operands.xwy[2]};
-  if (accumulates) given[result] = sum;
-  if (bf16)
-    for (size_t i = 0; i < 3; ++i) {
-      given[i] = converted[i];
-      if (i != result) kernels::convert(queue, elements[i], operands.xwy[i], {converted[i], DType::bf16});
-    }
+  const auto [workspace, rounded, sum] = scratch.take<std::byte, uint16_t, float>(
+      route.plan.workspace_bytes, rounds ? elements[weight] : 0, accumulates ? elements[weight] : 0);
+  std::array<const void*, 3> given{operands.xwy[0].address, operands.xwy[1].address, operands.xwy[2].address};
+  if (accumulates) given[weight] = sum;
+  if (rounds) {
+    kernels::convert(queue, elements[weight], operands.xwy[weight], Values(rounded, operands.type()));
+    given[weight] = rounded;
+  }
   route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace);
-  auto* const target = const_cast<float*>(operands.xwy[result]);
-  if (bf16) kernels::convert(queue, elements[result], ConstValues(converted[result], DType::bf16), target);
-  if (accumulates) kernels::add(queue, elements[result], sum, target);
+  if (accumulates)
+    kernels::add(queue, elements[weight], sum, static_cast<float*>(const_cast<void*>(operands.xwy[weight].address)));
 }
 
 }  // namespace noisysgd::kernels::cudnn

@@ -14,6 +14,7 @@
 
 #include <noisysgd/kernels/cuda/cudnn_graph.h>
 #include <noisysgd/kernels/cuda/plan_cache.h>
+#include <noisysgd/kernels/values.h>
 
 namespace noisysgd::kernels::cudnn {
 
@@ -33,19 +34,21 @@ class Convolutions {
   // result w is accumulated. Returns false, having done nothing, if cuDNN has no plan for the problem, or if `own` was
   // at least as fast as each. While a graph is captured nothing is timed or probed: a new problem gets the plan that
   // cuDNN prefers; under fp32, or with `own`, none. With `own` too little memory for the timing also means false.
-  bool convolve(Queue& queue, Operation operation, const ConvShape& shape, const float* x, const float* w,
-                const float* y, const OwnKernel& own = {});
+  // x and y have one element type: fp32, or one of 16 bits, to which w is then rounded; but w is no such result.
+  bool convolve(Queue& queue, Operation operation, const ConvShape& shape, ConstValues x, const float* w, ConstValues y,
+                const OwnKernel& own = {});
 
  private:
   struct Route;
-  using Key = std::tuple<Operation, Precision, ConvShape, bool>;  // whether an own kernel competes
+  using Key = std::tuple<Operation, DType, Precision, ConvShape, bool>;  // whether an own kernel competes
   struct Operands {
     Operation operation;
     ConvShape shape;
-    std::array<const float*, 3> xwy;
+    std::array<ConstValues, 3> xwy;
+    DType type() const { return xwy[0].type; }  // of x and y
   };
 
-  std::vector<Route> routes(Queue& queue, Operation operation, const ConvShape& shape) const;
+  std::vector<Route> routes(Queue& queue, const Operands& operands) const;
   struct Choice {
     std::unique_ptr<Route> route;  // null: not by cuDNN
     bool is_final = true;          // false: try again at the next call

@@ -1,4 +1,5 @@
-// Elements in the types in which values are stored, as floats in registers, one at a time and as vectors of one access.
+// Elements in the types in which values are stored, as floats in registers: one at a time, and as vectors of one
+// access.
 #pragma once
 
 #include <type_traits>
@@ -13,55 +14,69 @@ __device__ inline float as_float(float value) { return value; }
 __device__ inline float as_float(Half value) { return ptx::widen_f16(value.bits); }
 __device__ inline float as_float(BFloat16 value) { return __uint_as_float(uint32_t{value.bits} << 16); }
 
+// Two numbers rounded to a 16-bit type, with `low` in the low half.
+template <class T>
+__device__ uint32_t round_pair(float low, float high) {
+  return std::is_same_v<T, Half> ? ptx::round_to_f16x2(low, high) : ptx::round_to_bf16x2(low, high);
+}
+
 template <class T>
 __device__ T as_stored(float value) {
   if constexpr (std::is_same_v<T, float>)
     return value;
-  else if constexpr (std::is_same_v<T, Half>)
-    return {static_cast<uint16_t>(ptx::round_to_f16x2(value, 0) & 0xffffu)};
   else
-    return {static_cast<uint16_t>(ptx::round_to_bf16x2(value, 0) & 0xffffu)};
+    return {static_cast<uint16_t>(round_pair<T>(value, 0) & 0xffffu)};
 }
 
-// Whether the address is aligned for vectors of n elements; true for null.
-template <int n, class T>
-bool aligned_elements(const T* address) {
-  return reinterpret_cast<uintptr_t>(address) % (n * sizeof(T)) == 0;
-}
+// n neighbouring elements as they are stored, n a power of two: registers hold two of 16 bits, which are widened when
+// they are read. An access of vector_width<T> elements has 16 bytes.
+template <class T, int n>
+struct alignas(n * sizeof(T)) Elements {
+  static constexpr bool pairs = sizeof(T) == 2 && n > 1;
+  std::conditional_t<pairs, uint32_t, T> stored[pairs ? n / 2 : n];
 
-// n neighbouring 16-bit elements in registers of two.
-template <int n>
-struct alignas(2 * n) PackedPairs {
-  uint32_t pairs[n / 2];
-};
-
-// n: even for 16-bit elements. The access has n elements, so that of 8 halves is one of 16 bytes.
-template <int n, class T>
-__device__ FloatVector<n> load_elements(const T* from) {
-  if constexpr (std::is_same_v<T, float>) {
-    return load_vector<n>(from);
-  } else {
-    const auto packed = *reinterpret_cast<const PackedPairs<n>*>(from);
+  __device__ float operator[](int i) const {
+    if constexpr (pairs)
+      return as_float(T{static_cast<uint16_t>(stored[i / 2] >> (16 * (i % 2)))});
+    else
+      return as_float(stored[i]);
+  }
+  __device__ operator FloatVector<n>() const {
     FloatVector<n> values;
-    for (int i = 0; i < n; ++i) {
-      const auto bits = static_cast<uint16_t>(packed.pairs[i / 2] >> (16 * (i % 2)));
-      values[i] = as_float(T{bits});
-    }
+    for (int i = 0; i < n; ++i) values[i] = (*this)[i];
     return values;
   }
-}
+};
+template <class T>
+inline constexpr int vector_width = 16 / sizeof(T);
 
 template <int n, class T>
+__device__ Elements<T, n> load_elements(const T* from) {
+  return *reinterpret_cast<const Elements<T, n>*>(from);
+}
+
+// Rounds the values to the type of `to`.
+template <class T, int n>
 __device__ void store_elements(T* to, const FloatVector<n>& values) {
-  if constexpr (std::is_same_v<T, float>) {
-    store_vector(to, values);
-  } else {
-    PackedPairs<n> packed;
-    for (int i = 0; i < n / 2; ++i)
-      packed.pairs[i] = std::is_same_v<T, Half> ? ptx::round_to_f16x2(values[2 * i], values[2 * i + 1])
-                                                : ptx::round_to_bf16x2(values[2 * i], values[2 * i + 1]);
-    *reinterpret_cast<PackedPairs<n>*>(to) = packed;
-  }
+  Elements<T, n> elements;
+  if constexpr (Elements<T, n>::pairs)
+    for (int i = 0; i < n / 2; ++i) elements.stored[i] = round_pair<T>(values[2 * i], values[2 * i + 1]);
+  else
+    for (int i = 0; i < n; ++i) elements.stored[i] = as_stored<T>(values[i]);
+  *reinterpret_cast<Elements<T, n>*>(to) = elements;
+}
+
+// Whether every address is aligned for vectors of `width` elements of its type; true for null.
+template <int width, class... T>
+bool aligned_elements(const T*... addresses) {
+  return (... && (reinterpret_cast<uintptr_t>(addresses) % (width * sizeof(T)) == 0));
+}
+
+// Calls body(std::integral_constant<int, n>) for n = `width` elements at a time if that is possible, else for 1.
+template <int width, class Body>
+void with_width(bool possible, const Body& body) {
+  if (possible) return body(std::integral_constant<int, width>{});
+  body(std::integral_constant<int, 1>{});
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -37,13 +37,10 @@ std::optional<PlanChoice> PlanCache::read(const std::string& problem) const {
   if (folder_.empty()) return {};
   std::ifstream file(folder_ / file_name(problem));
   PlanChoice choice{};
-  std::string plan, engine, type;
+  std::string plan, engine;
   if (!(file >> plan)) return {};
   if (plan == "own") return own_kernel;
-  if (!(file >> choice.position >> engine >> choice.engine >> type) || plan != "plan" || engine != "engine" ||
-      (type != "fp32" && type != "bf16"))
-    return {};
-  choice.bf16 = type == "bf16";
+  if (!(file >> choice.position >> engine >> choice.engine) || plan != "plan" || engine != "engine") return {};
   return choice;
 }
 
@@ -60,7 +57,7 @@ void PlanCache::write(const std::string& problem, const PlanChoice& choice) cons
   if (choice == own_kernel)
     file << "own\n";
   else
-    file << "plan " << choice.position << " engine " << choice.engine << ' ' << (choice.bf16 ? "bf16" : "fp32") << '\n';
+    file << "plan " << choice.position << " engine " << choice.engine << '\n';
   file.close();
   if (file) std::filesystem::rename(temporary, path, error);  // atomic: nobody ever sees a partial file
   if (!file || error) std::filesystem::remove(temporary, error);

@@ -12,11 +12,10 @@ namespace noisysgd::kernels::cuda {
 struct PlanChoice {
   int position;    // index among the library's plans, in its order
   int64_t engine;  // the library's number of that plan's engine; a different one shows that the order changed
-  bool bf16;       // whether operands are converted to bf16
   bool operator==(const PlanChoice&) const = default;
 };
 // Instead of a plan of the library: the kernel of this repository.
-inline constexpr PlanChoice own_kernel{.position = -1, .engine = -1, .bf16 = false};
+inline constexpr PlanChoice own_kernel{.position = -1, .engine = -1};
 
 class PlanCache {
  public:

@@ -8,13 +8,13 @@
 namespace noisysgd::kernels::cuda {
 
 struct FilterProblem {
-  const float *x, *grad_y;
-  const float* signs;  // [N,K] or null
+  const void *x, *grad_y;  // of the element types of the kernel
+  const float* signs;      // [N,K] or null
   float* partial;
   int32_t batch, in_channels, out_channels;
 };
 
-inline FilterProblem filter_problem(const ConvShape& s, const float* x, const float* grad_y, float* partial,
+inline FilterProblem filter_problem(const ConvShape& s, const void* x, const void* grad_y, float* partial,
                                     const float* signs = nullptr) {
   return {x,
           grad_y,

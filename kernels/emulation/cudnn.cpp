@@ -15,6 +15,7 @@
 #include <noisysgd/kernels/emulation/launches.h>
 #include <noisysgd/kernels/emulation/rounding.h>
 #include <noisysgd/kernels/emulation/stream.h>
+#include <noisysgd/kernels/half.h>
 
 struct noisysgd::kernels::cudnn::Context {
   cudaStream_t stream = nullptr;
@@ -25,6 +26,7 @@ namespace noisysgd::emulation {
 namespace {
 
 using namespace kernels::cudnn;
+using kernels::BFloat16, kernels::Half, kernels::rounded;
 
 struct Engine {
   int64_t index;
@@ -162,14 +164,16 @@ struct Operand {
   }
   float read(int64_t place) const {
     if (type == DataType::fp32) return reinterpret_cast<const float*>(data)[place];
-    return std::bit_cast<float>(uint32_t{reinterpret_cast<const uint16_t*>(data)[place]} << 16);
+    if (type == DataType::fp16) return widened(reinterpret_cast<const Half*>(data)[place]);
+    return widened(reinterpret_cast<const BFloat16*>(data)[place]);
   }
   void write(int64_t place, float value) const {
     if (type == DataType::fp32)
       reinterpret_cast<float*>(data)[place] = value;
+    else if (type == DataType::fp16)
+      reinterpret_cast<Half*>(data)[place] = rounded<Half>(value);
     else
-      reinterpret_cast<uint16_t*>(data)[place] =
-          static_cast<uint16_t>(std::bit_cast<uint32_t>(round_to_fraction(value, bf16_fraction)) >> 16);
+      reinterpret_cast<BFloat16*>(data)[place] = rounded<BFloat16>(value);
   }
 };
 

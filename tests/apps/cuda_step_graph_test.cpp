@@ -24,7 +24,7 @@ struct Setting {
 const Setting settings[] = {
     {R"({"noise": {"type": "none"}, "fisher": {"conv": "exact"}, "logging": {"every_steps": 2, "per_layer": true,
         "noise_scale": true}})"},
-    {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.7}, "precision": "bf16"})", 4},
+    {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 0.7}, "precision": "half"})", 4},
     {R"({"noise": {"type": "diagonal_fisher", "small_batch": 16, "stop_fraction": 1, "match_trace": 8},
         "fisher": {"refresh_every": 2, "ema": 0.5}, "precision": "fp32"})",
      4},

@@ -84,11 +84,11 @@ TEST_CASE("a regime is a patch over the base, and a new type drops the old type'
 }
 
 TEST_CASE("precision is tf32 by default, and a regime may have its own") {
-  const Experiment experiment = read_experiment(parse_config(R"({"precision": "bf16",
+  const Experiment experiment = read_experiment(parse_config(R"({"precision": "half",
     "regimes": [{"name": "A"}, {"name": "B", "precision": "fp32"}, {"name": "C", "precision": null}]})",
                                                              "test"),
                                                 "test", {});
-  CHECK(experiment.regimes[0].precision == kernels::Precision::bf16);
+  CHECK(experiment.regimes[0].precision == kernels::Precision::half);
   CHECK(experiment.regimes[1].precision == kernels::Precision::fp32);
   CHECK(experiment.regimes[2].precision == kernels::Precision::tf32);
   CHECK(any_mentions(problems_of(R"({"precision": "fp16"})"), "$.precision"));

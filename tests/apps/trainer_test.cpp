@@ -385,10 +385,10 @@ TEST_CASE("held-out images are evaluated in place of the test images, and named 
 
 TEST_CASE("the CPU computes in fp32 under every precision, and the summary says so") {
   const TemporaryFolder folder;
-  const Regime regime = regime_with({"epochs=1", "precision=bf16"});
+  const Regime regime = regime_with({"epochs=1", "precision=half"});
   REQUIRE(run(regime, folder.path()) == RunOutcome::finished);
   CHECK(parse_json(read_file(folder.path() / "summary.json"), "summary").at("precision") == "fp32");
-  CHECK(parse_json(read_file(folder.path() / "config.json"), "config").at("config").at("precision") == "bf16");
+  CHECK(parse_json(read_file(folder.path() / "config.json"), "config").at("config").at("precision") == "half");
 }
 
 TEST_CASE("a folder of another configuration or seed is refused and left as it is") {

@@ -94,13 +94,25 @@ TEST_CASE("conversion of every fp16 and bf16 to fp32 is exact") {
   check_widening<BFloat16>(DType::bf16);
 }
 
+TEST_CASE("conversion of every fp16 to bf16 gives the nearest number") {
+  Queue queue({}, 1);
+  std::vector<Half> x(65536);
+  for (uint32_t bits = 0; bits < x.size(); ++bits) x[bits] = {static_cast<uint16_t>(bits)};
+  std::vector<BFloat16> y(65536);
+  convert(queue, 65536, {x.data(), DType::f16}, {y.data(), DType::bf16});
+  for (uint32_t bits = 0; bits < x.size(); ++bits) {
+    CAPTURE(bits);
+    REQUIRE(y[bits].bits == nearest_pattern<BFloat16>(static_cast<float>(number_of<Half>(bits))));
+  }
+}
+
 TEST_CASE("conversion needs one array of fp32 and one of 16 bits") {
   Queue queue;
   std::vector<float> x(2, 3.0f);
   std::vector<uint16_t> y(2, 7);
   CHECK_THROWS_WITH(convert(queue, 2, x.data(), Values(x.data())), "convert: no conversion from f32 to f32");
-  CHECK_THROWS_WITH(convert(queue, 2, {y.data(), DType::f16}, {y.data(), DType::bf16}),
-                    "convert: no conversion from f16 to bf16");
+  CHECK_THROWS_WITH(convert(queue, 2, {y.data(), DType::bf16}, {y.data(), DType::f16}),
+                    "convert: no conversion from bf16 to f16");
   CHECK_THROWS_WITH(convert(queue, 2, x.data(), {y.data(), DType::i32}), "convert: no conversion from f32 to i32");
   CHECK(y == std::vector<uint16_t>{7, 7});
 }

@@ -117,21 +117,11 @@ void check_exact_values(Queue& queue, const ConvShape& s, const std::vector<Besi
 // The error of a sum of products, relative to its root mean square. Where operands are rounded, each with the unit
 // roundoff u, a product is off by 0.6 u in the root mean square and single sums by five times that; a square doubles
 // the relative error.
-double promised_error(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return 1e-5;
-    case Precision::tf32:
-      return 3 * 0x1p-11;
-    case Precision::bf16:
-      return 3 * 0x1p-8;
-  }
-  return 0;
-}
+double promised_error(Precision precision) { return precision == Precision::fp32 ? 1e-5 : 3 * 0x1p-11; }
+constexpr double promised_by_bf16 = 3 * 0x1p-8;
 
 // Results are as accurate as the precision allows, and not more accurate if it rounds: tensor cores computed them.
-void check_rounding(Queue& queue, const ConvShape& s, const std::vector<Beside>& tried = everything) {
-  const double promised = promised_error(queue.precision());
+void check_rounding(Queue& queue, const ConvShape& s, double promised, const std::vector<Beside>& tried = everything) {
   const std::vector<float> x = random_tensor(input_size(s), 1, 0.3f), grad_y = random_tensor(output_size(s), 2, 0.1f);
   const SecondMomentReference reference = second_moment_reference(s, x, grad_y, signs_of(s));
   Layer layer(s, x, grad_y);
@@ -161,7 +151,7 @@ TEST_CASE("the window kernel is exact up to the rounding of its operands") {
       queue.set_precision(precision);
       CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::window);
       check_exact_values(queue, s);
-      check_rounding(queue, s);
+      check_rounding(queue, s, promised_error(queue.precision()));
     }
 }
 
@@ -186,13 +176,13 @@ TEST_CASE("asynchronous products are exact up to the rounding of their operands,
                              square(2, 16, 64, 64), square(2, 32, 32, 64)}) {
     CAPTURE(s.batch, s.height, s.in_channels, s.out_channels);
     for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact}) {
-      CHECK(cuda::conv_route(s, kind, Precision::bf16, 227 * 1024, true) == ConvRoute::wgmma);
+      CHECK(cuda::conv_route(s, kind, Precision::half, 227 * 1024, true) == ConvRoute::wgmma);
       CHECK(cuda::conv_route(s, kind, Precision::tf32, 227 * 1024, true) == ConvRoute::window);
     }
-    CHECK(cuda::conv_route(s, SecondMoment::spatial, Precision::bf16, 227 * 1024, true) == ConvRoute::window);
-    queue.set_precision(Precision::bf16);
+    CHECK(cuda::conv_route(s, SecondMoment::spatial, Precision::half, 227 * 1024, true) == ConvRoute::window);
+    queue.set_precision(Precision::half);
     check_exact_values(queue, s);
-    if (s.batch > 1) check_rounding(queue, s, {nothing, exact});  // one sample: too few terms at the corners
+    if (s.batch > 1) check_rounding(queue, s, promised_by_bf16, {nothing, exact});  // one sample: too few terms at the corners
   }
 }
 
@@ -279,7 +269,7 @@ TEST_CASE("on 2x2 images pairs of positions give the second moment") {
       CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::pairs);
       check_exact_values(queue, s);
       // Too few terms at the corners for its bound, with one sample or with signs; signs are a pass of their own here.
-      if (s.batch > 1) check_rounding(queue, s, {nothing, exact, spatial});
+      if (s.batch > 1) check_rounding(queue, s, promised_error(queue.precision()), {nothing, exact, spatial});
     }
 }
 
@@ -304,7 +294,7 @@ TEST_CASE("a second moment of pairs that cancel is not negative, and NaN stays N
       float* g = grad_y.data() + n * 256 + k;
       g[192] = -(g[0] + g[64] + g[128]);
     }
-  for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+  for (const Precision precision : {Precision::tf32, Precision::half}) {
     queue.set_precision(precision);
     const Sums result = Layer(s, x, grad_y).run(queue, exact, 0);
     for (const float value : result.beside) REQUIRE(value >= 0);
@@ -339,13 +329,13 @@ TEST_CASE("tensor cores compute any other shape too") {
            ConvShape{3, 8, 6, 4, 8, 1, 3, 1, 2, 0, 1},      // 12
            ConvShape{4, 5, 6, 8, 6, 2, 1, 1, 1, 0, 0},      // chunks of x alone
        })
-    for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+    for (const Precision precision : {Precision::tf32, Precision::half}) {
       CAPTURE(precision, s.batch, s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
       queue.set_precision(precision);
       CHECK(route_of(s, SecondMoment::exact, precision) == ConvRoute::gather);
       CHECK(route_of(s, SecondMoment::exact, Precision::fp32) == ConvRoute::tiles);
       check_exact_values(queue, s);
-      if (s.batch < 100) check_rounding(queue, s);
+      if (s.batch < 100) check_rounding(queue, s, promised_error(queue.precision()));
     }
 }
 
@@ -426,7 +416,7 @@ TEST_CASE("the convolutions of the paper's networks use these kernels") {
     CAPTURE(s.height, s.in_channels, s.out_channels, s.kernel_height, s.stride_height);
     for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact, SecondMoment::spatial}) {
       CHECK(route_of(s, kind, Precision::tf32) == layer.rounded);
-      CHECK(route_of(s, kind, Precision::bf16) == layer.rounded);
+      CHECK(route_of(s, kind, Precision::half) == layer.rounded);
       const bool spatial_window = kind == SecondMoment::spatial && layer.fp32 == window;
       CHECK(route_of(s, kind, Precision::fp32) == (spatial_window ? tiles : layer.fp32));
     }

@@ -63,6 +63,9 @@ TEST_CASE("conversion of any bits agrees with the CPU's") {
     CHECK(y.same_bits());
     CHECK(bits_of(wide.on_cuda()) == bits_of(wide.on_cpu()));
   }
+  Mirrored<uint16_t> x(patterns), y(std::vector<uint16_t>(patterns.size()));
+  both.run([&](Queue& q) { convert(q, 65536, {x.on(q), DType::f16}, {y.on(q), DType::bf16}); });
+  CHECK(y.same_bits());
 }
 
 TEST_CASE("conversion of more elements than one grid has threads") {

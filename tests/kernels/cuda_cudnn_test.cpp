@@ -67,10 +67,10 @@ TEST_CASE("a plan is allowed or excluded by its numerical notes") {
   CHECK(allowed({strict_nan}, Precision::fp32));
   CHECK_FALSE(allowed({tensor_core}, Precision::fp32));
   CHECK(allowed({tensor_core}, Precision::tf32));
-  CHECK(allowed({tensor_core}, Precision::bf16));
+  CHECK(allowed({tensor_core}, Precision::half));
   for (const auto note : {down_converts_inputs, reduced_precision_reduction, fft, nondeterministic, winograd,
                           winograd_4x4, winograd_6x6, winograd_13x13})
-    CHECK_FALSE(allowed({tensor_core, note}, Precision::bf16));
+    CHECK_FALSE(allowed({tensor_core, note}, Precision::half));
   const std::vector compiled{cudnn::BehaviourNote::compiled_at_run_time};
   CHECK_FALSE(cudnn::is_allowed({}, compiled, Precision::tf32));
 }
@@ -80,7 +80,7 @@ TEST_CASE("the cache of plans returns what was written, and nothing from a damag
   const Variable place("NSGD_CACHE", folder.path().string());
   const cuda::PlanCache cache("cuDNN 9.19.0", "a GPU / its name");
   CHECK(cache.read("forward") == std::nullopt);
-  const cuda::PlanChoice choice{3, 67, true};
+  const cuda::PlanChoice choice{3, 67};
   cache.write("forward", choice);
   CHECK(cache.read("forward") == choice);
   CHECK(cache.read("backward-data") == std::nullopt);
@@ -159,9 +159,11 @@ TEST_CASE("the installed cuDNN has a plan for every convolution of the paper's m
   for (const ConvShape& s : models)
     for (const auto operation : {forward, backward_data, backward_filter})
       for (const Precision precision : precisions) {
-        if (precision == Precision::bf16 && operation == backward_filter) continue;  // computed on fp32 tensors
+        if (precision == Precision::half && operation == backward_filter) continue;  // computed on fp32 tensors
         CAPTURE(name_of(operation), name_of(precision), s.height, s.in_channels, s.out_channels, s.kernel_height);
-        const cudnn::DataType type = precision == Precision::bf16 ? cudnn::DataType::bf16 : cudnn::DataType::fp32;
+        const cudnn::DataType type = precision != Precision::half ? cudnn::DataType::fp32
+                                     : operation == forward       ? cudnn::DataType::fp16
+                                                                  : cudnn::DataType::bf16;
         const cudnn::Convolution convolution(*api, {operation, s, type});
         CHECK(convolution.plans(target, precision, size_t{1} << 30, 1).size() == 1);
       }

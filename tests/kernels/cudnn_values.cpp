@@ -80,6 +80,7 @@ SAME(Type::descriptor, CUDNN_TYPE_BACKEND_DESCRIPTOR);
 SAME(Type::behaviour_note, CUDNN_TYPE_BEHAVIOR_NOTE);
 SAME(Type::text, CUDNN_TYPE_CHAR);
 SAME(DataType::fp32, CUDNN_DATA_FLOAT);
+SAME(DataType::fp16, CUDNN_DATA_HALF);
 SAME(DataType::bf16, CUDNN_DATA_BFLOAT16);
 SAME(ConvolutionMode::cross_correlation, CUDNN_CROSS_CORRELATION);
 SAME(HeuristicsMode::fallback, CUDNN_HEUR_MODE_FALLBACK);

@@ -115,7 +115,7 @@ struct CudnnQueue {
 }  // namespace
 
 TEST_CASE("a weight gradient is computed by cuDNN or by this repository's kernel, whichever was faster") {
-  const Precision precision = GENERATE(Precision::fp32, Precision::tf32, Precision::bf16);
+  const Precision precision = GENERATE(Precision::fp32, Precision::tf32, Precision::half);
   const int plans = precision == Precision::fp32 ? 2 : 4, probes = precision == Precision::fp32 ? 3 * 2 : 0;
   const TemporaryFolder own_is_faster, cudnn_is_faster;
   WeightGradient gradient;
