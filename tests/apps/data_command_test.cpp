@@ -54,7 +54,7 @@ TEST_CASE("preview writes a picture of the requested number of images") {
   std::ofstream(folder / "notes.txt") << "mine";
   CHECK(again("notes.txt").error ==
         "noisysgd-data: notes.txt: is there and is not a PNG picture; it is not replaced\n");
-  CHECK(read_file(folder / "notes.txt") == "mine");
+  CHECK(noisysgd::read_file(folder / "notes.txt") == "mine");
 }
 
 TEST_CASE("a picture that cannot be written is reported before the images are read") {

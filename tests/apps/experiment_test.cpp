@@ -284,7 +284,7 @@ TEST_CASE("duplicate keys of a configuration are reported with all other problem
   };
   const std::string duplicate = "\n  $.epochs: duplicate key";
   CHECK(error({}).starts_with(path + ": 3 problems" + duplicate + "\n"));
-  CHECK(noisysgd::test::contains(error({}), "\n  $.epoch: unknown key; did you mean \"epochs\"?"));
+  CHECK(noisysgd::test::contains(error({}), "\n  regime \"A\": $.epoch: unknown key; did you mean \"epochs\"?"));
   CHECK(noisysgd::test::contains(error({}), "\n  $.regimes[0].seed: is a key of the whole document"));
   CHECK(error({"regimes[B].epochs=1"}).starts_with(path + ": 2 problems" + duplicate + "\n  override "));
   write_file_atomically(path, R"({"epochs": 1, "epochs": 2})");
