@@ -30,6 +30,10 @@ refresh_copy() {
       cp -- "$root/$path" "$copy/$path"
     fi
   done
+  # Files that the tree has lost: CMake would find them.
+  find "$copy" -path "$copy/build" -prune -o -type f -printf '%P\0' | while IFS= read -r -d '' path; do
+    [[ -e $root/$path ]] || rm -- "$copy/$path"
+  done
 }
 
 make_test() { # PRESET EXECUTABLE
