@@ -79,10 +79,11 @@ Section measure_bandwidth(const BandwidthOptions& options) {
   const double ceiling = copy_bandwidth(context, options.rounds, options.sizes.copied_floats);
   Section section{
       .title = "Bandwidth",
-      .note = fmt::format("Medians of {} rounds. Bytes that must at least be moved, over time, as a share of "
-                          "copying ({:.1f} GB/s). {} parameters; activations of 32x32x16, batch {}.{}",
-                          options.rounds, ceiling * 1e-9, options.sizes.parameters, options.sizes.activations,
-                          options.device.backend == Backend::cuda ? passes : ""),
+      .note = fmt::format(
+          "Medians of {} rounds. Bytes that must at least be moved, over time, as a share of "
+          "copying ({:.1f} GB/s). {} parameters; activations of 32x32x16 if no others are named, batch {}.{}",
+          options.rounds, ceiling * 1e-9, options.sizes.parameters, options.sizes.activations,
+          options.device.backend == Backend::cuda ? passes : ""),
       .table = TextTable({"operation", "ms", "p5 – p95", "GB/s", "share of copy"}),
       .key = "bandwidth",
       .json = {{"copy_bytes_per_second", ceiling},
