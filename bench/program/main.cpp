@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", arguments.step_options.batch, "Samples per training step, or product")
       ->capture_default_str()
       ->transform(count);
-  app.add_option("--micro", arguments.step_options.micro, "Samples per forward and backward pass [the whole batch]")
+  app.add_option("--micro", arguments.step_options.micro, "Samples per micro-batch [the whole batch]")
       ->transform(count);
   app.add_option("--layer-batch", arguments.layer_options.batch, "Samples for --layers")
       ->capture_default_str()
