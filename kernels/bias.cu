@@ -134,10 +134,10 @@ void bias_add(Queue& queue, int64_t rows, int64_t channels, const BiasEpilogue& 
     if (epilogue.relu) kernels::relu_forward(queue, rows * channels, y, y);
     return;
   }
-  with_element("bias_add", y.type, [&](auto element) {
-    using T = decltype(element);
+  with_stored_types("bias_add", y.type, [&]<class Types>(Types) {
+    using T = typename Types::Value;
     launch(queue, epilogue.relu ? bias_add_kernel<T, true> : bias_add_kernel<T, false>, channel_grid(rows, channels),
-           block_threads, 0, rows, channels, epilogue.bias, static_cast<T*>(y.address));
+           block_threads, 0, rows, channels, epilogue.bias, array_of<T>("bias_add", y));
   });
 }
 

@@ -176,8 +176,8 @@ void conv_forward(Queue& queue, const ConvShape& shape, ConstValues x, const flo
     bias_add(queue, shape.batch * shape.positions(), shape.out_channels, epilogue, y);
     return;
   }
-  with_element("conv_forward", x.type, [&](auto element) {
-    using T = decltype(element);
+  with_stored_types("conv_forward", x.type, [&]<class Types>(Types) {
+    using T = typename Types::Value;
     launch_product(
         queue, Forward<T>{ConvGeometry(shape), array_of<T>("conv_forward", x), weight, epilogue.bias, epilogue.relu},
         shape.batch * shape.positions(), shape.out_channels, array_of<T>("conv_forward", y));
@@ -188,8 +188,8 @@ void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weigh
   check(shape);
   if (shape.batch == 0 || narrow_backward_data(queue, shape, weight, grad_y, grad_x)) return;
   if (by_cudnn(queue, cudnn::Operation::backward_data, shape, grad_x, weight, grad_y)) return;
-  with_element("conv_backward_data", grad_y.type, [&](auto element) {
-    using T = decltype(element);
+  with_stored_types("conv_backward_data", grad_y.type, [&]<class Types>(Types) {
+    using T = typename Types::Gradient;
     launch_product(queue, BackwardData<T>{ConvGeometry(shape), array_of<T>("conv_backward_data", grad_y), weight},
                    shape.batch * shape.height * shape.width, shape.in_channels,
                    array_of<T>("conv_backward_data", grad_x));

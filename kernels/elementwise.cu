@@ -185,8 +185,8 @@ void with_bits(const char* op, const PadShape& shape, ConstValues from, Values t
 void fill(Queue& queue, int64_t n, float value, float* x) { map_elements(queue, n, Constant{value}, x); }
 
 void relu_forward(Queue& queue, int64_t n, ConstValues x, Values y) {
-  with_element("relu_forward", x.type, [&](auto element) {
-    using T = decltype(element);
+  with_stored_types("relu_forward", x.type, [&]<class Types>(Types) {
+    using T = typename Types::Value;
     map_elements(queue, n, Relu{}, array_of<T>("relu_forward", y), array_of<T>("relu_forward", x));
   });
 }
@@ -232,14 +232,14 @@ void dropout(Queue& queue, int64_t n, float probability, const RandomStream& str
 }
 
 void nhwc_to_nchw(Queue& queue, int64_t batch, int64_t positions, int64_t channels, ConstValues x, float* y) {
-  with_element("nhwc_to_nchw", x.type, [&](auto element) {
-    transpose_each(queue, batch, positions, channels, array_of<decltype(element)>("nhwc_to_nchw", x), y);
+  with_stored_types("nhwc_to_nchw", x.type, [&]<class Types>(Types) {
+    transpose_each(queue, batch, positions, channels, array_of<typename Types::Value>("nhwc_to_nchw", x), y);
   });
 }
 
 void nchw_to_nhwc(Queue& queue, int64_t batch, int64_t positions, int64_t channels, const float* x, Values y) {
-  with_element("nchw_to_nhwc", y.type, [&](auto element) {
-    transpose_each(queue, batch, channels, positions, x, array_of<decltype(element)>("nchw_to_nhwc", y));
+  with_stored_types("nchw_to_nhwc", y.type, [&]<class Types>(Types) {
+    transpose_each(queue, batch, channels, positions, x, array_of<typename Types::Gradient>("nchw_to_nhwc", y));
   });
 }
 

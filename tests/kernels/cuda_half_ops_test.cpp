@@ -31,7 +31,8 @@ TEST_CASE("elementwise ops on 16-bit elements agree in every size and alignment"
       const int64_t size = n + at;
       Array x = values(size, 1), y = empty(DType::f16, size), grad_y = gradients(size, 2),
             grad_x = empty(DType::bf16, size), sum = gradients(size, 3), dropped = empty(DType::f16, size),
-            grad_dropped = empty(DType::bf16, size), value_sum = values(size, 4);
+            grad_dropped = empty(DType::bf16, size), grad_dropped_whole = empty(DType::bf16, size),
+            value_sum = values(size, 4);
       both.run([&](Queue& q) {
         relu_forward(q, n, x.on(q, at), y.on(q, at));
         relu_backward(q, n, y.on(q, at), grad_y.on(q, at), grad_x.on(q, at));
@@ -39,10 +40,11 @@ TEST_CASE("elementwise ops on 16-bit elements agree in every size and alignment"
         add(q, n, x.on(q, at), value_sum.on(q, at));
         dropout(q, n, 0.4f, stream, 8, x.on(q, at), dropped.on(q, at));
         dropout(q, n, 0.4f, stream, 5, grad_y.on(q, at), grad_dropped.on(q, at));
+        dropout(q, n, 0.4f, stream, 12, grad_y.on(q, at), grad_dropped_whole.on(q, at));  // whole Philox blocks
       });
       CHECK(y.on_cpu().size() == y.on_cuda().size());
       if (n < 3) continue;  // a result may be 0
-      for (const Array* array : {&y, &grad_x, &sum, &value_sum, &dropped, &grad_dropped})
+      for (const Array* array : {&y, &grad_x, &sum, &value_sum, &dropped, &grad_dropped, &grad_dropped_whole})
         CHECK(array->difference(0) == "");
     }
 }
