@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/pool.h>
 #include "tests/catch.h"
@@ -67,7 +66,8 @@ TEST_CASE("elementwise ops agree to the bit at any alignment") {
 
 TEST_CASE("elementwise ops agree on more vectors than a grid has threads") {
   BothQueues both;
-  const int64_t n = 4 * cuda::busy_blocks * cuda::block_threads + 4 * 1000 + 3;
+  constexpr int64_t most_threads = int64_t{2048} * 256;  // of a grid (kernels/cuda/grid.h, for device code alone)
+  const int64_t n = 4 * most_threads + 4 * 1000 + 3;
   Mirrored<float> x(random_tensor(n, 1)), scaled(nan_tensor(n));
   both.run([&](Queue& q) { scale(q, n, -1.7f, x.on(q), scaled.on(q)); });
   CHECK(scaled.same_bits());
