@@ -75,8 +75,8 @@ def pytorch_comparison(pytorch, benchmarks):
         ways[step["mode"] if variant == "plain" else f"{step['variant']}, {step['mode']}"] = step.get("seconds")
     entries = []
     for (network, precision, batch, variant), ways in rows.items():
-        own = ("half", "bf16") if precision == "bf16" else (precision,)  # operands of 16 bits in both
-        ours = next(filter(None, (step_seconds(benchmarks, network, p, batch, variant) for p in own)), None)
+        own = "half" if precision == "bf16" else precision  # operands of 16 bits in both
+        ours = step_seconds(benchmarks, network, own, batch, variant)
         times = [time for way, time in ways.items() if time and (variant != "plain" or way == "compiled")]
         entries.append({"network": network, "precision": precision, "batch": batch, "variant": variant, "seconds": ours,
                         "pytorch_seconds": ways, "ratio": ours / min(times) if ours and times else None})

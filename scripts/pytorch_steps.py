@@ -13,6 +13,7 @@ channels-last order; bf16 is autocast. Times are medians of rounds after a warm-
 import argparse
 import json
 import math
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -21,11 +22,19 @@ import time
 import torch
 from torch.nn import functional
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "interop"))
+from torch_network import apply  # noqa: E402
+
 CHUNK = 256  # samples whose G_n are in memory at the same time
 
 
 def describe(program, network):
-    return json.loads(subprocess.run([program, "--describe", network], check=True, capture_output=True, text=True).stdout)
+    """The network's graph, with batch normalisation over the whole batch."""
+    graph = json.loads(subprocess.run([program, "--describe", network], check=True, capture_output=True, text=True).stdout)
+    for node in graph["nodes"]:
+        if node["type"] == "batch_norm":
+            node["ghost_size"] = 0
+    return graph
 
 
 def initial(graph, device):
@@ -50,7 +59,7 @@ def forward(graph, parameters, images, shifts=None):
         inputs = [results[name] for name in node["inputs"]]
         if node["type"] == "softmax_cross_entropy":
             return inputs[0], layers_in, layers_out
-        result = apply(node, parameters, *inputs)
+        result = apply(node, parameters, None, *inputs)
         if node["parameters"]:
             if shifts is not None:
                 result = result + shifts[len(layers_out)]
@@ -58,26 +67,6 @@ def forward(graph, parameters, images, shifts=None):
             layers_out.append(result)
         results[node["name"]] = result
     raise ValueError("the graph has no loss")
-
-
-def apply(node, parameters, x, *others):
-    kind, name = node["type"], node["name"]
-    weight, bias = (parameters.get(f"{name}.{which}") for which in ("weight", "bias"))
-    if kind == "conv2d":
-        return functional.conv2d(x, weight, bias, node["stride"], node["padding"])
-    if kind == "linear":
-        return functional.linear(x, weight, bias)
-    if kind == "batch_norm":
-        return functional.batch_norm(x, None, None, weight, bias, True, 0, node["epsilon"])
-    if kind in ("max_pool", "average_pool"):
-        pool = functional.max_pool2d if kind == "max_pool" else functional.avg_pool2d
-        return pool(x, node["kernel"], node["stride"], node["padding"])
-    if kind == "pad_channels":
-        kept = x[:, :, :: node["stride"], :: node["stride"]]
-        return functional.pad(kept, (0, 0, 0, 0, 0, node["channels"] - x.shape[1]))
-    plain = {"relu": torch.relu, "flatten": lambda x: x.flatten(1), "global_average_pool": lambda x: x.mean((2, 3)),
-             "dropout": lambda x: functional.dropout(x, node.get("probability", 0.5)), "add": lambda x, y: x + y}
-    return plain[kind](x, *others)
 
 
 def conv_samples(way, node, x, grad):
@@ -109,9 +98,12 @@ def second_moments(way, graph, layer_inputs, gradients, parameters):
                 total += conv_samples(way, node, x[part], grad[part]).float().square().sum(0)
             moments[name + ".weight"] = total
         else:
-            variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0, keepdim=True)
-            normalised = (x - mean) * torch.rsqrt(variance + node["epsilon"])
-            moments[name + ".weight"] = (grad * normalised).float().sum((2, 3)).square().sum(0)
+            positions = tuple(range(2, x.dim()))  # none for vectors
+            shape = [-1] + [1] * len(positions)
+            variance, mean = torch.var_mean(x.float(), (0, *positions), correction=0)
+            normalised = (x - mean.view(shape)) * torch.rsqrt(variance + node["epsilon"]).view(shape)
+            products = (grad * normalised).float()
+            moments[name + ".weight"] = (products.sum(positions) if positions else products).square().sum(0)
         if name + ".bias" in parameters:
             positions = tuple(range(2, grad.dim()))
             per_sample = grad.float().sum(positions) if positions else grad.float()

@@ -26,9 +26,12 @@ def apply(node, parameters, running, x, *others):
         mean, variance = running[name + ".running_mean"], running[name + ".running_var"]
         return functional.batch_norm(x, mean, variance, weight, bias, False, 0, node["epsilon"])
     if kind == "batch_norm":
+        def normalise(ghost):
+            return functional.batch_norm(ghost, None, None, weight, bias, True, 0, node["epsilon"])
         ghosts = x.split(min(node["ghost_size"] or len(x), len(x)))
-        normalise = functional.batch_norm
-        return torch.cat([normalise(g, None, None, weight, bias, True, 0, node["epsilon"]) for g in ghosts])
+        return torch.cat([normalise(ghost) for ghost in ghosts]) if len(ghosts) > 1 else normalise(x)
+    if kind == "dropout":
+        return functional.dropout(x, node["probability"], running is None)
     if kind in ("max_pool", "average_pool"):
         pool = functional.max_pool2d if kind == "max_pool" else functional.avg_pool2d
         return pool(x, node["kernel"], node["stride"], node["padding"])
