@@ -45,6 +45,11 @@ struct BatchNormInference {
 };
 NSGD_OP(batch_norm_inference, void(Queue& queue, const BatchNormInference& arrays, const float* x, float* y));
 
+// Of each ghost group and channel, [groups,C]: grad_x = grad_addend grad + x x + term (batch_norm_parts.h).
+struct BatchNormFactors {
+  float *grad = nullptr, *x = nullptr, *term = nullptr;
+};
+
 // The backward pass of y = max(0, gamma xhat + beta + addend), or of the same without ReLU or addend.
 struct BatchNormBackward {
   ConstValues x;                            // of the forward pass
@@ -59,14 +64,21 @@ struct BatchNormBackward {
   // The gradient of the ReLU's input, which is also the gradient of the addend. Overwritten; may be grad_y or
   // other_grad_y. May be null, but not together with other_grad_y or relu_output.
   Values grad_addend = nullptr;
-  Values grad_x;  // overwritten; may be any of the other gradients
+  Values grad_x;  // overwritten; may be any of the other gradients; null with `factors`
+  // Not null: overwritten, and grad_x is left to the caller. A ReLU then needs grad_addend.
+  BatchNormFactors factors{};
 };
 NSGD_OP(batch_norm_backward, void(Queue& queue, const BatchNormShape& shape, const BatchNormBackward& arrays));
 void check(const BatchNormBackward& arrays);
 
-// Recomputes y = gamma xhat + beta from the saved statistics. A null gamma means 1, a null beta 0.
-NSGD_OP(batch_norm_normalised, void(Queue& queue, const BatchNormShape& shape, const float* x, const float* gamma,
-                                    const float* beta, const float* mean, const float* inverse_std, float* y));
+// Computes y = max(0, gamma xhat + beta + addend) from saved statistics, as the forward pass does.
+struct BatchNormNormalised {
+  const float *mean, *inverse_std;                // [groups,C]
+  const float *gamma = nullptr, *beta = nullptr;  // [C]; null: 1 and 0
+  BatchNormEpilogue epilogue{};
+};
+NSGD_TYPED_OP(batch_norm_normalised, void(Queue& queue, const BatchNormShape& shape, const BatchNormNormalised& arrays,
+                                          ConstValues x, Values y));  // y may be x
 // Per-sample gradients: sums[n,c] = sum_t grad_y, products[n,c] = sum_t grad_y xhat.
 NSGD_OP(batch_norm_sample_gradients,
         void(Queue& queue, const BatchNormShape& shape, const float* x, const float* mean, const float* inverse_std,

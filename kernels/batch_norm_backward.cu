@@ -1,7 +1,7 @@
 // The gradients of batch_norm.h. Sums over samples and their squares are formed in blocks of samples. The last block of
 // a group to finish merges the group's blocks, and the last such block of all groups merges the groups, each in a fixed
 // order.
-#include <noisysgd/kernels/cuda/batch_norm_tile.h>
+#include <noisysgd/kernels/cuda/batch_norm_merge.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
@@ -12,9 +12,6 @@ constexpr int64_t sample_chunk = 4 * 4 * 256;  // elements from which on a whole
 
 // The balanced partition of [0,total) into `parts`: part i begins here and ends where part i+1 begins.
 __device__ int64_t part_begin(int64_t i, int64_t parts, int64_t total) { return i * total / parts; }
-
-// Per channel and block of samples: sum of grad_y and of grad_y (x - mean), and of their squares sample by sample.
-enum { sum_grad, squared_grad, sum_product, squared_product, sums_per_channel };
 
 // The activations and gradients of BatchNormBackward, [M,T,C], and its ReLU.
 template <class Types>
@@ -40,21 +37,6 @@ struct Activations {
   }
 };
 
-// The parameters' arrays of BatchNormBackward.
-struct ParameterArrays {
-  const float *gamma, *mean, *inverse_std;
-  float *grad_gamma, *grad_beta, *gamma_second_moment, *beta_second_moment;
-
-  explicit ParameterArrays(const BatchNormBackward& of)
-      : gamma(of.gamma),
-        mean(of.mean),
-        inverse_std(of.inverse_std),
-        grad_gamma(of.grad_gamma),
-        grad_beta(of.grad_beta),
-        gamma_second_moment(of.gamma_second_moment),
-        beta_second_moment(of.beta_second_moment) {}
-};
-
 // The elements that the first pass reads at `vector` neighbouring indices. writes: there is a grad_addend; without it
 // there is neither a second gradient nor a saved output.
 template <class Types, int vector, bool writes>
@@ -76,69 +58,13 @@ struct Loaded {
   }
 };
 
-// Where sums are merged. Sums with x - mean are scaled to xhat in those of the groups. grad_x subtracts offset and
-// slope.
-struct GradientSums {
-  double *blocks, *groups;  // [groups,blocks,4,C], [groups,4,C]
-  float *offset, *slope;    // [groups,C]
-};
-
-// Sums `sums` [count,4,C] over its `count` rows; the threads below `width` get the totals of their channels.
-__device__ void sum_rows(const Tile<1>& tile, int64_t count, int64_t channels, int width, const double* sums,
-                         double (&totals)[sums_per_channel]) {
-  for (double& total : totals) total = 0;
-  if (tile.in_range)
-#pragma unroll 4
-    for (int64_t b = tile.row; b < count; b += tile.row_step)
-      for (int sum = 0; sum < sums_per_channel; ++sum)
-        totals[sum] += sums[(b * sums_per_channel + sum) * channels + tile.column];
-  sum_columns(totals, width);
-}
-
-__device__ void add_to_parameters(const ParameterArrays& arrays, int64_t channel,
-                                  const double (&totals)[sums_per_channel]) {
-  if (arrays.grad_gamma) arrays.grad_gamma[channel] += static_cast<float>(totals[sum_product]);
-  if (arrays.grad_beta) arrays.grad_beta[channel] += static_cast<float>(totals[sum_grad]);
-  if (arrays.gamma_second_moment) arrays.gamma_second_moment[channel] += static_cast<float>(totals[squared_product]);
-  if (arrays.beta_second_moment) arrays.beta_second_moment[channel] += static_cast<float>(totals[squared_grad]);
-}
-
-// Merges the blocks of a group for a tile of `width` channels. The sums of a single group go directly to the
-// parameters.
-__device__ void merge_blocks(int64_t group, int64_t groups, int64_t blocks, int64_t rows, int64_t channels, int width,
-                             const ParameterArrays& arrays, const GradientSums& merged) {
-  const Tile<1> tile(channels, width, blockIdx.y);
-  double totals[sums_per_channel];
-  sum_rows(tile, blocks, channels, width, merged.blocks + group * blocks * sums_per_channel * channels, totals);
-  if (tile.row > 0 || !tile.in_range) return;
-  const int64_t i = group * channels + tile.column;
-  const double inverse = arrays.inverse_std[i];
-  totals[sum_product] *= inverse;
-  totals[squared_product] *= inverse * inverse;
-  if (groups == 1)
-    add_to_parameters(arrays, tile.column, totals);
-  else
-    for (int sum = 0; sum < sums_per_channel; ++sum)
-      merged.groups[(group * sums_per_channel + sum) * channels + tile.column] = totals[sum];
-  merged.offset[i] = static_cast<float>(totals[sum_grad] / static_cast<double>(rows));
-  merged.slope[i] = static_cast<float>(totals[sum_product] / static_cast<double>(rows) * inverse);
-}
-
-__device__ void merge_groups(int64_t groups, int64_t channels, int width, const ParameterArrays& arrays,
-                             const GradientSums& merged) {
-  const Tile<1> tile(channels, width, blockIdx.y);
-  double totals[sums_per_channel];
-  sum_rows(tile, groups, channels, width, merged.groups, totals);
-  if (tile.row == 0 && tile.in_range) add_to_parameters(arrays, tile.column, totals);
-}
-
 // Grid: blocks of a group, channel tiles, groups from first_group on. A sample is summed by `team` warps, 1 or all of
 // the block.
 template <class Types, int vector, bool writes>
 __global__ void __launch_bounds__(block_threads)
     gradient_sums_kernel(int64_t first_group, int64_t groups, int64_t group_samples, int64_t positions,
                          int64_t channels, int width, int team, Activations<Types> arrays, ParameterArrays parameters,
-                         unsigned* counters, GradientSums merged) {
+                         unsigned* counters, double* block_sums, GroupGradients merged) {
   constexpr int rows_at_once = writes ? 2 : 4;  // loaded before the first store, which later loads cannot overtake
   GPU_SHARED(float, warp_sums, [warps_per_block][2][max_tile]);
   const Tile<vector> tile(channels, width, blockIdx.y);
@@ -190,14 +116,17 @@ __global__ void __launch_bounds__(block_threads)
   }
   const int64_t channel = int64_t{blockIdx.y} * width * vector + threadIdx.x;
   if (owner && channel < channels) {
-    double* const to = merged.blocks + (group * blocks + blockIdx.x) * sums_per_channel * channels + channel;
+    double* const to = block_sums + (group * blocks + blockIdx.x) * sums_per_channel * channels + channel;
     for (int sum = 0; sum < sums_per_channel; ++sum) to[sum * channels] = totals[sum];
   }
   unsigned* const of_group = counters + gridDim.y * (1 + blockIdx.z) + blockIdx.y;
   if (!is_last_block(of_group, gridDim.x)) return;
-  merge_blocks(group, groups, blocks, group_samples * positions, channels, width * vector, parameters, merged);
-  if (groups > 1 && is_last_block(counters + blockIdx.y, static_cast<unsigned>(groups)))
-    merge_groups(groups, channels, width * vector, parameters, merged);
+  const Tile<1> merging(channels, width * vector, blockIdx.y);
+  const GroupAffine affine(merging, parameters, group, channels);
+  sum_rows(merging, blocks, channels, width * vector, block_sums + group * blocks * sums_per_channel * channels,
+           totals);
+  finish_gradients(merging, parameters, affine, merged, group_samples * positions, group, groups, channels,
+                   width * vector, counters + blockIdx.y, totals);
 }
 
 template <int vector>
@@ -271,19 +200,21 @@ void backward(Queue& queue, const BatchNormShape& shape, const BatchNormBackward
   const int team = shape.positions * grid.width * vector >= sample_chunk ? warps_per_block : 1;
   const int64_t blocks = std::clamp<int64_t>(busy_blocks / (grid.tiles * groups), 1,
                                              std::min(most_blocks, divide_up(shape.group * team, warps_per_block)));
+  const int64_t statistics = given.factors.grad ? 0 : groups * channels;
   Scratch scratch(queue);
   const auto [block_sums, group_sums, offset, slope] = scratch.take<double, double, float, float>(
-      groups * blocks * sums_per_channel * channels, groups * sums_per_channel * channels, groups * channels,
-      groups * channels);
-  const GradientSums merged{block_sums, group_sums, offset, slope};
+      groups * blocks * sums_per_channel * channels, groups * sums_per_channel * channels, statistics, statistics);
+  const GroupGradients merged = given.factors.grad ? GroupGradients{group_sums, nullptr, nullptr, given.factors}
+                                                   : GroupGradients{group_sums, offset, slope, {}};
   unsigned* const counters = queue.cuda().counters(grid.counters());
   grid.for_each_launch(blocks, [&](int64_t first, dim3 size) {
     with_width<width>(by_vectors, [&](auto v) {
       launch(queue, arrays.grad_addend ? gradient_sums_kernel<Types, v, true> : gradient_sums_kernel<Types, v, false>,
              size, block_threads, 0, first, groups, shape.group, shape.positions, channels, grid.width, team, arrays,
-             parameters, counters, merged);
+             parameters, counters, block_sums, merged);
     });
   });
+  if (given.factors.grad) return;
   Activations<Types> second = arrays;
   if (arrays.grad_addend) {  // the first pass has applied the ReLU
     second.grad_y = arrays.grad_addend;

@@ -40,11 +40,9 @@ void add_centered_sums(Context& context, const kernels::ConvShape& shape, const 
     const Tensor group_x = x.rows(first, first + group), grad = grad_y.rows(first, first + group),
                  z = normalisation.z.rows(first, first + group), mean = normalisation.mean.rows(number, number + 1),
                  inverse_std = normalisation.inverse_std.rows(number, number + 1);
-    kernels::batch_norm_normalised(queue, one_group, z.values(), nullptr, nullptr, mean.f32(), inverse_std.f32(),
-                                   xhat.values());
+    kernels::batch_norm_normalised(queue, one_group, {mean.f32(), inverse_std.f32()}, z.values(), xhat.values());
     kernels::batch_norm_sample_gradients(queue, one_group, z.values(), mean.f32(), inverse_std.f32(), grad.values(),
-                                         channel_sum.f32(),
-                                         channel_product.f32());
+                                         channel_sum.f32(), channel_product.f32());
     mean_of_patches(context, part, group_x, ones, tap_mean);
     mean_of_patches(context, part, group_x, xhat, slope);
     kernels::conv_sample_sums(queue, part, group_x.values(), grad.values(), sums, grad_weight);

@@ -314,8 +314,7 @@ TEST_CASE("normalised values and the gradients of single samples follow the form
         const Forward forward = run_forward(queue, s, x, ones, nothing);
         std::vector<float> xhat = nan_tensor(size(s)), actual_sums = nan_tensor(s.samples * s.channels),
                            actual_products = actual_sums;
-        batch_norm_normalised(queue, s, x.data(), nullptr, nullptr, forward.mean.data(), forward.inverse_std.data(),
-                              xhat.data());
+        batch_norm_normalised(queue, s, {forward.mean.data(), forward.inverse_std.data()}, x.data(), xhat.data());
         batch_norm_sample_gradients(queue, s, x.data(), forward.mean.data(), forward.inverse_std.data(), grad.data(),
                                     actual_sums.data(), actual_products.data());
         CHECK(compare(xhat, expected.normalised, {.condition = 1 + std::fabs(offset)}) == "");
@@ -381,8 +380,8 @@ TEST_CASE("ReLU and addend in the pass of batch norm give the bits of separate o
         continue;
       }
       std::vector<float> again = nan_tensor(size(s));
-      batch_norm_normalised(three, s, x.data(), gamma.data(), beta.data(), plain.mean.data(), plain.inverse_std.data(),
-                            again.data());
+      batch_norm_normalised(three, s, {plain.mean.data(), plain.inverse_std.data(), gamma.data(), beta.data()},
+                            x.data(), again.data());
       CHECK(again == plain.y);
     }
 }

@@ -92,7 +92,7 @@ TEST_CASE("batch normalisation agrees on both devices") {
         BatchNormBackward arrays = plain_backward(q, s, x, gamma, mean, inverse, in_place, parameters, in_place);
         arrays.gamma_second_moment = arrays.beta_second_moment = nullptr;
         batch_norm_backward(q, s, arrays);
-        batch_norm_normalised(q, s, x.on(q), nullptr, nullptr, mean.on(q), inverse.on(q), xhat.on(q));
+        batch_norm_normalised(q, s, {mean.on(q), inverse.on(q)}, x.on(q), xhat.on(q));
         batch_norm_sample_gradients(q, s, x.on(q), mean.on(q), inverse.on(q), grad_y.on(q), sums.on(q), products.on(q));
       });
       // A large mean costs both devices that many digits of x; two sums agree only as far as their cancellation allows.
@@ -157,7 +157,7 @@ TEST_CASE("batch norm with a ReLU and an addend in its sweep") {
                             .running_variance = running_variance.on(q),
                             .epilogue = BatchNormEpilogue{sum.on(q), true}},
                            x.on(q), inferred.on(q));
-      batch_norm_normalised(q, s, x.on(q), gamma.on(q), beta.on(q), mean.on(q), inverse.on(q), again.on(q));
+      batch_norm_normalised(q, s, {mean.on(q), inverse.on(q), gamma.on(q), beta.on(q)}, x.on(q), again.on(q));
       BatchNormBackward arrays = plain_backward(q, s, x, gamma, mean, inverse, grad_y, parameters, grad_x);
       arrays.relu_beta = beta.on(q);
       batch_norm_backward(q, s, arrays);
