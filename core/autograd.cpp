@@ -62,6 +62,13 @@ void BackwardPass::add_gradient(int id, Tensor gradient) {
   }
 }
 
+Tensor BackwardPass::take_gradient(int id) {
+  Tape::Node& node = tape_.nodes_[static_cast<size_t>(id)];
+  Tensor gradient = std::move(node.gradient), other = std::move(node.other);
+  node.gradient = node.other = {};
+  return other.defined() ? sum(std::move(gradient), std::move(other)) : gradient;
+}
+
 Tensor BackwardPass::sum(Tensor a, Tensor b) {
   if (!a.sole_owner()) std::swap(a, b);  // shared with another branch: a residual sum passes one gradient to both
   if (a.sole_owner()) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <vector>
 
 #include <noisysgd/core/statistics.h>
@@ -13,10 +14,15 @@
 
 namespace noisysgd {
 
-// A value on the tape. `id` is -1 for values through which no gradient flows.
+struct Deferred;  // layers/deferred.h
+
+// A value on the tape. `id` is -1 for values through which no gradient flows. If `deferred` is not null the value has not
+// been written, and `value` has only its shape and type: Layer::forward writes it for every layer that does not read
+// deferred values.
 struct Variable {
   Tensor value;
   int id = -1;
+  std::shared_ptr<Deferred> deferred = nullptr;
   bool needs_gradient() const { return id >= 0; }
 };
 
@@ -84,6 +90,9 @@ class BackwardPass {
   // Adds `gradient` (consumed) to the gradient of the variable with this id; ids below 0 are ignored. It has the
   // variable's shape and the gradient_type of its elements.
   void add_gradient(int id, Tensor gradient);
+  // Takes away what has been added to the gradient of the variable with this id; undefined: nothing. For an op that
+  // adds to that gradient itself, and then passes the result to add_gradient.
+  Tensor take_gradient(int id);
   // For the last use of a saved tensor: its memory can be freed before the closure ends.
   Tensor last_use(Tensor& saved) const { return retain_ ? saved : std::move(saved); }
 

@@ -50,6 +50,13 @@ class Tensor {
         shape_(std::move(shape)),
         dtype_(dtype),
         backend_(context.queue.device().backend) {}
+  // Shape and type of a value that has no memory yet.
+  static Tensor unwritten(Shape shape, DType dtype) {
+    Tensor tensor;
+    tensor.shape_ = std::move(shape);
+    tensor.dtype_ = dtype;
+    return tensor;
+  }
 
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
@@ -76,8 +83,7 @@ class Tensor {
   // to_host, from_host and copy_from_host below.
   template <class T>
   std::span<T> span() const {
-    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code can only access a copy",
-               shape_.text());
+    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code can only access a copy", shape_.text());
     return {data<T>(), static_cast<size_t>(elements())};
   }
 

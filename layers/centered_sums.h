@@ -9,19 +9,13 @@
 // Cost: two more weight-gradient passes.
 #pragma once
 
-#include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/layers/normalisation.h>
 
 namespace noisysgd {
 
-// How a batch normalisation normalises its input z [M,T,C]: xhat = (z - mean) inverse_std in ghost batches of `group`
-// samples.
-struct Normalisation {
-  Tensor z, mean, inverse_std;  // mean and inverse_std: [groups,C]
-  int64_t group = 0;
-};
-
-// conv_sample_sums with these C_n. A linear layer is a convolution of 1x1 images.
+// conv_sample_sums with these C_n; z, mean and inverse_std of `normalisation`. A linear layer is a convolution of 1x1
+// images.
 void add_centered_sums(Context& context, const kernels::ConvShape& shape, const Normalisation& normalisation,
                        const Tensor& x, const Tensor& grad_y, kernels::SampleSums sums, float* grad_weight);
 

@@ -1,8 +1,9 @@
 #include <noisysgd/layers/composite.h>
 
 #include <noisysgd/kernels/elementwise.h>
-#include <noisysgd/layers/centered_sums.h>
+#include <noisysgd/layers/deferred.h>
 #include <noisysgd/layers/dual.h>
+#include <noisysgd/layers/normalisation.h>
 
 namespace noisysgd {
 
@@ -40,7 +41,7 @@ void Sequential::match_stages() {
       stages_.back().relu = true;
       continue;
     }
-    if (layer->is_batch_norm() && before.normalisation) stages_.back().normalised = true;
+    if (layer->ghost_batch(1) > 0 && before.normalisation) stages_.back().normalised_by = layer;
     stages_.push_back({layer});
   }
 }
@@ -79,7 +80,9 @@ Variable Sequential::forward_fused(const Forward& pass, Variable x, Epilogue epi
     Epilogue own = last ? std::move(epilogue) : Epilogue{};
     own.relu |= stage.relu;
     if (normalisation) own.normalisation = std::move(normalisation);
-    if (stage.normalised) own.normalisation = normalisation = std::make_shared<Normalisation>();
+    if (stage.normalised_by)
+      own.normalisation = normalisation =
+          std::make_shared<Normalisation>(Normalisation{stage.normalised_by->ghost_batch(x.value.shape()[0])});
     x = stage.layer->forward(pass, std::move(x), std::move(own));
   }
   return x;

@@ -20,16 +20,18 @@ class Sequential : public Layer {
 
   FusibleEpilogue fuses() const override;  // those of the last layer
   void append_to(std::vector<Layer*>& sequence) override;
+  bool reads_deferred() const override { return true; }
   Dual forward_dual(const DualForward& pass, Dual x) override;
   Layer* fold_batch_norm(Context& context, Layer* before) override;
 
  private:
   void match_stages();  // after a change of layers_
-  // A layer of this sequence or of a nested one. relu: the ReLU after it is its epilogue. normalised: the next stage is
-  // a batch normalisation that passes its normalisation to this layer.
+  // A layer of this sequence or of a nested one. relu: the ReLU after it is its epilogue. normalised_by: the next
+  // stage, if it is a batch normalisation that shares an Epilogue::normalisation with this layer; or null.
   struct Stage {
     Layer* layer;
-    bool relu = false, normalised = false;
+    bool relu = false;
+    const Layer* normalised_by = nullptr;
   };
 
   Variable forward_impl(const Forward& pass, Variable x) override { return forward_fused(pass, std::move(x), {}); }
@@ -47,6 +49,7 @@ class Residual : public Layer {
   std::vector<Buffer*> buffers() override;
   SampleCoupling coupling() const override;
   FusibleEpilogue fuses() const override;
+  bool reads_deferred() const override { return true; }
   Dual forward_dual(const DualForward& pass, Dual x) override;
   Layer* fold_batch_norm(Context& context, Layer* before) override;
   std::string describe(Graph& graph, const std::string& input) const override;

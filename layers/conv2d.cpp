@@ -1,5 +1,6 @@
 #include <noisysgd/layers/conv2d.h>
 
+#include <noisysgd/layers/conv_block.h>
 #include <noisysgd/layers/dual.h>
 #include <noisysgd/layers/fold.h>
 #include <noisysgd/layers/weight_gradient.h>
@@ -66,22 +67,43 @@ std::vector<Parameter*> Conv2d::parameters() {
 Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
   kernels::ConvShape shape = shape_;
   shape.batch = x.value.shape()[0];
+  if (!options_.bias && !epilogue.relu)
+    if (const auto block = ConvBlock::find(pass, shape, x, epilogue.normalisation))
+      return forward_block(pass, *block, shape, std::move(x), std::move(epilogue.normalisation));
+  x = written(pass.context, std::move(x));
   Tensor y = pass.output(output_shape().batched(shape.batch));
   kernels::conv_forward(pass.context.queue, shape, x.value.values(), weight_.value.f32(),
                         kernels::BiasEpilogue(options_.bias ? bias_.value.f32() : nullptr, epilogue.relu), y.values());
 
   Tensor relu_output = epilogue.relu ? y : Tensor();
-  return pass.record(std::move(y), [this, shape, x = std::move(x), relu_output = std::move(relu_output),
-                                    normalisation = std::move(epilogue.normalisation)](BackwardPass& backward,
-                                                                                       Tensor grad_y) mutable {
-    const Parameter* const bias = options_.bias ? &bias_ : nullptr;
-    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
-                                             normalisation.get(), backward.last_use(relu_output)});
-    if (x.needs_gradient()) {
-      Tensor grad_x = gradient_of(backward.context, x.value);
-      kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_z.values(), grad_x.values());
-      backward.add_gradient(x.id, std::move(grad_x));
-    }
+  return pass.record(
+      std::move(y), [this, shape, x = std::move(x), relu_output = std::move(relu_output),
+                     normalisation = std::move(epilogue.normalisation)](BackwardPass& backward, Tensor grad_y) mutable {
+        const Parameter* const bias = options_.bias ? &bias_ : nullptr;
+        const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
+                                                 normalisation.get(), backward.last_use(relu_output)});
+        backward_data(backward, shape, x, grad_z);
+      });
+}
+
+void Conv2d::backward_data(BackwardPass& backward, const kernels::ConvShape& shape, const Variable& x,
+                           const Tensor& grad_y) const {
+  if (!x.needs_gradient()) return;
+  Tensor grad_x = gradient_of(backward.context, x.value);
+  kernels::conv_backward_data(backward.context.queue, shape, weight_.value.f32(), grad_y.values(), grad_x.values());
+  backward.add_gradient(x.id, std::move(grad_x));
+}
+
+Variable Conv2d::forward_block(const Forward& pass, const ConvBlock& block, const kernels::ConvShape& shape, Variable x,
+                               std::shared_ptr<Normalisation> normalisation) {
+  const Tensor y = pass.output(output_shape().batched(shape.batch));
+  block.forward(pass, x, weight_, y);
+  return pass.record(y, [this, block, shape, x = std::move(x), y, normalisation = std::move(normalisation)](
+                            BackwardPass& backward, Tensor gradient) {
+    const bool passed_on = block.backward(backward, x, weight_, y, gradient);
+    const Tensor grad_y = collect(backward, {shape, written(backward.context, x).value, std::move(gradient), weight_,
+                                             nullptr, kronecker_, normalisation.get()});
+    if (!passed_on) backward_data(backward, shape, x, grad_y);
   });
 }
 

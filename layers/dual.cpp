@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <noisysgd/kernels/elementwise.h>
+#include <noisysgd/layers/deferred.h>
 #include <noisysgd/layers/weight_gradient.h>
 
 namespace noisysgd {
@@ -45,6 +46,8 @@ Variable tangent_of(const DualForward& pass, const Dual& x, WeightedLayer layer)
 }
 
 Variable sum_of(const Forward& pass, Variable x, Variable y) {
+  x = written(pass.context, std::move(x));
+  y = written(pass.context, std::move(y));
   if (!x.value.defined()) return y;
   if (!y.value.defined()) return x;
   if (!x.value.sole_owner()) {

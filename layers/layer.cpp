@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <noisysgd/layers/deferred.h>
+
 namespace noisysgd {
 
 Layer::Layer(std::string name, Shape input, Shape output)
@@ -13,10 +15,12 @@ Layer::Layer(std::string name, Shape input, Shape output)
 }
 
 Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
-  const Shape& shape = x.value.shape();
+  const Shape shape = x.value.shape();
   NSGD_CHECK(shape.rank() > 0 && shape.sample() == input_, "layer '{}': input {} where [N] x {} is expected", name_,
              shape.text(), input_.text());
   const int64_t samples = shape[0];
+  if (!reads_deferred()) epilogue.addend = written(pass.context, std::move(epilogue.addend));
+  if (x.deferred && (!reads_deferred() || x.deferred->read)) x = written(pass.context, std::move(x));
   const bool part_of_sum = epilogue.addend.value.defined();
   const bool owned = x.value.sole_owner();
   const void* const given = x.value.values().address;
@@ -32,7 +36,10 @@ Variable Layer::forward(const Forward& pass, Variable x, Epilogue epilogue) {
              y.value.shape().text(), samples, output_.text());
   // A layer that does nothing returns x, which it does not write while others hold it.
   if (owned || y.value.values().address != given) round_stored(pass.context, pass.context.rounding.values, y.value);
-  if (pass.observe && !part_of_sum) pass.observe(name_, y.value);
+  if (pass.observe && !part_of_sum) {
+    y = written(pass.context, std::move(y));
+    pass.observe(name_, y.value);
+  }
   return y;
 }
 

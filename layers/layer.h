@@ -39,7 +39,7 @@ struct Forward {
   }
 };
 
-struct Normalisation;  // layers/centered_sums.h
+struct Normalisation;  // layers/normalisation.h
 struct Dual;           // layers/dual.h
 struct DualForward;
 struct ChannelMap;  // layers/fold.h
@@ -49,8 +49,8 @@ struct ChannelMap;  // layers/fold.h
 struct Epilogue {
   Variable addend = {};  // without a value: none
   bool relu = false;
-  // Not an operation: the batch normalisation that is the only reader of a layer's output passes its statistics to that
-  // layer in backward, if Statistics::center_normalised. Both hold the pointer; null: there is no such pair.
+  // Not an operation: what a layer and the batch normalisation that is the only reader of its output tell each other.
+  // Both hold the pointer; null: there is no such pair.
   std::shared_ptr<Normalisation> normalisation = nullptr;
 
   bool empty() const { return !addend.value.defined() && !relu && !normalisation; }
@@ -61,7 +61,8 @@ struct FusibleEpilogue {
   bool addend = false, relu = false, normalisation = false;
 };
 
-// Returns `tensor` itself, to be overwritten, if nothing else holds its memory; else a new tensor of its shape and type.
+// Returns `tensor` itself, to be overwritten, if nothing else holds its memory; else a new tensor of its shape and
+// type.
 inline Tensor output_over(Context& context, const Tensor& tensor) {
   return tensor.sole_owner() ? tensor : Tensor(context, tensor.shape(), tensor.dtype());
 }
@@ -91,8 +92,11 @@ class Layer {
   virtual bool is_linear() const { return false; }
   // Whether the layer is max(0, x), and may become the epilogue of the layer before it.
   virtual bool is_relu() const { return false; }
-  // Whether the layer passes its normalisation to the layer before it (Epilogue::normalisation).
-  virtual bool is_batch_norm() const { return false; }
+  // The samples of a ghost batch, of a batch of `samples`. 0: the layer is not a batch normalisation and has no
+  // Epilogue::normalisation for the layer before it.
+  virtual int64_t ghost_batch(int64_t /*samples*/) const { return 0; }
+  // Whether inputs, and the addend of the epilogue, may be deferred (layers/deferred.h).
+  virtual bool reads_deferred() const { return false; }
   // Puts batch normalisations, as they are in inference, into the layers before them. before: the one whose output this
   // layer alone reads; null: there is none. Returns the layer that the next one reads, which is `before` if nothing is
   // left of this one. Throws Error for a batch normalisation that no layer takes.

@@ -10,7 +10,7 @@
 
 namespace noisysgd {
 
-struct Normalisation;  // layers/centered_sums.h
+struct Normalisation;  // layers/normalisation.h
 
 struct WeightGradient {
   kernels::ConvShape shape;  // with the batch; a linear layer is a convolution of 1x1 images

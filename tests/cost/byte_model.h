@@ -22,12 +22,13 @@ struct ConvBytes {
   double x, y, weights;  // bytes of the input, of which a 1x1 convolution of stride 2 reads a quarter, and so on
   double x_read, partial;
 
-  explicit ConvBytes(const kernels::ConvShape& shape)
-      : x(4.0 * static_cast<double>(shape.batch * shape.height * shape.width * shape.in_channels)),
-        y(4.0 * static_cast<double>(shape.batch * shape.positions() * shape.out_channels)),
+  // half: activations of 16 bits, of a shape that conv_window_halves takes.
+  explicit ConvBytes(const kernels::ConvShape& shape, bool half = false)
+      : x((half ? 2.0 : 4.0) * static_cast<double>(shape.batch * shape.height * shape.width * shape.in_channels)),
+        y((half ? 2.0 : 4.0) * static_cast<double>(shape.batch * shape.positions() * shape.out_channels)),
         weights(4.0 * static_cast<double>(shape.weights())),
         x_read(shape.kernel_height == 1 ? x / static_cast<double>(shape.stride_height * shape.stride_width) : x),
-        partial(weights * static_cast<double>(shares(shape))) {}
+        partial(weights * static_cast<double>(shares(shape, half))) {}
 
   Bytes forward() const { return {x_read + weights, y}; }
   Bytes data_gradient() const { return {y + weights, x}; }
@@ -39,10 +40,12 @@ struct ConvBytes {
   }
 
  private:
-  static int64_t shares(const kernels::ConvShape& shape) {
+  static int64_t shares(const kernels::ConvShape& shape, bool half) {
     using namespace kernels::cuda;
     const auto tf32 = kernels::Precision::tf32;
-    const ConvKernel* kernel = conv_window(shape, SecondMoment::none, tf32, size_t{227} << 10);
+    constexpr size_t shared_memory = size_t{227} << 10;
+    const ConvKernel* kernel = half ? conv_window_halves(shape, shared_memory)
+                                    : conv_window(shape, SecondMoment::none, tf32, shared_memory);
     if (!kernel) kernel = conv_gather(shape, tf32);
     return kernel->shares(shape);
   }

@@ -21,12 +21,13 @@ namespace {
 // Of a replayed step, with the convolutions that a GPU computes by cuDNN computed by the emulated one. Weight
 // gradients, which a GPU computes by the faster one, are computed by the kernels of this repository; cuDNN's take a
 // launch less.
-std::map<std::string, int64_t> launches_of_step(const Json& noise, SecondMoment conv) {
+std::map<std::string, int64_t> launches_of_step(const Json& noise, SecondMoment conv,
+                                                kernels::Precision precision = kernels::Precision::tf32) {
   const TemporaryFolder plans;
   const test::Variable cudnn("NSGD_CUDNN", "on"), cache("NSGD_CACHE", plans.path()), graph("NSGD_GRAPH", "1");
   const emulation::DifferentDevice slow_cudnn({.cudnn_seconds = 100});
   Context context({Backend::cuda}, 1);
-  context.queue.set_precision(kernels::Precision::tf32);
+  context.queue.set_precision(precision);
   ResnetSteps steps(context, 44, 4, noise, conv);
   steps.run();  // chooses cuDNN's plans and sizes the arena
   emulation::reset_launches();
@@ -51,4 +52,10 @@ TEST_CASE("a plain step of ResNet44 launches few kernels") {
 
 TEST_CASE("a step of ResNet44 with the diagonal of the Fisher matrix launches few kernels") {
   check_at_most(377, launches_of_step({{"type", "diagonal_fisher"}, {"small_batch", 2}}, SecondMoment::exact));
+}
+
+TEST_CASE("a step of ResNet44 at half launches fewer kernels than one in tf32") {
+  constexpr auto half = kernels::Precision::half;
+  check_at_most(309, launches_of_step({{"type", "none"}}, SecondMoment::none, half));
+  check_at_most(313, launches_of_step({{"type", "diagonal_fisher"}, {"small_batch", 2}}, SecondMoment::exact, half));
 }

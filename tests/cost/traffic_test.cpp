@@ -74,9 +74,10 @@ struct Moved {
 };
 
 // By a training pass over `count` blocks. The gradient arrives in one part.
-Moved moved_by(int64_t count) {
+Moved moved_by(int64_t count, kernels::Precision precision) {
   Context context({Backend::cuda}, 1);
-  context.queue.set_precision(kernels::Precision::tf32);
+  context.queue.set_precision(precision);
+  const DType images = precision == kernels::Precision::half ? DType::f16 : DType::f32;
   const auto network = blocks(count);
   ParameterSet parameters(context, network->parameters());
   bind_buffers(context, network->buffers());
@@ -84,12 +85,16 @@ Moved moved_by(int64_t count) {
   const Sums sums{.gradient = Block(context, parameters)};
   const Shape batch = image.batched(samples);
   Tape tape;
-  const Variable x = tape.leaf(from_host(context, batch, random_tensor(batch.elements(), 1)));
-  const Tensor seed = from_host(context, batch, random_tensor(batch.elements(), 2));
+  const auto random = [&](uint32_t stream, DType type) {
+    return as_type(context, from_host(context, batch, random_tensor(batch.elements(), stream)), type);
+  };
+  const Variable x = tape.leaf(random(1, images));
+  const Tensor seed = random(2, gradient_type(images));
   Variable y;
   Moved moved;
-  moved.forward =
-      traffic_of(context, [&] { y = network->forward({.context = context, .tape = &tape, .training = true}, x); });
+  moved.forward = traffic_of(context, [&] {
+    y = network->forward({.context = context, .tape = &tape, .training = true, .images = images}, x);
+  });
   moved.backward = traffic_of(context, [&] { tape.backward(context, y, seed, {.into = sums}); });
   return moved;
 }
@@ -98,7 +103,8 @@ Moved moved_by(int64_t count) {
 
 TEST_CASE("a residual block moves its tensors as often as its passes need them") {
   const WithoutRaces without_races;
-  const Moved two = moved_by(2), three = moved_by(3);  // one more block, in whose output two gradients meet
+  constexpr auto tf32 = kernels::Precision::tf32;
+  const Moved two = moved_by(2, tf32), three = moved_by(3, tf32);  // one more block, in whose output two gradients meet
   const ConvBytes conv3x3(conv(samples, 32, 16, 16, 3, 1));
   const NormBytes norm{conv3x3.x};
   Bytes forward, backward;
@@ -111,6 +117,26 @@ TEST_CASE("a residual block moves its tensors as often as its passes need them")
   // In tensors of the block, 11 and 21, and weights. Lower these when a pass is fused into another one.
   CHECK(forward.sum() <= 11.1 * conv3x3.x);
   CHECK(backward.sum() <= 21.9 * conv3x3.x);
+}
+
+TEST_CASE("at half a residual block moves six tensors forward and sixteen backward") {
+  const WithoutRaces without_races;
+  constexpr auto half = kernels::Precision::half;
+  const Moved two = moved_by(2, half), three = moved_by(3, half);
+  const ConvBytes conv3x3(conv(samples, 32, 16, 16, 3, 1), true);
+  const double p = conv3x3.x, weights = conv3x3.weights;
+  // First convolution: reads the second one's result of the block before and that block's input; writes its output and
+  // the own result. Second convolution: reads that, and writes its own.
+  const Bytes forward{3 * p + 2 * weights, 3 * p};
+  // Each data gradient reads the gradient and the result of its convolution, and writes the gradient of that result and
+  // of what was normalised before it. The second one also reads the result before it; the first one reads that, the
+  // output of the block before, and the gradient of the sum.
+  Bytes backward{3 * p + 5 * p + 2 * weights, 2 * p + 2 * p};
+  for (int i = 0; i < 2; ++i) backward += conv3x3.weight_gradient();
+  check(forward, three.forward, two.forward);
+  check(backward, three.backward, two.backward);
+  CHECK(forward.sum() <= 6.3 * p);
+  CHECK(backward.sum() <= 17 * p);
 }
 
 TEST_CASE("a step of a residual network moves the bytes of its passes") {

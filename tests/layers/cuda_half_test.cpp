@@ -18,6 +18,7 @@ const Shape image{8, 8, 3};
 
 struct Named {
   const char *name, *json;
+  Shape input = image;
 };
 
 // Every type of layer that sees images, each with and without an epilogue.
@@ -47,25 +48,74 @@ const Named networks[] = {
        {"type": "conv2d", "out_channels": 4, "kernel": 1}, {"type": "relu"}, {"type": "flatten"}, {"type": "linear"}]})"},
 };
 
+// Convolutions that compute parts of the batch normalisations around them (layers/conv_block.h), in every combination
+// that layers can make: of a sum, of no sum, of both one after the other; the first reader of a value and a later one;
+// read by another layer; without a ReLU; with another ghost size behind than before.
+const Named blocks[] = {
+    {"stages",
+     R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}, {"type": "relu"},
+         {"type": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"}]},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}, {"type": "relu"},
+         {"type": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"}]},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 32, "kernel": 3, "stride": 2, "padding": 1,
+           "bias": false}, {"type": "batch_norm"}, {"type": "relu"},
+         {"type": "conv2d", "out_channels": 32, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"}],
+         "shortcut": [{"type": "conv2d", "out_channels": 32, "kernel": 1, "stride": 2, "bias": false},
+           {"type": "batch_norm"}]},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 32, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}]}, {"type": "relu"},
+       {"type": "global_average_pool"}, {"type": "linear"}]})",
+     {32, 32, 3}},
+    {"chain", R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+       {"type": "batch_norm", "ghost_size": 2}, {"type": "relu"},
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
+       {"type": "relu"}, {"type": "max_pool"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
+    {"branches", R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}],
+         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}]},
+       {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 1, "bias": false},
+         {"type": "batch_norm"}],
+         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+           {"type": "batch_norm"}, {"type": "relu"}]},
+       {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
+};
+
 struct Outcome {
   std::vector<float> logits, gradient, second_moment, signed_sum, norms, input_factor;
 };
 
-Outcome outcome_of(Device device, const char* json, const Statistics& statistics) {
+Outcome outcome_of(Device device, const Named& network, const Statistics& statistics,
+                   Labels fisher_labels = Labels::data) {
   Context context(device, 2);
   if (device.backend == Backend::cuda)
     context.queue.set_precision(Precision::half);
   else
     context.rounding = {DType::f16, DType::bf16};
-  Model model(context, network_from(json, image, classes, 4), classes);
+  Model model(context, network_from(network.json, network.input, classes, 4), classes);
   model.parameter_set().initialise(7);
   Sums sums = all_sums(context, model.parameter_set());
   sums.sample_norms = zeros(context, {samples});
   if (statistics.kronecker_input || statistics.kronecker_output)
     sums.kronecker = kronecker_sums(context, model.parameter_set(), true);
   const Tensor logits(context, {samples, classes});
-  accumulate(model, random_batch(context, image, samples, classes),
-             {.collect = statistics, .forward = {.samples = {.seed = 3}, .noise_step = 1, .logits = logits}}, sums);
+  accumulate(model, random_batch(context, network.input, samples, classes),
+             {.collect = statistics,
+              .fisher_labels = fisher_labels,
+              .forward = {.samples = {.seed = 3}, .noise_step = 1, .logits = logits}},
+             sums);
   const auto values = [&](const Block& block) { return values_of(context, model.parameters(), block); };
   Outcome all{to_host<float>(context, logits),
               values(sums.gradient),
@@ -84,10 +134,10 @@ void check_near(const std::vector<float>& half, const std::vector<float>& rounde
   CHECK(relative_error(half, to_double(rounded)) < bound);
 }
 
-void check_passes(const Named& network, const Statistics& statistics) {
+void check_passes(const Named& network, const Statistics& statistics, Labels fisher_labels = Labels::data) {
   INFO(network.name << ", grain " << static_cast<int>(statistics.signs.grain));
-  const Outcome cpu = outcome_of({}, network.json, statistics),
-                half = outcome_of({Backend::cuda}, network.json, statistics);
+  const Outcome cpu = outcome_of({}, network, statistics, fisher_labels),
+                half = outcome_of({Backend::cuda}, network, statistics, fisher_labels);
   check_near(half.logits, cpu.logits, 1e-2);
   check_near(half.gradient, cpu.gradient, 3e-2);
   check_near(half.norms, cpu.norms, 5e-2);
@@ -107,6 +157,16 @@ TEST_CASE("a pass at half computes what fp32 computes of rounded values, with ev
     check_passes(network, {.kronecker_input = true, .kronecker_output = true});
   }
   check_passes(networks[0], {.second_moment = SecondMoment::exact, .center_normalised = true});
+}
+
+TEST_CASE("a pass at half with parts of batch normalisations in convolutions computes what fp32 does") {
+  for (const Named& network : blocks) {
+    check_passes(network, {.second_moment = SecondMoment::exact, .signs = {SignGrain::sample_channel, 0.5f}});
+    check_passes(network, {.second_moment = SecondMoment::exact, .center_normalised = &network == blocks});
+    if (&network == blocks) check_passes(network, {.kronecker_input = true, .kronecker_output = true});
+    // Two backward passes of one forward pass.
+    check_passes(network, {.second_moment = SecondMoment::exact}, Labels::uniform);
+  }
 }
 
 TEST_CASE("at half images between layers are fp16, their gradients bf16, and inference stays fp32") {
