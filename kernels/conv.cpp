@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <unordered_map>
 
+#include <noisysgd/kernels/conv_operand.h>
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/onednn.h>
 #include <noisysgd/kernels/parallel.h>
@@ -21,6 +22,16 @@ void check(const ConvShape& s) {
   NSGD_CHECK(s.height + 2 * s.padding_height >= s.kernel_height && s.width + 2 * s.padding_width >= s.kernel_width,
              "conv: a {}x{} kernel does not fit a {}x{} image with padding {}x{}", s.kernel_height, s.kernel_width,
              s.height, s.width, s.padding_height, s.padding_width);
+}
+
+void check(const ConvShape& shape, const ConvOperand& operand) {
+  check(shape);
+  NSGD_CHECK(!operand.factor == !operand.term, "conv: an input needs both a factor and a term, or neither");
+  if (!operand.factor) return;
+  NSGD_CHECK(operand.group > 0 && shape.batch % operand.group == 0, "conv: {} samples do not divide into groups of {}",
+             shape.batch, operand.group);
+  NSGD_CHECK(operand.x.type == DType::f32 || operand.x.type == DType::f16,
+             "conv: relu(x factor + term) takes x of f32 or f16, not of {}", name_of(operand.x.type));
 }
 
 namespace cpu {
@@ -236,10 +247,12 @@ void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weigh
   prepared(queue, ConvKind::backward_data, shape).run_backward_data(queue, weight, grad_y, grad_x);
 }
 
-void conv_backward_weight(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y,
+void conv_backward_weight(Queue& queue, const ConvShape& shape, const ConvOperand& operand, const float* grad_y,
                           float* grad_weight) {
-  check(shape);
+  check(shape, operand);
   if (shape.batch == 0) return;
+  Scratch scratch(queue);
+  const float* const x = conv_operand_array(queue, scratch, "conv_backward_weight", shape, operand);
   const LibraryThreads threads(queue);
   prepared(queue, ConvKind::backward_weight, shape).run_backward_weight(queue, x, grad_y, grad_weight);
 }

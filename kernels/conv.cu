@@ -196,15 +196,17 @@ void conv_backward_data(Queue& queue, const ConvShape& shape, const float* weigh
   });
 }
 
-void conv_backward_weight(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, float* grad_weight) {
-  check(shape);
+void conv_backward_weight(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
+                          float* grad_weight) {
+  check(shape, x);
   if (shape.batch == 0) return;
   Scratch scratch(queue);
   const auto [stored_x, stored_grad_y] = weight_operands(queue, scratch, shape, x, grad_y);
   const auto own = [&, operand = stored_x, grad = stored_grad_y](float* sum) {
     cuda::conv_sample_sums(queue, shape, operand, grad, {}, sum);
   };
-  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, stored_x, grad_weight, stored_grad_y, own))
+  // cuDNN declines an x of 16 bits, and no other still has a factor.
+  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, stored_x.x, grad_weight, stored_grad_y, own))
     own(grad_weight);
 }
 

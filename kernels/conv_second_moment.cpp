@@ -1,11 +1,15 @@
 #include <noisysgd/kernels/conv_second_moment.h>
 
+#include <noisysgd/kernels/conv_operand.h>
 #include <noisysgd/kernels/simd/ops.h>
 
 namespace noisysgd::kernels::cpu {
 
-void conv_sample_sums(Queue& queue, const ConvShape& shape, const float* x, const float* grad_y, const SampleSums& sums,
-                      float* grad_weight) {
+void conv_sample_sums(Queue& queue, const ConvShape& shape, const ConvOperand& operand, const float* grad_y,
+                      const SampleSums& sums, float* grad_weight) {
+  check(shape, operand);
+  Scratch scratch(queue);
+  const float* const x = conv_operand_array(queue, scratch, "conv_sample_sums", shape, operand);
   simd::conv_sample_sums(queue, simd::simd_kernels(), shape, x, grad_y, sums, grad_weight);
 }
 

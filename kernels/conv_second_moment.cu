@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include <noisysgd/kernels/conv_operand.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/conv_wgmma.h>
 #include <noisysgd/kernels/cuda/conv_window.h>
@@ -68,10 +69,8 @@ bool by_products(Queue& queue, const ConvShape& shape, SecondMoment kind) {
   return conv_route(shape, kind, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
 }
 
-bool by_chunks(ConstValues x, ConstValues grad_y) {
-  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
-  return aligned(x.address) && aligned(grad_y.address);
-}
+bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
+bool by_chunks(ConstValues x, ConstValues grad_y) { return aligned(x.address) && aligned(grad_y.address); }
 
 // with_signs: prefers kernels that can also form signed sums.
 const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment kind, bool with_signs, ConstValues x,
@@ -97,7 +96,8 @@ __global__ void __launch_bounds__(block_threads)
 
 // Operands and results of one pass.
 struct Request {
-  ConstValues x, grad_y;         // of fp32, or as conv_window_halves reads them
+  ConvOperand x;  // x and grad_y are of fp32, or as conv_window_halves reads them
+  ConstValues grad_y;
   float *grad_weight, *beside;   // beside: the second moment or, with signs, the signed sums; each may be null
   const float* signs = nullptr;  // [N,K]; without `beside` they multiply grad_y
   SampleSums centering = {};     // centres an exact second moment if its slope is not null
@@ -107,11 +107,11 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
   check(shape);
   if (shape.batch == 0 || (!request.grad_weight && !request.beside)) return;
   const bool centered = kind == SecondMoment::exact && request.centering.slope;
-  const bool products = !centered && !is_half(request.x.type) && by_products(queue, shape, kind);
+  const bool products = !centered && !is_half(request.x.x.type) && by_products(queue, shape, kind);
   const bool signed_beside = request.signs && request.beside, signed_copy = request.signs && !request.beside;
   const ConvKernel& kernel = centered || products
                                  ? conv_tiles(shape)
-                                 : kernel_for(queue, shape, kind, signed_beside, request.x, request.grad_y);
+                                 : kernel_for(queue, shape, kind, signed_beside, request.x.x, request.grad_y);
   const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
   const int64_t shares = products ? 0 : kernel.shares(shape);
 
@@ -162,12 +162,24 @@ const ConvKernel* conv_window_halves(const ConvShape& s, size_t shared_memory) {
   return is_window(s) ? window::choose_halves(s, shared_memory) : nullptr;
 }
 
-WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& s, ConstValues x, ConstValues grad_y,
-                               bool centered) {
+WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& s, const ConvOperand& operand,
+                               ConstValues grad_y, bool centered) {
+  check(s, operand);
+  const ConstValues x = operand.x;
+  const int64_t elements = s.batch * s.height * s.width * s.in_channels;
   const bool halves = x.type == DType::f16 && grad_y.type == DType::bf16 && by_chunks(x, grad_y) && !centered;
-  if (halves && conv_window_halves(s, queue.cuda().shared_memory())) return {x, grad_y};
-  const float* const x32 = widened(queue, scratch, s.batch * s.height * s.width * s.in_channels, x);
-  return {x32, widened(queue, scratch, s.batch * s.positions() * s.out_channels, grad_y)};
+  if (halves && conv_window_halves(s, queue.cuda().shared_memory())) {
+    const bool by_wgmma = queue.cuda().wgmma() && conv_wgmma(s, SecondMoment::none, queue.precision());
+    if (!operand.factor || (aligned(operand.factor) && aligned(operand.term) && !by_wgmma)) return {operand, grad_y};
+    const Values made(scratch.take<uint16_t>(elements), DType::f16);
+    make_conv_operand(queue, s, operand, made);
+    return {ConstValues(made), grad_y};
+  }
+  const float* const gradient = widened(queue, scratch, s.batch * s.positions() * s.out_channels, grad_y);
+  if (!operand.factor) return {widened(queue, scratch, elements, x), gradient};
+  float* const made = scratch.take<float>(elements);
+  make_conv_operand(queue, s, operand, made);
+  return {made, gradient};
 }
 
 ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory, bool wgmma) {
@@ -181,17 +193,17 @@ ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision,
   return conv_gather(s, precision) ? ConvRoute::gather : ConvRoute::tiles;
 }
 
-void conv_sample_sums(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, const SampleSums& sums,
-                      float* grad_weight) {
+void conv_sample_sums(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
+                      const SampleSums& sums, float* grad_weight) {
   Scratch scratch(queue);
   const WeightOperands of = weight_operands(queue, scratch, shape, x, grad_y, sums.slope);
-  const bool signs_beside = sums.signed_sum && has_signs(queue, shape, of.x, of.grad_y);
+  const bool signs_beside = sums.signed_sum && has_signs(queue, shape, of.x.x, of.grad_y);
   const Request with_signs{of.x, of.grad_y, grad_weight, sums.signed_sum, sums.signs};
   if (signs_beside && !sums.second_moment) return weight_gradient(queue, shape, SecondMoment::none, with_signs);
   const SecondMoment kind = sums.second_moment ? SecondMoment::exact : SecondMoment::none;
   weight_gradient(queue, shape, kind, {of.x, of.grad_y, grad_weight, sums.second_moment, nullptr, sums});
   if (!sums.signed_sum) return;
-  if (is_half(of.x.type))  // a signed copy would be rounded once more
+  if (is_half(of.x.x.type))  // a signed copy would be rounded once more
     weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, nullptr, sums.signed_sum, sums.signs});
   else
     weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, sums.signed_sum, nullptr, sums.signs});

@@ -7,7 +7,8 @@
 // On the CPU the bits of the results depend on the instruction set but not on the thread count, and the bits of
 // grad_weight do not depend on which other sums are requested.
 // On a CUDA device operands are rounded as far as the queue's precision allows, except that G_n - C_n (SampleSums) is
-// always formed in single precision. docs/cuda.md says which kernel computes which shape.
+// always formed in single precision, from a copy of x if x is made of other arrays (ConvOperand). docs/cuda.md says
+// which kernel computes which shape.
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
@@ -33,7 +34,7 @@ struct SampleSums {
   float* signed_sum = nullptr;   // [K,R,S,C] += sum_n signs[n,k] G_n: a draw of noise
   const float* signs = nullptr;  // [N,K]
 };
-NSGD_TYPED_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+NSGD_TYPED_OP(conv_sample_sums, void(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
                                      const SampleSums& sums, float* grad_weight));  // [K,R,S,C], accumulated
 // The sums of G_n and, if second_moment is not null, of G_n^2 from operands in bf16, by the asynchronous products of a
 // device of compute capability 9.0. Returns false, having done nothing, on every other device and for shapes without
@@ -43,12 +44,12 @@ NSGD_OP(conv_sample_sums_bf16, bool(Queue& queue, const ConvShape& shape,
                                     ConstValues grad_y,    // [N,Ho,Wo,K]
                                     float* second_moment,  // [K,R,S,C], accumulated, or null
                                     float* grad_weight));  // [K,R,S,C], accumulated
-inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+inline void conv_second_moment_exact(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
                                      float* grad_weight, float* second_moment) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{.second_moment = second_moment}, grad_weight);
 }
 // The same pass without further sums: a conv_backward_weight that is faster than the library for some shapes.
-inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y,
+inline void conv_backward_weight_direct(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
                                         float* grad_weight) {
   conv_sample_sums(queue, shape, x, grad_y, SampleSums{}, grad_weight);
 }

@@ -12,31 +12,10 @@ namespace {
 // Of floats a thread's 8 elements are two accesses of 16 bytes.
 constexpr int width = 8;
 
-template <class T>
-__device__ FloatVector<width> load_wide(const T* from) {
-  constexpr int part = std::min(width, vector_width<T>);
-  FloatVector<width> values;
-  for (int first = 0; first < width; first += part) {
-    const auto elements = load_elements<part>(from + first);
-    for (int i = 0; i < part; ++i) values[first + i] = elements[i];
-  }
-  return values;
-}
-
-template <class T>
-__device__ void store_wide(T* to, const FloatVector<width>& values) {
-  constexpr int part = std::min(width, vector_width<T>);
-  for (int first = 0; first < width; first += part) {
-    FloatVector<part> of_access;
-    for (int i = 0; i < part; ++i) of_access[i] = values[first + i];
-    store_elements(to + first, of_access);
-  }
-}
-
 // The first `vectors` groups of 8 elements by vectors, the rest one by one.
 template <class From, class To>
 __global__ void __launch_bounds__(block_threads) convert_kernel(int64_t vectors, int64_t n, const From* x, To* y) {
-  grid_stride(vectors, [&](int64_t i) { store_wide(y + width * i, load_wide(x + width * i)); });
+  grid_stride(vectors, [&](int64_t i) { store_values(y + width * i, load_values<width>(x + width * i)); });
   const int64_t done = width * vectors;
   grid_stride(n - done, [&](int64_t i) { y[done + i] = as_stored<To>(as_float(x[done + i])); });
 }

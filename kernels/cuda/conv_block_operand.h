@@ -12,16 +12,7 @@ namespace noisysgd::kernels::cuda::conv_block {
 
 using ChunkValues = FloatVector<chunk>;
 
-__device__ inline ChunkValues load_constants(const float* from) {
-  ChunkValues values;
-#pragma unroll
-  for (int i = 0; i < chunk; i += 4) {
-    const FloatVector<4> four = load_vector<4>(from + i);
-#pragma unroll
-    for (int v = 0; v < 4; ++v) values[i + v] = four[v];
-  }
-  return values;
-}
+__device__ inline ChunkValues load_constants(const float* from) { return load_values<chunk>(from); }
 
 // The input is x itself.
 struct PlainInput {

@@ -229,8 +229,8 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues stored_x, ConstValues stored_grad_y,
-                   float* partial) {
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& stored_x,
+                   ConstValues stored_grad_y, float* partial) {
   const float *const x = stored_x.f32("conv_gather"), *const grad_y = stored_grad_y.f32("conv_gather");
   const Chunks chunks{vector_of(s.out_channels, {grad_y}) == chunk, vector_of(s.in_channels, {x}) == chunk};
   launch(queue,

@@ -176,7 +176,7 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
                    float* partial) {
   const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
   launch(queue,

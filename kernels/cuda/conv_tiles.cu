@@ -137,7 +137,7 @@ int64_t shares(const ConvShape& s) {
 }
 
 template <int channel_tile>
-void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
+void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
                   float* partial) {
   launch(queue,
          kind == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, false, channel_tile>

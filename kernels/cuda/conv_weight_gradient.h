@@ -24,17 +24,18 @@ ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precis
 // `none`, the second moment.
 struct ConvKernel {
   int64_t (*shares)(const ConvShape& shape);
-  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, ConstValues x, ConstValues grad_y,
+  void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
                  float* partial);
   // Computes sum_n signs[n,k] G_n instead of the second moment. Null if the kernel cannot; the sum then needs another
   // pass over grad_y times the signs.
-  void (*launch_signed)(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y, const float* signs,
-                        float* partial) = nullptr;
+  void (*launch_signed)(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
+                        const float* signs, float* partial) = nullptr;
 };
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
 // 16-byte aligned. All read arrays of fp32 but conv_window_halves, whose x is stored in fp16 and grad_y in bf16.
-// conv_wgmma reads either; it rounds fp32 and fp16 to bf16.
+// conv_wgmma reads either; it rounds fp32 and fp16 to bf16. conv_window_halves alone makes x of other arrays
+// (ConvOperand), if the addresses of their constants are multiples of 16 bytes.
 const ConvKernel* conv_wgmma(const ConvShape& shape, SecondMoment kind, Precision precision);
 const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 const ConvKernel* conv_window_halves(const ConvShape& shape, size_t shared_memory);
@@ -46,11 +47,13 @@ void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums&
                          const float* grad_y, float* partial);
 
 // The arrays as the weight-gradient kernels read them: those stored in 16 bits are widened in `scratch`, unless
-// conv_window_halves takes them. centered: for conv_tiles_centered.
+// conv_window_halves takes them, and an x that is made of others is made there, unless it is conv_window_halves that
+// reads it. centered: for conv_tiles_centered.
 struct WeightOperands {
-  ConstValues x, grad_y;
+  ConvOperand x;
+  ConstValues grad_y;
 };
-WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& shape, ConstValues x,
+WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& shape, const ConvOperand& x,
                                ConstValues grad_y, bool centered = false);
 
 }  // namespace noisysgd::kernels::cuda

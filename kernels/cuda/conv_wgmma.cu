@@ -296,8 +296,9 @@ inline constexpr WgmmaKernel kernel_of = {&shares<T>, &launch_tiling<T>};
 
 // From operands of any type, which are rounded to bf16 first.
 int64_t rounded_shares(const ConvShape& s) { return conv_wgmma_bf16(s, SecondMoment::none)->shares(s); }
-void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
+void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
                     float* partial) {
+  NSGD_CHECK(!x.factor, "conv_wgmma takes an array, not the operands of relu(x factor + term)");
   Scratch scratch(queue);
   const auto rounded = [&](int64_t n, ConstValues values) {
     if (values.type == DType::bf16) return static_cast<const uint16_t*>(values.address);
@@ -305,7 +306,7 @@ void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, ConstVa
     convert(queue, n, values, {copy, DType::bf16});
     return static_cast<const uint16_t*>(copy);
   };
-  const uint16_t* const x16 = rounded(s.batch * s.height * s.width * s.in_channels, x);
+  const uint16_t* const x16 = rounded(s.batch * s.height * s.width * s.in_channels, x.x);
   const uint16_t* const grad16 = rounded(s.batch * s.positions() * s.out_channels, grad_y);
   conv_wgmma_bf16(s, kind)->launch(queue, s, kind, rounded_shares(s), x16, grad16, partial);
 }

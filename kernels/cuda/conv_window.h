@@ -115,6 +115,18 @@ __device__ void visit_chunks(int thread, int chunks, const Body& body) {
     body(i, i / per_column / columns, i / per_column % columns, i % per_column * T::chunk);
 }
 
+// The place in the image of an element of an item's x, which has a halo of one.
+struct Pixel {
+  int row, column;
+  bool inside;
+};
+
+template <class T>
+__device__ Pixel pixel_of(int item, int row, int column) {
+  const int h = item % T::bands * T::band * T::stride - 1 + row, w = column - 1;
+  return {h, w, h >= 0 && h < T::in_size && w >= 0 && w < T::in_size};
+}
+
 // Starts the copies of item `item` of the group. Elements outside the image or past the last sample become zero.
 template <class T>
 __device__ void load_item(const FilterProblem& p, const Share& share, int item, int thread, const GroupMemory<T>& to,
@@ -128,11 +140,11 @@ __device__ void load_item(const FilterProblem& p, const Share& share, int item, 
     const auto* x = all_x + int64_t{exists ? n : 0} * T::in_size * T::in_size * p.in_channels + share.c0;
     const auto* grad = all_grad + int64_t{exists ? n : 0} * T::size * T::size * p.out_channels + share.k0;
     visit_chunks<T, T::x_columns, T::c_tile>(thread, T::x_chunks, [&](int i, int row, int column, int c) {
-      const int h = band0 * T::stride - 1 + row, w = column - 1;
-      const bool inside = exists && h >= 0 && h < T::in_size && w >= 0 && w < T::in_size;
+      const Pixel pixel = pixel_of<T>(item, row, column);
+      const bool inside = exists && pixel.inside;
       copy_16_bytes_or_zero(T::halves ? to.raw_x(stage, s) + i * T::chunk
                                       : to.x(stage, s) + row * T::x_pitch.row + column * T::x_pitch.position + c,
-                            x + (inside ? (h * T::in_size + w) * p.in_channels + c : 0), inside);
+                            x + (inside ? (pixel.row * T::in_size + pixel.column) * p.in_channels + c : 0), inside);
     });
     visit_chunks<T, T::size, T::k_tile>(thread, T::grad_chunks, [&](int, int row, int column, int k) {
       copy_16_bytes_or_zero(to.grad(grad_place, s) + row * T::grad_pitch.row + column * T::grad_pitch.position + k,
@@ -141,18 +153,44 @@ __device__ void load_item(const FilterProblem& p, const Share& share, int item, 
   }
 }
 
-// Rounds the fp16 that this thread copied to bf16 and writes them to the operands of the products.
+// relu(x factor + term) of a chunk, rounded to fp16.
+template <int n>
+__device__ Elements<Half, n> map_chunk(const Elements<Half, n>& x, const FloatVector<n>& factor,
+                                       const FloatVector<n>& term) {
+  Elements<Half, n> h;
+  for (int i = 0; i < n; i += 2)
+    h.stored[i / 2] = ptx::relu_to_f16x2(fmaf(x[i], factor[i], term[i]), fmaf(x[i + 1], factor[i + 1], term[i + 1]));
+  return h;
+}
+
+// Makes the input of the convolution from the fp16 of item `item` that this thread copied, rounds it to bf16 and writes
+// it to the operands of the products. What lies outside the image or past the last sample stays 0 under the map.
 template <class T>
-__device__ void convert_x(int thread, const GroupMemory<T>& memory, int stage, int place) {
+__device__ void convert_x(const FilterProblem& p, const Share& share, int item, int thread,
+                          const GroupMemory<T>& memory, int stage, int place) {
+  constexpr int position_chunks = T::c_tile / T::chunk;
+  static_assert(T::group_threads % position_chunks == 0);  // so the chunks of a thread have the same channels
   for (int s = 0; s < T::samples_per_item; ++s) {
     const auto* const from = reinterpret_cast<const Half*>(memory.raw_x(stage, s));
     auto* const to = reinterpret_cast<BFloat16*>(memory.x(place, s));
-    visit_chunks<T, T::x_columns, T::c_tile>(thread, T::x_chunks, [&](int i, int row, int column, int c) {
-      const auto elements = load_elements<T::chunk>(from + i * T::chunk);
-      FloatVector<T::chunk> values;
-      for (int e = 0; e < T::chunk; ++e) values[e] = elements[e];
-      store_elements(to + row * T::x_pitch.row + column * T::x_pitch.position + c, values);
-    });
+    const auto convert = [&](const auto& made) {
+      visit_chunks<T, T::x_columns, T::c_tile>(thread, T::x_chunks, [&](int i, int row, int column, int c) {
+        const Elements<Half, T::chunk> elements = made(load_elements<T::chunk>(from + i * T::chunk), row, column);
+        FloatVector<T::chunk> values;
+        for (int e = 0; e < T::chunk; ++e) values[e] = elements[e];
+        store_elements(to + row * T::x_pitch.row + column * T::x_pitch.position + c, values);
+      });
+    };
+    int32_t n = share.sample<T>(item, s);
+    if (!p.factor || n >= p.batch) {
+      convert([](const auto& x, int, int) { return x; });
+    } else {
+      const int32_t constant = p.by_group.reduce(n) * p.in_channels + share.c0 + thread % position_chunks * T::chunk;
+      const auto factor = load_values<T::chunk>(p.factor + constant), term = load_values<T::chunk>(p.term + constant);
+      convert([&](const auto& x, int row, int column) {
+        return pixel_of<T>(item, row, column).inside ? map_chunk(x, factor, term) : x;
+      });
+    }
   }
 }
 
@@ -328,7 +366,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   for (int item = 0; item < items; ++item) {
     __pipeline_wait_prior(T::ahead - 1);
     const int x_place = T::halves ? item % 2 : stage;
-    if constexpr (T::halves) convert_x<T>(thread, memory, stage, x_place);
+    if constexpr (T::halves) convert_x<T>(p, share, item, thread, memory, stage, x_place);
     __syncthreads();  // the item has arrived, and no thread still reads the previous one
     if (item + T::ahead < items) load_item<T>(p, share, item + T::ahead, thread, memory, next, next_grad);
     __pipeline_commit();
@@ -378,14 +416,21 @@ dim3 grid_of(const ConvShape& s) {
 }
 
 template <class T>
-FilterProblem window_problem(const ConvShape& s, ConstValues x, ConstValues grad_y, float* partial,
+FilterProblem window_problem(const ConvShape& s, const ConvOperand& x, ConstValues grad_y, float* partial,
                              const float* signs = nullptr) {
-  return filter_problem(s, array_of<typename T::Types::Value>("conv_window", x),
-                        array_of<typename T::Types::Gradient>("conv_window", grad_y), partial, signs);
+  FilterProblem problem = filter_problem(s, array_of<typename T::Types::Value>("conv_window", x.x),
+                                         array_of<typename T::Types::Gradient>("conv_window", grad_y), partial, signs);
+  NSGD_CHECK(T::halves || !x.factor, "conv_window: only of fp16 is an input made on the way");
+  if (x.factor) {
+    problem.factor = x.factor;
+    problem.term = x.term;
+    problem.by_group = FastDivide(x.group);
+  }
+  return problem;
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
                    float* partial) {
   auto kernel = conv_window_kernel<T, SecondMoment::none, false>;
   if (kind == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact, false>;
@@ -395,7 +440,7 @@ void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, ConstVal
 }
 
 template <class T>
-void launch_signed(Queue& queue, const ConvShape& s, ConstValues x, ConstValues grad_y, const float* signs,
+void launch_signed(Queue& queue, const ConvShape& s, const ConvOperand& x, ConstValues grad_y, const float* signs,
                    float* partial) {
   launch(queue, conv_window_kernel<T, SecondMoment::none, true>, grid_of<T>(s), T::threads, T::shared_bytes,
          window_problem<T>(s, x, grad_y, partial, signs));

@@ -2,6 +2,7 @@
 // access.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include <noisysgd/kernels/cuda/ptx.h>
@@ -64,6 +65,31 @@ __device__ void store_elements(T* to, const FloatVector<n>& values) {
   else
     for (int i = 0; i < n; ++i) elements.stored[i] = as_stored<T>(values[i]);
   *reinterpret_cast<Elements<T, n>*>(to) = elements;
+}
+
+// The same for any number of values, a power of two, by accesses of at most 16 bytes, to which addresses are aligned.
+template <int n, class T>
+__device__ FloatVector<n> load_values(const T* from) {
+  constexpr int part = std::min(n, vector_width<T>);
+  FloatVector<n> values;
+#pragma unroll
+  for (int first = 0; first < n; first += part) {
+    const auto elements = load_elements<part>(from + first);
+#pragma unroll
+    for (int i = 0; i < part; ++i) values[first + i] = elements[i];
+  }
+  return values;
+}
+template <class T, int n>
+__device__ void store_values(T* to, const FloatVector<n>& values) {
+  constexpr int part = std::min(n, vector_width<T>);
+#pragma unroll
+  for (int first = 0; first < n; first += part) {
+    FloatVector<part> of_access;
+#pragma unroll
+    for (int i = 0; i < part; ++i) of_access[i] = values[first + i];
+    store_elements(to + first, of_access);
+  }
 }
 
 // Whether every address is aligned for vectors of `width` elements of its type; true for null.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <noisysgd/kernels/conv.h>
+#include <noisysgd/kernels/cuda/fast_divide.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 
 namespace noisysgd::kernels::cuda {
@@ -12,6 +13,9 @@ struct FilterProblem {
   const float* signs;      // [N,K] or null
   float* partial;
   int32_t batch, in_channels, out_channels;
+  // The constants of a ConvOperand [groups,C], and the division of samples into groups; null: x itself.
+  const float *factor = nullptr, *term = nullptr;
+  FastDivide by_group{1};
 };
 
 inline FilterProblem filter_problem(const ConvShape& s, const void* x, const void* grad_y, float* partial,
