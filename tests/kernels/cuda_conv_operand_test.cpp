@@ -57,11 +57,12 @@ int64_t inner_element(const ConvShape& s) { return ((s.height / 2) * s.width + s
 struct Arrays {
   Arrays(const Problem& p, DType type, int64_t first_element = 0, int64_t first_constant = 0, bool with_nan = false)
       : first(first_element), constant(first_constant), group(p.group), s(p.shape) {
-    std::vector<float> xs = random_tensor(input_size(s), 1, 0.1f);
+    std::vector<float>& xs = values = random_tensor(input_size(s), 1, 0.1f);
     if (with_nan) xs[static_cast<size_t>(inner_element(s))] = std::numeric_limits<float>::quiet_NaN();
     if (type == DType::f16)
       for (float& value : xs) value = widened(rounded<Half>(value));
-    const std::vector<float> factors = random_factors(s, group), terms = random_terms(s, group);
+    factors = random_factors(s, group);
+    terms = random_terms(s, group);
     std::vector<float> hs;
     for (size_t i = 0; i < xs.size(); ++i) {
       const auto c = static_cast<size_t>(static_cast<int64_t>(i) / (input_size(s) / s.batch) / group * s.in_channels +
@@ -106,7 +107,7 @@ struct Arrays {
   ConvShape s;
   Stored x, made, grad_y;
   std::optional<Floats> factor, term, signs;
-  std::vector<float> gradients, sign_values;
+  std::vector<float> values, factors, terms, gradients, sign_values;  // as in the arrays, from element 0 on
   SecondMomentReference expected;
 };
 
@@ -180,6 +181,139 @@ TEST_CASE("the window kernel makes its 16-bit input of other arrays") {
     Arrays a(p, DType::f16);
     check_operand(cuda, a, bf16_error);
   }
+}
+
+TEST_CASE("other kernels read a copy of an input made of other arrays") {
+  for (const char* library : {"off", "on"}) {
+    const TemporaryFolder cache;
+    const test::Variable folder("NSGD_CACHE", cache.path().string()), use("NSGD_CUDNN", library);
+    CAPTURE(library);
+    Queue cuda({Backend::cuda, 0});
+    for (const Precision precision : {Precision::half, Precision::fp32}) {
+      cuda.set_precision(precision);
+      for (const Problem& p : others)
+        for (const DType type : {DType::f16, DType::f32}) {
+          CAPTURE(precision == Precision::half, name_of(type));
+          Arrays a(p, type);
+          check_operand(cuda, a, precision == Precision::half ? bf16_error : type == DType::f16 ? 0x1p-9 : 1e-5);
+        }
+    }
+  }
+}
+
+TEST_CASE("the window kernel of fp32 reads a copy of an input made of other arrays") {
+  Queue cuda({Backend::cuda, 0});
+  for (const Precision precision : {Precision::tf32, Precision::fp32}) {
+    cuda.set_precision(precision);
+    Arrays a({square(4, 8, 32, 32), 2}, DType::f32);
+    check_operand(cuda, a, precision == Precision::tf32 ? 0x1p-9 : 1e-5);
+  }
+}
+
+TEST_CASE("asynchronous products read a copy of an input made of other arrays") {
+  const test::Variable chosen("NSGD_WGMMA", "1");
+  Queue cuda({Backend::cuda, 0});
+  if (!cuda.cuda().wgmma()) return;  // not of compute capability 9.0
+  cuda.set_precision(Precision::half);
+  for (const Problem& p : {Problem{square(4, 8, 32, 64), 2}, {square(9, 4, 32, 64), 3}}) {
+    Arrays a(p, DType::f16);
+    check_operand(cuda, a, bf16_error);
+  }
+}
+
+TEST_CASE("an input made of misaligned arrays, or with misaligned constants, has the same gradients") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  for (const auto& [first, constant] : {std::pair{1, 0}, {0, 1}, {8, 4}}) {
+    Arrays a({square(4, 8, 32, 32), 2}, DType::f16, first, constant);
+    check_operand(cuda, a, bf16_error);
+  }
+}
+
+// Where the formula gives NaN, and nowhere else.
+TEST_CASE("NaN goes through an input made of other arrays") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  for (const Problem& p : {windows[4], windows[7], others[0], others[2], others[4]}) {
+    Arrays a(p, DType::f16, 0, 0, true);
+    REQUIRE(std::ranges::any_of(a.expected.sum, [](double value) { return std::isnan(value); }));
+    REQUIRE(std::ranges::any_of(a.expected.sum, [](double value) { return !std::isnan(value); }));
+    check_operand(cuda, a, bf16_error);
+  }
+}
+
+TEST_CASE("centred sums read a copy of an input made of other arrays") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  for (const Problem& p : {windows[3], others[2], others[4]}) {
+    CAPTURE(describe(p.shape));
+    const ConvShape& s = p.shape;
+    Arrays a(p, DType::f16);
+    const int64_t taps = s.weights() / s.out_channels, channels = s.batch * s.out_channels;
+    const SampleOperands operands{random_tensor(taps, 7), random_tensor(s.weights(), 8), random_tensor(channels, 9),
+                                  random_tensor(channels, 10), a.sign_values};
+    const std::vector<double> formula = conv_operand_reference(s, p.group, a.values, a.factors, a.terms);
+    const SampleSumsReference expected =
+        sample_sums_reference(s, {formula.begin(), formula.end()}, a.gradients, operands);
+    Floats tap_mean(operands.tap_mean), slope(operands.slope), sum(operands.channel_sum),
+        product(operands.channel_product);
+    const auto moment = [&](const ConvOperand& x) {
+      Floats squares(std::vector<float>(static_cast<size_t>(s.weights()))), gradient(squares.on_cpu());
+      conv_sample_sums(cuda, s, x, a.grad_y.on(cuda, 0),
+                       {.second_moment = squares.on(cuda),
+                        .tap_mean = tap_mean.on(cuda),
+                        .slope = slope.on(cuda),
+                        .channel_sum = sum.on(cuda),
+                        .channel_product = product.on(cuda)},
+                       gradient.on(cuda));
+      cuda.synchronize();
+      return squares.on_cuda();
+    };
+    const std::vector<float> squares = moment(a.operand(cuda));
+    CHECK(bits(squares) == bits(moment(a.made.on(cuda, 0))));
+    CHECK(compare(squares, expected.second_moment, within(0x1p-8)) == "");
+  }
+}
+
+TEST_CASE("a weight gradient makes the input that the fused convolution made") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  for (const Problem& p : {Problem{square(2, 32, 16, 16), 1}, {square(4, 8, 64, 64), 2}}) {
+    CAPTURE(describe(p.shape));
+    const ConvShape& s = p.shape;
+    Arrays a(p, DType::f16);
+    StoredArray made(DType::f16, nan_tensor(input_size(s))), y(DType::f16, nan_tensor(output_size(s)));
+    Floats weight(random_tensor(s.weights(), 7));
+    const ConvOperand operand = a.operand(cuda);
+    REQUIRE(conv_block_takes(cuda, {s, p.group}));
+    conv_block_forward(cuda, {s, p.group}, {operand.x, operand.factor, operand.term, {}, made.on(cuda)},
+                       weight.on(cuda), {}, y.on(cuda));
+    const auto gradient = [&](const ConvOperand& x) {
+      Floats sum(std::vector<float>(static_cast<size_t>(s.weights())));
+      conv_backward_weight(cuda, s, x, a.grad_y.on(cuda, 0), sum.on(cuda));
+      cuda.synchronize();
+      return sum.on_cuda();
+    };
+    CHECK(bits(gradient(operand)) == bits(gradient(ConstValues(made.on(cuda)))));
+  }
+}
+
+TEST_CASE("an input of a type that no kernel makes is refused") {
+  Queue cuda({Backend::cuda, 0});
+  const ConvShape s = square(2, 8, 32, 32);
+  Floats constants(random_factors(s, 1)), sum(random_tensor(s.weights(), 1));
+  StoredArray x(DType::bf16, random_tensor(input_size(s), 1));
+  Floats x32(x.on_cpu());
+  const ConvOperand operand{x.on(cuda), constants.on(cuda), constants.on(cuda), 1};
+  CHECK_THROWS_WITH(conv_backward_weight(cuda, s, operand, x.on(cuda), sum.on(cuda)),
+                    Catch::Matchers::Contains("not of bf16"));
+  const ConvOperand floats{x32.on(cuda), constants.on(cuda), constants.on(cuda), 1};
+  CHECK_THROWS_WITH(make_conv_operand(cuda, s, floats, x.on(cuda)), Catch::Matchers::Contains("bf16"));
+  CHECK_THROWS_WITH(make_conv_operand(cuda, s, x32.on(cuda), x32.on(cuda)), Catch::Matchers::Contains("no factor"));
+  StoredArray x16(DType::f16, x.on_cpu());
+  const ConvOperand other_group{x16.on(cuda), constants.on(cuda), constants.on(cuda), 3};
+  CHECK_THROWS_WITH(conv_sample_sums(cuda, s, other_group, x.on(cuda), {}, sum.on(cuda)),
+                    Catch::Matchers::Contains("groups of 3"));
 }
 
 TEST_CASE("the input of a convolution is made by vectors and one by one") {
