@@ -1,8 +1,6 @@
-// The fused weight gradient: chooses the kernel for a shape (kernels/cuda/conv_weight_gradient.h) and adds up its
-// partial sums over shares of the samples.
+// The fused weight gradient: chooses the kernel for a shape (kernels/cuda/conv_weight_gradient.h).
 #include <noisysgd/kernels/conv_second_moment.h>
 
-#include <bit>
 #include <cmath>
 
 #include <noisysgd/kernels/conv_operand.h>
@@ -18,42 +16,6 @@
 
 namespace noisysgd::kernels::cuda {
 namespace {
-
-// Adds the shares' partial sums to grad_weight and to `beside`, the second sum; beside is null if only the gradient was
-// summed. A block computes block_threads / rows weights; its rows add up shares row, row + rows, ..., and the rows are
-// then added in order. The second sum is raised to at least `least`, because a second moment from pairs may be below 0
-// through rounding. NaN stays NaN.
-__global__ void __launch_bounds__(block_threads)
-    sum_shares_kernel(int rows, int64_t shares, int64_t weights, const float* partial, float* grad_weight,
-                      float* beside, float least) {
-  GPU_SHARED(float2, sums, [block_threads]);
-  const int columns = block_threads / rows, column = static_cast<int>(threadIdx.x) % columns;
-  const int64_t i = int64_t{blockIdx.x} * columns + column, stored = beside ? 2 : 1;
-  float gradient = 0, other = 0;
-  if (i < weights)
-#pragma unroll 4
-    for (int64_t share = static_cast<int>(threadIdx.x) / columns; share < shares; share += rows) {
-      gradient += partial[share * stored * weights + i];
-      if (beside) other += partial[(share * 2 + 1) * weights + i];
-    }
-  sums[threadIdx.x] = make_float2(gradient, other);
-  __syncthreads();
-  if (static_cast<int>(threadIdx.x) >= columns || i >= weights) return;
-  for (int row = 1; row < rows; ++row) {
-    gradient += sums[row * columns + column].x;
-    other += sums[row * columns + column].y;
-  }
-  if (grad_weight) grad_weight[i] += gradient;
-  if (beside) beside[i] += other < least ? least : other;
-}
-
-void add_shares(Queue& queue, int64_t shares, int64_t weights, const float* partial, float* grad_weight, float* beside,
-                float least) {
-  const int rows = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(shares / 4, 1, 32))));
-  const auto blocks = static_cast<unsigned>(divide_up(weights, block_threads / rows));
-  launch(queue, sum_shares_kernel, blocks, block_threads, 0, rows, shares, weights, partial, grad_weight, beside,
-         least);
-}
 
 // The gradient and the second moment by matrix products over the rows of x and grad_y. A row is an output position; an
 // exact second moment is computed so only if every sample has a single one (conv_route).
@@ -112,14 +74,13 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
   const ConvKernel& kernel = centered || products
                                  ? conv_tiles(shape)
                                  : kernel_for(queue, shape, kind, signed_beside, request.x.x, request.grad_y);
-  const int64_t weights = shape.weights(), outputs = shape.batch * shape.positions() * shape.out_channels;
-  const int64_t shares = products ? 0 : kernel.shares(shape);
+  const WeightSums to{request.grad_weight, request.beside, signed_beside ? -INFINITY : 0.0f};
 
   Scratch scratch(queue);
-  const auto [partial, copy] =
-      scratch.take<float, float>(shares * (request.beside ? 2 : 1) * weights, signed_copy ? outputs : 0);
   ConstValues grad_y = request.grad_y;
   if (signed_copy) {
+    const int64_t outputs = shape.batch * shape.positions() * shape.out_channels;
+    float* const copy = scratch.take<float>(outputs);
     launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
            shape.out_channels, request.signs, grad_y.f32("conv_sample_sums"), copy);
     grad_y = copy;
@@ -129,12 +90,11 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
                               request.grad_weight, request.beside);
   if (centered)
     conv_tiles_centered(queue, shape, request.centering, request.x.f32("conv_sample_sums"),
-                        grad_y.f32("conv_sample_sums"), partial);
+                        grad_y.f32("conv_sample_sums"), to);
   else if (signed_beside)
-    kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, partial);
+    kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, to);
   else
-    kernel.launch(queue, shape, kind, request.x, grad_y, partial);
-  add_shares(queue, shares, weights, partial, request.grad_weight, request.beside, signed_beside ? -INFINITY : 0.0f);
+    kernel.launch(queue, shape, kind, request.x, grad_y, to);
 }
 
 // Whether the kernel of the plain gradient can also form signed sums.
@@ -224,12 +184,8 @@ bool conv_sample_sums_bf16(Queue& queue, const ConvShape& shape, ConstValues x, 
   const SecondMoment kind = second_moment ? SecondMoment::exact : SecondMoment::none;
   const WgmmaKernel* const kernel = queue.cuda().has_wgmma() ? conv_wgmma_bf16(shape, kind) : nullptr;
   if (!kernel || shape.batch == 0) return false;
-  const int64_t shares = kernel->shares(shape), weights = shape.weights();
-  Scratch scratch(queue);
-  float* const partial = scratch.take<float>(shares * (second_moment ? 2 : 1) * weights);
-  kernel->launch(queue, shape, kind, shares, static_cast<const uint16_t*>(x.address),
-                 static_cast<const uint16_t*>(grad_y.address), partial);
-  add_shares(queue, shares, weights, partial, grad_weight, second_moment, 0);
+  kernel->launch(queue, shape, kind, kernel->grid(shape).shares, static_cast<const uint16_t*>(x.address),
+                 static_cast<const uint16_t*>(grad_y.address), {grad_weight, second_moment});
   return true;
 }
 

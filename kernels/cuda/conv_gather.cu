@@ -2,7 +2,7 @@
 // group of warps computes a tile of the weights, [output channels, patch elements (r,s,c)], from one sample at a time
 // and 16 output positions at a time. Asynchronous copies gather the patches, zero outside the image, into a ring of
 // stages: four neighbouring channels at once where channel count and address allow it, else element by element. Groups
-// of a block, and blocks along the grid's third dimension, process different samples.
+// of a block, and blocks along the grid's second dimension, process different samples.
 #include <algorithm>
 
 #include <noisysgd/kernels/cuda/conv_geometry.h>
@@ -10,6 +10,7 @@
 #include <noisysgd/kernels/cuda/copy_or_zero.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/vector.h>
@@ -31,9 +32,10 @@ struct Tiling {
   static constexpr int spread = 8 / Format::values;  // padding with which the lanes of one load read 32 different banks
   static constexpr int channel_pitch = k_tile + spread, tap_pitch = n_tile + spread;
   static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
-  static constexpr size_t shared_bytes = sizeof(float) * groups * stages * stage_floats;
+  static constexpr size_t shared_bytes =
+      sizeof(float) * std::max(groups * stages * stage_floats, group_floats(groups, k_tile, n_tile));
   static_assert(channel_pitch % chunk == 0 && tap_pitch % chunk == 0);  // chunks of every row are aligned
-  static_assert(shared_bytes <= least_shared_memory);
+  static_assert(shared_bytes + last_block_bytes <= least_shared_memory);
 };
 
 // Which operands are copied in chunks of four floats.
@@ -138,18 +140,34 @@ __device__ void multiply_positions(const float* channels, const float* taps, Fra
   }
 }
 
-// Grid: tiles of patch elements, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
+// Writes a warp's sums to a tile [output channels,pitch], from output channel k and patch element n of it on.
+__device__ void store_fragments(int k, int n, const Fragments& sums, float* tile, int pitch) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
+  float* const to = tile + (k + lane / 4) * pitch + n + lane % 4 * 2;
+#pragma unroll
+  for (int m = 0; m < m_tiles; ++m)
+#pragma unroll
+    for (int j = 0; j < n_tiles; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_vector(to + (m * 16 + half * 8) * pitch + j * 8,
+                     FloatVector<2>{sums[m][j][2 * half], sums[m][j][2 * half + 1]});
+}
+
+// Grid: tiles of the weights, shares of the samples.
 template <class T, SecondMoment kind>
-__global__ void __launch_bounds__(T::threads) conv_gather_kernel(const __grid_constant__ ConvGeometry g, Chunks chunks,
-                                                                 const float* x, const float* grad_y, float* partial) {
+__global__ void __launch_bounds__(T::threads)
+    conv_gather_kernel(const __grid_constant__ ConvGeometry g, Chunks chunks, const float* x, const float* grad_y,
+                       const __grid_constant__ ShareMerge merge) {
   GPU_DYNAMIC_SHARED(float, shared);
   constexpr bool exact = kind == SecondMoment::exact;
   const int thread = static_cast<int>(threadIdx.x) % T::group_threads;
   const int group = static_cast<int>(threadIdx.x) / T::group_threads, warp = thread / warp_lanes;
   const int warp_k = warp % T::warps_k, warp_n = warp / T::warps_k;
-  const int64_t shares = int64_t{gridDim.z} * T::groups;
-  const Share share{static_cast<int32_t>(blockIdx.y) * T::k_tile, static_cast<int32_t>(blockIdx.x) * T::n_tile,
-                    int64_t{blockIdx.z} * T::groups + group, shares};
+  const int64_t shares = int64_t{gridDim.y} * T::groups;
+  const auto tile = static_cast<int32_t>(blockIdx.x), row_tiles = merge.tiles.column_tiles();
+  const Share share{tile / row_tiles * T::k_tile, tile % row_tiles * T::n_tile, int64_t{blockIdx.y} * T::groups + group,
+                    shares};
   float* const ring = shared + group * stages * T::stage_floats;
   // All groups process the same number of samples, so that one barrier serves the block; the last one may not exist.
   const int steps = (g.out_positions() + step_positions - 1) / step_positions;
@@ -197,51 +215,41 @@ __global__ void __launch_bounds__(T::threads) conv_gather_kernel(const __grid_co
           }
   }
 
-  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
-  float* const to = partial + share.first * moments * g.weights();
-  const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
-#pragma unroll
-  for (int m = 0; m < m_tiles; ++m)
-#pragma unroll
-    for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int32_t k = share.k0 + (warp_k * m_tiles + m) * 16 + i / 2 * 8 + lane / 4;
-        const int32_t tap = share.n0 + (warp_n * n_tiles + n) * 8 + lane % 4 * 2 + i % 2;
-        if (k >= g.out_channels || tap >= g.taps()) continue;
-        to[k * g.taps() + tap] = gradient[m][n][i];
-        if constexpr (moments == 2) to[g.weights() + k * g.taps() + tap] = square[m][n][i];
-      }
+  const auto part = static_cast<int32_t>(blockIdx.y);
+  const auto store = [&](int32_t sum, const Fragments& fragments) {
+    store_part<T::groups, T::k_tile, T::n_tile>(shared, group, merge.part(part, tile, sum), [&](float* to, int pitch) {
+      store_fragments(warp_k * m_tiles * 16, warp_n * n_tiles * 8, fragments, to, pitch);
+    });
+  };
+  store(0, gradient);
+  if constexpr (kind != SecondMoment::none) store(1, square);
+  merge_shares(merge, tile, part);
 }
 
 template <class T>
-dim3 grid_of(const ConvShape& s) {
-  const int64_t taps = divide_up(s.weights() / s.out_channels, T::n_tile),
-                channels = divide_up(s.out_channels, T::k_tile);
-  const int64_t most = divide_up(s.batch, T::groups);
-  return {static_cast<unsigned>(taps), static_cast<unsigned>(channels),
-          static_cast<unsigned>(std::clamp<int64_t>(blocks_at_work / (taps * channels), 1, most))};
-}
-
-template <class T>
-int64_t shares(const ConvShape& s) {
-  return int64_t{grid_of<T>(s).z} * T::groups;
+ShareGrid grid_of(const ConvShape& s) {
+  const WeightTiles tiles{static_cast<int32_t>(s.out_channels), static_cast<int32_t>(s.weights() / s.out_channels),
+                          T::k_tile, T::n_tile};
+  return {tiles, std::clamp<int64_t>(blocks_at_work / tiles.count(), 1, divide_up(s.batch, T::groups))};
 }
 
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& stored_x,
-                   ConstValues stored_grad_y, float* partial) {
+                   ConstValues stored_grad_y, const WeightSums& to) {
   const float *const x = stored_x.f32("conv_gather"), *const grad_y = stored_grad_y.f32("conv_gather");
   const Chunks chunks{vector_of(s.out_channels, {grad_y}) == chunk, vector_of(s.in_channels, {x}) == chunk};
-  launch(queue,
-         kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
-         : kind == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
-                                         : conv_gather_kernel<T, SecondMoment::none>,
-         grid_of<T>(s), T::threads, T::shared_bytes, ConvGeometry(s), chunks, x, grad_y, partial);
+  const ConvGeometry geometry(s);
+  launch_merged(queue, grid_of<T>(s), to, [&](dim3 blocks, const ShareMerge& merge) {
+    launch(queue,
+           kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
+           : kind == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
+                                           : conv_gather_kernel<T, SecondMoment::none>,
+           blocks, T::threads, T::shared_bytes, geometry, chunks, x, grad_y, merge);
+  });
 }
 
 template <class T>
-constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>};
+constexpr ConvKernel kernel_of = {&grid_of<T>, &launch_tiling<T>};
 
 // Layers with few channels or patch elements use small tiles, with several groups, that is samples, per block.
 template <class Format>

@@ -11,6 +11,7 @@
 #include <noisysgd/kernels/cuda/copy_or_zero.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/weight_fragments.h>
@@ -57,7 +58,8 @@ __device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_
     }
   };
   copy(static_cast<const float*>(p.x) + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
-  copy(static_cast<const float*>(p.grad_y) + k0, p.out_channels, T::k_tile, T::grad_pitch, stage + T::item_samples * T::x_pitch);
+  copy(static_cast<const float*>(p.grad_y) + k0, p.out_channels, T::k_tile, T::grad_pitch,
+       stage + T::item_samples * T::x_pitch);
 }
 
 template <class T>
@@ -121,7 +123,8 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
 
 // Grid: tiles of the weights, shares of the samples (consecutive ones).
 template <class T, SecondMoment kind>
-__global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem p) {
+__global__ void __launch_bounds__(T::threads, 1)
+    conv_pairs_kernel(FilterProblem p, const __grid_constant__ ShareMerge merge) {
   GPU_DYNAMIC_SHARED(float, stages);
   constexpr bool split = std::is_same_v<typename T::Format, SplitTf32>;
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, warp_k = warp % T::warps_k, warp_c = warp / T::warps_k;
@@ -157,39 +160,37 @@ __global__ void __launch_bounds__(T::threads, 1) conv_pairs_kernel(FilterProblem
     }
   }
 
-  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
-  const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
-  float* const to = p.partial + int64_t{blockIdx.y} * moments * weights;
-  const int32_t k = k0 + warp_k * T::m_tiles * 16, c = c0 + warp_c * 8;
-  store_fragments(p, k, c, gradient, to);
-  if constexpr (moments == 2) store_fragments(p, k, c, square, to + weights);
+  const auto share = static_cast<int32_t>(blockIdx.y);
+  const auto store = [&](int32_t sum, const Fragments<T>& fragments) {
+    store_fragments(warp_k * T::m_tiles * 16, warp_c * 8, fragments, merge.part(share, tile, sum), T::c_tile);
+  };
+  store(0, gradient);
+  if constexpr (kind != SecondMoment::none) store(1, square);
+  merge_shares(merge, tile, share);
 }
 
 template <class T>
-int64_t tiles_of(const ConvShape& s) {
-  return (s.out_channels / T::k_tile) * (s.in_channels / T::c_tile);
-}
-
-template <class T>
-int64_t shares(const ConvShape& s) {
-  return std::clamp<int64_t>(blocks_at_work / tiles_of<T>(s), 1, divide_up(s.batch, T::item_samples));
+ShareGrid grid_of(const ConvShape& s) {
+  const WeightTiles tiles = filter_tiles(s, T::k_tile, T::c_tile);
+  return {tiles, std::clamp<int64_t>(blocks_at_work / tiles.count(), 1, divide_up(s.batch, T::item_samples))};
 }
 
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
-                   float* partial) {
-  const dim3 grid(static_cast<unsigned>(tiles_of<T>(s)), static_cast<unsigned>(shares<T>(s)));
-  launch(queue,
-         kind == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
-         : kind == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
-                                         : conv_pairs_kernel<T, SecondMoment::none>,
-         grid, T::threads, T::shared_bytes,
-         filter_problem(s, x.f32("conv_pairs"), grad_y.f32("conv_pairs"), partial));
+                   const WeightSums& to) {
+  const FilterProblem problem = filter_problem(s, x.f32("conv_pairs"), grad_y.f32("conv_pairs"));
+  launch_merged(queue, grid_of<T>(s), to, [&](dim3 blocks, const ShareMerge& merge) {
+    launch(queue,
+           kind == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
+           : kind == SecondMoment::spatial ? conv_pairs_kernel<T, SecondMoment::spatial>
+                                           : conv_pairs_kernel<T, SecondMoment::none>,
+           blocks, T::threads, T::shared_bytes, problem, merge);
+  });
 }
 
 template <class T>
 const ConvKernel* kernel_of(const ConvShape& s) {
-  static constexpr ConvKernel kernel{&shares<T>, &launch_tiling<T>};
+  static constexpr ConvKernel kernel{&grid_of<T>, &launch_tiling<T>};
   return s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 ? &kernel : nullptr;
 }
 

@@ -9,6 +9,7 @@
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/merge_shares.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -63,18 +64,19 @@ struct Accumulators {
   }
 };
 
-// Grid: tiles of taps, tiles of output channels, shares of the samples. partial [shares,moments,K,R,S,C].
+// Grid: tiles of the weights, shares of the samples.
 template <SecondMoment kind, bool centered, int channel_tile>
 __global__ void __launch_bounds__(block_threads)
     conv_tiles_kernel(const __grid_constant__ ConvGeometry g, const __grid_constant__ SampleSums wanted, const float* x,
-                      const float* grad_y, float* partial) {
+                      const float* grad_y, const __grid_constant__ ShareMerge merge) {
   constexpr int tap_tile = block_threads * micro * micro / channel_tile;
   GPU_SHARED(float, channels, [positions_per_step][channel_tile + micro]);
   GPU_SHARED(float, taps, [positions_per_step][tap_tile + micro]);
   const int thread = static_cast<int>(threadIdx.x);
   const int channel = thread / (tap_tile / micro) * micro, tap = thread % (tap_tile / micro) * micro;
-  const int32_t channel0 = static_cast<int32_t>(blockIdx.y) * channel_tile;
-  const int32_t tap0 = static_cast<int32_t>(blockIdx.x) * tap_tile;
+  const auto tile = static_cast<int32_t>(blockIdx.x), share = static_cast<int32_t>(blockIdx.y);
+  const int32_t channel0 = tile / merge.tiles.column_tiles() * channel_tile;
+  const int32_t tap0 = tile % merge.tiles.column_tiles() * tap_tile;
 
   // This thread copies one column of each operand, at every position_step-th position.
   const int load_channel = thread % channel_tile, load_tap = thread % tap_tile;
@@ -84,7 +86,7 @@ __global__ void __launch_bounds__(block_threads)
   Accumulators<kind, centered> sums;
   Centering centering;
   if constexpr (centered) centering.load(g, wanted, channel0 + channel, tap0 + tap);
-  for (int64_t n = blockIdx.z; n < g.batch; n += gridDim.z) {
+  for (int64_t n = share; n < g.batch; n += gridDim.y) {
     const float* sample_x = x + n * g.in_size();
     const float* sample_grad = grad_y + n * g.out_size() + channel0 + load_channel;
     for (int32_t first = 0; first < g.out_positions(); first += positions_per_step) {
@@ -111,51 +113,54 @@ __global__ void __launch_bounds__(block_threads)
     sums.end_sample(centering, wanted, n * g.out_channels + channel0 + channel);
   }
 
-  constexpr int moments = kind == SecondMoment::none ? 1 : 2;
-  float* to = partial + int64_t{blockIdx.z} * moments * g.weights();
-  for (int i = 0; i < micro; ++i)
-    for (int j = 0; j < micro; ++j) {
-      const int32_t k = channel0 + channel + i, p = tap0 + tap + j;
-      if (k >= g.out_channels || p >= g.taps()) continue;
-      to[k * g.taps() + p] = sums.gradient[i][j];
-      if constexpr (moments == 2) to[g.weights() + k * g.taps() + p] = sums.square[i][j];
-    }
+  const auto store = [&](int32_t sum, const float(&values)[micro][micro]) {
+    float* const to = merge.part(share, tile, sum) + channel * tap_tile + tap;
+    for (int i = 0; i < micro; ++i)
+      store_vector(to + i * tap_tile, FloatVector<micro>{values[i][0], values[i][1], values[i][2], values[i][3]});
+  };
+  store(0, sums.gradient);
+  if constexpr (kind != SecondMoment::none) store(1, sums.square);
+  merge_shares(merge, tile, share);
 }
 
 template <int channel_tile>
-dim3 grid_of(const ConvShape& s) {
-  const int64_t tap_tiles = divide_up(s.weights() / s.out_channels, block_threads * micro * micro / channel_tile);
-  const int64_t channel_tiles = divide_up(s.out_channels, channel_tile);
+ShareGrid grid_of(const ConvShape& s) {
+  const WeightTiles tiles{static_cast<int32_t>(s.out_channels), static_cast<int32_t>(s.weights() / s.out_channels),
+                          channel_tile, block_threads * micro * micro / channel_tile};
   // Enough blocks to fill a large GPU twice, but no share without a sample.
-  return {static_cast<unsigned>(tap_tiles), static_cast<unsigned>(channel_tiles),
-          static_cast<unsigned>(std::clamp<int64_t>(512 / (tap_tiles * channel_tiles), 1, s.batch))};
+  return {tiles, std::clamp<int64_t>(512 / tiles.count(), 1, s.batch)};
 }
 
 template <int channel_tile>
-int64_t shares(const ConvShape& s) {
-  return grid_of<channel_tile>(s).z;
+void launch_kernel(Queue& queue, void (*kernel)(ConvGeometry, SampleSums, const float*, const float*, ShareMerge),
+                   const ConvShape& s, const SampleSums& sums, const float* x, const float* grad_y,
+                   const WeightSums& to) {
+  const ConvGeometry geometry(s);
+  launch_merged(queue, grid_of<channel_tile>(s), to, [&](dim3 blocks, const ShareMerge& merge) {
+    launch(queue, kernel, blocks, block_threads, 0, geometry, sums, x, grad_y, merge);
+  });
 }
 
 template <int channel_tile>
 void launch_tiles(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
-                  float* partial) {
-  launch(queue,
-         kind == SecondMoment::exact     ? conv_tiles_kernel<SecondMoment::exact, false, channel_tile>
-         : kind == SecondMoment::spatial ? conv_tiles_kernel<SecondMoment::spatial, false, channel_tile>
-                                         : conv_tiles_kernel<SecondMoment::none, false, channel_tile>,
-         grid_of<channel_tile>(s), block_threads, 0, ConvGeometry(s), SampleSums{}, x.f32("conv_tiles"),
-         grad_y.f32("conv_tiles"), partial);
+                  const WeightSums& to) {
+  launch_kernel<channel_tile>(queue,
+                              kind == SecondMoment::exact ? conv_tiles_kernel<SecondMoment::exact, false, channel_tile>
+                              : kind == SecondMoment::spatial
+                                  ? conv_tiles_kernel<SecondMoment::spatial, false, channel_tile>
+                                  : conv_tiles_kernel<SecondMoment::none, false, channel_tile>,
+                              s, SampleSums{}, x.f32("conv_tiles"), grad_y.f32("conv_tiles"), to);
 }
 
 template <int channel_tile>
 void launch_centered(Queue& queue, const ConvShape& s, const SampleSums& sums, const float* x, const float* grad_y,
-                     float* partial) {
-  launch(queue, conv_tiles_kernel<SecondMoment::exact, true, channel_tile>, grid_of<channel_tile>(s), block_threads, 0,
-         ConvGeometry(s), sums, x, grad_y, partial);
+                     const WeightSums& to) {
+  launch_kernel<channel_tile>(queue, conv_tiles_kernel<SecondMoment::exact, true, channel_tile>, s, sums, x, grad_y,
+                              to);
 }
 
 template <int channel_tile>
-constexpr ConvKernel kernel_of = {&shares<channel_tile>, &launch_tiles<channel_tile>};
+constexpr ConvKernel kernel_of = {&grid_of<channel_tile>, &launch_tiles<channel_tile>};
 
 }  // namespace
 
@@ -166,11 +171,11 @@ const ConvKernel& conv_tiles(const ConvShape& shape) {
 }
 
 void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
-                         const float* grad_y, float* partial) {
+                         const float* grad_y, const WeightSums& to) {
   const auto centered = shape.out_channels <= 16   ? launch_centered<16>
                         : shape.out_channels <= 32 ? launch_centered<32>
                                                    : launch_centered<64>;
-  centered(queue, shape, sums, x, grad_y, partial);
+  centered(queue, shape, sums, x, grad_y, to);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -1,8 +1,9 @@
 // The kernels of the weight gradient of a convolution and its second moment, and the choice between them by shape. All
-// but the matrix product write partial sums, one per share of the samples, and a last kernel adds these in order.
+// but the matrix product write partial sums, one per share of the samples, and merge them in order (merge_shares.h).
 #pragma once
 
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/cuda/weight_tiles.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
@@ -20,16 +21,15 @@ enum class ConvRoute {
 ConvRoute conv_route(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory,
                      bool wgmma = false);
 
-// A kernel for some shapes. partial [shares,sums,K,R,S,C]: per share of the samples sum_n G_n and, unless kind is
-// `none`, the second moment.
+// A kernel for some shapes. It adds sum_n G_n and, unless kind is `none`, the second moment to `to`.
 struct ConvKernel {
-  int64_t (*shares)(const ConvShape& shape);
+  ShareGrid (*grid)(const ConvShape& shape);
   void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
-                 float* partial);
+                 const WeightSums& to);
   // Computes sum_n signs[n,k] G_n instead of the second moment. Null if the kernel cannot; the sum then needs another
   // pass over grad_y times the signs.
   void (*launch_signed)(Queue& queue, const ConvShape& shape, const ConvOperand& x, ConstValues grad_y,
-                        const float* signs, float* partial) = nullptr;
+                        const float* signs, const WeightSums& to) = nullptr;
 };
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
@@ -42,9 +42,9 @@ const ConvKernel* conv_window_halves(const ConvShape& shape, size_t shared_memor
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
 const ConvKernel& conv_tiles(const ConvShape& shape);
-// conv_tiles with the squares of G_n - C_n, which the other kernels do not support. It has the same shares.
+// conv_tiles with the squares of G_n - C_n, which the other kernels do not support.
 void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
-                         const float* grad_y, float* partial);
+                         const float* grad_y, const WeightSums& to);
 
 // The arrays as the weight-gradient kernels read them: those stored in 16 bits are widened in `scratch`, unless
 // conv_window_halves takes them, and an x that is made of others is made there, unless it is conv_window_halves that

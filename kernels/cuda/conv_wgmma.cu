@@ -5,7 +5,7 @@
 // whose blocks of 8 columns overlap, because they lie one position apart; a row of taps further down is another start
 // address. Where samples are squared, their sums arrive one row of taps after the other, and are added up while the
 // next row is multiplied. Meanwhile the operands of the next items are copied to shared memory. Blocks along the grid's
-// second dimension process different samples and write partial sums.
+// second dimension process different samples.
 #include <noisysgd/kernels/cuda/conv_wgmma.h>
 
 #include <algorithm>
@@ -14,8 +14,10 @@
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/ptx.h>
 #include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/weight_fragments.h>
 #include <noisysgd/kernels/scratch.h>
 
 namespace noisysgd::kernels::cuda {
@@ -34,7 +36,6 @@ constexpr size_t shared_limit = 227 * 1024;  // of compute capability 9.0
 
 struct Problem {
   const uint16_t *x, *grad_y;
-  float* partial;
   int32_t batch, in_channels, out_channels;
 };
 
@@ -63,7 +64,8 @@ struct Tiling {
   static constexpr int copied_rows = bands > 1 ? rows : size, first_row = bands > 1 ? 0 : 1;
   static constexpr int x_chunks = copied_rows * size * x_blocks;
   static constexpr int grad_chunks = item_positions * grad_blocks;
-  static_assert(bands * band == size && parts * steps * depth == item_positions && shared_bytes <= shared_limit);
+  static_assert(bands * band == size && parts * steps * depth == item_positions &&
+                shared_bytes + last_block_bytes <= shared_limit);
   static_assert(samples == 1 || bands == 1);
 
   // The byte in shared memory of channels 8 c and on at a position of x, rows and columns counted with the halo.
@@ -204,8 +206,8 @@ __device__ void multiply_part(uint64_t x, const unsigned char* sample, int part,
   }
 }
 
-// Writes a thread's sums to target [K,3,3,C]; k and c: its first output and input channel.
-__device__ void store_sums(const Problem& p, int32_t k, int32_t c, const Fragments& sums, float* target) {
+// Writes a thread's sums to a tile of the weights; k and c: its first output and input channel there.
+__device__ void store_sums(int k, int c, const Fragments& sums, float* tile) {
 #pragma unroll
   for (int row = 0; row < side; ++row)
 #pragma unroll
@@ -214,15 +216,16 @@ __device__ void store_sums(const Problem& p, int32_t k, int32_t c, const Fragmen
       for (int tap = 0; tap < side; ++tap)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const int64_t weight = (int64_t{k + half * 8} * side + row) * side + tap;
+          const int weight = ((k + half * 8) * side + row) * side + tap;
           const float* const pair = sums[row][block] + tap * 4 + half * 2;
-          *reinterpret_cast<float2*>(target + weight * p.in_channels + c + block * 8) = {pair[0], pair[1]};
+          *reinterpret_cast<float2*>(tile + weight * c_tile + c + block * 8) = {pair[0], pair[1]};
         }
 }
 
 // Grid: tiles of the weights, shares of the samples.
 template <class T, bool squares>
-__global__ void __launch_bounds__(threads, 1) conv_wgmma_kernel(const __grid_constant__ Problem p) {
+__global__ void __launch_bounds__(threads, 1)
+    conv_wgmma_kernel(const __grid_constant__ Problem p, const __grid_constant__ ShareMerge merge) {
   GPU_DYNAMIC_SHARED(unsigned char, stages);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % warp_lanes;
   const int warp = thread / warp_lanes % 4;  // of the warpgroup
@@ -267,37 +270,36 @@ __global__ void __launch_bounds__(threads, 1) conv_wgmma_kernel(const __grid_con
     next = next + 1 == T::stages ? 0 : next + 1;
   }
 
-  const int64_t weights = int64_t{p.out_channels} * (side * side) * p.in_channels;
-  float* const to = p.partial + int64_t{share.first} * (squares ? 2 : 1) * weights;
-  const int32_t k = share.k0 + warp * 16 + lane / 4, c = share.c0 + warpgroup * c_blocks * 8 + lane % 4 * 2;
-  store_sums(p, k, c, sums.gradient, to);
-  if constexpr (squares) store_sums(p, k, c, sums.square, to + weights);
+  const int k = warp * 16 + lane / 4, c = warpgroup * c_blocks * 8 + lane % 4 * 2;
+  store_sums(k, c, sums.gradient, merge.part(share.first, tile, 0));
+  if constexpr (squares) store_sums(k, c, sums.square, merge.part(share.first, tile, 1));
+  merge_shares(merge, tile, share.first);
 }
 
-int64_t tiles_of(const ConvShape& s) { return (s.out_channels / k_tile) * (s.in_channels / c_tile); }
-
 template <class T>
-int64_t shares(const ConvShape& s) {
-  return std::clamp<int64_t>(blocks_at_work / tiles_of(s), 1, divide_up(s.batch, T::samples));
+ShareGrid grid_of(const ConvShape& s) {
+  const WeightTiles tiles = filter_tiles(s, k_tile, c_tile);
+  return {tiles, std::clamp<int64_t>(blocks_at_work / tiles.count(), 1, divide_up(s.batch, T::samples))};
 }
 
 template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, int64_t shares, const uint16_t* x,
-                   const uint16_t* grad_y, float* partial) {
-  const dim3 grid(static_cast<unsigned>(tiles_of(s)), static_cast<unsigned>(shares));
-  launch(queue, kind == SecondMoment::exact ? conv_wgmma_kernel<T, true> : conv_wgmma_kernel<T, false>, grid, threads,
-         T::shared_bytes,
-         Problem{x, grad_y, partial, static_cast<int32_t>(s.batch), static_cast<int32_t>(s.in_channels),
-                 static_cast<int32_t>(s.out_channels)});
+                   const uint16_t* grad_y, const WeightSums& to) {
+  const Problem problem{x, grad_y, static_cast<int32_t>(s.batch), static_cast<int32_t>(s.in_channels),
+                        static_cast<int32_t>(s.out_channels)};
+  launch_merged(queue, {grid_of<T>(s).tiles, shares}, to, [&](dim3 blocks, const ShareMerge& merge) {
+    launch(queue, kind == SecondMoment::exact ? conv_wgmma_kernel<T, true> : conv_wgmma_kernel<T, false>, blocks,
+           threads, T::shared_bytes, problem, merge);
+  });
 }
 
 template <class T>
-inline constexpr WgmmaKernel kernel_of = {&shares<T>, &launch_tiling<T>};
+inline constexpr WgmmaKernel kernel_of = {&grid_of<T>, &launch_tiling<T>};
 
 // From operands of any type, which are rounded to bf16 first.
-int64_t rounded_shares(const ConvShape& s) { return conv_wgmma_bf16(s, SecondMoment::none)->shares(s); }
+ShareGrid rounded_grid(const ConvShape& s) { return conv_wgmma_bf16(s, SecondMoment::none)->grid(s); }
 void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
-                    float* partial) {
+                    const WeightSums& to) {
   NSGD_CHECK(!x.factor, "conv_wgmma takes an array, not the operands of relu(x factor + term)");
   Scratch scratch(queue);
   const auto rounded = [&](int64_t n, ConstValues values) {
@@ -308,7 +310,7 @@ void launch_rounded(Queue& queue, const ConvShape& s, SecondMoment kind, const C
   };
   const uint16_t* const x16 = rounded(s.batch * s.height * s.width * s.in_channels, x.x);
   const uint16_t* const grad16 = rounded(s.batch * s.positions() * s.out_channels, grad_y);
-  conv_wgmma_bf16(s, kind)->launch(queue, s, kind, rounded_shares(s), x16, grad16, partial);
+  conv_wgmma_bf16(s, kind)->launch(queue, s, kind, rounded_grid(s).shares, x16, grad16, to);
 }
 
 }  // namespace
@@ -335,7 +337,7 @@ const WgmmaKernel* conv_wgmma_bf16(const ConvShape& s, SecondMoment kind) {
 }
 
 const ConvKernel* conv_wgmma(const ConvShape& s, SecondMoment kind, Precision precision) {
-  static constexpr ConvKernel kernel{&rounded_shares, &launch_rounded};
+  static constexpr ConvKernel kernel{&rounded_grid, &launch_rounded};
   return precision == Precision::half && conv_wgmma_bf16(s, kind) ? &kernel : nullptr;
 }
 

@@ -3,16 +3,16 @@
 #pragma once
 
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/cuda/weight_tiles.h>
 
 namespace noisysgd::kernels::cuda {
 
 struct WgmmaKernel {
   // As many shares of the samples as keep the device busy, at most one for each item of the pipeline.
-  int64_t (*shares)(const ConvShape& shape);
-  // partial [shares,sums,K,3,3,C]: per share sum_n G_n and, if kind is `exact`, sum_n G_n^2. x and grad_y are in bf16
-  // and 16-byte aligned.
+  ShareGrid (*grid)(const ConvShape& shape);
+  // Adds sum_n G_n and, if kind is `exact`, sum_n G_n^2 to `to`. x and grad_y are in bf16 and 16-byte aligned.
   void (*launch)(Queue& queue, const ConvShape& shape, SecondMoment kind, int64_t shares, const uint16_t* x,
-                 const uint16_t* grad_y, float* partial);
+                 const uint16_t* grad_y, const WeightSums& to);
 };
 
 // Null for shapes that it does not support. It takes images of 32x32, 16x16, 8x8 and 4x4, multiples of 32 input and of

@@ -4,7 +4,7 @@
 // sample at a time: G_n is a matrix product of grad_y^T and shifted x over the output positions. The products' depth
 // runs over image rows, so that a step to the right slides a window of three columns of x: every loaded column serves
 // three taps, and no patch is stored. Meanwhile the two operands of the next items are copied to shared memory. Groups
-// of a block, and blocks along the grid's second dimension, process different samples and write partial sums.
+// of a block, and blocks along the grid's second dimension, process different samples.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
+#include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/shared_pitch.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
@@ -71,8 +72,10 @@ struct Tiling {
       halves ? stages * raw_elements + samples_per_item * (x_places * x_elements + grad_places * grad_elements)
              : samples_per_item * stages * sample_elements;
   static constexpr size_t group_bytes = (sizeof(Element) * group_elements + 127) / 128 * 128;
-  static constexpr size_t shared_bytes = groups * group_bytes;
-  static_assert(size % band == 0 && band % step_rows == 0 && shared_bytes <= shared_limit && ahead > 0);
+  static constexpr size_t merge_bytes = sizeof(float) * group_floats(groups, k_tile* taps, c_tile);
+  static constexpr size_t shared_bytes = std::max(groups * group_bytes, merge_bytes);
+  static_assert(size % band == 0 && band % step_rows == 0 && shared_bytes + last_block_bytes <= shared_limit &&
+                ahead > 0);
   static_assert(samples_per_item == 1 || bands == 1);
 };
 
@@ -339,7 +342,8 @@ namespace {
 
 // Grid: tiles of the weights, shares of the samples.
 template <class T, SecondMoment kind, bool with_signs>
-__global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProblem p) {
+__global__ void __launch_bounds__(T::threads, 1)
+    conv_window_kernel(FilterProblem p, const __grid_constant__ ShareMerge merge) {
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes,
             thread = static_cast<int>(threadIdx.x) % T::group_threads;
@@ -349,7 +353,7 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
   const auto shares = static_cast<int32_t>(gridDim.y) * T::groups;
   const Share share{tile / c_tiles * T::k_tile, tile % c_tiles * T::c_tile,
                     static_cast<int32_t>(blockIdx.y) * T::groups + group, shares};
-  const int32_t k = share.k0 + warp_k * T::m_tiles * 16, c = share.c0 + warp_c * 8;  // the warp's first channels
+  const int32_t k = share.k0 + warp_k * T::m_tiles * 16;  // the warp's first output channel
   const LanePlace place = lane_place<T>(lane, warp_k, warp_c);
   const GroupMemory<T> memory{reinterpret_cast<typename T::Element*>(shared + group * T::group_bytes)};
   // All groups process the same number of items, so that one barrier serves the block; the last one may be empty.
@@ -388,38 +392,30 @@ __global__ void __launch_bounds__(T::threads, 1) conv_window_kernel(FilterProble
     next_grad = next_grad + 1 == T::grad_places ? 0 : next_grad + 1;
   }
 
-  const int64_t weights = int64_t{p.out_channels} * taps * p.in_channels;
-  constexpr int stored = kind == SecondMoment::none && !with_signs ? 1 : 2;
-  float* const to = p.partial + int64_t{share.first} * stored * weights;
-  store_fragments(p, k, c, sums.gradient, to);
-  if constexpr (stored == 2) store_fragments(p, k, c, sums.beside, to + weights);
+  const auto part = static_cast<int32_t>(blockIdx.y);
+  const auto store = [&](int32_t sum, const Fragments<T>& fragments) {
+    store_part<T::groups, T::k_tile * taps, T::c_tile>(
+        reinterpret_cast<float*>(shared), group, merge.part(part, tile, sum),
+        [&](float* to, int pitch) { store_fragments(warp_k * T::m_tiles * 16, warp_c * 8, fragments, to, pitch); });
+  };
+  store(0, sums.gradient);
+  if constexpr (kind != SecondMoment::none || with_signs) store(1, sums.beside);
+  merge_shares(merge, tile, part);
 }
 
 }  // namespace
 
 template <class T>
-int64_t blocks_per_tile(const ConvShape& s) {
-  const int64_t tiles = (s.out_channels / T::k_tile) * (s.in_channels / T::c_tile);
+ShareGrid grid_of(const ConvShape& s) {
+  const WeightTiles tiles = filter_tiles(s, T::k_tile, T::c_tile);
   const int64_t most = divide_up(s.batch, T::groups * T::samples_per_item);
-  return std::clamp<int64_t>(blocks_at_work / tiles, 1, most);
+  return {tiles, std::clamp<int64_t>(blocks_at_work / tiles.count(), 1, most)};
 }
 
 template <class T>
-int64_t shares(const ConvShape& s) {
-  return blocks_per_tile<T>(s) * T::groups;
-}
-
-template <class T>
-dim3 grid_of(const ConvShape& s) {
-  return dim3(static_cast<unsigned>((s.out_channels / T::k_tile) * (s.in_channels / T::c_tile)),
-              static_cast<unsigned>(blocks_per_tile<T>(s)));
-}
-
-template <class T>
-FilterProblem window_problem(const ConvShape& s, const ConvOperand& x, ConstValues grad_y, float* partial,
-                             const float* signs = nullptr) {
+FilterProblem window_problem(const ConvShape& s, const ConvOperand& x, ConstValues grad_y, const float* signs) {
   FilterProblem problem = filter_problem(s, array_of<typename T::Types::Value>("conv_window", x.x),
-                                         array_of<typename T::Types::Gradient>("conv_window", grad_y), partial, signs);
+                                         array_of<typename T::Types::Gradient>("conv_window", grad_y), signs);
   NSGD_CHECK(T::halves || !x.factor, "conv_window: only of fp16 is an input made on the way");
   if (x.factor) {
     problem.factor = x.factor;
@@ -430,29 +426,39 @@ FilterProblem window_problem(const ConvShape& s, const ConvOperand& x, ConstValu
 }
 
 template <class T>
+void launch_kernel(Queue& queue, void (*kernel)(FilterProblem, ShareMerge), const ConvShape& s, const ConvOperand& x,
+                   ConstValues grad_y, const float* signs, const WeightSums& to) {
+  const ShareGrid grid = grid_of<T>(s);
+  const FilterProblem problem = window_problem<T>(s, x, grad_y, signs);
+  launch_merged(queue, grid, to, [&](dim3 blocks, const ShareMerge& merge) {
+    launch(queue, kernel, blocks, T::threads, T::shared_bytes, problem, merge);
+  });
+}
+
+template <class T>
 void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
-                   float* partial) {
+                   const WeightSums& to) {
   auto kernel = conv_window_kernel<T, SecondMoment::none, false>;
   if (kind == SecondMoment::exact) kernel = conv_window_kernel<T, SecondMoment::exact, false>;
   if constexpr (!std::is_same_v<typename T::Format, SplitTf32>)
     if (kind == SecondMoment::spatial) kernel = conv_window_kernel<T, SecondMoment::spatial, false>;
-  launch(queue, kernel, grid_of<T>(s), T::threads, T::shared_bytes, window_problem<T>(s, x, grad_y, partial));
+  launch_kernel<T>(queue, kernel, s, x, grad_y, nullptr, to);
 }
 
 template <class T>
 void launch_signed(Queue& queue, const ConvShape& s, const ConvOperand& x, ConstValues grad_y, const float* signs,
-                   float* partial) {
-  launch(queue, conv_window_kernel<T, SecondMoment::none, true>, grid_of<T>(s), T::threads, T::shared_bytes,
-         window_problem<T>(s, x, grad_y, partial, signs));
+                   const WeightSums& to) {
+  launch_kernel<T>(queue, conv_window_kernel<T, SecondMoment::none, true>, s, x, grad_y, signs, to);
 }
 
 template <class T>
-inline constexpr ConvKernel kernel_of = {&shares<T>, &launch_tiling<T>, &launch_signed<T>};
+inline constexpr ConvKernel kernel_of = {&grid_of<T>, &launch_tiling<T>, &launch_signed<T>};
 
 template <class T>
 bool takes(const ConvShape& s, size_t shared_memory) {
   return s.out_height() == T::size && s.height == T::in_size && s.stride_height == T::stride &&
-         s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 && T::shared_bytes <= shared_memory;
+         s.out_channels % T::k_tile == 0 && s.in_channels % T::c_tile == 0 &&
+         T::shared_bytes + last_block_bytes <= shared_memory;
 }
 
 // The first tiling that supports a shape of 3x3 convolutions with padding 1, or null.

@@ -6,6 +6,9 @@
 
 namespace noisysgd::kernels::cuda {
 
+// Bytes of shared memory that is_last_block adds to those of a kernel's launch.
+inline constexpr size_t last_block_bytes = 128;
+
 // True in every thread of the block that is the last of `blocks` blocks to call this with the same counter
 // (CudaState::counters). That block sees what the others wrote to global memory before their calls. The counter is 0
 // before the first call and after the last one, so the next kernel of the queue can use it. All threads of the block

@@ -28,11 +28,11 @@ struct ConvBytes {
         y((half ? 2.0 : 4.0) * static_cast<double>(shape.batch * shape.positions() * shape.out_channels)),
         weights(4.0 * static_cast<double>(shape.weights())),
         x_read(shape.kernel_height == 1 ? x / static_cast<double>(shape.stride_height * shape.stride_width) : x),
-        partial(weights * static_cast<double>(shares(shape, half))) {}
+        partial(weights * static_cast<double>(parts(shape, half))) {}
 
   Bytes forward() const { return {x_read + weights, y}; }
   Bytes data_gradient() const { return {y + weights, x}; }
-  // The shares' partial sums are written, read and added to the gradient.
+  // The partial sums of shares and teams are written, read and added to the gradient.
   Bytes weight_gradient() const { return {x_read + y + partial + weights, partial + weights}; }
   Bytes backward() const {
     Bytes both = data_gradient();
@@ -40,14 +40,17 @@ struct ConvBytes {
   }
 
  private:
-  static int64_t shares(const kernels::ConvShape& shape, bool half) {
+  // Shares, and teams of shares if there are several.
+  static int64_t parts(const kernels::ConvShape& shape, bool half) {
     using namespace kernels::cuda;
     const auto tf32 = kernels::Precision::tf32;
     constexpr size_t shared_memory = size_t{227} << 10;
     const ConvKernel* kernel = half ? conv_window_halves(shape, shared_memory)
                                     : conv_window(shape, SecondMoment::none, tf32, shared_memory);
     if (!kernel) kernel = conv_gather(shape, tf32);
-    return kernel->shares(shape);
+    const auto [tiles, shares] = kernel->grid(shape);
+    const int64_t team = team_of(shares, 4 * tiles.size());
+    return shares + (team > 0 && team < shares ? (shares + team - 1) / team : 0);
   }
 };
 

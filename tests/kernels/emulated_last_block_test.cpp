@@ -5,9 +5,11 @@
 #include <utility>
 
 #include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/op_graph.h>
 #include "tests/catch.h"
+#include "tests/kernels/conv_sizes.h"
 #include "tests/kernels/mirrored.h"
 
 using namespace noisysgd;
@@ -18,7 +20,8 @@ using Order = emulation::Options::Order;
 
 namespace {
 
-// A training pass of batch norm: several groups, tiles of channels, and blocks in each.
+// A training pass of batch norm: several groups, tiles of channels, and blocks in each. And weight gradients: several
+// tiles, shares and teams of shares.
 class Pass {
  public:
   explicit Pass(Queue& queue) : queue_(queue) {}
@@ -47,22 +50,26 @@ class Pass {
                          .gamma_second_moment = p + 6 * c,
                          .beta_second_moment = p + 7 * c,
                          .grad_x = grad_x_.on(queue_)});
+    conv_second_moment_exact(queue_, conv, conv_x_.on(queue_), conv_grad_.on(queue_), weights_.on(queue_),
+                             weights_.on(queue_) + conv.weights());
   }
   std::vector<std::vector<float>> results() {
     queue_.synchronize();
     std::vector<std::vector<float>> all;
-    for (const Mirrored<float>* array : {&parameters_, &mean_, &inverse_, &y_, &grad_x_})
+    for (const Mirrored<float>* array : {&parameters_, &mean_, &inverse_, &y_, &grad_x_, &weights_})
       all.push_back(array->on_cuda());
     return all;
   }
 
  private:
   static constexpr BatchNormShape shape{12, 300, 33, 4};
+  static constexpr ConvShape conv{97, 2, 2, 3, 40, 2, 2, 1, 1, 1, 1};
   static constexpr int64_t size = shape.samples * shape.positions * shape.channels;
   Queue& queue_;
   Mirrored<float> x_{random_tensor(size, 1)}, parameters_{random_tensor(8 * shape.channels, 2, 1)},
       mean_{nan_tensor(3 * shape.channels)}, inverse_{nan_tensor(3 * shape.channels)}, y_{nan_tensor(size)},
-      grad_y_{random_tensor(size, 3)}, grad_x_{nan_tensor(size)};
+      grad_y_{random_tensor(size, 3)}, grad_x_{nan_tensor(size)}, conv_x_{random_tensor(input_size(conv), 4)},
+      conv_grad_{random_tensor(output_size(conv), 5)}, weights_{random_tensor(2 * conv.weights(), 6)};
 };
 
 std::vector<std::vector<float>> results_in(Queue& queue, Order order) {
