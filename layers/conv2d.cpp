@@ -80,7 +80,7 @@ Variable Conv2d::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
       std::move(y), [this, shape, x = std::move(x), relu_output = std::move(relu_output),
                      normalisation = std::move(epilogue.normalisation)](BackwardPass& backward, Tensor grad_y) mutable {
         const Parameter* const bias = options_.bias ? &bias_ : nullptr;
-        const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
+        const Tensor grad_z = collect(backward, {shape, x, std::move(grad_y), weight_, bias, kronecker_,
                                                  normalisation.get(), backward.last_use(relu_output)});
         backward_data(backward, shape, x, grad_z);
       });
@@ -101,8 +101,8 @@ Variable Conv2d::forward_block(const Forward& pass, const ConvBlock& block, cons
   return pass.record(y, [this, block, shape, x = std::move(x), y, normalisation = std::move(normalisation)](
                             BackwardPass& backward, Tensor gradient) {
     const bool passed_on = block.backward(backward, x, weight_, y, gradient);
-    const Tensor grad_y = collect(backward, {shape, written(backward.context, x).value, std::move(gradient), weight_,
-                                             nullptr, kronecker_, normalisation.get()});
+    const Tensor grad_y =
+        collect(backward, {shape, x, std::move(gradient), weight_, nullptr, kronecker_, normalisation.get()});
     if (!passed_on) backward_data(backward, shape, x, grad_y);
   });
 }

@@ -15,6 +15,13 @@ void Deferred::write(Context& context) {
   addend = {};
 }
 
+kernels::ConvOperand operand_of(Context& context, const Variable& variable) {
+  const Deferred* const of = variable.deferred.get();
+  if (of && !of->value.defined() && of->relu && !of->is_sum)
+    return {of->x.values(), of->factor.f32(), of->term.f32(), of->shape.group};
+  return written(context, variable).value.values();
+}
+
 Variable written(Context& context, Variable variable) {
   if (!variable.deferred) return variable;
   variable.deferred->write(context);

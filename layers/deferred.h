@@ -5,6 +5,7 @@
 
 #include <noisysgd/core/autograd.h>
 #include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/conv.h>
 
 namespace noisysgd {
 
@@ -24,6 +25,9 @@ struct Deferred {
 
   void write(Context& context);  // if it is not written
 };
+
+// What a convolution reads for the value, without writing it if a map of x alone gives it.
+kernels::ConvOperand operand_of(Context& context, const Variable& variable);
 
 // The variable with its value, which is written if it was deferred.
 Variable written(Context& context, Variable variable);

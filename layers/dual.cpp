@@ -41,7 +41,7 @@ Variable tangent_of(const DualForward& pass, const Dual& x, WeightedLayer layer)
         add_transposed(id, direction.f32());
         add_transposed(x_tangent.id, layer.weight.value.f32());
         if (x_tangent.value.defined())
-          collect(backward, {layer.shape, x_tangent.value, std::move(grad_y), layer.weight, nullptr, layer.factors});
+          collect(backward, {layer.shape, x_tangent, std::move(grad_y), layer.weight, nullptr, layer.factors});
       });
 }
 

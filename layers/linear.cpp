@@ -44,7 +44,7 @@ Variable Linear::forward_fused(const Forward& pass, Variable x, Epilogue epilogu
                                                                                        Tensor grad_y) mutable {
     const Parameter* const bias = options_.bias ? &bias_ : nullptr;
     const kernels::ConvShape shape{samples, 1, 1, inputs, outputs, 1, 1, 1, 1, 0, 0};
-    const Tensor grad_z = collect(backward, {shape, x.value, std::move(grad_y), weight_, bias, kronecker_,
+    const Tensor grad_z = collect(backward, {shape, x, std::move(grad_y), weight_, bias, kronecker_,
                                              normalisation.get(), backward.last_use(relu_output)});
     if (x.needs_gradient()) {
       Tensor grad_x(backward.context, {samples, inputs});

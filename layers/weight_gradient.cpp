@@ -11,6 +11,7 @@
 #include <noisysgd/kernels/patches.h>
 #include <noisysgd/kernels/sample_norms.h>
 #include <noisysgd/layers/centered_sums.h>
+#include <noisysgd/layers/deferred.h>
 #include <noisysgd/layers/layer.h>
 #include <noisysgd/layers/random_signs.h>
 
@@ -19,6 +20,8 @@ namespace noisysgd {
 using kernels::Transpose;
 
 namespace {
+
+Tensor x_of(const BackwardPass& pass, const WeightGradient& of) { return written(pass.context, of.x).value; }
 
 // For ops that read fp32 alone.
 Tensor as_f32(const BackwardPass& pass, const Tensor& tensor) { return as_type(pass.context, tensor, DType::f32); }
@@ -57,16 +60,16 @@ void collect_weight(const BackwardPass& pass, const WeightGradient& of, const ke
   if (squares && is_centered(pass, of)) {
     Normalisation normalisation = *of.normalisation;
     normalisation.z = as_f32(pass, normalisation.z);
-    add_centered_sums(pass.context, of.shape, normalisation, as_f32(pass, of.x), as_f32(pass, of.grad_y), sums,
+    add_centered_sums(pass.context, of.shape, normalisation, as_f32(pass, x_of(pass, of)), as_f32(pass, of.grad_y), sums,
                       gradient);
   } else if (is_matrix(of.shape))
-    add_matrix_gradient(pass, of.shape, of.x, of.grad_y, gradient, squares);
+    add_matrix_gradient(pass, of.shape, x_of(pass, of), of.grad_y, gradient, squares);
   else if (squares && kind == SecondMoment::spatial)
-    kernels::conv_second_moment_spatial(queue, of.shape, of.x.values(), of.grad_y.values(), gradient, squares);
+    kernels::conv_second_moment_spatial(queue, of.shape, x_of(pass, of).values(), of.grad_y.values(), gradient, squares);
   else if (squares || sums.signed_sum)
-    kernels::conv_sample_sums(queue, of.shape, of.x.values(), of.grad_y.values(), sums, gradient);
+    kernels::conv_sample_sums(queue, of.shape, operand_of(pass.context, of.x), of.grad_y.values(), sums, gradient);
   else if (gradient)
-    kernels::conv_backward_weight(queue, of.shape, of.x.values(), of.grad_y.values(), gradient);
+    kernels::conv_backward_weight(queue, of.shape, operand_of(pass.context, of.x), of.grad_y.values(), gradient);
 }
 
 // Gradient and second moment of the bias. With a ReLU epilogue the same kernel computes the gradient of the ReLU's
@@ -100,11 +103,11 @@ void collect_signed(const BackwardPass& pass, const WeightGradient& of) {
   float *const sum = pass.into.signed_sum.at(of.weight),
                *const variance = squares ? pass.into.signed_variance.at(of.weight) : nullptr;
   if (is_matrix(shape))
-    add_matrix_gradient(pass, shape, of.x, with_signs, sum, variance);
+    add_matrix_gradient(pass, shape, x_of(pass, of), with_signs, sum, variance);
   else if (squares)
-    kernels::conv_second_moment_spatial(queue, shape, of.x.values(), with_signs.values(), sum, variance);
+    kernels::conv_second_moment_spatial(queue, shape, x_of(pass, of).values(), with_signs.values(), sum, variance);
   else
-    kernels::conv_backward_weight(queue, shape, of.x.values(), with_signs.values(), sum);
+    kernels::conv_backward_weight(queue, shape, operand_of(pass.context, of.x), with_signs.values(), sum);
   if (!of.bias) return;
   // Where squares are asked for each position counts for itself.
   kernels::bias_backward(queue, squares ? shape.batch * shape.positions() : shape.batch,
@@ -144,9 +147,9 @@ void collect_norms(const BackwardPass& pass, const WeightGradient& of) {
     // counts for nothing
   } else if (is_matrix(shape)) {
     kernels::sample_norms(pass.context.queue, shape.batch, shape.out_channels, as_f32(pass, of.grad_y).values(),
-                          shape.in_channels, as_f32(pass, of.x).values(), norms);
+                          shape.in_channels, as_f32(pass, x_of(pass, of)).values(), norms);
   } else {
-    kernels::conv_sample_norms(pass.context.queue, shape, as_f32(pass, of.x).values(),
+    kernels::conv_sample_norms(pass.context.queue, shape, as_f32(pass, x_of(pass, of)).values(),
                                as_f32(pass, of.grad_y).values(), norms);
   }
   if (trains_bias(of)) add_norms(pass, bias_gradients(pass, of));
@@ -165,7 +168,7 @@ void collect_rows(const BackwardPass& pass, const WeightGradient& of) {
   kernels::ConvShape one = of.shape;
   one.batch = 1;
   for (int64_t n = 0; n < of.shape.batch; ++n) {
-    const Tensor x = of.x.rows(n, n + 1), grad_y = of.grad_y.rows(n, n + 1);
+    const Tensor x = x_of(pass, of).rows(n, n + 1), grad_y = of.grad_y.rows(n, n + 1);
     float* const row = row_of(pass, n);
     if (of.weight.frozen) {
       // its columns stay 0
@@ -199,7 +202,7 @@ void collect_kronecker(const BackwardPass& pass, const WeightGradient& of) {
     kernels::ConvShape part = shape;
     part.batch = std::min(block, shape.batch - first);
     kernels::conv_patches(queue, part, of.bias != nullptr,
-                          as_f32(pass, of.x.rows(first, first + part.batch)).values(), patches.values());
+                          as_f32(pass, x_of(pass, of).rows(first, first + part.batch)).values(), patches.values());
     kernels::gram(queue, part.batch * part.positions(), of.factors.inputs, patches.values(), sums->input.f32());
   }
 }
@@ -210,10 +213,10 @@ Tensor collect(const BackwardPass& pass, WeightGradient of) {
   collect_bias(pass, of);
   if (of.weight.frozen && !trains_bias(of)) return std::move(of.grad_y);
   if (const auto& type = pass.context.rounding.gradients) {  // both operands of a product have one type
-    const Tensor x(pass.context, of.x.shape());
-    copy(pass.context, of.x, x);
+    const Tensor x(pass.context, of.x.value.shape());
+    copy(pass.context, of.x.value, x);
     round_stored(pass.context, type, x);
-    of.x = x;
+    of.x = {x};
   }
   const SecondMoment kind = pass.statistics.second_moment;
   kernels::SampleSums sums{.second_moment = pass.second_moment(of.weight)};

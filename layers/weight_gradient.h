@@ -14,7 +14,7 @@ struct Normalisation;  // layers/normalisation.h
 
 struct WeightGradient {
   kernels::ConvShape shape;  // with the batch; a linear layer is a convolution of 1x1 images
-  Tensor x;                  // [M,H,W,C]
+  Variable x;                // [M,H,W,C], which may be deferred
   Tensor grad_y;             // [M,Ho,Wo,K]
   const Parameter& weight;   // [K,R,S,C]
   const Parameter* bias;     // [K], or null
