@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/batch_norm_parts.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/op_graph.h>
@@ -20,8 +20,8 @@ using Order = emulation::Options::Order;
 
 namespace {
 
-// A training pass of batch norm: several groups, tiles of channels, and blocks in each. And weight gradients: several
-// tiles, shares and teams of shares.
+// A training pass of batch norm, and the merges of its parts: several groups, tiles of channels, and blocks in each.
+// And weight gradients: several tiles, shares and teams of shares.
 class Pass {
  public:
   explicit Pass(Queue& queue) : queue_(queue) {}
@@ -52,11 +52,35 @@ class Pass {
                          .grad_x = grad_x_.on(queue_)});
     conv_second_moment_exact(queue_, conv, conv_x_.on(queue_), conv_grad_.on(queue_), weights_.on(queue_),
                              weights_.on(queue_) + conv.weights());
+    const int64_t n = shape.groups() * c;
+    float* const merged = merged_.on(queue_);
+    batch_norm_merge_statistics(queue_, shape, {12, 100, block_mean_.on(queue_), block_m2_.on(queue_)},
+                                {.epsilon = 1e-3f,
+                                 .gamma = p,
+                                 .beta = p + c,
+                                 .momentum = 0.1f,
+                                 .running_mean = p + 2 * c,
+                                 .running_variance = p + 3 * c,
+                                 .mean = merged,
+                                 .inverse_std = merged + n,
+                                 .factor = merged + 2 * n,
+                                 .term = merged + 3 * n});
+    batch_norm_merge_gradients(queue_, shape,
+                               {.sums = sums_.on(queue_),
+                                .parts = 2,
+                                .gamma = p,
+                                .mean = mean_.on(queue_),
+                                .inverse_std = inverse_.on(queue_),
+                                .grad_gamma = p + 4 * c,
+                                .grad_beta = p + 5 * c,
+                                .gamma_second_moment = p + 6 * c,
+                                .beta_second_moment = p + 7 * c,
+                                .factors = {merged + 4 * n, merged + 5 * n, merged + 6 * n}});
   }
   std::vector<std::vector<float>> results() {
     queue_.synchronize();
     std::vector<std::vector<float>> all;
-    for (const Mirrored<float>* array : {&parameters_, &mean_, &inverse_, &y_, &grad_x_, &weights_})
+    for (const Mirrored<float>* array : {&parameters_, &mean_, &inverse_, &y_, &grad_x_, &merged_, &weights_})
       all.push_back(array->on_cuda());
     return all;
   }
@@ -68,8 +92,11 @@ class Pass {
   Queue& queue_;
   Mirrored<float> x_{random_tensor(size, 1)}, parameters_{random_tensor(8 * shape.channels, 2, 1)},
       mean_{nan_tensor(3 * shape.channels)}, inverse_{nan_tensor(3 * shape.channels)}, y_{nan_tensor(size)},
-      grad_y_{random_tensor(size, 3)}, grad_x_{nan_tensor(size)}, conv_x_{random_tensor(input_size(conv), 4)},
+      grad_y_{random_tensor(size, 3)}, grad_x_{nan_tensor(size)}, merged_{nan_tensor(7 * 3 * shape.channels)},
+      sums_{random_tensor(shape.samples * 2 * shape.channels * 2, 4)}, conv_x_{random_tensor(input_size(conv), 4)},
       conv_grad_{random_tensor(output_size(conv), 5)}, weights_{random_tensor(2 * conv.weights(), 6)};
+  Mirrored<double> block_mean_{to_double(random_tensor(3 * 12 * shape.channels, 5))},
+      block_m2_{to_double(random_tensor(3 * 12 * shape.channels, 6, 1))};
 };
 
 std::vector<std::vector<float>> results_in(Queue& queue, Order order) {

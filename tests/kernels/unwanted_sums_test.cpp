@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include <noisysgd/core/tensor.h>
-#include <noisysgd/kernels/batch_norm.h>
+#include <noisysgd/kernels/batch_norm_parts.h>
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
 #include "tests/catch.h"
@@ -83,6 +83,28 @@ TEST_CASE("gradients and second moments of a batch normalisation, each alone") {
                                           .gamma_second_moment = sums[2],
                                           .beta_second_moment = sums[3],
                                           .grad_x = grad_x.f32()});
+  });
+}
+
+TEST_CASE("gradients and second moments of a batch normalisation from sums of samples, each alone") {
+  const BatchNormShape shape{8, 9, 20, 4};
+  check_subsets(4, 20, 8, [&](Context& context, const Sums& sums) {
+    const Shape of_sums{8, 1, 20, 2};
+    const Tensor sample_sums = from_host(context, of_sums, random_tensor(of_sums.elements(), 1)),
+                 gamma = from_host(context, {20}, random_tensor(20, 3, 1)), mean = zeros(context, {2, 20}),
+                 inverse_std = from_host(context, {2, 20}, std::vector<float>(40, 1.0f)), factors(context, {3, 2, 20});
+    float* const f = factors.f32();
+    batch_norm_merge_gradients(context.queue, shape,
+                               {.sums = sample_sums.f32(),
+                                .parts = 1,
+                                .gamma = gamma.f32(),
+                                .mean = mean.f32(),
+                                .inverse_std = inverse_std.f32(),
+                                .grad_gamma = sums[0],
+                                .grad_beta = sums[1],
+                                .gamma_second_moment = sums[2],
+                                .beta_second_moment = sums[3],
+                                .factors = {f, f + 40, f + 80}});
   });
 }
 
