@@ -94,10 +94,11 @@ std::string difference(const Floats& of, double condition) {
   return of.difference({.terms = 1000, .condition = condition});
 }
 
+// at: where the values that are normalised begin; beside: the addend, and gradients.
 template <class Array>
-void check_sweeps(const BatchNormShape& s, bool relu, bool adds, int64_t at) {
+void check_sweeps(const BatchNormShape& s, bool relu, bool adds, int64_t at, int64_t beside) {
   BothQueues both;
-  const int64_t n = s.samples * s.positions * s.channels + at;
+  const int64_t n = s.samples * s.positions * s.channels + std::max(at, beside);
   Constants constants(s);
   Array x = array<Array>(DType::f16, random_tensor(n, 6, 2)), addend = array<Array>(DType::f16, random_tensor(n, 7)),
         y = array<Array>(DType::f16, nan_tensor(n)), in_place = array<Array>(DType::f16, random_tensor(n, 6, 2)),
@@ -107,22 +108,23 @@ void check_sweeps(const BatchNormShape& s, bool relu, bool adds, int64_t at) {
   both.run([&](Queue& q) {
     batch_norm_statistics(q, s, constants.of_forward(q, s), part(x, q, at));
     BatchNormNormalised normalised = constants.of_normalised(q, s);
-    normalised.epilogue = {adds ? part(addend, q, at) : Values(), relu};
+    normalised.epilogue = {adds ? part(addend, q, beside) : Values(), relu};
     batch_norm_normalised(q, s, normalised, part(x, q, at), part(y, q, at));
     batch_norm_normalised(q, s, normalised, part(in_place, q, at), part(in_place, q, at));
     BatchNormBackward backward = constants.of_backward(q, s);
     backward.x = part(x, q, at);
-    backward.grad_y = part(grad_y, q, at);
-    if (adds) backward.other_grad_y = part(other, q, at);
+    backward.grad_y = part(grad_y, q, beside);
+    if (adds) backward.other_grad_y = part(other, q, beside);
     if (relu) backward.relu_output = part(output, q, at);
-    if (adds || relu) backward.grad_addend = part(grad_addend, q, at);
+    if (adds || relu) backward.grad_addend = part(grad_addend, q, beside);
     batch_norm_backward(q, s, backward);
   });
   CHECK(constants.statistics.difference({.terms = 1000}) == "");
   CHECK(constants.running.difference({.terms = 1000}) == "");
   CHECK(difference(y, 4) == "");
   std::vector<float> written = in_place.on_cuda(), expected = y.on_cuda();
-  CHECK(std::equal(written.begin() + at, written.end(), expected.begin() + at));
+  const int64_t end = at + s.samples * s.positions * s.channels;
+  CHECK(std::equal(written.begin() + at, written.begin() + end, expected.begin() + at));
   if (adds || relu) CHECK(difference(grad_addend, 0) == "");
   CHECK(constants.parameters.difference({.terms = 1e4}) == "");
   CHECK(constants.factors.difference({.terms = 1e4, .condition = 4}) == "");
@@ -131,8 +133,8 @@ void check_sweeps(const BatchNormShape& s, bool relu, bool adds, int64_t at) {
   both.run([&](Queue& q) {
     const int64_t size = s.groups() * s.channels;
     const BatchNormFactors of{factors.on(q), factors.on(q) + size, factors.on(q) + 2 * size};
-    batch_norm_input_gradient(q, s, of, part(x, q, at), part(g, q, at), part(grad_x, q, at));
-    batch_norm_input_gradient(q, s, of, part(x, q, at), part(g, q, at), part(g, q, at));
+    batch_norm_input_gradient(q, s, of, part(x, q, at), part(g, q, beside), part(grad_x, q, beside));
+    batch_norm_input_gradient(q, s, of, part(x, q, at), part(g, q, beside), part(g, q, beside));
   });
   CHECK(difference(grad_x, 4) == "");
   CHECK(difference(g, 4) == "");
@@ -141,15 +143,15 @@ void check_sweeps(const BatchNormShape& s, bool relu, bool adds, int64_t at) {
 }  // namespace
 
 TEST_CASE("parts of batch normalisation agree on values of 16 and 32 bits at any alignment") {
-  const int64_t at = GENERATE(0, 1, 4, 8);
+  const auto [at, beside] = GENERATE(table<int64_t, int64_t>({{0, 0}, {8, 8}, {1, 1}, {4, 4}, {0, 1}, {1, 0}}));
   for (const BatchNormShape s :
        {BatchNormShape{6, 5, 8, 3}, {4, 33, 16, 2}, {6, 7, 5, 3}, {8, 2, 24, 4}, {3, 300, 16, 3}, {4, 9, 264, 2}})
     for (const bool relu : {false, true})
       for (const bool adds : {false, true}) {
-        if (at != 0 && relu != adds) continue;
-        CAPTURE(s.samples, s.positions, s.channels, s.group, relu, adds, at);
-        check_sweeps<StoredArray>(s, relu, adds, at);
-        check_sweeps<Floats>(s, relu, adds, at);
+        if (at + beside > 0 && relu != adds) continue;
+        CAPTURE(s.samples, s.positions, s.channels, s.group, relu, adds, at, beside);
+        check_sweeps<StoredArray>(s, relu, adds, at, beside);
+        check_sweeps<Floats>(s, relu, adds, at, beside);
       }
 }
 
