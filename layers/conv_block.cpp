@@ -52,12 +52,11 @@ bool ConvBlock::backward(BackwardPass& pass, const Variable& x, const Parameter&
   auto& context = pass.context;
   const Tensor stored = std::move(behind_->factors);
   const kernels::BatchNormFactors factors = factors_in(stored);
-  Tensor other = before_ && x.needs_gradient() ? pass.take_gradient(x.id) : Tensor();
-  // The kernels read the sign of a ReLU from its output if another gradient is added, and else recompute it.
-  const bool fuses =
-      before_ && x.needs_gradient() && (other.defined() ? before_->value.defined() : !before_->is_sum) && before_->relu;
-  if (!fuses) {
-    if (other.defined()) pass.add_gradient(x.id, std::move(other));
+  // All other readers of x have passed their gradients on, since this convolution was the first to read it. The kernels
+  // add one such gradient where they read the ReLU's sign from its output, which is all they can do for a sum.
+  const bool reads = before_ && x.needs_gradient();
+  const Tensor other = reads ? pass.take_gradient(x.id) : Tensor();
+  if (!reads || (before_->is_sum && !other.defined())) {
     Tensor grad_y = output_over(context, gradient);
     const kernels::BatchNormShape shape{shape_.conv.batch, shape_.conv.positions(), shape_.conv.out_channels,
                                         shape_.group};
@@ -69,6 +68,7 @@ bool ConvBlock::backward(BackwardPass& pass, const Variable& x, const Parameter&
   Tensor sums(context, {shape_.conv.batch, shape_.bands(), shape_.conv.in_channels, 2});
   kernels::ConvBlockBefore before{.x = before_->x.values(), .mean = before_->mean.f32(), .sums = sums.f32()};
   if (other.defined()) {
+    before_->write(context);
     before.sum = before_->value.values();
     before.other = other.values();
   } else {

@@ -48,9 +48,9 @@ const Named networks[] = {
        {"type": "conv2d", "out_channels": 4, "kernel": 1}, {"type": "relu"}, {"type": "flatten"}, {"type": "linear"}]})"},
 };
 
-// Convolutions that compute parts of the batch normalisations around them (layers/conv_block.h), in every combination
-// that layers can make: of a sum, of no sum, of both one after the other; the first reader of a value and a later one;
-// read by another layer; without a ReLU; with another ghost size behind than before.
+// Convolutions that compute parts of the batch normalisations around them (layers/conv_block.h): of a sum, with and
+// without a shortcut that reads it, and of no sum; the first reader of a value and a later one; read by another layer;
+// without a ReLU; with another ghost size behind than before.
 const Named blocks[] = {
     {"stages",
      R"({"type": "sequential", "layers": [
@@ -81,6 +81,12 @@ const Named blocks[] = {
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
        {"type": "relu"}, {"type": "max_pool"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
+    {"sum", R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}]}, {"type": "relu"},
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
+       {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
     {"branches", R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
        {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}],
