@@ -181,7 +181,10 @@ struct MergeGrid {
   MergeGrid(const BatchNormShape& shape)
       : width(channel_width(shape.channels)), groups(shape.groups()), tiles(divide_up(shape.channels, width)) {
     constexpr int64_t enough_blocks = 256;
-    while (width > 4 && groups * tiles < enough_blocks) tiles = divide_up(shape.channels, width /= 2);
+    while (width > 4 && groups * tiles < enough_blocks) {
+      width /= 2;
+      tiles = divide_up(shape.channels, width);
+    }
     NSGD_CHECK(tiles <= CudaState::most_counters, "batch norm: {} channels are too many for a CUDA device",
                shape.channels);
   }

@@ -31,7 +31,7 @@ size_t statistic(const BatchNormShape& s, size_t i) {
 class Floats {
  public:
   Floats(Context& context, const std::vector<float>& values)
-      : context_(context), tensor_(context, {size_(values) + 1}) {
+      : context_(context), tensor_(context, {count(values) + 1}) {
     std::vector<float> shifted{0.0f};
     shifted.insert(shifted.end(), values.begin(), values.end());
     copy_from_host<float>(context, shifted, tensor_);
@@ -46,7 +46,7 @@ class Floats {
   }
 
  private:
-  static int64_t size_(const std::vector<float>& values) { return static_cast<int64_t>(values.size()); }
+  static int64_t count(const std::vector<float>& values) { return static_cast<int64_t>(values.size()); }
   Context& context_;
   Tensor tensor_;
 };
