@@ -13,7 +13,6 @@
 #include <noisysgd/core/tensor.h>
 #include <noisysgd/kernels/bias.h>
 #include <noisysgd/kernels/conv_second_moment.h>
-#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/gemm.h>
 
 namespace noisysgd::bench {
@@ -40,8 +39,11 @@ ConvShape conv_shape(const GraphNode& node, const Shape& input, int64_t batch) {
 }
 
 std::vector<Operation> conv_operations(Context& context, const ConvShape& s, bool has_bias) {
-  const Tensor x = random_tensor(context, s.batch * s.height * s.width * s.in_channels, 0), grad_x(context, x.shape());
-  const Tensor y = random_tensor(context, s.batch * s.positions() * s.out_channels, 1), out(context, y.shape());
+  const DType stored = context.queue.precision() == kernels::Precision::half ? DType::f16 : DType::f32;
+  const Tensor x32 = random_tensor(context, s.batch * s.height * s.width * s.in_channels, 0),
+               y32 = random_tensor(context, s.batch * s.positions() * s.out_channels, 1);
+  const Tensor x = as_type(context, x32, stored), out(context, y32.shape(), stored);
+  const Tensor y = as_type(context, y32, gradient_type(stored)), grad_x(context, x.shape(), gradient_type(stored));
   const Tensor weight = random_tensor(context, s.weights(), 2),
                bias = has_bias ? zeros(context, {s.out_channels}) : Tensor();
   const Tensor sum = zeros(context, weight.shape()), square = zeros(context, weight.shape());
@@ -49,29 +51,30 @@ std::vector<Operation> conv_operations(Context& context, const ConvShape& s, boo
   std::vector<Operation> operations{
       {{"forward",
         [=, &queue] {
-          kernels::conv_forward(queue, s, x.f32(), weight.f32(), has_bias ? bias.f32() : nullptr, out.f32());
+          kernels::conv_forward(queue, s, x.values(), weight.f32(), has_bias ? bias.f32() : nullptr, out.values());
         }},
        1},
-      {{"data gradient", [=, &queue] { kernels::conv_backward_data(queue, s, weight.f32(), y.f32(), grad_x.f32()); }},
+      {{"data gradient",
+        [=, &queue] { kernels::conv_backward_data(queue, s, weight.f32(), y.values(), grad_x.values()); }},
        1},
-      {{plain, [=, &queue] { kernels::conv_backward_weight(queue, s, x.f32(), y.f32(), sum.f32()); }}, 1},
+      {{plain, [=, &queue] { kernels::conv_backward_weight(queue, s, x.values(), y.values(), sum.f32()); }}, 1},
       {{"weight gradient, direct",
-        [=, &queue] { kernels::conv_backward_weight_direct(queue, s, x.f32(), y.f32(), sum.f32()); }},
+        [=, &queue] { kernels::conv_backward_weight_direct(queue, s, x.values(), y.values(), sum.f32()); }},
        1,
        true},
       {{"with second moment, exact",
-        [=, &queue] { kernels::conv_second_moment_exact(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
+        [=, &queue] { kernels::conv_second_moment_exact(queue, s, x.values(), y.values(), sum.f32(), square.f32()); }},
        1,
        true},
       {{"with second moment, spatial",
-        [=, &queue] { kernels::conv_second_moment_spatial(queue, s, x.f32(), y.f32(), sum.f32(), square.f32()); }},
+        [=, &queue] {
+          kernels::conv_second_moment_spatial(queue, s, x.values(), y.values(), sum.f32(), square.f32());
+        }},
        2,
        true},
   };
   if (queue.device().backend == Backend::cuda) {  // asynchronous products, from operands that are stored in bf16
-    const Tensor x16(context, x.shape(), DType::bf16), y16(context, y.shape(), DType::bf16);
-    kernels::convert(queue, x.elements(), x.values(), x16.values());
-    kernels::convert(queue, y.elements(), y.values(), y16.values());
+    const Tensor x16 = as_type(context, x32, DType::bf16), y16 = as_type(context, y32, DType::bf16);
     const auto wgmma = [=, &queue](float* moment) {
       return kernels::conv_sample_sums_bf16(queue, s, x16.values(), y16.values(), moment, sum.f32());
     };
@@ -81,7 +84,7 @@ std::vector<Operation> conv_operations(Context& context, const ConvShape& s, boo
     }
   }
   const auto library = [=, &queue] {
-    return kernels::conv_backward_weight_cudnn(queue, s, x.f32(), y.f32(), sum.f32());
+    return kernels::conv_backward_weight_cudnn(queue, s, x32.f32(), y32.f32(), sum.f32());
   };
   if (library()) operations.insert(operations.begin() + 3, {{by_cudnn, library}, 1});  // after the plain one
   return operations;
