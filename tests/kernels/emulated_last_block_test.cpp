@@ -6,6 +6,7 @@
 
 #include <noisysgd/kernels/batch_norm_parts.h>
 #include <noisysgd/kernels/conv_second_moment.h>
+#include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/emulation/emulated_device.h>
 #include <noisysgd/kernels/op_graph.h>
 #include "tests/catch.h"
@@ -24,6 +25,8 @@ namespace {
 // And weight gradients: several tiles, shares and teams of shares.
 class Pass {
  public:
+  static constexpr ConvShape conv{60, 2, 2, 3, 80, 2, 2, 1, 1, 1, 1};
+
   explicit Pass(Queue& queue) : queue_(queue) {}
 
   void issue() {
@@ -87,7 +90,6 @@ class Pass {
 
  private:
   static constexpr BatchNormShape shape{12, 300, 33, 4};
-  static constexpr ConvShape conv{97, 2, 2, 3, 40, 2, 2, 1, 1, 1, 1};
   static constexpr int64_t size = shape.samples * shape.positions * shape.channels;
   Queue& queue_;
   Mirrored<float> x_{random_tensor(size, 1)}, parameters_{random_tensor(8 * shape.channels, 2, 1)},
@@ -102,6 +104,7 @@ class Pass {
 // On a queue of its own, whose workspace does not hold the sums of an earlier pass.
 std::vector<std::vector<float>> results_in(Order order) {
   Queue queue({Backend::cuda, 0});
+  queue.set_precision(Precision::fp32);
   const Order before = std::exchange(emulation::options().order, order);
   Pass pass(queue);
   pass.issue();
@@ -113,6 +116,9 @@ std::vector<std::vector<float>> results_in(Order order) {
 }  // namespace
 
 TEST_CASE("merged sums do not depend on the block that is last") {
+  const auto [tiles, shares] = cuda::conv_tiles(Pass::conv).grid(Pass::conv);
+  CHECK((tiles.count() == 2 && shares == 60));
+  CHECK(cuda::team_of(shares, 8 * tiles.size()) == 8);
   const auto forward = results_in(Order::forward);
   CHECK(results_in(Order::reverse) == forward);
   CHECK(results_in(Order::random) == forward);
