@@ -141,6 +141,7 @@ FusibleEpilogue Residual::fuses() const {
 Variable Residual::forward_fused(const Forward& pass, Variable x, Epilogue epilogue) {
   if (body_->fuses().addend) {
     epilogue.addend = shortcut_->forward(pass, x);
+    if (epilogue.addend.deferred) epilogue.addend.deferred->wanted = true;
     return body_->forward(pass, std::move(x), std::move(epilogue));
   }
   Variable body = body_->forward(pass, x);

@@ -29,10 +29,10 @@ void ConvBlock::forward(const Forward& pass, const Variable& x, const Parameter&
     input.x = before_->x.values();
     input.factor = before_->factor.f32();
     input.term = before_->term.f32();
-    if (before_->is_sum) {  // the weight gradient and the shortcut read it
+    if (before_->is_sum) input.addend = before_->addend.values();
+    if (before_->is_sum || before_->wanted) {  // the weight gradient cannot make a sum
       before_->value = Tensor(context, before_->x.shape(), DType::f16);
       input.made = before_->value.values();
-      input.addend = before_->addend.values();
     }
   }
   kernels::ConvBlockStatistics statistics;
