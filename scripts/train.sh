@@ -50,7 +50,7 @@ choice=$(choose)
 preset=${choice%%:*}
 printf 'Taking build/%s (%s)\n' "$preset" "${choice#*: }" >&2
 if [[ $preset == cuda ]]; then
-  CUDACXX=$("$root/scripts/install_cuda_toolkit.sh" --find)
+  CUDACXX=$("$root/scripts/install_cuda_toolkit.sh")
   export CUDACXX
 fi
 configure "$preset"

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <limits>
 
+#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/cuda/cudnn_probe.h>
 #include <noisysgd/kernels/cuda/event_timer.h>
-#include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/scratch.h>
 
@@ -19,15 +19,11 @@ constexpr int most_plans = 8;  // plans that are timed
 constexpr int timed_runs = 3;  // after one run that is not timed
 constexpr size_t largest_workspace = size_t{1} << 30;
 
-DataType data_type(DType dtype) {
-  return dtype == DType::f16 ? DataType::fp16 : dtype == DType::bf16 ? DataType::bf16 : DataType::fp32;
-}
-
 std::string problem_name(Operation operation, const ConvShape& s, DType dtype, Precision precision) {
   return fmt::format("{}-{}-n{}-{}x{}x{}-k{}-{}x{}-stride{}x{}-pad{}x{}", name_of(operation),
-                     is_half(dtype) ? name_of(dtype) : name_of(precision),
-                     s.batch, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width,
-                     s.stride_height, s.stride_width, s.padding_height, s.padding_width) +
+                     is_half(dtype) ? name_of(dtype) : name_of(precision), s.batch, s.height, s.width, s.in_channels,
+                     s.out_channels, s.kernel_height, s.kernel_width, s.stride_height, s.stride_width, s.padding_height,
+                     s.padding_width) +
          (dtype == DType::f32 && precision == Precision::fp32 ? "-probed" : "");
 }
 
@@ -45,28 +41,17 @@ double seconds(Queue& queue, const Work& work) {
 struct Convolutions::Route {
   std::shared_ptr<const Convolution> convolution;
   Plan plan;
-
-  cuda::PlanChoice choice() const { return {plan.position, plan.engine}; }
 };
 
-std::string version_text(const Api& api) {
-  const size_t version = api.version();
-  return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-}
-
-Convolutions::Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream) : api_(api) {
+Convolutions::Convolutions(Queue& queue, int device_index, cudaStream_t stream)
+    : handle_(with_reserve(queue, [&] { return make_handle(stream); })) {
   cudaDeviceProp properties;
   NSGD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_index));
   most_workspace_ = std::min(largest_workspace, properties.totalGlobalMem / 16);
-  cache_.emplace(version_text(api), properties.name);
-  Status status = queue.with_reserve(Status::no_device_memory, [&] { return api.create(&handle_); });
-  if (status == Status::success && (status = api.set_stream(handle_, stream)) != Status::success) api.destroy(handle_);
-  if (status != Status::success)
-    fail(status == Status::no_device_memory,
-         fmt::format("{}: {}; NSGD_CUDNN=off runs without cuDNN", version_text(api), api.status_name(status)));
+  cache_.emplace(version_text(), properties.name);
 }
 
-Convolutions::~Convolutions() { api_.destroy(handle_); }
+Convolutions::~Convolutions() = default;
 
 bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& s, ConstValues x, const float* w,
                             ConstValues y, const OwnKernel& own) {
@@ -93,24 +78,26 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
 }
 
 std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, const Operands& operands) const {
-  const Problem problem{operands.operation, operands.shape, data_type(operands.type())};
-  const auto convolution = std::make_shared<const Convolution>(api_, problem);
-  const Precision precision = is_half(operands.type()) ? Precision::half : queue.precision();
+  const Problem problem{operands.operation, operands.shape, operands.type()};
+  const PlanLimits limits{.precision = is_half(operands.type()) ? Precision::half : queue.precision(),
+                          .workspace_bytes = most_workspace_,
+                          .count = most_plans};
+  const auto convolution =
+      with_reserve(queue, [&] { return std::make_shared<const Convolution>(handle_, problem, limits); });
   std::vector<Route> routes;
-  for (Plan& plan : convolution->plans({.handle = handle_, .queue = &queue}, precision, most_workspace_, most_plans))
-    routes.push_back({convolution, std::move(plan)});
+  for (const Plan& plan : convolution->plans()) routes.push_back({convolution, plan});
   return routes;
 }
 
 Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands, const OwnKernel& own) const {
   const bool fp32 = operands.type() == DType::f32 && queue.precision() == Precision::fp32;
   const bool capturing = queue.recording();
-  const std::string name = problem_name(operands.operation, operands.shape, operands.type(), queue.precision()) +
-                           (own ? "-or-own" : "");
-  const std::optional<cuda::PlanChoice> known = cache_->read(name);
+  const std::string name =
+      problem_name(operands.operation, operands.shape, operands.type(), queue.precision()) + (own ? "-or-own" : "");
+  const std::optional<std::string> known = cache_->read(name);
   if (own && known == cuda::own_kernel) return {};
   std::vector<Route> candidates = routes(queue, operands);
-  const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.choice() == known; });
+  const auto same = std::ranges::find_if(candidates, [&](const Route& route) { return route.plan.name == known; });
   if (same != candidates.end()) return {std::make_unique<Route>(std::move(*same))};
   if (candidates.empty()) return {};
   if (capturing) {
@@ -118,13 +105,13 @@ Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands
     return {std::make_unique<Route>(std::move(candidates.front()))};
   }
   if (fp32) {
-    const Probe probe(queue, handle_, operands.operation, operands.shape);
+    const Probe probe(queue, operands.operation, operands.shape);
     if (!probe.has_memory()) return {nullptr, false};
     std::erase_if(candidates, [&](const Route& route) { return !probe.is_fp32(*route.convolution, route.plan); });
     if (candidates.empty()) return {};
   }
   const Route* const best = fastest(queue, candidates, operands, own);
-  cache_->write(name, best ? best->choice() : cuda::own_kernel);
+  cache_->write(name, best ? best->plan.name : cuda::own_kernel);
   if (!best) return {};
   return {std::make_unique<Route>(std::move(candidates[static_cast<size_t>(best - candidates.data())]))};
 }
@@ -160,7 +147,7 @@ void Convolutions::run(Queue& queue, const Route& route, const Operands& operand
     kernels::convert(queue, elements[weight], operands.xwy[weight], Values(rounded, operands.type()));
     given[weight] = rounded;
   }
-  route.convolution->execute(queue, handle_, route.plan, given[0], given[1], given[2], workspace);
+  with_reserve(queue, [&] { route.convolution->execute(route.plan, given[0], given[1], given[2], workspace); });
   if (accumulates)
     kernels::add(queue, elements[weight], sum, static_cast<float*>(const_cast<void*>(operands.xwy[weight].address)));
 }

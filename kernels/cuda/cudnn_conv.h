@@ -18,11 +18,9 @@
 
 namespace noisysgd::kernels::cudnn {
 
-std::string version_text(const Api& api);  // "cuDNN 9.19.0"
-
 class Convolutions {
  public:
-  Convolutions(Queue& queue, const Api& api, int device_index, cudaStream_t stream);
+  Convolutions(Queue& queue, int device_index, cudaStream_t stream);
   ~Convolutions();
   Convolutions(const Convolutions&) = delete;
   Convolutions& operator=(const Convolutions&) = delete;
@@ -59,8 +57,7 @@ class Convolutions {
   const Route* fastest(Queue& queue, const std::vector<Route>& routes, Operands operands, const OwnKernel& own) const;
   void run(Queue& queue, const Route& route, const Operands& operands) const;
 
-  const Api& api_;
-  Handle handle_ = nullptr;
+  Handle handle_;
   size_t most_workspace_;
   std::optional<cuda::PlanCache> cache_;
   std::map<Key, std::unique_ptr<Route>> chosen_;  // null: not by cuDNN

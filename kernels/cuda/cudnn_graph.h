@@ -1,66 +1,47 @@
-// A convolution as a cuDNN graph, and the plans that can execute it. Descriptors free themselves. Every failure is an
-// Error with cuDNN's own message.
+// cuDNN as the project uses it: the library, its handle, and a convolution with the plans that can execute it. A build
+// has one implementation: cudnn_frontend.cpp by NVIDIA's cudnn-frontend, cudnn_absent.cpp without it, or
+// kernels/emulation/cudnn.cpp. All functions throw OutOfMemory if the device has too little memory, and Error with
+// cuDNN's own message for other failures.
 #pragma once
 
 #include <array>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include <noisysgd/kernels/conv.h>
-#include <noisysgd/kernels/cuda/cudnn_api.h>
+#include <noisysgd/kernels/cuda/runtime.h>
 #include <noisysgd/kernels/queue.h>
+#include <noisysgd/kernels/values.h>
+
+struct cudnnContext;  // as cuDNN declares it
 
 namespace noisysgd::kernels::cudnn {
 
-class Descriptor {
- public:
-  Descriptor(const Api& api, Kind kind);
-  Descriptor(Descriptor&& other) noexcept;
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
+// Whether a run uses cuDNN: the file that the environment variable NSGD_CUDNN names, or libcudnn.so.9 if that is "on"
+// or not set, but nothing if it is "off". The emulated cuDNN is used only for "on". If not, why_not is the reason.
+// Throws Error if the variable requests a library that cannot be used.
+bool find_library(std::string& why_not);
+// The same for a value of the variable other than "off", without the error. The library stays loaded. The loader
+// searches for a name without a slash. A process uses one file.
+bool open_library(const std::string& wanted, std::string& why_not);
+// For the functions below, a library has been opened.
+size_t version();            // 91900
+std::string version_text();  // "cuDNN 9.19.0"
 
-  RawDescriptor raw() const { return raw_; }
-  void set(Attribute attribute, Type type, int64_t count, const void* values);
-  template <class T>
-  void set(Attribute attribute, Type type, const T& value) {
-    set(attribute, type, 1, &value);
+using Handle = std::shared_ptr<cudnnContext>;
+Handle make_handle(cudaStream_t stream);
+
+// Returns what `call` returns. If it throws OutOfMemory, gives the queue's reserve back and calls it again.
+template <class Call>
+auto with_reserve(Queue& queue, const Call& call) {
+  try {
+    return call();
+  } catch (const OutOfMemory&) {
+    if (!queue.give_back_reserve()) throw;
   }
-  void set(Attribute attribute, std::span<const int64_t> values) {
-    set(attribute, Type::int64, static_cast<int64_t>(values.size()), values.data());
-  }
-  void set(Attribute attribute, const Descriptor& other) { set(attribute, Type::descriptor, other.raw_); }
-  void finalize();
-  // Returns false if cuDNN does not support the described object. If memory runs out and a queue is given, gives its
-  // reserve back and tries again.
-  bool try_finalize(Queue* queue = nullptr);
-
-  // At most `capacity` values.
-  template <class T>
-  std::vector<T> get(Attribute attribute, Type type, int64_t capacity) const {
-    std::vector<T> values(static_cast<size_t>(capacity));
-    values.resize(static_cast<size_t>(get(attribute, type, capacity, values.data())));
-    return values;
-  }
-  int64_t get(Attribute attribute, Type type, int64_t capacity, void* values) const;  // how many there are
-
- private:
-  void check(Status status, const std::string& what) const;  // throws OutOfMemory, or else Error
-
-  const Api* api_;
-  Kind kind_;
-  RawDescriptor raw_ = nullptr;
-};
-
-// The device for which plans are made: that of a handle, or one of which only the properties are known.
-struct Target {
-  Handle handle = nullptr;
-  Queue* queue = nullptr;  // on the handle's device
-  const Descriptor* device_properties = nullptr;
-};
-// Properties as cuDNN serialises them (JSON), which need no device.
-Descriptor device_properties(const Api& api, const std::string& json);
+  return call();
+}
 
 enum class Operation { forward, backward_data, backward_filter };
 constexpr const char* name_of(Operation operation) {
@@ -81,39 +62,40 @@ inline std::array<int64_t, 3> tensor_sizes(const ConvShape& s) {  // elements of
 struct Problem {
   Operation operation;
   ConvShape shape;
-  DataType type;
+  DType type;
 };
 
-// A plan that can execute the problem. `position` is its index among the allowed plans, in cuDNN's order of preference.
+// Which plans are wanted. Their sums have full precision and a fixed order, without transforms of the data (FFT,
+// Winograd) and without compilation at run time. Tensor cores (tf32 for fp32 tensors) are allowed unless the precision
+// is fp32.
+struct PlanLimits {
+  Precision precision;
+  size_t workspace_bytes;  // of a plan, at most
+  int count;               // of plans, at most
+};
+
 struct Plan {
-  Descriptor configuration, plan;
-  int position;
-  int64_t engine;
+  int64_t index;     // among all plans of the convolution, in cuDNN's order of preference
+  std::string name;  // the engine and its settings: the same in every process that uses this version of cuDNN
   size_t workspace_bytes;
 };
 
-// Whether a plan is allowed: sums must have full precision and a fixed order, without transforms of the data (FFT,
-// Winograd) and without compilation at run time. Tensor cores (tf32 for fp32 tensors) are allowed unless the precision
-// is fp32.
-bool is_allowed(std::span<const NumericalNote> numerics, std::span<const BehaviourNote> behaviour, Precision precision);
-
 class Convolution {
  public:
-  Convolution(const Api& api, const Problem& problem);
+  Convolution(const Handle& handle, const Problem& problem, const PlanLimits& limits);
+  // For a device of which only the properties are known, as cuDNN serialises them (JSON); it cannot be executed.
+  Convolution(const std::string& device_properties, const Problem& problem, const PlanLimits& limits);
+  ~Convolution();
 
-  // The best allowed plans, at most `most`, that the device supports with at most most_workspace bytes. Throws
-  // OutOfMemory if the device has too little memory to make one.
-  std::vector<Plan> plans(const Target& target, Precision precision, size_t most_workspace, int most) const;
+  // The best plans within the limits that the device supports, in cuDNN's order of preference.
+  const std::vector<Plan>& plans() const { return plans_; }
   // Issues the operation to the handle's stream. `workspace` is 256-byte aligned, all other addresses 16-byte aligned.
-  // Throws OutOfMemory if the device has too little memory for the code that cuDNN loads.
-  void execute(Queue& queue, Handle handle, const Plan& plan, const void* x, const void* w, const void* y,
-               void* workspace) const;
+  void execute(const Plan& plan, const void* x, const void* w, const void* y, void* workspace) const;
 
  private:
-  std::vector<Descriptor> configurations(const Target& target, Descriptor& graph, HeuristicsMode mode) const;
-
-  const Api* api_;
-  Descriptor x_, w_, y_, convolution_, operation_;
+  struct Graph;
+  std::unique_ptr<Graph> graph_;
+  std::vector<Plan> plans_;
 };
 
 }  // namespace noisysgd::kernels::cudnn

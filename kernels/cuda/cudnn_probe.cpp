@@ -15,8 +15,8 @@ constexpr float longer = 1 + 0x1p-12f;               // becomes 1 in tf32, by ro
 
 }  // namespace
 
-Probe::Probe(Queue& queue, Handle handle, Operation operation, const ConvShape& shape)
-    : queue_(queue), handle_(handle), result_(result_of(operation)), sizes_(tensor_sizes(shape)) {
+Probe::Probe(Queue& queue, Operation operation, const ConvShape& shape)
+    : queue_(queue), result_(result_of(operation)), sizes_(tensor_sizes(shape)) {
   for (size_t i = 0; i < 3; ++i) tensors_[i] = queue.allocate(static_cast<size_t>(sizes_[i]) * sizeof(float));
 }
 
@@ -39,8 +39,8 @@ std::vector<float> Probe::result(const Convolution& convolution, const Plan& pla
                      nullptr, xwy[i]);
   }
   Scratch scratch(queue_);
-  convolution.execute(queue_, handle_, plan, xwy[0], xwy[1], xwy[2],
-                      scratch.take<std::byte>(static_cast<int64_t>(plan.workspace_bytes)));
+  std::byte* const workspace = scratch.take<std::byte>(static_cast<int64_t>(plan.workspace_bytes));
+  with_reserve(queue_, [&] { convolution.execute(plan, xwy[0], xwy[1], xwy[2], workspace); });
   std::vector<float> values(static_cast<size_t>(std::min(sizes_[result_], most_compared)));
   copy_to_host(queue_, values.size() * sizeof(float), xwy[result_], values.data());
   return values;

@@ -16,7 +16,7 @@ namespace noisysgd::kernels::cudnn {
 class Probe {
  public:
   // Allocates operands of the problem's sizes; has_memory() returns whether there was enough memory.
-  Probe(Queue& queue, Handle handle, Operation operation, const ConvShape& shape);
+  Probe(Queue& queue, Operation operation, const ConvShape& shape);
   bool has_memory() const;
   // Runs the plan twice and waits for it.
   bool is_fp32(const Convolution& convolution, const Plan& plan) const;
@@ -25,7 +25,6 @@ class Probe {
   std::vector<float> result(const Convolution& convolution, const Plan& plan, float scale) const;
 
   Queue& queue_;
-  Handle handle_;
   size_t result_;                                 // among x, w, y
   std::array<int64_t, 3> sizes_;                  // of x, w, y
   std::array<std::shared_ptr<void>, 3> tensors_;  // x, w, y

@@ -64,3 +64,16 @@ if(CCACHE)
 endif()
 nsgd_enable_cuda()
 find_package(CUDAToolkit REQUIRED)
+
+# cuDNN, which a run loads if it finds it. The build needs headers alone: cuDNN's own and those of cudnn-frontend, which
+# scripts/install_cuda_toolkit.sh installs.
+find_path(NSGD_CUDNN_HEADERS cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_path(NSGD_CUDNN_FRONTEND cudnn_frontend.h
+  HINTS ${PROJECT_SOURCE_DIR}/build/cudnn-frontend/include ${CUDAToolkit_INCLUDE_DIRS})
+set(NSGD_WITH_CUDNN OFF)
+if(NSGD_CUDNN_HEADERS AND NSGD_CUDNN_FRONTEND)
+  set(NSGD_WITH_CUDNN ON)
+  message(STATUS "cuDNN: by the headers in ${NSGD_CUDNN_FRONTEND}")
+else()
+  message(STATUS "cuDNN: not used by this build, because cudnn.h or cudnn_frontend.h is missing")
+endif()

@@ -33,18 +33,15 @@ PlanCache::PlanCache(const std::string& library, const std::string& device) : fo
   if (!folder_.empty()) folder_ = folder_ / file_name(library) / file_name(device);
 }
 
-std::optional<PlanChoice> PlanCache::read(const std::string& problem) const {
+std::optional<std::string> PlanCache::read(const std::string& problem) const {
   if (folder_.empty()) return {};
   std::ifstream file(folder_ / file_name(problem));
-  PlanChoice choice{};
-  std::string plan, engine;
-  if (!(file >> plan)) return {};
-  if (plan == "own") return own_kernel;
-  if (!(file >> choice.position >> engine >> choice.engine) || plan != "plan" || engine != "engine") return {};
+  std::string choice, more;
+  if (!(file >> choice) || file >> more) return {};
   return choice;
 }
 
-void PlanCache::write(const std::string& problem, const PlanChoice& choice) const {
+void PlanCache::write(const std::string& problem, const std::string& choice) const {
   if (folder_.empty()) return;
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
@@ -54,10 +51,7 @@ void PlanCache::write(const std::string& problem, const PlanChoice& choice) cons
   if (made < 0) return;
   ::close(made);
   std::ofstream file(temporary);
-  if (choice == own_kernel)
-    file << "own\n";
-  else
-    file << "plan " << choice.position << " engine " << choice.engine << '\n';
+  file << choice << '\n';
   file.close();
   if (file) std::filesystem::rename(temporary, path, error);  // atomic: nobody ever sees a partial file
   if (!file || error) std::filesystem::remove(temporary, error);

@@ -9,21 +9,16 @@
 
 namespace noisysgd::kernels::cuda {
 
-struct PlanChoice {
-  int position;    // index among the library's plans, in its order
-  int64_t engine;  // the library's number of that plan's engine; a different one shows that the order changed
-  bool operator==(const PlanChoice&) const = default;
-};
-// Instead of a plan of the library: the kernel of this repository.
-inline constexpr PlanChoice own_kernel{.position = -1, .engine = -1};
+// A choice is the library's name of a plan, or, for the kernel of this repository:
+inline constexpr const char* own_kernel = "own";
 
 class PlanCache {
  public:
   // library and device name folders of the cache: "cuDNN_9.19.0", "NVIDIA_H100_80GB_HBM3".
   PlanCache(const std::string& library, const std::string& device);
 
-  std::optional<PlanChoice> read(const std::string& problem) const;
-  void write(const std::string& problem, const PlanChoice& choice) const;
+  std::optional<std::string> read(const std::string& problem) const;
+  void write(const std::string& problem, const std::string& choice) const;  // one word
 
  private:
   std::filesystem::path folder_;  // empty: there is no cache

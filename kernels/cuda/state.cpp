@@ -39,7 +39,7 @@ CudaState::CudaState(int device_index) : CudaState(device_index, Empty{}) {
   NSGD_CUDA_CHECK(
       cudaMemcpyAsync(counters_, zeros.data(), zeros.size() * sizeof(unsigned), cudaMemcpyHostToDevice, stream_));
   NSGD_CUDA_CHECK(cudaStreamSynchronize(stream_));
-  cudnn_api_ = cudnn::find_library(without_cudnn_);
+  uses_cudnn_ = cudnn::find_library(without_cudnn_);
 }
 
 unsigned* CudaState::counters(int64_t count) const {
@@ -48,12 +48,12 @@ unsigned* CudaState::counters(int64_t count) const {
 }
 
 cudnn::Convolutions* CudaState::cudnn(Queue& queue) {
-  if (cudnn_api_ && !cudnn_) cudnn_ = std::make_unique<cudnn::Convolutions>(queue, *cudnn_api_, device_index_, stream_);
+  if (uses_cudnn_ && !cudnn_) cudnn_ = std::make_unique<cudnn::Convolutions>(queue, device_index_, stream_);
   return cudnn_.get();
 }
 
 std::string CudaState::convolutions() const {
-  return cudnn_api_ ? cudnn::version_text(*cudnn_api_) : fmt::format("own kernels ({})", without_cudnn_);
+  return uses_cudnn_ ? cudnn::version_text() : fmt::format("own kernels ({})", without_cudnn_);
 }
 
 void CudaState::wait() {

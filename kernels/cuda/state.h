@@ -12,7 +12,6 @@ namespace noisysgd::kernels {
 class Queue;
 
 namespace cudnn {
-struct Api;
 class Convolutions;
 }  // namespace cudnn
 
@@ -63,8 +62,8 @@ class CudaState {
   cublasHandle_t cublas_ = nullptr;
   void* cublas_workspace_ = nullptr;
   unsigned* counters_ = nullptr;
-  const cudnn::Api* cudnn_api_ = nullptr;
-  std::string without_cudnn_;
+  bool uses_cudnn_ = false;
+  std::string without_cudnn_;                   // the reason
   std::unique_ptr<cudnn::Convolutions> cudnn_;  // created on first use
 };
 

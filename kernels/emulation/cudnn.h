@@ -1,14 +1,10 @@
-// The emulated cuDNN: descriptors with the library's rules, a handful of engines, and convolutions as plain loops over
-// the tensors' strides. NSGD_CUDNN=on selects it.
+// The emulated cuDNN: a handful of plans, which compute convolutions by plain loops. NSGD_CUDNN=on selects it.
 //
-//   engine  numerical note             in the heuristics' list
-//   11      sums in a changing order   first
-//   5       tensor cores               second; its plans are not supported
-//   67      tensor cores, workspace    third
-//   1       none, rounds to tf32       fourth
-//   28      none                       fifth
-//   70      Winograd                   first of the fallback list
-//   0       none                       second of the fallback list
+//   plan   operands
+//   eng67  rounded to tf32 by tensor cores, which fp32 excludes; has a workspace
+//   eng1   rounded to tf32, though it claims to use no tensor cores
+//   eng28  as they are
+//   eng0   as they are
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 # scripts/train.sh builds the three programs, by the CUDA preset where there are a GPU and nvcc, and passes its options on.
-# cmake, nvidia-smi and nvcc are stand-ins.
+# cmake, nvidia-smi, nvcc and python3 are stand-ins.
 file(REMOVE_RECURSE ${OUTPUT})
 file(COPY ${SOURCE}/scripts DESTINATION ${OUTPUT}/tree)
 function(stand_in name text)
@@ -33,6 +33,7 @@ function(expect said preset compiler)
   endif()
 endfunction()
 
+stand_in(python3 "exit 1")  # no package of Python can be installed
 stand_in(nvidia-smi "exit 1")
 stand_in(nvcc "echo 'Cuda compilation tools, release 12.8, V12.8.1'")
 expect("Taking build/cpu (this machine has no NVIDIA GPU)\n" cpu "")
