@@ -25,6 +25,7 @@ kernels::ConvOperand operand_of(Context& context, const Variable& variable) {
 Variable written(Context& context, Variable variable) {
   if (!variable.deferred) return variable;
   variable.deferred->write(context);
+  variable.deferred->read = true;
   return {variable.deferred->value, variable.id};
 }
 

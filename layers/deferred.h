@@ -17,7 +17,7 @@ struct Deferred {
   bool relu;
   bool is_sum;          // there is an addend
   Tensor addend;        // [M,T,C], held until the value is written; or undefined
-  bool read = false;    // a convolution reads x instead of the value
+  bool read = false;    // an op reads the value, or a convolution x instead of it
   bool wanted = false;  // others read the value too, so the convolution had better write it
   Tensor value = {};    // undefined: not written
   // From the backward pass of the first reader to that of the batch normalisation: the sums of the gradient, which then

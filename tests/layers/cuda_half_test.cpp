@@ -87,6 +87,17 @@ const Named blocks[] = {
          {"type": "batch_norm"}]}, {"type": "relu"},
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}, {"type": "batch_norm"},
        {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
+    {"later readers", R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+           {"type": "batch_norm"}],
+         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}]},
+       {"type": "relu"}, {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+           {"type": "batch_norm"}],
+         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 1, "bias": false}, {"type": "batch_norm"}]},
+       {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
     {"branches", R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
        {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false}],
