@@ -205,8 +205,9 @@ void conv_backward_weight(Queue& queue, const ConvShape& shape, const ConvOperan
   const auto own = [&, operand = stored_x, grad = stored_grad_y](float* sum) {
     cuda::conv_sample_sums(queue, shape, operand, grad, {}, sum);
   };
-  // cuDNN declines an x of 16 bits, and no other still has a factor.
-  if (!by_cudnn(queue, cudnn::Operation::backward_filter, shape, stored_x.x, grad_weight, stored_grad_y, own))
+  // cuDNN reads copies in fp32. The window kernel of 16-bit arrays, which alone takes an x with a factor, has no rival.
+  const bool window = is_half(stored_x.x.type) && conv_window_halves(shape, queue.cuda().shared_memory());
+  if (window || !by_cudnn(queue, cudnn::Operation::backward_filter, shape, stored_x.x, grad_weight, stored_grad_y, own))
     own(grad_weight);
 }
 

@@ -41,9 +41,13 @@ const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment 
   if (queue.cuda().wgmma() && !with_signs)
     if (const ConvKernel* kernel = conv_wgmma(shape, kind, precision)) return *kernel;
   if (by_chunks(x, grad_y)) {
-    if (is_half(x.type)) return *conv_window_halves(shape, queue.cuda().shared_memory());
-    if (const ConvKernel* kernel = conv_window(shape, kind, precision, queue.cuda().shared_memory())) return *kernel;
-    if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
+    const size_t shared_memory = queue.cuda().shared_memory();
+    if (is_half(x.type)) {
+      if (const ConvKernel* kernel = conv_window_halves(shape, shared_memory)) return *kernel;
+    } else if (!is_half(grad_y.type)) {
+      if (const ConvKernel* kernel = conv_window(shape, kind, precision, shared_memory)) return *kernel;
+      if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
+    }
   }
   if (const ConvKernel* kernel = conv_gather(shape, precision)) return *kernel;
   return conv_tiles(shape);
@@ -58,7 +62,7 @@ __global__ void __launch_bounds__(block_threads)
 
 // Operands and results of one pass.
 struct Request {
-  ConvOperand x;  // x and grad_y are of fp32, or as conv_window_halves reads them
+  ConvOperand x;  // x and grad_y are of types that the kernel reads (weight_operands)
   ConstValues grad_y;
   float *grad_weight, *beside;   // beside: the second moment or, with signs, the signed sums; each may be null
   const float* signs = nullptr;  // [N,K]; without `beside` they multiply grad_y
@@ -69,7 +73,7 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
   check(shape);
   if (shape.batch == 0 || (!request.grad_weight && !request.beside)) return;
   const bool centered = kind == SecondMoment::exact && request.centering.slope;
-  const bool products = !centered && !is_half(request.x.x.type) && by_products(queue, shape, kind);
+  const bool products = !centered && by_products(queue, shape, kind);
   const bool signed_beside = request.signs && request.beside, signed_copy = request.signs && !request.beside;
   const ConvKernel& kernel = centered || products
                                  ? conv_tiles(shape)
@@ -77,29 +81,30 @@ void weight_gradient(Queue& queue, const ConvShape& shape, SecondMoment kind, co
   const WeightSums to{request.grad_weight, request.beside, signed_beside ? -INFINITY : 0.0f};
 
   Scratch scratch(queue);
+  ConvOperand x = request.x;
   ConstValues grad_y = request.grad_y;
-  if (signed_copy) {
+  if (signed_copy) {  // in fp32, and x with it: in 16 bits the copy would be rounded once more
     const int64_t outputs = shape.batch * shape.positions() * shape.out_channels;
+    x = widened(queue, scratch, shape.batch * shape.height * shape.width * shape.in_channels, x.x);
+    const float* const gradient = widened(queue, scratch, outputs, grad_y);
     float* const copy = scratch.take<float>(outputs);
     launch(queue, multiply_channels_kernel, grid_size(outputs), block_threads, 0, outputs, shape.positions(),
-           shape.out_channels, request.signs, grad_y.f32("conv_sample_sums"), copy);
+           shape.out_channels, request.signs, gradient, copy);
     grad_y = copy;
   }
   if (products)
-    return by_matrix_products(queue, shape, request.x.f32("conv_sample_sums"), grad_y.f32("conv_sample_sums"),
+    return by_matrix_products(queue, shape, x.f32("conv_sample_sums"), grad_y.f32("conv_sample_sums"),
                               request.grad_weight, request.beside);
   if (centered)
-    conv_tiles_centered(queue, shape, request.centering, request.x.f32("conv_sample_sums"),
-                        grad_y.f32("conv_sample_sums"), to);
+    conv_tiles_centered(queue, shape, request.centering, x.f32("conv_sample_sums"), grad_y.f32("conv_sample_sums"), to);
   else if (signed_beside)
-    kernel.launch_signed(queue, shape, request.x, grad_y, request.signs, to);
+    kernel.launch_signed(queue, shape, x, grad_y, request.signs, to);
   else
-    kernel.launch(queue, shape, kind, request.x, grad_y, to);
+    kernel.launch(queue, shape, kind, x, grad_y, to);
 }
 
 // Whether the kernel of the plain gradient can also form signed sums.
 bool has_signs(Queue& queue, const ConvShape& shape, ConstValues x, ConstValues grad_y) {
-  if (is_half(x.type)) return true;
   return !by_products(queue, shape, SecondMoment::none) &&
          kernel_for(queue, shape, SecondMoment::none, true, x, grad_y).launch_signed;
 }
@@ -108,6 +113,17 @@ bool is_window(const ConvShape& s) {
   constexpr int64_t most = INT32_MAX / 16;  // samples and channels are counted in 32 bits
   return s.height == s.width && s.stride_height == s.stride_width && s.kernel_height == 3 && s.kernel_width == 3 &&
          s.padding_height == 1 && s.padding_width == 1 && s.batch <= most && s.in_channels * s.out_channels <= most;
+}
+
+// Whether x and grad_y are read in 16 bits, by another kernel than conv_window_halves.
+struct ReadAsStored {
+  bool x = false, grad_y = false;
+};
+
+ReadAsStored read_as_stored(Queue& queue, const ConvShape& s, ConstValues x, ConstValues grad_y) {
+  const ConvRoute route = conv_route(s, SecondMoment::none, queue.precision(), queue.cuda().shared_memory());
+  if (route != ConvRoute::gather || grad_y.type != DType::bf16 || !conv_gather_bytes(s.out_channels, grad_y)) return {};
+  return {x.type == DType::f16 && conv_gather_bytes(s.in_channels, x) > 0, true};
 }
 
 }  // namespace
@@ -135,11 +151,14 @@ WeightOperands weight_operands(Queue& queue, Scratch& scratch, const ConvShape& 
     make_conv_operand(queue, s, operand, made);
     return {ConstValues(made), grad_y};
   }
-  const float* const gradient = widened(queue, scratch, s.batch * s.positions() * s.out_channels, grad_y);
-  if (!operand.factor) return {widened(queue, scratch, elements, x), gradient};
-  float* const made = scratch.take<float>(elements);
+  ReadAsStored stored;
+  if (!centered) stored = read_as_stored(queue, s, operand.factor ? ConstValues(nullptr, x.type) : x, grad_y);
+  const int64_t outputs = s.batch * s.positions() * s.out_channels;
+  const ConstValues gradient = stored.grad_y ? grad_y : widened(queue, scratch, outputs, grad_y);
+  if (!operand.factor) return {stored.x ? x : widened(queue, scratch, elements, x), gradient};
+  const Values made = stored.x ? Values(scratch.take<uint16_t>(elements), DType::f16) : scratch.take<float>(elements);
   make_conv_operand(queue, s, operand, made);
-  return {made, gradient};
+  return {ConstValues(made), gradient};
 }
 
 ConvRoute conv_route(const ConvShape& s, SecondMoment kind, Precision precision, size_t shared_memory, bool wgmma) {
@@ -163,7 +182,7 @@ void conv_sample_sums(Queue& queue, const ConvShape& shape, const ConvOperand& x
   const SecondMoment kind = sums.second_moment ? SecondMoment::exact : SecondMoment::none;
   weight_gradient(queue, shape, kind, {of.x, of.grad_y, grad_weight, sums.second_moment, nullptr, sums});
   if (!sums.signed_sum) return;
-  if (is_half(of.x.x.type))  // a signed copy would be rounded once more
+  if (is_half(of.grad_y.type) && has_signs(queue, shape, of.x.x, of.grad_y))  // needs no copy in fp32
     weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, nullptr, sums.signed_sum, sums.signs});
   else
     weight_gradient(queue, shape, SecondMoment::none, {of.x, of.grad_y, sums.signed_sum, nullptr, sums.signs});

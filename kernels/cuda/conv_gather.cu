@@ -1,19 +1,23 @@
 // The weight gradient of any convolution and its second moments on tensor cores, operands rounded to tf32. A
 // group of warps computes a tile of the weights, [output channels, patch elements (r,s,c)], from one sample at a time
 // and 16 output positions at a time. Asynchronous copies gather the patches, zero outside the image, into a ring of
-// stages: four neighbouring channels at once where channel count and address allow it, else element by element. Groups
-// of a block, and blocks along the grid's second dimension, process different samples.
+// stages: neighbouring channels, as many as fit into 16, 8 or 4 bytes by channel count and address. The arrays are
+// copied as they are stored, and elements of 16 bits are widened in registers. Groups of a block, and blocks along the
+// grid's second dimension, process different samples.
 #include <algorithm>
+#include <bit>
 
 #include <noisysgd/kernels/cuda/conv_geometry.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/vector.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -21,26 +25,63 @@ namespace {
 constexpr int step_positions = 16, stages = 3;
 constexpr int m_tiles = 2, n_tiles = 4;  // of a warp: 32 output channels, 32 patch elements
 constexpr int64_t blocks_at_work = 2 * 132;
+using GradientHalves = StoredTypes<float, BFloat16>;  // first layers: x of 1 or 3 channels is widened before
 
-template <class Format_, int warps_k_, int warps_n_, int groups_>
+template <int warps_k_, int warps_n_, int groups_>
 struct Tiling {
-  using Format = Format_;
-  using Register = typename Format::Register;
+  using Format = Tf32;
+  using Register = Format::Register;
   static constexpr int warps_k = warps_k_, warps_n = warps_n_, groups = groups_;
   static constexpr int k_tile = warps_k * m_tiles * 16, n_tile = warps_n * n_tiles * 8;
   static constexpr int group_threads = warps_k * warps_n * warp_lanes, threads = groups * group_threads;
-  static constexpr int spread = 8 / Format::values;  // padding with which the lanes of one load read 32 different banks
-  static constexpr int channel_pitch = k_tile + spread, tap_pitch = n_tile + spread;
-  static constexpr int stage_floats = step_positions * (channel_pitch + tap_pitch);
-  static constexpr size_t shared_bytes =
-      sizeof(float) * std::max(groups * stages * stage_floats, group_floats(groups, k_tile, n_tile));
-  static_assert(channel_pitch % chunk == 0 && tap_pitch % chunk == 0);  // chunks of every row are aligned
-  static_assert(shared_bytes + last_block_bytes <= least_shared_memory);
+  static_assert(group_threads >= k_tile && group_threads >= n_tile);  // every row has at most a part for each thread
+  // Padding of 8 elements: the lanes of one load, 8 columns of 4 rows, then read different banks, or halves of one.
+  static constexpr int channel_pitch = k_tile + 8, tap_pitch = n_tile + 8;
 };
 
-// Which operands are copied in chunks of four floats.
-struct Chunks {
-  bool grad_y, x;
+// The ring of a tiling for x and grad_y of the element types Types. A stage is grad_y [step_positions,channel_pitch]
+// and x [step_positions,tap_pitch].
+template <class Types, class T>
+struct Ring {
+  using Value = typename Types::Value;
+  using Gradient = typename Types::Gradient;
+  static constexpr int channel_bytes = step_positions * T::channel_pitch * sizeof(Gradient);
+  static constexpr int stage_bytes = channel_bytes + step_positions * T::tap_pitch * sizeof(Value);
+  static constexpr size_t shared_bytes =
+      std::max(T::groups * stages * size_t{stage_bytes}, sizeof(float) * group_floats(T::groups, T::k_tile, T::n_tile));
+  static_assert(T::channel_pitch * sizeof(Gradient) % 16 == 0 && T::tap_pitch * sizeof(Value) % 16 == 0);
+  static_assert(shared_bytes + last_block_bytes <= least_shared_memory);
+
+  unsigned char* begin;  // of the group
+  __device__ Gradient* channels(int item) const {
+    return reinterpret_cast<Gradient*>(begin + item % stages * stage_bytes);
+  }
+  __device__ Value* taps(int item) const {
+    return reinterpret_cast<Value*>(begin + item % stages * stage_bytes + channel_bytes);
+  }
+};
+
+// How the threads of a group copy the rows of a tile: in parts of `bytes` bytes, 1 << log_parts of them in a row.
+// Neighbouring threads have neighbouring parts.
+struct Copies {
+  int bytes, log_parts;
+
+  Copies(int bytes_, size_t row_bytes)
+      : bytes(bytes_), log_parts(std::countr_zero(row_bytes / static_cast<size_t>(bytes_))) {}
+  // The first element of the parts of a thread, which are in several rows.
+  template <class Element>
+  __device__ int column(int thread) const {
+    return (thread & ((1 << log_parts) - 1)) * (bytes / static_cast<int>(sizeof(Element)));
+  }
+  // Calls body(t) for every row t of which the thread has a part.
+  template <class T, class Body>
+  __device__ void visit_rows(int thread, const Body& body) const {
+#pragma unroll 1
+    for (int t = thread >> log_parts; t < step_positions; t += T::group_threads >> log_parts) body(t);
+  }
+};
+struct OperandCopies {
+  Copies grad_y, x;
 };
 
 // The part of a group: the first weights of its tile, and its samples first, first + step, ...
@@ -62,76 +103,63 @@ struct Item {
 };
 
 // Starts the copies of grad_y at the item's positions and the tile's output channels.
-template <class T, int floats>
-__device__ void load_channels(const ConvGeometry& g, const float* grad_y, const Share& share, const Item& item,
-                              int thread, float* channels) {
-  constexpr int columns = T::k_tile / floats;
-  const float* const sample = grad_y + item.n * g.out_size();
-#pragma unroll 1
-  for (int i = thread; i < step_positions * columns; i += T::group_threads) {
-    const int column = i % columns * floats, t = i / columns;
-    const int32_t k = share.k0 + column;
+template <class T, class Element>
+__device__ void load_channels(const ConvGeometry& g, const Copies& copies, const Element* grad_y, const Share& share,
+                              const Item& item, int thread, Element* channels) {
+  const Element* const sample = grad_y + item.n * g.out_size();
+  const int column = copies.column<Element>(thread);
+  const int32_t k = share.k0 + column;
+  copies.visit_rows<T>(thread, [&](int t) {
     const bool inside = item.exists && k < g.out_channels && item.first + t < g.out_positions();
-    copy_or_zero<floats>(channels + t * T::channel_pitch + column,
-                         sample + (inside ? (item.first + t) * g.out_channels + k : 0), inside);
-  }
+    copy_or_zero(channels + t * T::channel_pitch + column,
+                 sample + (inside ? (item.first + t) * g.out_channels + k : 0), copies.bytes, inside);
+  });
 }
 
-// The same of x at the tile's patch elements. Every thread copies the same columns at some of the positions. The
-// elements of a chunk are channels of one pixel.
-template <class T, int floats>
-__device__ void load_taps(const ConvGeometry& g, const float* x, const Share& share, const Item& item, int thread,
-                          float* taps) {
-  constexpr int columns = T::n_tile / floats;
-  static_assert(T::group_threads % columns == 0 || columns % T::group_threads == 0);
-  const float* const sample = x + item.n * g.in_size();
-  int previous = -1;
-  Tap tap{};
-#pragma unroll 1
-  for (int i = thread; i < step_positions * columns; i += T::group_threads) {
-    const int column = i % columns * floats, t = i / columns;
-    const bool has_tap = share.n0 + column < g.taps();
-    if (column != previous) tap = tap_of(has_tap ? share.n0 + column : 0, g.by_in_channels, g.by_kernel_width);
-    previous = column;
+// The same of x at the tile's patch elements. The elements of a copy are channels of one pixel.
+template <class T, class Element>
+__device__ void load_taps(const ConvGeometry& g, const Copies& copies, const Element* x, const Share& share,
+                          const Item& item, int thread, Element* taps) {
+  const Element* const sample = x + item.n * g.in_size();
+  const int column = copies.column<Element>(thread);
+  const bool has_tap = share.n0 + column < g.taps();
+  const Tap tap = tap_of(has_tap ? share.n0 + column : 0, g.by_in_channels, g.by_kernel_width);
+  copies.visit_rows<T>(thread, [&](int t) {
     int32_t out_column = item.first + t;
     const int32_t row = g.by_out_width.reduce(out_column);
     const int32_t h = row * g.stride_height - g.padding_height + tap.row;
     const int32_t w = out_column * g.stride_width - g.padding_width + tap.column;
     const bool inside = item.exists && has_tap && row < g.out_height && h >= 0 && h < g.height && w >= 0 && w < g.width;
-    copy_or_zero<floats>(taps + t * T::tap_pitch + column,
-                         sample + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), inside);
-  }
+    copy_or_zero(taps + t * T::tap_pitch + column,
+                 sample + (inside ? (h * g.width + w) * g.in_channels + tap.channel : 0), copies.bytes, inside);
+  });
 }
 
 using Fragments = float[m_tiles][n_tiles][4];
 
 // Adds the products over Format::depth positions to gradient and, of the squared operands, to square.
-template <class T, bool spatial>
-__device__ void multiply_positions(const float* channels, const float* taps, Fragments& gradient, Fragments& square) {
+template <class T, bool spatial, class Gradient, class Value>
+__device__ void multiply_positions(const Gradient* channels, const Value* taps, Fragments& gradient,
+                                   Fragments& square) {
   using Format = typename T::Format;
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
-  // Rounds `values` floats of the operand, at distance `pitch`, and their squares.
-  const auto round = [](const float* from, int pitch, typename T::Register& to, typename T::Register& to_square) {
-    float values[Format::values], squares[Format::values];
-    for (int v = 0; v < Format::values; ++v) {
-      values[v] = from[v * pitch];
-      squares[v] = values[v] * values[v];
-    }
-    to = Format::round(values);
-    if constexpr (spatial) to_square = Format::round(squares);
+  const auto round = []<class Element>(Element stored, typename T::Register& to, typename T::Register& to_square) {
+    const float value = as_float(stored);
+    to = operand_of<Format, Element>({value});
+    if constexpr (spatial) to_square = Format::round({value * value});
   };
   typename T::Register right[n_tiles][2], right_squares[n_tiles][2];
 #pragma unroll
   for (int n = 0; n < n_tiles; ++n)
     for (int half = 0; half < 2; ++half)
-      round(taps + Format::depth_index(place, half, 0) * T::tap_pitch + n * 8 + group, T::tap_pitch, right[n][half],
+      round(taps[Format::depth_index(place, half, 0) * T::tap_pitch + n * 8 + group], right[n][half],
             right_squares[n][half]);
 #pragma unroll
   for (int m = 0; m < m_tiles; ++m) {
     typename T::Register left[4], left_squares[4];
     for (int i = 0; i < 4; ++i)
-      round(channels + Format::depth_index(place, i / 2, 0) * T::channel_pitch + m * 16 + group + i % 2 * 8,
-            T::channel_pitch, left[i], left_squares[i]);
+      round(channels[Format::depth_index(place, i / 2, 0) * T::channel_pitch + m * 16 + group + i % 2 * 8], left[i],
+            left_squares[i]);
 #pragma unroll
     for (int n = 0; n < n_tiles; ++n) {
       Format::multiply(gradient[m][n], left, right[n]);
@@ -155,11 +183,12 @@ __device__ void store_fragments(int k, int n, const Fragments& sums, float* tile
 }
 
 // Grid: tiles of the weights, shares of the samples.
-template <class T, SecondMoment kind>
-__global__ void __launch_bounds__(T::threads)
-    conv_gather_kernel(const __grid_constant__ ConvGeometry g, Chunks chunks, const float* x, const float* grad_y,
+template <class Types, class T, SecondMoment kind>
+__global__ void __launch_bounds__(T::threads, 2)
+    conv_gather_kernel(const __grid_constant__ ConvGeometry g, const __grid_constant__ OperandCopies copies,
+                       const typename Types::Value* x, const typename Types::Gradient* grad_y,
                        const __grid_constant__ ShareMerge merge) {
-  GPU_DYNAMIC_SHARED(float, shared);
+  GPU_DYNAMIC_SHARED(unsigned char, shared);
   constexpr bool exact = kind == SecondMoment::exact;
   const int thread = static_cast<int>(threadIdx.x) % T::group_threads;
   const int group = static_cast<int>(threadIdx.x) / T::group_threads, warp = thread / warp_lanes;
@@ -168,24 +197,21 @@ __global__ void __launch_bounds__(T::threads)
   const auto tile = static_cast<int32_t>(blockIdx.x), row_tiles = merge.tiles.column_tiles();
   const Share share{tile / row_tiles * T::k_tile, tile % row_tiles * T::n_tile, int64_t{blockIdx.y} * T::groups + group,
                     shares};
-  float* const ring = shared + group * stages * T::stage_floats;
+  const Ring<Types, T> ring{shared + group * stages * Ring<Types, T>::stage_bytes};
   // All groups process the same number of samples, so that one barrier serves the block; the last one may not exist.
   const int steps = (g.out_positions() + step_positions - 1) / step_positions;
   const int items = static_cast<int>((g.batch + shares - 1) / shares) * steps;
   const auto load = [&](int item) {
     if (item < items) {
       const Item from(g, share, item, steps);
-      float* const channels = ring + item % stages * T::stage_floats;
-      float* const taps = channels + step_positions * T::channel_pitch;
-      chunks.grad_y ? load_channels<T, chunk>(g, grad_y, share, from, thread, channels)
-                    : load_channels<T, 1>(g, grad_y, share, from, thread, channels);
-      chunks.x ? load_taps<T, chunk>(g, x, share, from, thread, taps)
-               : load_taps<T, 1>(g, x, share, from, thread, taps);
+      load_channels<T>(g, copies.grad_y, grad_y, share, from, thread, ring.channels(item));
+      load_taps<T>(g, copies.x, x, share, from, thread, ring.taps(item));
     }
     __pipeline_commit();
   };
 
   Fragments gradient{}, square{}, sample{};
+#pragma unroll 1
   for (int item = 0; item < stages - 1; ++item) load(item);
   int step = 0;
 #pragma unroll 1
@@ -193,9 +219,8 @@ __global__ void __launch_bounds__(T::threads)
     __pipeline_wait_prior(stages - 2);
     __syncthreads();  // the item has arrived, and no thread still reads the stage that is filled next
     load(item + stages - 1);
-    const float* channels = ring + item % stages * T::stage_floats + warp_k * m_tiles * 16;
-    const float* taps =
-        ring + item % stages * T::stage_floats + step_positions * T::channel_pitch + warp_n * n_tiles * 8;
+    const auto* const channels = ring.channels(item) + warp_k * m_tiles * 16;
+    const auto* const taps = ring.taps(item) + warp_n * n_tiles * 8;
 #pragma unroll
     for (int t = 0; t < step_positions; t += T::Format::depth)
       multiply_positions<T, kind == SecondMoment::spatial>(channels + t * T::channel_pitch, taps + t * T::tap_pitch,
@@ -217,9 +242,10 @@ __global__ void __launch_bounds__(T::threads)
 
   const auto part = static_cast<int32_t>(blockIdx.y);
   const auto store = [&](int32_t sum, const Fragments& fragments) {
-    store_part<T::groups, T::k_tile, T::n_tile>(shared, group, merge.part(part, tile, sum), [&](float* to, int pitch) {
-      store_fragments(warp_k * m_tiles * 16, warp_n * n_tiles * 8, fragments, to, pitch);
-    });
+    store_part<T::groups, T::k_tile, T::n_tile>(
+        reinterpret_cast<float*>(shared), group, merge.part(part, tile, sum), [&](float* to, int pitch) {
+          store_fragments(warp_k * m_tiles * 16, warp_n * n_tiles * 8, fragments, to, pitch);
+        });
   };
   store(0, gradient);
   if constexpr (kind != SecondMoment::none) store(1, square);
@@ -233,37 +259,52 @@ ShareGrid grid_of(const ConvShape& s) {
   return {tiles, std::clamp<int64_t>(blocks_at_work / tiles.count(), 1, divide_up(s.batch, T::groups))};
 }
 
-template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& stored_x,
-                   ConstValues stored_grad_y, const WeightSums& to) {
-  const float *const x = stored_x.f32("conv_gather"), *const grad_y = stored_grad_y.f32("conv_gather");
-  const Chunks chunks{vector_of(s.out_channels, {grad_y}) == chunk, vector_of(s.in_channels, {x}) == chunk};
+template <class Types, class T>
+void launch_kernel(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
+                   const WeightSums& to) {
+  const OperandCopies copies{{conv_gather_bytes(s.out_channels, grad_y), T::k_tile * size_of(grad_y.type)},
+                             {conv_gather_bytes(s.in_channels, x), T::n_tile * size_of(x.type)}};
   const ConvGeometry geometry(s);
   launch_merged(queue, grid_of<T>(s), to, [&](dim3 blocks, const ShareMerge& merge) {
     launch(queue,
-           kind == SecondMoment::exact     ? conv_gather_kernel<T, SecondMoment::exact>
-           : kind == SecondMoment::spatial ? conv_gather_kernel<T, SecondMoment::spatial>
-                                           : conv_gather_kernel<T, SecondMoment::none>,
-           blocks, T::threads, T::shared_bytes, geometry, chunks, x, grad_y, merge);
+           kind == SecondMoment::exact     ? conv_gather_kernel<Types, T, SecondMoment::exact>
+           : kind == SecondMoment::spatial ? conv_gather_kernel<Types, T, SecondMoment::spatial>
+                                           : conv_gather_kernel<Types, T, SecondMoment::none>,
+           blocks, T::threads, Ring<Types, T>::shared_bytes, geometry, copies,
+           array_of<typename Types::Value>("conv_gather", x), array_of<typename Types::Gradient>("conv_gather", grad_y),
+           merge);
   });
+}
+
+template <class T>
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
+                   const WeightSums& to) {
+  NSGD_CHECK(!x.factor, "conv_gather takes an array, not the operands of relu(x factor + term)");
+  if (is_half(x.x.type)) return launch_kernel<StoredHalves, T>(queue, s, kind, x.x, grad_y, to);
+  if (is_half(grad_y.type)) return launch_kernel<GradientHalves, T>(queue, s, kind, x.x, grad_y, to);
+  launch_kernel<StoredFloats, T>(queue, s, kind, x.x, grad_y, to);
 }
 
 template <class T>
 constexpr ConvKernel kernel_of = {&grid_of<T>, &launch_tiling<T>};
 
 // Layers with few channels or patch elements use small tiles, with several groups, that is samples, per block.
-template <class Format>
 const ConvKernel* choose(const ConvShape& s) {
   const bool few_elements = s.weights() / s.out_channels <= 32;
-  if (s.out_channels > 32)
-    return few_elements ? &kernel_of<Tiling<Format, 2, 1, 4>> : &kernel_of<Tiling<Format, 2, 4, 1>>;
-  return few_elements ? &kernel_of<Tiling<Format, 1, 1, 4>> : &kernel_of<Tiling<Format, 1, 4, 2>>;
+  if (s.out_channels > 32) return few_elements ? &kernel_of<Tiling<2, 1, 4>> : &kernel_of<Tiling<2, 4, 1>>;
+  return few_elements ? &kernel_of<Tiling<1, 1, 4>> : &kernel_of<Tiling<1, 4, 2>>;
 }
 
 }  // namespace
 
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision) {
-  return precision == Precision::fp32 ? nullptr : choose<Tf32>(shape);
+  return precision == Precision::fp32 ? nullptr : choose(shape);
+}
+
+int conv_gather_bytes(int64_t channels, ConstValues array) {
+  const auto places =
+      reinterpret_cast<uintptr_t>(array.address) | static_cast<uint64_t>(channels) * size_of(array.type);
+  return places % 16 == 0 ? 16 : places % 8 == 0 ? 8 : places % 4 == 0 ? 4 : 0;
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -49,8 +49,8 @@ __device__ void load_item(const float* images, int32_t item, float* stage) {
   for (int i = static_cast<int>(threadIdx.x); i < chunks; i += threads) {
     const int c = i % per_position * chunk, column = i / per_position % T::size, row = i / per_position / T::size;
     const bool inside = row0 + row >= 0 && row0 + row < T::size;
-    copy_or_zero(stage + place_of<T>(row, column + 1, c),
-                 from + (inside ? ((row0 + row) * T::size + column) * T::channels + c : 0), inside);
+    copy_16_bytes_or_zero(stage + place_of<T>(row, column + 1, c),
+                          from + (inside ? ((row0 + row) * T::size + column) * T::channels + c : 0), inside);
   }
 }
 

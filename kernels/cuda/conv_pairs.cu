@@ -53,8 +53,8 @@ __device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_
     for (int i = static_cast<int>(threadIdx.x); i < T::item_samples * positions * per_position; i += T::threads) {
       const int c = i % per_position * chunk, t = i / per_position % positions, s = i / per_position / positions;
       const bool exists = first + s < end;
-      copy_or_zero(to + s * pitch + t * tile + c, from + (exists ? ((first + s) * positions + t) * channels + c : 0),
-                   exists);
+      copy_16_bytes_or_zero(to + s * pitch + t * tile + c,
+                            from + (exists ? ((first + s) * positions + t) * channels + c : 0), exists);
     }
   };
   copy(static_cast<const float*>(p.x) + c0, p.in_channels, T::c_tile, T::x_pitch, stage);

@@ -33,21 +33,25 @@ struct ConvKernel {
 };
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
-// 16-byte aligned. All read arrays of fp32 but conv_window_halves, whose x is stored in fp16 and grad_y in bf16.
-// conv_wgmma reads either; it rounds fp32 and fp16 to bf16. conv_window_halves alone makes x of other arrays
-// (ConvOperand), if the addresses of their constants are multiples of 16 bytes.
+// 16-byte aligned. All read arrays of fp32. conv_gather also reads a grad_y of bf16 with an x of fp32 or fp16, which
+// gives the bits of widened copies. conv_window_halves reads x of fp16 and grad_y of bf16 alone. conv_wgmma reads these
+// or fp32; it rounds fp32 and fp16 to bf16. conv_window_halves alone makes x of other arrays (ConvOperand), if the
+// addresses of their constants are multiples of 16 bytes.
 const ConvKernel* conv_wgmma(const ConvShape& shape, SecondMoment kind, Precision precision);
 const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 const ConvKernel* conv_window_halves(const ConvShape& shape, size_t shared_memory);
 const ConvKernel* conv_pairs(const ConvShape& shape, Precision precision);
 const ConvKernel* conv_gather(const ConvShape& shape, Precision precision);
+// The bytes of an array of so many channels that conv_gather copies at a time, 16, 8 or 4. 0 if it cannot read it: an
+// odd number of channels, or an odd element to begin with, of 16 bits.
+int conv_gather_bytes(int64_t channels, ConstValues array);
 const ConvKernel& conv_tiles(const ConvShape& shape);
 // conv_tiles with the squares of G_n - C_n, which the other kernels do not support.
 void conv_tiles_centered(Queue& queue, const ConvShape& shape, const SampleSums& sums, const float* x,
                          const float* grad_y, const WeightSums& to);
 
-// The arrays as the weight-gradient kernels read them: those stored in 16 bits are widened in `scratch`, unless
-// conv_window_halves takes them, and an x that is made of others is made there, unless it is conv_window_halves that
+// The arrays as the weight-gradient kernels read them: those stored in 16 bits are widened in `scratch`, unless the
+// kernel for the shape reads them, and an x that is made of others is made there, unless it is conv_window_halves that
 // reads it. centered: for conv_tiles_centered.
 struct WeightOperands {
   ConvOperand x;

@@ -8,6 +8,7 @@
 #include <noisysgd/kernels/convert.h>
 #include <noisysgd/kernels/cuda/cudnn_probe.h>
 #include <noisysgd/kernels/cuda/event_timer.h>
+#include <noisysgd/kernels/cuda/widened.h>
 #include <noisysgd/kernels/elementwise.h>
 #include <noisysgd/kernels/scratch.h>
 
@@ -59,7 +60,7 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
   // Plans require aligned addresses, but rows of a larger tensor may begin anywhere.
   for (const ConstValues& values : operands.xwy)
     if (reinterpret_cast<uintptr_t>(values.address) % 16 != 0) return false;
-  if (x.type != y.type || (is_half(x.type) && operation == Operation::backward_filter)) return false;
+  if (x.type != y.type && operation != Operation::backward_filter) return false;
   const Key key{operation, operands.type(), queue.precision(), s, own != nullptr};
   auto found = chosen_.find(key);
   if (found == chosen_.end()) {
@@ -78,8 +79,8 @@ bool Convolutions::convolve(Queue& queue, Operation operation, const ConvShape& 
 }
 
 std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, const Operands& operands) const {
-  const Problem problem{operands.operation, operands.shape, operands.type()};
-  const PlanLimits limits{.precision = is_half(operands.type()) ? Precision::half : queue.precision(),
+  const Problem problem{operands.operation, operands.shape, operands.plan_type()};
+  const PlanLimits limits{.precision = is_half(operands.plan_type()) ? Precision::half : queue.precision(),
                           .workspace_bytes = most_workspace_,
                           .count = most_plans};
   const auto convolution =
@@ -90,7 +91,7 @@ std::vector<Convolutions::Route> Convolutions::routes(Queue& queue, const Operan
 }
 
 Convolutions::Choice Convolutions::choose(Queue& queue, const Operands& operands, const OwnKernel& own) const {
-  const bool fp32 = operands.type() == DType::f32 && queue.precision() == Precision::fp32;
+  const bool fp32 = operands.plan_type() == DType::f32 && queue.precision() == Precision::fp32;
   const bool capturing = queue.recording();
   const std::string name =
       problem_name(operands.operation, operands.shape, operands.type(), queue.precision()) + (own ? "-or-own" : "");
@@ -137,12 +138,15 @@ const Convolutions::Route* Convolutions::fastest(Queue& queue, const std::vector
 void Convolutions::run(Queue& queue, const Route& route, const Operands& operands) const {
   constexpr size_t weight = 1;
   const auto elements = tensor_sizes(operands.shape);
-  const bool accumulates = operands.operation == Operation::backward_filter, rounds = is_half(operands.type());
+  const bool accumulates = operands.operation == Operation::backward_filter, rounds = is_half(operands.plan_type());
   Scratch scratch(queue);
   const auto [workspace, rounded, sum] = scratch.take<std::byte, uint16_t, float>(
       route.plan.workspace_bytes, rounds ? elements[weight] : 0, accumulates ? elements[weight] : 0);
   std::array<const void*, 3> given{operands.xwy[0].address, operands.xwy[1].address, operands.xwy[2].address};
-  if (accumulates) given[weight] = sum;
+  if (accumulates) {
+    for (const size_t i : {0, 2}) given[i] = cuda::widened(queue, scratch, elements[i], operands.xwy[i]);
+    given[weight] = sum;
+  }
   if (rounds) {
     kernels::convert(queue, elements[weight], operands.xwy[weight], Values(rounded, operands.type()));
     given[weight] = rounded;

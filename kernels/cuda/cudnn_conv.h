@@ -32,7 +32,8 @@ class Convolutions {
   // result w is accumulated. Returns false, having done nothing, if cuDNN has no plan for the problem, or if `own` was
   // at least as fast as each. While a graph is captured nothing is timed or probed: a new problem gets the plan that
   // cuDNN prefers; under fp32, or with `own`, none. With `own` too little memory for the timing also means false.
-  // x and y have one element type: fp32, or one of 16 bits, to which w is then rounded; but w is no such result.
+  // x and y have one element type: fp32, or one of 16 bits, to which w is then rounded. For a result w each is of any
+  // of these types; those of 16 bits are widened, which counts as a part of the time.
   bool convolve(Queue& queue, Operation operation, const ConvShape& shape, ConstValues x, const float* w, ConstValues y,
                 const OwnKernel& own = {});
 
@@ -43,7 +44,8 @@ class Convolutions {
     Operation operation;
     ConvShape shape;
     std::array<ConstValues, 3> xwy;
-    DType type() const { return xwy[0].type; }  // of x and y
+    DType type() const { return xwy[2].type; }  // of y, and of x unless w is the result
+    DType plan_type() const { return operation == Operation::backward_filter ? DType::f32 : type(); }
   };
 
   std::vector<Route> routes(Queue& queue, const Operands& operands) const;

@@ -109,8 +109,10 @@ __device__ inline void add_total(const ShareMerge& merge, int32_t sum, int32_t r
 }
 
 // Adds up `count` parts of a tile, whose first one's sums begin at `from`, and writes them to `to`, which begins at the
-// same place in its part, or adds them to the weights if `to` is null.
-__device__ inline void merge_tile(const ShareMerge& merge, int32_t tile, const float* from, int32_t count, float* to) {
+// same place in its part, or adds them to the weights if `to` is null. Not inlined: it would be most of the code, and
+// of the time that nvcc takes, of every instance of a kernel.
+__device__ __noinline__ inline void merge_tile(const ShareMerge& merge, int32_t tile, const float* from, int32_t count,
+                                               float* to) {
   const WeightTiles& tiles = merge.tiles;
   const int32_t row0 = tile / tiles.column_tiles() * tiles.tile_rows,
                 column0 = tile % tiles.column_tiles() * tiles.tile_columns;

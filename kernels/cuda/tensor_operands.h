@@ -68,4 +68,13 @@ struct SplitTf32 : OperandLayout<1> {
   }
 };
 
+// Operands of numbers that are stored as Element: as tf32, those of 16 bits need no rounding.
+template <class Format, class Element>
+__device__ typename Format::Register operand_of(const float (&x)[Format::values]) {
+  if constexpr (std::is_same_v<Format, Tf32> && sizeof(Element) == 2)
+    return __float_as_uint(x[0]);
+  else
+    return Format::round(x);
+}
+
 }  // namespace noisysgd::kernels::cuda

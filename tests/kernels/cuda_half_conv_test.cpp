@@ -2,6 +2,7 @@
 #include <noisysgd/kernels/conv_second_moment.h>
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/state.h>
+#include <noisysgd/kernels/scratch.h>
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/conv_sizes.h"
@@ -25,7 +26,7 @@ ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t k
 const ConvShape windows[] = {square(3, 32, 32, 32),       square(2, 32, 16, 16),       square(3, 16, 32, 32),
                              square(3, 8, 64, 64),        square(9, 4, 32, 64),        square(1, 4, 64, 64),
                              square(2, 32, 16, 32, 3, 2), square(4, 16, 32, 64, 3, 2), square(3, 8, 16, 32, 3, 2)};
-// Those that other kernels compute, from widened copies.
+// Those that other kernels compute.
 const ConvShape others[] = {square(2, 8, 3, 16),
                             square(5, 2, 32, 64),
                             square(3, 6, 16, 24, 1, 2),
@@ -33,6 +34,19 @@ const ConvShape others[] = {square(2, 8, 3, 16),
                             {2, 5, 9, 4, 12, 2, 3, 2, 1, 0, 2},
                             {7, 3, 3, 6, 5, 3, 3, 1, 1, 0, 0},
                             square(2, 5, 8, 8, 1)};
+
+// Every tiling of conv_gather, with the bytes of x and of grad_y that are copied at a time; 0: widened before.
+struct Gathered {
+  ConvShape shape;
+  int x_bytes, grad_bytes;
+};
+const Gathered gathered[] = {
+    {{5, 6, 6, 8, 16, 2, 2, 1, 1, 0, 0}, 16, 16}, {{3, 5, 6, 4, 36, 2, 3, 1, 2, 1, 1}, 8, 8},
+    {{3, 6, 6, 6, 10, 3, 3, 1, 1, 1, 1}, 4, 4},   {{2, 7, 7, 16, 72, 3, 3, 2, 2, 1, 1}, 16, 16},
+    {{2, 5, 7, 12, 20, 3, 3, 1, 2, 1, 0}, 8, 8},  {{1100, 2, 2, 2, 4, 2, 2, 1, 1, 1, 1}, 4, 8},
+    {{5, 8, 8, 3, 16, 3, 3, 1, 1, 1, 1}, 0, 16},  {{3, 8, 7, 1, 50, 5, 5, 1, 1, 2, 2}, 0, 4},
+    {{2, 7, 7, 5, 20, 3, 3, 1, 1, 0, 0}, 0, 8},   {{2, 9, 9, 3, 68, 5, 5, 1, 1, 2, 2}, 0, 8},
+    {{3, 6, 6, 4, 5, 3, 3, 1, 1, 1, 1}, 8, 0},    {{2, 6, 5, 24, 48, 1, 1, 2, 2, 0, 0}, 16, 16}};
 
 // Largest error of results whose operands are rounded to fp16 or bf16, relative to the whole result.
 constexpr double half_error = 0x1p-10, bf16_error = 0x1p-7;
@@ -96,6 +110,62 @@ TEST_CASE("weight gradients of values stored in 16 bits agree") {
     both.cuda.set_precision(precision);
     for (const ConvShape& s : others) check_gradients(both, s);
   }
+}
+
+TEST_CASE("gathered sums of values stored in 16 bits agree") {
+  BothQueues both;
+  both.cuda.set_precision(Precision::half);
+  for (const Gathered& layer : gathered) check_gradients(both, layer.shape);
+}
+
+namespace {
+
+// The sums of 16-bit arrays and of their widened copies, from the given elements on.
+void check_same_bits(Queue& cuda, const ConvShape& s, int64_t x_first = 0, int64_t grad_first = 0) {
+  CAPTURE(describe(s), x_first, grad_first);
+  StoredArray x(DType::f16, random_tensor(input_size(s) + x_first, 1)),
+      grad_y(DType::bf16, random_tensor(output_size(s) + grad_first, 2));
+  const auto wide = [](const StoredArray& array, int64_t first) {
+    return Floats({array.on_cpu().begin() + first, array.on_cpu().end()});
+  };
+  Floats x32 = wide(x, x_first), grad32 = wide(grad_y, grad_first);
+  const auto sums = [&](SecondMoment kind, ConstValues from_x, ConstValues from_grad) {
+    Floats sum(random_tensor(s.weights(), 3)), square(random_tensor(s.weights(), 4));
+    if (kind == SecondMoment::none)
+      conv_sample_sums(cuda, s, from_x, from_grad, {}, sum.on(cuda));
+    else if (kind == SecondMoment::exact)
+      conv_second_moment_exact(cuda, s, from_x, from_grad, sum.on(cuda), square.on(cuda));
+    else
+      conv_second_moment_spatial(cuda, s, from_x, from_grad, sum.on(cuda), square.on(cuda));
+    cuda.synchronize();
+    return std::pair(sum.on_cuda(), square.on_cuda());
+  };
+  for (const SecondMoment kind : {SecondMoment::none, SecondMoment::exact, SecondMoment::spatial}) {
+    CAPTURE(name_of(kind));
+    CHECK(sums(kind, x.on(cuda, x_first), grad_y.on(cuda, grad_first)) == sums(kind, x32.on(cuda), grad32.on(cuda)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("gathered sums of values stored in 16 bits are those of widened copies") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  for (const auto& [s, x_bytes, grad_bytes] : gathered) {
+    CAPTURE(describe(s));
+    StoredArray x(DType::f16, random_tensor(input_size(s), 1)), grad_y(DType::bf16, random_tensor(output_size(s), 2));
+    const ConstValues of_x = x.on(cuda), of_grad = grad_y.on(cuda);
+    CHECK(cuda::conv_gather_bytes(s.in_channels, of_x) == x_bytes);
+    CHECK(cuda::conv_gather_bytes(s.out_channels, of_grad) == grad_bytes);
+    Scratch scratch(cuda);
+    const cuda::WeightOperands read = cuda::weight_operands(cuda, scratch, s, of_x, of_grad);
+    CHECK((read.grad_y.address == of_grad.address) == (grad_bytes > 0));
+    CHECK((read.x.x.address == of_x.address) == (x_bytes > 0 && grad_bytes > 0));
+  }
+  for (const Gathered& layer : gathered) check_same_bits(cuda, layer.shape);
+  for (const ConvShape& s : {square(3, 6, 16, 24, 1, 2), square(2, 5, 8, 40)})
+    for (const auto& [x_first, grad_first] : {std::pair{1, 0}, {2, 0}, {4, 0}, {0, 1}, {0, 2}, {0, 4}, {2, 4}})
+      check_same_bits(cuda, s, x_first, grad_first);
 }
 
 TEST_CASE("the window kernel reads values stored in 16 bits") {
