@@ -49,9 +49,9 @@ struct BatchNorm::Saved {
   int addend_id;
   std::shared_ptr<Normalisation> normalisation;
   Tensor output = {};  // of a sum through a ReLU: x alone does not tell its sign; otherwise undefined
-  std::shared_ptr<Deferred> deferred = nullptr;  // the output, if it was deferred
+  std::shared_ptr<Deferred> deferred = nullptr;  // the output, if it is deferred
 
-  Tensor output_of_sum() const { return deferred && relu && deferred->is_sum ? deferred->value : output; }
+  Tensor output_of_sum() const { return deferred && deferred->is_sum ? deferred->value : output; }
   // Whether the convolution before applies the factors of the gradient.
   bool passes_factors() const { return normalisation && normalisation->takes_factors; }
 };
@@ -125,7 +125,8 @@ Variable BatchNorm::forward_with_convolutions(const Forward& pass, const kernels
   } else {
     kernels::batch_norm_statistics(context.queue, shape, statistics, x.value.values());
   }
-  Saved saved{shape, std::move(x), y->mean, y->inverse_std, epilogue.relu, epilogue.addend.id, before, {}, y};
+  Saved saved{shape, std::move(x), y->mean, y->inverse_std, epilogue.relu, epilogue.addend.id, before};
+  if (epilogue.relu) saved.deferred = y;  // otherwise backward would hold the value, which it does not read
   Variable result = record(pass, Tensor::unwritten(y->x.shape(), y->x.dtype()), std::move(saved));
   result.deferred = y;
   return epilogue.relu ? result : written(context, std::move(result));

@@ -49,8 +49,8 @@ const Named networks[] = {
 };
 
 // Convolutions that compute parts of the batch normalisations around them (layers/conv_block.h): of a sum, with and
-// without a shortcut that reads it, and of no sum; the first reader of a value and a later one; read by another layer;
-// without a ReLU; with another ghost size behind than before.
+// without a shortcut that reads it, and of no sum; the first reader of a value and a later one, after such a convolution
+// or after another layer; read by another layer; without a ReLU; with another ghost size behind than before.
 const Named blocks[] = {
     {"stages",
      R"({"type": "sequential", "layers": [
@@ -96,6 +96,16 @@ const Named blocks[] = {
        {"type": "relu"},
        {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
            {"type": "batch_norm"}],
+         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 1, "bias": false}, {"type": "batch_norm"}]},
+       {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
+    {"read before", R"({"type": "sequential", "layers": [
+       {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}],
+         "shortcut": [{"type": "average_pool", "kernel": 3, "stride": 1, "padding": 1}]},
+       {"type": "relu"},
+       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
+         {"type": "batch_norm"}],
          "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 1, "bias": false}, {"type": "batch_norm"}]},
        {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
     {"branches", R"({"type": "sequential", "layers": [
@@ -233,4 +243,25 @@ TEST_CASE("the memory of a pass at half is little more than half of that in fp32
     return static_cast<double>(context.allocator.use().peak - before);
   };
   CHECK(peak_of(Precision::half) < 0.55 * peak_of(Precision::tf32));
+}
+
+TEST_CASE("a batch normalisation without a ReLU does not hold its output") {
+  Context context({Backend::cuda}, 1);
+  context.queue.set_precision(Precision::half);
+  const std::string unit =
+      R"({"type": "batch_norm"}, {"type": "average_pool", "kernel": 3, "stride": 1, "padding": 1}, )";
+  Model model(context,
+              network_from(R"({"type": "sequential", "layers": [)" + unit + unit + unit +
+                               R"({"type": "global_average_pool"}, {"type": "linear"}]})",
+                           {8, 8, 64}, classes, 4),
+              classes);
+  model.parameter_set().initialise(7);
+  const Batch batch = random_batch(context, {8, 8, 64}, samples, classes);
+  const Tensor images = as_type(context, batch.images, DType::f16);
+  const size_t before = context.allocator.use().active;
+  Tape tape;
+  const Forward pass{.context = context, .tape = &tape, .training = true, .images = DType::f16};
+  const Variable logits = model.network().forward(pass, {images});
+  // The inputs of the second and third one, and little more.
+  CHECK(context.allocator.use().active - before < 5 * images.bytes().size() / 2);
 }
