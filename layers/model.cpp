@@ -60,6 +60,8 @@ void Model::accumulate(const Batch& batch, const ForwardOptions& options, std::s
 Forward Model::training_pass(Tape& tape, const ForwardOptions& options) const {
   const bool halves =
       context_.queue.device().backend == Backend::cuda && context_.queue.precision() == kernels::Precision::half;
+  NSGD_CHECK(!halves || !context_.rounding.values,
+             "NSGD_ROUND_STORED rounds values that are stored in fp32; at precision half they are stored in 16 bits");
   return {.context = context_,
           .tape = &tape,
           .training = true,

@@ -218,6 +218,16 @@ TEST_CASE("at half images between layers are fp16, their gradients bf16, and inf
   CHECK(model.logits(batch.images).dtype() == DType::f32);
 }
 
+TEST_CASE("values that are stored in 16 bits are not rounded to 16 bits as well") {
+  Context context({Backend::cuda}, 1);
+  context.queue.set_precision(Precision::half);
+  context.rounding = {DType::f16, DType::bf16};
+  Model model(context, network_from(networks[3].json, image, classes), classes);
+  CHECK_THROWS_WITH(accumulate(model, random_batch(context, image, samples, classes), {}, {}),
+                    "NSGD_ROUND_STORED rounds values that are stored in fp32; at precision half they are stored in 16 "
+                    "bits");
+}
+
 TEST_CASE("a gradient of another type than its value's is an error") {
   Context context({Backend::cuda}, 1);
   Tape tape;
