@@ -49,8 +49,9 @@ const Named networks[] = {
 };
 
 // Convolutions that compute parts of the batch normalisations around them (layers/conv_block.h): of a sum, with and
-// without a shortcut that reads it, and of no sum; the first reader of a value and a later one, after such a convolution
-// or after another layer; read by another layer; without a ReLU; with another ghost size behind than before.
+// without a shortcut that reads it, and of no sum; the first reader of a value and a later one, after such a
+// convolution or after another layer; read by another layer; without a ReLU; with another ghost size behind than
+// before.
 const Named blocks[] = {
     {"stages",
      R"({"type": "sequential", "layers": [
@@ -103,10 +104,6 @@ const Named blocks[] = {
        {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
          {"type": "batch_norm"}],
          "shortcut": [{"type": "average_pool", "kernel": 3, "stride": 1, "padding": 1}]},
-       {"type": "relu"},
-       {"type": "residual", "body": [{"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1, "bias": false},
-         {"type": "batch_norm"}],
-         "shortcut": [{"type": "conv2d", "out_channels": 64, "kernel": 1, "bias": false}, {"type": "batch_norm"}]},
        {"type": "relu"}, {"type": "global_average_pool"}, {"type": "linear"}]})"},
     {"branches", R"({"type": "sequential", "layers": [
        {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1}, {"type": "batch_norm"}, {"type": "relu"},
