@@ -15,6 +15,7 @@
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/shared_pitch.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/vector.h>
 #include <noisysgd/kernels/cuda/with_element.h>
@@ -35,7 +36,6 @@ struct Tiling {
   static constexpr int k_tile = warps_k * m_tiles * 16, n_tile = warps_n * n_tiles * 8;
   static constexpr int group_threads = warps_k * warps_n * warp_lanes, threads = groups * group_threads;
   static_assert(group_threads >= k_tile && group_threads >= n_tile);  // every row has at most a part for each thread
-  // Padding of 8 elements: the lanes of one load, 8 columns of 4 rows, then read different banks, or halves of one.
   static constexpr int channel_pitch = k_tile + 8, tap_pitch = n_tile + 8;
 };
 
@@ -50,6 +50,8 @@ struct Ring {
   static constexpr size_t shared_bytes =
       std::max(T::groups * stages * size_t{stage_bytes}, sizeof(float) * group_floats(T::groups, T::k_tile, T::n_tile));
   static_assert(T::channel_pitch * sizeof(Gradient) % 16 == 0 && T::tap_pitch * sizeof(Value) % 16 == 0);
+  static_assert(conflict_free_rows(T::channel_pitch, sizeof(Gradient)) &&
+                conflict_free_rows(T::tap_pitch, sizeof(Value)));
   static_assert(shared_bytes + last_block_bytes <= least_shared_memory);
 
   unsigned char* begin;  // of the group

@@ -1,4 +1,4 @@
-// The pitch of columns and rows of a tile in shared memory with which a warp's reads go to different banks.
+// Pitches of tiles in shared memory with which a warp's reads go to different banks.
 #pragma once
 
 namespace noisysgd::kernels::cuda {
@@ -30,6 +30,16 @@ constexpr Pitch conflict_free_pitch(int columns, int channels, int runs, int ste
         }
         if (good) return {position, row};
       }
+}
+
+// Whether reads of 8 neighbouring elements in each of 4 neighbouring rows of this pitch go to different banks. Rows
+// begin at multiples of 16 bytes.
+constexpr bool conflict_free_rows(int pitch, int element_bytes) {
+  for (int rows = 1; rows < 4; ++rows) {
+    const int apart = rows * pitch * element_bytes % 128;
+    if (apart < 8 * element_bytes || apart > 128 - 8 * element_bytes) return false;
+  }
+  return true;
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -10,6 +10,7 @@
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/mirrored.h"
+#include "tests/kernels/stored_array.h"
 #include "tests/temporary_folder.h"
 
 using namespace noisysgd;
@@ -158,6 +159,38 @@ TEST_CASE("a weight gradient is computed by cuDNN or by this repository's kernel
   CudnnQueue second(cudnn_is_faster, precision);
   CHECK(gradient.sum(second.queue) == by_cudnn);
   CHECK(gradient.executions == 1);
+}
+
+TEST_CASE("a weight gradient of 16-bit values is computed by cuDNN from copies in fp32, if that is faster") {
+  const TemporaryFolder slow, fast;
+  const auto check = [](const TemporaryFolder& cache, const emulation::EmulatedDevice& described, const ConvShape& s,
+                        int64_t first_executions, int64_t later_executions) {
+    const emulation::DifferentDevice device(described);
+    CudnnQueue holder(cache, Precision::half);
+    Queue& queue = holder.queue;
+    StoredArray x(DType::f16, random_tensor(s.batch * s.height * s.width * s.in_channels, 4)),
+        grad_y(DType::bf16, random_tensor(s.batch * s.positions() * s.out_channels, 5));
+    Floats own(random_tensor(s.weights(), 6));
+    conv_sample_sums(queue, s, x.on(queue), grad_y.on(queue), {}, own.on(queue));
+    for (const int64_t expected : {first_executions, later_executions}) {
+      Floats sums(random_tensor(s.weights(), 6));
+      const int64_t before = emulation::cudnn_use().executions;
+      conv_backward_weight(queue, s, x.on(queue), grad_y.on(queue), sums.on(queue));
+      queue.synchronize();
+      CHECK(emulation::cudnn_use().executions - before == expected);
+      CHECK(relative_error(sums.on_cuda(), to_double(own.on_cuda())) < 1e-3);
+      CHECK((sums.on_cuda() == own.on_cuda()) == (later_executions == 0));
+    }
+  };
+  const ConvShape even{2, 6, 7, 16, 24, 3, 3, 1, 1, 1, 1}, odd{3, 6, 7, 3, 24, 3, 3, 1, 1, 1, 1};
+  // By cuDNN a gradient is two launches that widen and one that adds the result; by the own kernel it is one launch. x
+  // of an odd number of channels is widened for both.
+  check(slow, {.kernel_seconds = 100, .cudnn_seconds = -150}, even, 16, 0);
+  check(fast, {.kernel_seconds = 100, .cudnn_seconds = -250}, even, 17, 1);
+  check(slow, {.kernel_seconds = 100, .cudnn_seconds = -50}, odd, 16, 0);
+  check(fast, {.kernel_seconds = 100, .cudnn_seconds = -150}, odd, 17, 1);
+  // The window kernel of 16-bit arrays has no rival.
+  check(fast, {.kernel_seconds = 100, .cudnn_seconds = -250}, {2, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1}, 0, 0);
 }
 
 TEST_CASE("a weight gradient first met in a capture is computed by this repository's kernel, and timed later") {
