@@ -42,10 +42,11 @@ const ConvKernel& kernel_for(Queue& queue, const ConvShape& shape, SecondMoment 
     if (const ConvKernel* kernel = conv_wgmma(shape, kind, precision)) return *kernel;
   if (by_chunks(x, grad_y)) {
     const size_t shared_memory = queue.cuda().shared_memory();
-    if (is_half(x.type)) {
-      if (const ConvKernel* kernel = conv_window_halves(shape, shared_memory)) return *kernel;
-    } else if (!is_half(grad_y.type)) {
-      if (const ConvKernel* kernel = conv_window(shape, kind, precision, shared_memory)) return *kernel;
+    const bool halves = is_half(x.type);
+    if (halves == is_half(grad_y.type)) {
+      const ConvKernel* const window =
+          halves ? conv_window_halves(shape, shared_memory) : conv_window(shape, kind, precision, shared_memory);
+      if (window) return *window;
       if (const ConvKernel* kernel = conv_pairs(shape, precision)) return *kernel;
     }
   }
@@ -122,7 +123,10 @@ struct ReadAsStored {
 
 ReadAsStored read_as_stored(Queue& queue, const ConvShape& s, ConstValues x, ConstValues grad_y) {
   const ConvRoute route = conv_route(s, SecondMoment::none, queue.precision(), queue.cuda().shared_memory());
-  if (route != ConvRoute::gather || grad_y.type != DType::bf16 || !conv_gather_bytes(s.out_channels, grad_y)) return {};
+  if ((route != ConvRoute::pairs && route != ConvRoute::gather) || queue.precision() == Precision::fp32) return {};
+  if (route == ConvRoute::pairs && x.type == DType::f16 && grad_y.type == DType::bf16 && by_chunks(x, grad_y))
+    return {true, true};
+  if (grad_y.type != DType::bf16 || !conv_gather_bytes(s.out_channels, grad_y)) return {};
   return {x.type == DType::f16 && conv_gather_bytes(s.in_channels, x) > 0, true};
 }
 

@@ -2,19 +2,23 @@
 // over so few positions is cheaper when it is expanded into its terms:
 //   sum_n (sum_t g_nt a_n,t+d)^2 = sum_t<=u w sum_n (g_nt g_nu) (a_n,t+d a_n,u+d),  w = 1 for t = u and else 2,
 // These are matrix products over the samples: per weight one term at the corner taps d, three at the edges, ten in the
-// centre. Pairs are formed in fp32 when operands are loaded. The terms may cancel: if the exact value is about 0, the
-// sum may be negative. The spatial form consists of the terms with t = u alone.
+// centre. Pairs are formed in fp32 when operands are read from shared memory, where they are as they are stored. The
+// terms may cancel: if the exact value is about 0, the sum may be negative. The spatial form consists of the terms with
+// t = u alone.
 #include <algorithm>
 #include <type_traits>
 
 #include <noisysgd/kernels/cuda/conv_weight_gradient.h>
 #include <noisysgd/kernels/cuda/copy_or_zero.h>
+#include <noisysgd/kernels/cuda/element.h>
 #include <noisysgd/kernels/cuda/grid.h>
 #include <noisysgd/kernels/cuda/launch.h>
 #include <noisysgd/kernels/cuda/merge_shares.h>
 #include <noisysgd/kernels/cuda/reduce.h>
+#include <noisysgd/kernels/cuda/shared_pitch.h>
 #include <noisysgd/kernels/cuda/tensor_operands.h>
 #include <noisysgd/kernels/cuda/weight_fragments.h>
+#include <noisysgd/kernels/cuda/with_element.h>
 
 namespace noisysgd::kernels::cuda {
 namespace {
@@ -30,36 +34,43 @@ __host__ __device__ constexpr int input_of(int t, int tap) {
 // The index of the pair t <= u.
 __host__ __device__ constexpr int pair_of(int t, int u) { return t * (2 * positions - t + 1) / 2 + u - t; }
 
-template <class Format_, int m_tiles_, int warps_k_, int warps_c_>
+// For x and grad_y of the element types Types_.
+template <class Types_, class Format_, int m_tiles_, int warps_k_, int warps_c_>
 struct Tiling {
+  using Value = typename Types_::Value;
+  using Gradient = typename Types_::Gradient;
   using Format = Format_;
   using Register = typename Format::Register;
   static constexpr int m_tiles = m_tiles_, warps_k = warps_k_, warps_c = warps_c_;
   static constexpr int k_tile = warps_k * m_tiles * 16, c_tile = warps_c * 8, threads = warps_k * warps_c * warp_lanes;
+  // A stage: x [item_samples,x_pitch] and grad_y [item_samples,grad_pitch].
   static constexpr int item_samples = 16, stages = 3;
-  static constexpr int spread = 8 / Format::values;  // padding with which the lanes of one load read 32 different banks
-  static constexpr int x_pitch = positions * c_tile + spread, grad_pitch = positions * k_tile + spread;
-  static constexpr int stage_floats = item_samples * (x_pitch + grad_pitch);
-  static constexpr size_t shared_bytes = sizeof(float) * stages * stage_floats;
-  static_assert(positions * c_tile % 32 == 0 && positions * k_tile % 32 == 0 && shared_bytes <= least_shared_memory);
+  static constexpr int x_pitch = positions * c_tile + 8, grad_pitch = positions * k_tile + 8;
+  static constexpr int x_bytes = item_samples * x_pitch * sizeof(Value);
+  static constexpr int stage_bytes = x_bytes + item_samples * grad_pitch * sizeof(Gradient);
+  static constexpr size_t shared_bytes = size_t{stages} * stage_bytes;
+  static_assert(Format::values == 1 && conflict_free_rows(x_pitch, sizeof(Value)) &&
+                conflict_free_rows(grad_pitch, sizeof(Gradient)) && shared_bytes <= least_shared_memory);
 };
 
 // Starts the copies of samples first .. first + 15; samples from `end` on become zero.
 template <class T>
-__device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_t first, int64_t end, float* stage) {
-  const auto copy = [&](const float* from, int32_t channels, int tile, int pitch, float* to) {
+__device__ void load_item(const FilterProblem& p, int32_t k0, int32_t c0, int64_t first, int64_t end,
+                          unsigned char* stage) {
+  const auto copy = [&]<class Element>(const Element* from, int32_t channels, int tile, int pitch, unsigned char* to) {
+    constexpr int chunk = vector_width<Element>;
     const int per_position = tile / chunk;
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < T::item_samples * positions * per_position; i += T::threads) {
       const int c = i % per_position * chunk, t = i / per_position % positions, s = i / per_position / positions;
       const bool exists = first + s < end;
-      copy_16_bytes_or_zero(to + s * pitch + t * tile + c,
+      copy_16_bytes_or_zero(reinterpret_cast<Element*>(to) + s * pitch + t * tile + c,
                             from + (exists ? ((first + s) * positions + t) * channels + c : 0), exists);
     }
   };
-  copy(static_cast<const float*>(p.x) + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
-  copy(static_cast<const float*>(p.grad_y) + k0, p.out_channels, T::k_tile, T::grad_pitch,
-       stage + T::item_samples * T::x_pitch);
+  copy(static_cast<const typename T::Value*>(p.x) + c0, p.in_channels, T::c_tile, T::x_pitch, stage);
+  copy(static_cast<const typename T::Gradient*>(p.grad_y) + k0, p.out_channels, T::k_tile, T::grad_pitch,
+       stage + T::x_bytes);
 }
 
 template <class T>
@@ -67,7 +78,8 @@ using Fragments = FilterFragments<T::m_tiles>;
 
 // Adds the products over Format::depth samples, whose operands begin at x and grad.
 template <class T, SecondMoment kind>
-__device__ void multiply_samples(const float* x, const float* grad, Fragments<T>& gradient, Fragments<T>& square) {
+__device__ void multiply_samples(const typename T::Value* x, const typename T::Gradient* grad, Fragments<T>& gradient,
+                                 Fragments<T>& square) {
   using Format = typename T::Format;
   constexpr bool exact = kind == SecondMoment::exact, squares = kind != SecondMoment::none;
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes, group = lane / 4, place = lane % 4;
@@ -77,8 +89,8 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
     float values[positions][Format::values];
     for (int t = 0; t < positions; ++t) {
       for (int v = 0; v < Format::values; ++v)
-        values[t][v] = x[Format::depth_index(place, half, v) * T::x_pitch + t * T::c_tile + group];
-      x_single[t][half] = Format::round(values[t]);
+        values[t][v] = as_float(x[Format::depth_index(place, half, v) * T::x_pitch + t * T::c_tile + group]);
+      x_single[t][half] = operand_of<Format, typename T::Value>(values[t]);
     }
     for (int t = 0; t < positions; ++t)
       for (int u = t; u < positions; ++u) {
@@ -93,12 +105,12 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
     for (int t = 0; t < positions; ++t)
       for (int i = 0; i < 4; ++i)
         for (int v = 0; v < Format::values; ++v)
-          values[t][i][v] =
-              grad[Format::depth_index(place, i / 2, v) * T::grad_pitch + t * T::k_tile + m * 16 + group + i % 2 * 8];
+          values[t][i][v] = as_float(
+              grad[Format::depth_index(place, i / 2, v) * T::grad_pitch + t * T::k_tile + m * 16 + group + i % 2 * 8]);
 #pragma unroll
     for (int t = 0; t < positions; ++t) {
       typename T::Register left[4];
-      for (int i = 0; i < 4; ++i) left[i] = Format::round(values[t][i]);
+      for (int i = 0; i < 4; ++i) left[i] = operand_of<Format, typename T::Gradient>(values[t][i]);
 #pragma unroll
       for (int tap = 0; tap < taps; ++tap)
         if (input_of(t, tap) >= 0) Format::multiply(gradient[m][tap], left, x_single[input_of(t, tap)]);
@@ -125,7 +137,7 @@ __device__ void multiply_samples(const float* x, const float* grad, Fragments<T>
 template <class T, SecondMoment kind>
 __global__ void __launch_bounds__(T::threads, 1)
     conv_pairs_kernel(FilterProblem p, const __grid_constant__ ShareMerge merge) {
-  GPU_DYNAMIC_SHARED(float, stages);
+  GPU_DYNAMIC_SHARED(unsigned char, stages);
   constexpr bool split = std::is_same_v<typename T::Format, SplitTf32>;
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, warp_k = warp % T::warps_k, warp_c = warp / T::warps_k;
   const auto tile = static_cast<int32_t>(blockIdx.x), c_tiles = p.in_channels / T::c_tile;
@@ -135,8 +147,7 @@ __global__ void __launch_bounds__(T::threads, 1)
   const auto items = static_cast<int>((end - first + T::item_samples - 1) / T::item_samples);
   const auto load = [&](int item) {
     if (item < items)
-      load_item<T>(p, k0, c0, first + int64_t{item} * T::item_samples, end,
-                   stages + item % T::stages * T::stage_floats);
+      load_item<T>(p, k0, c0, first + int64_t{item} * T::item_samples, end, stages + item % T::stages * T::stage_bytes);
     __pipeline_commit();
   };
 
@@ -147,9 +158,10 @@ __global__ void __launch_bounds__(T::threads, 1)
     __pipeline_wait_prior(T::stages - 2);
     __syncthreads();  // the item has arrived, and no thread still reads the stage that is filled next
     load(item + T::stages - 1);
-    const float* x = stages + item % T::stages * T::stage_floats + warp_c * 8;
-    const float* grad =
-        stages + item % T::stages * T::stage_floats + T::item_samples * T::x_pitch + warp_k * T::m_tiles * 16;
+    const unsigned char* const stage = stages + item % T::stages * T::stage_bytes;
+    const auto* const x = reinterpret_cast<const typename T::Value*>(stage) + warp_c * 8;
+    const auto* const grad =
+        reinterpret_cast<const typename T::Gradient*>(stage + T::x_bytes) + warp_k * T::m_tiles * 16;
 #pragma unroll 1
     for (int s = 0; s < T::item_samples; s += T::Format::depth)
       multiply_samples<T, kind>(x + s * T::x_pitch, grad + s * T::grad_pitch, split ? item_gradient : gradient,
@@ -176,9 +188,10 @@ ShareGrid grid_of(const ConvShape& s) {
 }
 
 template <class T>
-void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
+void launch_kernel(Queue& queue, const ConvShape& s, SecondMoment kind, ConstValues x, ConstValues grad_y,
                    const WeightSums& to) {
-  const FilterProblem problem = filter_problem(s, x.f32("conv_pairs"), grad_y.f32("conv_pairs"));
+  const FilterProblem problem = filter_problem(s, array_of<typename T::Value>("conv_pairs", x),
+                                               array_of<typename T::Gradient>("conv_pairs", grad_y));
   launch_merged(queue, grid_of<T>(s), to, [&](dim3 blocks, const ShareMerge& merge) {
     launch(queue,
            kind == SecondMoment::exact     ? conv_pairs_kernel<T, SecondMoment::exact>
@@ -186,6 +199,19 @@ void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const Co
                                            : conv_pairs_kernel<T, SecondMoment::none>,
            blocks, T::threads, T::shared_bytes, problem, merge);
   });
+}
+
+using Split = Tiling<StoredFloats, SplitTf32, 1, 2, 4>;
+template <class Types>
+using Rounded = Tiling<Types, Tf32, 2, 2, 4>;
+
+template <class T>
+void launch_tiling(Queue& queue, const ConvShape& s, SecondMoment kind, const ConvOperand& x, ConstValues grad_y,
+                   const WeightSums& to) {
+  NSGD_CHECK(!x.factor, "conv_pairs takes an array, not the operands of relu(x factor + term)");
+  if constexpr (std::is_same_v<T, Rounded<StoredFloats>>)
+    if (is_half(x.x.type)) return launch_kernel<Rounded<StoredHalves>>(queue, s, kind, x.x, grad_y, to);
+  launch_kernel<T>(queue, s, kind, x.x, grad_y, to);
 }
 
 template <class T>
@@ -202,7 +228,7 @@ const ConvKernel* conv_pairs(const ConvShape& s, Precision precision) {
       s.padding_width != 1 || s.stride_height != 1 || s.stride_width != 1 || s.batch > most ||
       s.in_channels * s.out_channels > most)
     return nullptr;
-  return precision == Precision::fp32 ? kernel_of<Tiling<SplitTf32, 1, 2, 4>>(s) : kernel_of<Tiling<Tf32, 2, 2, 4>>(s);
+  return precision == Precision::fp32 ? kernel_of<Split>(s) : kernel_of<Rounded<StoredFloats>>(s);
 }
 
 }  // namespace noisysgd::kernels::cuda

@@ -33,10 +33,11 @@ struct ConvKernel {
 };
 
 // Each returns null for shapes that it does not support. window and pairs copy 16 bytes at a time: x and grad_y must be
-// 16-byte aligned. All read arrays of fp32. conv_gather also reads a grad_y of bf16 with an x of fp32 or fp16, which
-// gives the bits of widened copies. conv_window_halves reads x of fp16 and grad_y of bf16 alone. conv_wgmma reads these
-// or fp32; it rounds fp32 and fp16 to bf16. conv_window_halves alone makes x of other arrays (ConvOperand), if the
-// addresses of their constants are multiples of 16 bytes.
+// 16-byte aligned. All read arrays of fp32. conv_gather also reads a grad_y of bf16 with an x of fp32 or fp16, and
+// conv_pairs, unless it is for fp32, one with an x of fp16; sums have the bits of those of widened copies.
+// conv_window_halves reads x of fp16 and grad_y of bf16 alone. conv_wgmma reads these or fp32; it rounds fp32 and fp16
+// to bf16. conv_window_halves alone makes x of other arrays (ConvOperand), if the addresses of their constants are
+// multiples of 16 bytes.
 const ConvKernel* conv_wgmma(const ConvShape& shape, SecondMoment kind, Precision precision);
 const ConvKernel* conv_window(const ConvShape& shape, SecondMoment kind, Precision precision, size_t shared_memory);
 const ConvKernel* conv_window_halves(const ConvShape& shape, size_t shared_memory);

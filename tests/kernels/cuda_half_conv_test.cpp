@@ -168,6 +168,40 @@ TEST_CASE("gathered sums of values stored in 16 bits are those of widened copies
       check_same_bits(cuda, s, x_first, grad_first);
 }
 
+TEST_CASE("pairs of positions of values stored in 16 bits have the sums of widened copies") {
+  Queue cuda({Backend::cuda, 0});
+  cuda.set_precision(Precision::half);
+  // One sample, incomplete items, and more items of a block than the ring has stages.
+  for (const ConvShape& s : {square(1, 2, 32, 64), square(37, 2, 64, 64), square(100, 2, 64, 1088)}) {
+    StoredArray x(DType::f16, random_tensor(input_size(s), 1)), grad_y(DType::bf16, random_tensor(output_size(s), 2));
+    const ConstValues of_x = x.on(cuda), of_grad = grad_y.on(cuda);
+    Scratch scratch(cuda);
+    const cuda::WeightOperands read = cuda::weight_operands(cuda, scratch, s, of_x, of_grad);
+    CHECK(read.x.x.address == of_x.address);
+    CHECK(read.grad_y.address == of_grad.address);
+    CHECK(cuda::conv_pairs(s, Precision::half) != nullptr);
+  }
+  for (const ConvShape& s : {square(1, 2, 32, 64), square(37, 2, 64, 64), square(100, 2, 64, 1088)})
+    check_same_bits(cuda, s);
+}
+
+TEST_CASE("sums of misaligned 16-bit values on 2x2 images agree") {  // by conv_gather
+  BothQueues both;
+  both.cuda.set_precision(Precision::half);
+  const ConvShape s = square(5, 2, 32, 64);
+  for (const auto& [x_first, grad_first] : {std::pair{1, 0}, {4, 0}, {0, 1}, {0, 4}, {1, 2}}) {
+    CAPTURE(x_first, grad_first);
+    StoredArray x(DType::f16, random_tensor(input_size(s) + x_first, 1)),
+        grad_y(DType::bf16, random_tensor(output_size(s) + grad_first, 2));
+    Floats sum(random_tensor(s.weights(), 3)), square(random_tensor(s.weights(), 4));
+    both.run([&](Queue& q) {
+      conv_second_moment_exact(q, s, x.on(q, x_first), grad_y.on(q, grad_first), sum.on(q), square.on(q));
+    });
+    CHECK(error_of(sum) < bf16_error);
+    CHECK(error_of(square) < 2 * bf16_error);
+  }
+}
+
 TEST_CASE("the window kernel reads values stored in 16 bits") {
   BothQueues both;
   both.cuda.set_precision(Precision::half);
