@@ -116,7 +116,8 @@ bool is_window(const ConvShape& s) {
          s.padding_height == 1 && s.padding_width == 1 && s.batch <= most && s.in_channels * s.out_channels <= most;
 }
 
-// Whether x and grad_y are read in 16 bits, by another kernel than conv_window_halves.
+// Whether x and grad_y are read in 16 bits, by another kernel than conv_window_halves. conv_gather also reads all that
+// conv_pairs does.
 struct ReadAsStored {
   bool x = false, grad_y = false;
 };
@@ -124,8 +125,6 @@ struct ReadAsStored {
 ReadAsStored read_as_stored(Queue& queue, const ConvShape& s, ConstValues x, ConstValues grad_y) {
   const ConvRoute route = conv_route(s, SecondMoment::none, queue.precision(), queue.cuda().shared_memory());
   if ((route != ConvRoute::pairs && route != ConvRoute::gather) || queue.precision() == Precision::fp32) return {};
-  if (route == ConvRoute::pairs && x.type == DType::f16 && grad_y.type == DType::bf16 && by_chunks(x, grad_y))
-    return {true, true};
   if (grad_y.type != DType::bf16 || !conv_gather_bytes(s.out_channels, grad_y)) return {};
   return {x.type == DType::f16 && conv_gather_bytes(s.in_channels, x) > 0, true};
 }
