@@ -83,7 +83,8 @@ class Tensor {
   // to_host, from_host and copy_from_host below.
   template <class T>
   std::span<T> span() const {
-    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code can only access a copy", shape_.text());
+    NSGD_CHECK(backend_ == Backend::cpu, "tensor {} is on a device: host code can only access a copy",
+               shape_.text());
     return {data<T>(), static_cast<size_t>(elements())};
   }
 

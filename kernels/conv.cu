@@ -150,7 +150,6 @@ void launch_product(Queue& queue, const Product& product, int64_t rows, int64_t 
 
 // Values of 16 bits by the fused convolution, with nothing fused.
 bool by_block(Queue& queue, const ConvShape& shape, ConstValues x, const float* weight, Values y) {
-  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
   const ConvBlockShape block{shape, shape.batch};
   if (x.type != DType::f16 || y.type != DType::f16 || !aligned(x.address) || !aligned(y.address) || !aligned(weight) ||
       !conv_block_takes(queue, block))

@@ -37,7 +37,6 @@ template <class From, class To>
 void make(Queue& queue, const ConvShape& shape, const ConvOperand& operand, Values values) {
   const From* const x = array_of<From>("make_conv_operand", operand.x);
   To* const h = array_of<To>("make_conv_operand", values);
-  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
   with_width<width>(shape.in_channels % width == 0 && aligned(x) && aligned(h), [&](auto vector) {
     const int64_t position = shape.in_channels / vector, sample = shape.height * shape.width * position;
     const Vectors n{shape.batch * sample, operand.group * sample, position};

@@ -31,7 +31,6 @@ bool by_products(Queue& queue, const ConvShape& shape, SecondMoment kind) {
   return conv_route(shape, kind, queue.precision(), queue.cuda().shared_memory()) == ConvRoute::matrix_product;
 }
 
-bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 bool by_chunks(ConstValues x, ConstValues grad_y) { return aligned(x.address) && aligned(grad_y.address); }
 
 // with_signs: prefers kernels that can also form signed sums.

@@ -24,7 +24,6 @@ template <class From, class To>
 void convert_arrays(Queue& queue, int64_t n, ConstValues from, Values to) {
   const auto* const x = static_cast<const From*>(from.address);
   auto* const y = static_cast<To*>(to.address);
-  const auto aligned = [](const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; };
   const int64_t vectors = aligned(x) && aligned(y) ? n / width : 0, rest = n - width * vectors;
   if (n > 0)
     launch(queue, convert_kernel<From, To>, grid_size(std::max(vectors, rest)), block_threads, 0, vectors, n, x, y);

@@ -17,7 +17,7 @@ void Deferred::write(Context& context) {
 
 kernels::ConvOperand operand_of(Context& context, const Variable& variable) {
   const Deferred* const of = variable.deferred.get();
-  if (of && !of->value.defined() && of->relu && !of->is_sum)
+  if (of && !of->value.defined() && !of->is_sum)
     return {of->x.values(), of->factor.f32(), of->term.f32(), of->shape.group};
   return written(context, variable).value.values();
 }

@@ -14,12 +14,12 @@ struct Deferred {
   Tensor x, mean, inverse_std;    // the input of the batch normalisation [M,T,C], and its statistics [groups,C]
   Tensor factor, term;            // [groups,C]: gamma xhat + beta = x factor + term
   const Parameter &gamma, &beta;  // [C]
-  bool relu;
-  bool is_sum;          // there is an addend
-  Tensor addend;        // [M,T,C], held until the value is written; or undefined
-  bool read = false;    // an op reads the value, or a convolution x instead of it
-  bool wanted = false;  // others read the value too, so the convolution had better write it
-  Tensor value = {};    // undefined: not written
+  bool relu;                      // false: the value is written at once
+  bool is_sum;                    // there is an addend
+  Tensor addend;                  // [M,T,C], held until the value is written; or undefined
+  bool read = false;              // an op reads the value, or a convolution x instead of it
+  bool wanted = false;            // others read the value too, so the convolution had better write it
+  Tensor value = {};              // undefined: not written
   // From the backward pass of the first reader to that of the batch normalisation: the sums of the gradient, which then
   // is that of the ReLU's input (BatchNormGradientSums). Undefined: it is the gradient of the value.
   Tensor gradient_sums = {};

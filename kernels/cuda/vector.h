@@ -19,6 +19,9 @@ struct alignas(n * sizeof(T)) Vector {
 template <int n>
 using FloatVector = Vector<float, n>;
 
+// Whether the address is aligned for the largest accesses and copies, of 16 bytes; true for null.
+inline bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
+
 // Whether the address is aligned for load_vector and store_vector; true for null.
 template <int n, class T = float>
 bool aligned_vector(const T* address) {

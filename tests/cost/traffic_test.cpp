@@ -11,6 +11,7 @@
 #include "tests/catch.h"
 #include "tests/cost/byte_model.h"
 #include "tests/cost/resnet_step.h"
+#include "tests/kernels/square_conv.h"
 #include "tests/random_tensor.h"
 
 using namespace noisysgd;
@@ -46,10 +47,6 @@ Kernels traffic_of(Context& context, const Call& call) {
   call();
   context.queue.synchronize();
   return emulation::traffic();
-}
-
-kernels::ConvShape conv(int64_t batch, int64_t size, int64_t from, int64_t to, int64_t kernel, int64_t stride) {
-  return {batch, size, size, from, to, kernel, kernel, stride, stride, kernel / 2, kernel / 2};
 }
 
 constexpr int64_t samples = 8;
@@ -105,7 +102,7 @@ TEST_CASE("a residual block moves its tensors as often as its passes need them")
   const WithoutRaces without_races;
   constexpr auto tf32 = kernels::Precision::tf32;
   const Moved two = moved_by(2, tf32), three = moved_by(3, tf32);  // one more block, in whose output two gradients meet
-  const ConvBytes conv3x3(conv(samples, 32, 16, 16, 3, 1));
+  const ConvBytes conv3x3(square(samples, 32, 16, 16, 3, 1));
   const NormBytes norm{conv3x3.x};
   Bytes forward, backward;
   for (const Bytes& pass : {conv3x3.forward(), norm.forward(), conv3x3.forward(), norm.forward_with_addend()})
@@ -123,7 +120,7 @@ TEST_CASE("at half a residual block moves six tensors forward and sixteen backwa
   const WithoutRaces without_races;
   constexpr auto half = kernels::Precision::half;
   const Moved two = moved_by(2, half), three = moved_by(3, half);
-  const ConvBytes conv3x3(conv(samples, 32, 16, 16, 3, 1), true);
+  const ConvBytes conv3x3(square(samples, 32, 16, 16, 3, 1), true);
   const double p = conv3x3.x, weights = conv3x3.weights;
   // First convolution: reads the second one's result of the block before and that block's input; writes its output and
   // the own result. Second convolution: reads that, and writes its own.
@@ -153,7 +150,7 @@ TEST_CASE("a step of a residual network moves the bytes of its passes") {
     for (const Bytes& pass : passes) expected += pass;
   };
   double weights = 0;
-  const ConvBytes stem(conv(samples, 32, 3, 16, 3, 1));
+  const ConvBytes stem(square(samples, 32, 3, 16, 3, 1));
   weights += stem.weights;
   add({{stem.x / 4, stem.x}});  // images are gathered from bytes
   add({stem.forward(), stem.weight_gradient(), NormBytes{stem.y}.forward(), NormBytes{stem.y}.backward_of_two()});
@@ -162,16 +159,16 @@ TEST_CASE("a step of a residual network moves the bytes of its passes") {
     for (int64_t block = 0; block < count; ++block) {
       const bool entry = stage > 0 && block == 0, end = stage == 2 && block == count - 1;
       const int64_t size = 32 >> stage, channels = 16 << stage;
-      const ConvBytes first(entry ? conv(samples, 2 * size, channels / 2, channels, 3, 2)
-                                  : conv(samples, size, channels, channels, 3, 1));
-      const ConvBytes second(conv(samples, size, channels, channels, 3, 1));
+      const ConvBytes first(entry ? square(samples, 2 * size, channels / 2, channels, 3, 2)
+                                  : square(samples, size, channels, channels, 3, 1));
+      const ConvBytes second(square(samples, size, channels, channels, 3, 1));
       const NormBytes norm{second.y};
       add({first.forward(), norm.forward(), second.forward(), norm.forward_with_addend()});
       add({norm.backward_of_sum(!end), second.backward(), norm.backward(), first.backward()});
       weights += first.weights + second.weights;
       last = second.y;
       if (!entry) continue;
-      const ConvBytes shortcut(conv(samples, 2 * size, channels / 2, channels, 1, 2));
+      const ConvBytes shortcut(square(samples, 2 * size, channels / 2, channels, 1, 2));
       add({shortcut.forward(), norm.forward(), norm.backward(), shortcut.backward()});
       weights += shortcut.weights;
     }

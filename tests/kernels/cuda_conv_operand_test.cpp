@@ -15,6 +15,7 @@
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/conv_sizes.h"
+#include "tests/kernels/square_conv.h"
 #include "tests/kernels/stored_array.h"
 #include "tests/reference/conv_operand_reference.h"
 #include "tests/reference/second_moment_reference.h"
@@ -27,11 +28,6 @@ using namespace noisysgd::test;
 using Floats = Mirrored<float>;
 
 namespace {
-
-ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t kernel = 3, int64_t stride = 1) {
-  const int64_t padding = kernel / 2;
-  return {batch, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
-}
 
 struct Problem {
   ConvShape shape;

@@ -6,6 +6,7 @@
 #include "tests/catch.h"
 #include "tests/environment.h"
 #include "tests/kernels/conv_sizes.h"
+#include "tests/kernels/square_conv.h"
 #include "tests/kernels/stored_array.h"
 #include "tests/temporary_folder.h"
 
@@ -16,11 +17,6 @@ using namespace noisysgd::test;
 using Floats = Mirrored<float>;
 
 namespace {
-
-ConvShape square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t kernel = 3, int64_t stride = 1) {
-  const int64_t padding = kernel / 2;
-  return {batch, size, size, in, out, kernel, kernel, stride, stride, padding, padding};
-}
 
 // Every tiling of conv_window_halves, and batches that do not fill the last item.
 const ConvShape windows[] = {square(3, 32, 32, 32),       square(2, 32, 16, 16),       square(3, 16, 32, 32),
